@@ -1,0 +1,1 @@
+"""Benchmarks of fastbp: each kernel beside the NumPy reference, start-up, memory."""

@@ -1,0 +1,50 @@
+"""What the benchmarks share: data, and times of two calls that take turns."""
+
+import time
+
+import numpy as np
+
+import fastbp
+
+# (B, N, H): from a single observation to shapes where the two products are all that counts.
+SHAPES = [
+    (1, 4, 8),
+    (32, 12, 64),
+    (256, 16, 128),
+    (256, 64, 256),
+    (1024, 128, 512),
+    (4096, 8, 32),
+]
+DTYPES = ["float64", "float32"]
+
+
+def problem(shape, dtype, activations="tanh"):
+    """Return a network, its parameters, observations and targets, always the same ones."""
+    B, N, H = shape
+    net = fastbp.Network(N, H, activations=activations, output="identity", dtype=np.dtype(dtype))
+    rng = np.random.default_rng(2024)
+    w = rng.normal(size=net.n_params)
+    w[:H] /= np.sqrt(H)
+    w[H:] /= np.sqrt(N)
+    X, t = rng.normal(size=(B, N)), rng.normal(size=B)
+    return net, w.astype(dtype), X.astype(dtype), t.astype(dtype)
+
+
+def ratio(call, other, seconds=0.3):
+    """Time of one call by that of the other: the best of rounds in which they take turns."""
+    best = [np.inf, np.inf]
+    numbers = []
+    for each in (call, other):
+        start = time.perf_counter()
+        each()
+        numbers.append(max(1, int(0.005 / (time.perf_counter() - start))))
+    end = time.perf_counter() + seconds
+    rounds = 0
+    while rounds < 3 or time.perf_counter() < end:
+        for i, each in enumerate((call, other)):
+            start = time.perf_counter()
+            for _ in range(numbers[i]):
+                each()
+            best[i] = min(best[i], (time.perf_counter() - start) / numbers[i])
+        rounds += 1
+    return best[0] / best[1]

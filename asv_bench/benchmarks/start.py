@@ -1,0 +1,71 @@
+"""What a fresh process waits for: imports, and the first call without and with stored code."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# Prints the seconds from the first import to the first gradient, or those of a second network.
+FIRST = """
+import time
+start = time.perf_counter()
+import numpy as np
+import fastbp
+
+def first(activations):
+    net = fastbp.Network(8, activations=activations, output="identity")
+    net.loss_and_grad(net.init(0), np.ones((64, 8)), np.ones(64))
+
+first(["tanh"] * 16)
+middle = time.perf_counter()
+first(["sin", "gelu", "softplus"] * 4)
+print(middle - start, time.perf_counter() - middle)
+"""
+
+
+class FirstCall:
+    """Seconds in a fresh process: network, data and one `loss_and_grad`."""
+
+    timeout = 300
+
+    def setup(self):
+        self.folder = tempfile.mkdtemp()
+
+    def teardown(self):
+        shutil.rmtree(self.folder)
+
+    def seconds(self):
+        done = subprocess.run(
+            [sys.executable, "-c", FIRST],
+            env=os.environ | {"NUMBA_CACHE_DIR": self.folder},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return [float(number) for number in done.stdout.split()]
+
+    def track_cold(self):
+        return self.seconds()[0]
+
+    def track_cold_second_activations(self):
+        return self.seconds()[1]
+
+    def track_cached(self):
+        self.seconds()
+        return min(self.seconds()[0] for _ in range(3))
+
+    track_cold.unit = "seconds"
+    track_cold_second_activations.unit = "seconds"
+    track_cached.unit = "seconds"
+
+
+class Import:
+    def timeraw_fastbp(self):
+        return "import fastbp"
+
+    def timeraw_network(self):
+        return "from fastbp import Network"
+
+    def timeraw_numba_for_comparison(self):
+        return "import numba"

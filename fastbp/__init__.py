@@ -1,0 +1,58 @@
+"""Equation (1) and all its derivatives, at the speed of the hardware.
+
+``y = f(w, x) = σ(Σ_i w_i v_i(Σ_j w_ij x_j))`` with given differentiable functions σ and v_i.
+
+Public names are imported when first used, and Numba when a network is first evaluated.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Activation": "activations",
+    "ActivationError": "_trace",
+    "Loss": "losses",
+    "Network": "network",
+    "activation": "activations",
+    "loss": "losses",
+}
+_MODULES = ("activations", "datasets", "losses", "reference")
+
+__all__ = [
+    "Activation",
+    "ActivationError",
+    "Loss",
+    "Network",
+    "activation",
+    "activations",
+    "datasets",
+    "loss",
+    "losses",
+    "reference",
+]
+
+if TYPE_CHECKING:
+    from . import activations, datasets, losses, reference
+    from ._trace import ActivationError
+    from .activations import Activation, activation
+    from .losses import Loss, loss
+    from .network import Network
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

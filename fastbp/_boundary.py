@@ -1,0 +1,162 @@
+"""Where user data is checked and converted: nothing behind this module validates anything.
+
+Every function returns an array the kernels take as it is (dtype, C order), the given one where
+it already fits, or raises one sentence: what was given and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Refused(Exception):
+    """Raised by compiled code whose arguments are not what it takes as they are."""
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    return f"{type(value).__name__} {value!r}"[:120]
+
+
+def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool) -> NDArray:
+    """Convert to a C-ordered array of `dtype`, refusing what would lose information.
+
+    Python numbers and sequences, integers and booleans, and floats no wider than `dtype` are
+    converted; wider floats, complex numbers, text and objects are not.
+    """
+    given = np.asarray(value)
+    if given.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} must hold real numbers convertible to {dtype}; got {_described(given)}"
+        )
+    own = isinstance(value, np.ndarray | np.generic)
+    if own and given.dtype.kind == "f" and given.dtype.itemsize > dtype.itemsize:
+        raise TypeError(
+            f"{name} is {given.dtype}, which {dtype} can't hold without loss; "
+            f"convert it with {name}.astype(numpy.{dtype}), or use a network of dtype {given.dtype}"
+        )
+    if given.dtype.kind in "iu" and given.size:
+        limit = 2 ** (np.finfo(dtype).nmant + 1)
+        if int(given.max()) > limit or int(given.min()) < -limit:
+            raise TypeError(
+                f"{name} holds integers beyond ±{limit}, which {dtype} can't hold without loss; "
+                f"got {_described(given)}"
+            )
+    array = np.require(given, dtype, ["C", "A"])
+    array = np.asarray(array)
+    if check_finite and not np.isfinite(array).all():
+        place = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name} must be finite; got {array[place]} at index {place}")
+    return array
+
+
+def parameters(w: ArrayLike, n_params: int, dtype: np.dtype, *, check_finite: bool) -> NDArray:
+    """Check the flat parameter vector, (P,)."""
+    array = numbers("w", w, dtype, check_finite=check_finite)
+    if array.shape != (n_params,):
+        raise ValueError(f"w must have shape ({n_params},); got {array.shape}")
+    return array
+
+
+def observations(
+    X: ArrayLike, n_inputs: int, dtype: np.dtype, *, check_finite: bool
+) -> tuple[NDArray, bool]:
+    """Check observations, (B, N), or one, (N,); returns them as (B, N) and whether it was one."""
+    array = numbers("X", X, dtype, check_finite=check_finite)
+    if array.ndim not in (1, 2) or array.shape[-1] != n_inputs:
+        raise ValueError(
+            f"X must have shape (B, {n_inputs}), or ({n_inputs},) for one observation; "
+            f"got {array.shape}"
+        )
+    return (array[np.newaxis], True) if array.ndim == 1 else (array, False)
+
+
+def per_observation(
+    name: str,
+    value: ArrayLike,
+    n_samples: int,
+    single: bool,
+    dtype: np.dtype,
+    *,
+    check_finite: bool,
+) -> NDArray:
+    """Check one number for each observation: (B,), or a scalar for a single observation."""
+    array = numbers(name, value, dtype, check_finite=check_finite)
+    if single and array.ndim == 0:
+        return array.reshape(1)
+    if array.shape != (n_samples,):
+        expected = "a number or shape (1,)" if single else f"shape ({n_samples},)"
+        raise ValueError(
+            f"{name} must have {expected}, one entry an observation; got {array.shape}"
+        )
+    return array
+
+
+def targets(
+    t: ArrayLike,
+    limits: tuple[float, float],
+    loss: str,
+    n_samples: int,
+    single: bool,
+    dtype: np.dtype,
+    *,
+    check_finite: bool,
+) -> NDArray:
+    """Check targets against their shape and the range of the loss."""
+    array = per_observation("t", t, n_samples, single, dtype, check_finite=check_finite)
+    lowest, highest = limits
+    if np.isfinite(lowest) or np.isfinite(highest):
+        outside = ~((array >= lowest) & (array <= highest))
+        if outside.any():
+            b = int(np.argmax(outside))
+            raise ValueError(
+                f"targets of the loss {loss!r} must lie in [{lowest:g}, {highest:g}]; "
+                f"got t[{b}] = {array[b]}"
+            )
+    return array
+
+
+def weights(
+    sample_weight: ArrayLike | None,
+    n_samples: int,
+    single: bool,
+    dtype: np.dtype,
+    *,
+    check_finite: bool,
+) -> NDArray | None:
+    """Check sample weights: none negative, a positive and finite sum."""
+    if sample_weight is None:
+        return None
+    array = per_observation(
+        "sample_weight", sample_weight, n_samples, single, dtype, check_finite=check_finite
+    )
+    if (array < 0).any():
+        b = int(np.argmax(array < 0))
+        raise ValueError(f"sample_weight must not be negative; got {array[b]} at index {b}")
+    total = float(array.sum(dtype=np.float64))
+    if not 0.0 < total < np.inf:
+        raise ValueError(f"sample_weight must have a positive, finite sum; got {total}")
+    return array
+
+
+def output(
+    out: NDArray | None, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[NDArray | None]
+) -> NDArray:
+    """Check the caller's buffer, or make one."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        raise ValueError(
+            f"out must be an array of shape {shape} and dtype {dtype}; got {_described(out)}"
+        )
+    if not (out.flags.writeable and out.flags.c_contiguous and out.flags.aligned):
+        raise ValueError("out must be writable, aligned and in C order")
+    for given in inputs:
+        if given is not None and np.may_share_memory(out, given):
+            raise ValueError("out must not overlap the memory of an input")
+    return out

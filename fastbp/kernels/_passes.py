@@ -1,0 +1,170 @@
+"""The steps that the drivers are made of, for one number type: each a small jitted function.
+
+Two layouts of H × n numbers (z, v, v', D):
+
+- *neuron-major*, for at least a vector of samples: row i holds neuron i at all samples of the
+  chunk, padded to whole vectors (`cp` numbers). Every neuron may have its own activation.
+- *sample-major*, for fewer samples: row b holds all neurons at sample b (`hp` numbers).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+from numba import carray
+
+from ._address import POINTER, invoke, load
+from ._build import loop
+from ._plan import (
+    N_RUNS,
+    RUN_BLOCK,
+    RUN_COUNT,
+    RUN_SIZE,
+    RUN_START,
+    RUNS,
+)
+from ._simd import lanes
+
+# Numbers of a chunk's z, v' and X that are to stay in the second-level cache (bytes).
+_CHUNK_BYTES = 384 * 1024
+_LEAST_CHUNK = 96  # samples: W and the gradient are read once a chunk, so it must not be small
+_MOST_CHUNK = 240
+# A part is what one thread works on; its size does not depend on the number of threads.
+_PART = 512
+_MOST_PARTS = 16
+
+
+@loop
+def part_size(B):  # type: ignore[no-untyped-def]
+    """Samples in a part: a fixed partition of the batch, so that sums have a fixed order."""
+    parts = min(max(B // _PART, 1), _MOST_PARTS)
+    size = (B + parts - 1) // parts
+    return (size + 47) // 48 * 48 if parts > 1 else max(size, 1)
+
+
+@cache
+def passes(dtype: np.dtype) -> SimpleNamespace:
+    """Make the steps for one number type."""
+    pointer = POINTER[dtype]
+    width, size, real = lanes(dtype), dtype.itemsize, dtype.type
+    zero = real(0)
+    panel = 3 * width
+
+    @loop
+    def chunk_size(N, H, B, n_buffers):  # type: ignore[no-untyped-def]
+        """Samples in a chunk, a whole number of panels unless all samples fit."""
+        most = _CHUNK_BYTES // (size * (n_buffers * H + N))
+        most = max(min(most, _MOST_CHUNK), _LEAST_CHUNK) // panel * panel
+        padded = (B + width - 1) // width * width
+        return min(max(most, panel), padded)
+
+    @loop
+    def few(B):  # type: ignore[no-untyped-def]
+        """Whether the samples are too few for vectors of samples."""
+        return 2 * B <= width
+
+    @loop
+    def activate(plan, order, z, d, dd, row, H):  # type: ignore[no-untyped-def]
+        """Apply each run's block to its rows: `row` numbers a neuron."""
+        for r in range(load(plan, N_RUNS)):
+            place = RUNS + r * RUN_SIZE
+            first = load(plan, place + RUN_START) * row * size
+            n = load(plan, place + RUN_COUNT) * row
+            block = load(plan, place + RUN_BLOCK + order)
+            invoke(block, (z + first, d + first, dd + first, n))
+
+    @loop
+    def weighted_rows(a, V, s, H, cp, add):  # type: ignore[no-untyped-def]
+        """s_b (+)= Σ_i a_i V[i, b], neuron-major; four rows at a time share the load of s."""
+        av = carray(pointer(a), H)
+        sv = carray(pointer(s), cp)
+        if not add:
+            for b in range(cp):
+                sv[b] = zero
+        i = 0
+        while i + 4 <= H:
+            a0, a1, a2, a3 = av[i], av[i + 1], av[i + 2], av[i + 3]
+            v0 = carray(pointer(V + i * cp * size), cp)
+            v1 = carray(pointer(V + (i + 1) * cp * size), cp)
+            v2 = carray(pointer(V + (i + 2) * cp * size), cp)
+            v3 = carray(pointer(V + (i + 3) * cp * size), cp)
+            for b in range(cp):
+                sv[b] += (a0 * v0[b] + a1 * v1[b]) + (a2 * v2[b] + a3 * v3[b])
+            i += 4
+        while i < H:
+            a0 = av[i]
+            v0 = carray(pointer(V + i * cp * size), cp)
+            for b in range(cp):
+                sv[b] += a0 * v0[b]
+            i += 1
+
+    @loop
+    def row_sums(V, s, g, H, cp, add):  # type: ignore[no-untyped-def]
+        """g_i (+)= Σ_b V[i, b] s_b, neuron-major."""
+        sv = carray(pointer(s), cp)
+        gv = carray(pointer(g), H)
+        for i in range(H):
+            v = carray(pointer(V + i * cp * size), cp)
+            total = zero
+            for b in range(cp):
+                total += v[b] * sv[b]
+            gv[i] = gv[i] + total if add else total
+
+    @loop
+    def deltas(a, D, s, H, cp):  # type: ignore[no-untyped-def]
+        """D[i, b] = a_i s_b v'[i, b] in place of v', neuron-major."""
+        av = carray(pointer(a), H)
+        sv = carray(pointer(s), cp)
+        for i in range(H):
+            ai = av[i]
+            d = carray(pointer(D + i * cp * size), cp)
+            for b in range(cp):
+                d[b] = ai * sv[b] * d[b]
+
+    @loop
+    def dot(x, y, n):  # type: ignore[no-untyped-def]
+        """Σ x_k y_k."""
+        xv = carray(pointer(x), n)
+        yv = carray(pointer(y), n)
+        total = zero
+        for k in range(n):
+            total += xv[k] * yv[k]
+        return total
+
+    @loop
+    def add_scaled(factor, x, y, n, add):  # type: ignore[no-untyped-def]
+        """y (+)= factor x."""
+        xv = carray(pointer(x), n)
+        yv = carray(pointer(y), n)
+        if add:
+            for k in range(n):
+                yv[k] += factor * xv[k]
+        else:
+            for k in range(n):
+                yv[k] = factor * xv[k]
+
+    @loop
+    def multiply_scaled(factor, x, y, n):  # type: ignore[no-untyped-def]
+        """y = factor x y, entry by entry."""
+        xv = carray(pointer(x), n)
+        yv = carray(pointer(y), n)
+        for k in range(n):
+            yv[k] = factor * xv[k] * yv[k]
+
+    return SimpleNamespace(
+        pointer=pointer,
+        width=width,
+        size=size,
+        real=real,
+        chunk_size=chunk_size,
+        few=few,
+        activate=activate,
+        weighted_rows=weighted_rows,
+        row_sums=row_sums,
+        deltas=deltas,
+        dot=dot,
+        add_scaled=add_scaled,
+        multiply_scaled=multiply_scaled,
+    )

@@ -1,0 +1,301 @@
+"""First-order kernels: the forward pass and the reverse accumulation, chunk by chunk.
+
+Per chunk of samples (MATHS.md, "Gradient"), neuron-major:
+
+    Z^T = W · X^T                      u, v' = v_i(z_i), v_i'(z_i)
+    s = a · U^T,  y = σ(s)             s̄ = ȳ σ'(s), or c ℓ'(y, t) σ'(s) / Σ c for a loss
+    ∇_a += U^T s̄                       D[b, i] = s̄_b a_i v_i'(z_{b,i})
+    ∇_W += D^T · X                     x̄_b = D_b · W
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numba import carray, types
+
+from ._address import POINTER, address_of, invoke, keep_alive, load
+from ._build import Unit, loop
+from ._passes import passes
+from ._plan import COPY, LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, OUTPUT, PACK, PRODUCT
+from ._products import dots_of
+
+_LINE = 64  # bytes: buffers begin on cache lines
+
+
+@cache
+def workspace_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
+    """Return the jitted function that says how many numbers `reverse` needs as workspace."""
+    p = passes(dtype)
+    chunk_size, few, width, size = p.chunk_size, p.few, p.width, p.size
+    line = _LINE // size
+
+    @loop
+    def workspace(N, H, B):  # type: ignore[no-untyped-def]
+        hp = (H + width - 1) // width * width
+        if few(B):
+            return 2 * B * hp + 4 * width + 7 * line
+        c = chunk_size(N, H, B, 2)
+        return c * (N + width) + 2 * c * H + 4 * c + 7 * line
+
+    return workspace
+
+
+@cache
+def _head_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
+    """Return the jitted step from s to y, the loss and s̄: all that σ and ℓ have a part in."""
+    p = passes(dtype)
+    pointer, size, real = p.pointer, p.size, p.real
+    pointer64 = POINTER[np.dtype(np.float64)]
+    zero = real(0)
+
+    @loop
+    def head(plan, loss, s, ds, sbar, l, first, n, cp, t, c, scale, ybar, y, order, result):  # type: ignore[no-untyped-def]
+        """s → y, ℓ and s̄ for n samples; s̄ is zero on the padding up to cp."""
+        output = load(loss, LOSS_OUTPUT + order) if loss else load(plan, OUTPUT + order)
+        invoke(output, (s, ds, 0, n))
+        sv = carray(pointer(s), n)
+        dv = carray(pointer(ds), n)
+        bar = carray(pointer(sbar), cp)
+        if y:
+            yv = carray(pointer(y + first * size), n)
+            for b in range(n):
+                yv[b] = sv[b]
+        if loss:
+            invoke(load(loss, LOSS_BLOCK + order), (s, t + first * size, l, 0, n))
+            lv = carray(pointer(l), n)
+            out = carray(pointer64(result), 1)
+            total = 0.0
+            if c:
+                cv = carray(pointer(c + first * size), n)
+                for b in range(n):
+                    total += float(cv[b]) * float(sv[b])
+            else:
+                for b in range(n):
+                    total += float(sv[b])
+            out[0] += total
+            if order == 0:
+                return
+            factor = real(scale)
+            if c:
+                cv = carray(pointer(c + first * size), n)
+                for b in range(n):
+                    bar[b] = factor * cv[b] * (lv[b] * dv[b])
+            else:
+                for b in range(n):
+                    bar[b] = factor * (lv[b] * dv[b])
+        elif order == 0:
+            return
+        elif ybar:
+            yb = carray(pointer(ybar + first * size), n)
+            for b in range(n):
+                bar[b] = yb[b] * dv[b]
+        else:
+            for b in range(n):
+                bar[b] = dv[b]
+        for b in range(n, cp):
+            bar[b] = zero
+
+    return head
+
+
+_SIGNATURE = types.void(*[types.int64] * 8, types.float64, *[types.int64] * 7)
+
+
+@cache
+def reverse_unit(dtype: np.dtype) -> Unit:
+    """Value, gradients and loss of a run of samples: the one first-order driver.
+
+    ``reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result)``
+
+    Addresses are 0 where a thing is not given or not wanted: with a `loss` table the cotangent
+    is that of Σ_b c_b ℓ(y_b, t_b) times `scale` and ``result[0]`` grows by the weighted
+    losses; without it, it is `ybar` (ones where 0). y, g (overwritten, or added to where `add`)
+    and xbar receive values, ∇_w and the rows ȳ_b ∇_x f_b. `panels` is X already packed.
+    """
+    p = passes(dtype)
+    width, size = p.width, p.size
+    chunk_size, activate = p.chunk_size, p.activate
+    weighted_rows, row_sums, deltas = p.weighted_rows, p.row_sums, p.deltas
+    head = _head_of(dtype)
+
+    def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result):  # type: ignore[no-untyped-def]
+        N = load(plan, N_INPUTS)
+        H = load(plan, N_NEURONS)
+        product = load(plan, PRODUCT)
+        W = w + H * size
+        gW = g + H * size
+        order = 1 if g or xbar else 0
+        ws = (ws + 63) // 64 * 64
+        chunk = chunk_size(N, H, B, 2)
+        packed = ws
+        V = packed + (chunk * (N + width) * size + 63) // 64 * 64
+        D = V + (chunk * H * size + 63) // 64 * 64
+        s = D + (chunk * H * size + 63) // 64 * 64
+        ds = s + chunk * size
+        sbar = ds + chunk * size
+        l = sbar + chunk * size
+        first = 0
+        while first < B:
+            n = min(chunk, B - first)
+            cp = (n + width - 1) // width * width
+            x = X + first * N * size
+            source = panels + first * N * size
+            if not panels:
+                invoke(load(plan, PACK), (x, n, N, packed))
+                source = packed
+            invoke(product, (W, N, 1, source, 0, V, cp, N, H, cp, 0))
+            activate(plan, order, V, D, 0, cp, H)
+            weighted_rows(w, V, s, H, cp, 0)
+            head(plan, loss, s, ds, sbar, l, first, n, cp, t, c, scale, ybar, y, order, result)
+            if order:
+                more = 1 if add or first else 0
+                if g:
+                    row_sums(V, sbar, g, H, cp, more)
+                deltas(w, D, sbar, H, cp)
+                if g and N > 3 * width and H >= 16:
+                    # Packing the chunk again costs 1/H of the product: 2 to 30 % faster there.
+                    invoke(load(plan, COPY), (x, n, N, packed))
+                    invoke(product, (D, cp, 1, packed, 0, gW, N, n, H, N, more))
+                elif g:
+                    invoke(product, (D, cp, 1, x, N, gW, N, n, H, N, more))
+                if xbar:
+                    out = xbar + first * N * size
+                    invoke(product, (D, 1, cp, W, N, out, N, H, n, N, 0))
+            first += n
+
+    return Unit(reverse, _SIGNATURE, key=dtype.name, python=True)
+
+
+@cache
+def reverse_few_unit(dtype: np.dtype) -> Unit:
+    """The same as `reverse_unit` for so few samples that `few` holds: sample-major."""
+    p = passes(dtype)
+    pointer, width, size = p.pointer, p.width, p.size
+    activate, dot, add_scaled, multiply_scaled = (
+        p.activate,
+        p.dot,
+        p.add_scaled,
+        p.multiply_scaled,
+    )
+    dots = dots_of(dtype)
+    head = _head_of(dtype)
+
+    def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result):  # type: ignore[no-untyped-def]
+        N = load(plan, N_INPUTS)
+        H = load(plan, N_NEURONS)
+        product = load(plan, PRODUCT)
+        W = w + H * size
+        gW = g + H * size
+        order = 1 if g or xbar else 0
+        ws = (ws + 63) // 64 * 64
+        hp = (H + width - 1) // width * width
+        V = ws
+        D = V + B * hp * size
+        s = D + B * hp * size
+        ds = s + 64
+        sbar = ds + 64
+        l = sbar + 64
+        sv = carray(pointer(s), B)
+        for b in range(B):
+            v = V + b * hp * size
+            i = 0
+            while i < H:
+                dots(W + i * N * size, N, H - i, X + b * N * size, N, v + i * size)
+                i += width
+            activate(plan, order, v, D + b * hp * size, 0, 1, H)
+            sv[b] = dot(w, v, H)
+        head(plan, loss, s, ds, sbar, l, 0, B, B, t, c, scale, ybar, y, order, result)
+        if order == 0:
+            return
+        bar = carray(pointer(sbar), B)
+        for b in range(B):
+            if g:
+                add_scaled(bar[b], V + b * hp * size, g, H, add or b > 0)
+            multiply_scaled(bar[b], w, D + b * hp * size, H)
+        if g:
+            invoke(product, (D, 1, hp, X, N, gW, N, B, H, N, add))
+        if xbar:
+            invoke(product, (D, hp, 1, W, N, xbar, N, H, B, N, 0))
+
+    return Unit(reverse_few, _SIGNATURE, key=dtype.name, python=True)
+
+
+@cache
+def per_sample_unit(dtype: np.dtype) -> Unit:
+    """Rows ∇_w f_b: the one first-order mode that writes B × P numbers.
+
+    ``per_sample(plan, w, X, B, J)``
+    """
+    p = passes(dtype)
+    pointer, width, size, real = p.pointer, p.width, p.size, p.real
+    chunk_size, few, activate = p.chunk_size, p.few, p.activate
+    weighted_rows, dot = p.weighted_rows, p.dot
+    dots = dots_of(dtype)
+    workspace = workspace_of(dtype)
+
+    @loop
+    def row(product, w, V, D, step, slope, x, J, N, H):  # type: ignore[no-untyped-def]
+        """Write one row of J; the numbers of a neuron are `step` apart; spoils D."""
+        av = carray(pointer(w), H)
+        jv = carray(pointer(J), H)
+        for i in range(H):
+            v = carray(pointer(V + i * step * size), 1)
+            d = carray(pointer(D + i * step * size), 1)
+            jv[i] = slope * v[0]
+            d[0] = slope * av[i] * d[0]
+        invoke(product, (D, step, 0, x, N, J + H * size, N, 1, H, N, 0))
+
+    def per_sample(plan, w, X, B, J):  # type: ignore[no-untyped-def]
+        N = load(plan, N_INPUTS)
+        H = load(plan, N_NEURONS)
+        product = load(plan, PRODUCT)
+        output = load(plan, OUTPUT + 1)
+        W = w + H * size
+        P = H * (N + 1) * size
+        own = np.empty(workspace(N, H, B), real)
+        ws = (address_of(own) + 63) // 64 * 64
+        if few(B):
+            hp = (H + width - 1) // width * width
+            V = ws
+            D = V + hp * size
+            s = D + hp * size
+            ds = s + 64
+            for b in range(B):
+                x = X + b * N * size
+                i = 0
+                while i < H:
+                    dots(W + i * N * size, N, H - i, x, N, V + i * size)
+                    i += width
+                activate(plan, 1, V, D, 0, 1, H)
+                carray(pointer(s), 1)[0] = dot(w, V, H)
+                invoke(output, (s, ds, 0, 1))
+                row(product, w, V, D, 1, carray(pointer(ds), 1)[0], x, J + b * P, N, H)
+            keep_alive(own)
+            return
+        chunk = chunk_size(N, H, B, 2)
+        packed = ws
+        V = packed + (chunk * (N + width) * size + 63) // 64 * 64
+        D = V + (chunk * H * size + 63) // 64 * 64
+        s = D + (chunk * H * size + 63) // 64 * 64
+        ds = s + chunk * size
+        first = 0
+        while first < B:
+            n = min(chunk, B - first)
+            cp = (n + width - 1) // width * width
+            x = X + first * N * size
+            invoke(load(plan, PACK), (x, n, N, packed))
+            invoke(product, (W, N, 1, packed, 0, V, cp, N, H, cp, 0))
+            activate(plan, 1, V, D, 0, cp, H)
+            weighted_rows(w, V, s, H, cp, 0)
+            invoke(output, (s, ds, 0, n))
+            slopes = carray(pointer(ds), n)
+            for b in range(n):
+                at = b * size
+                out = J + (first + b) * P
+                row(product, w, V + at, D + at, cp, slopes[b], x + b * N * size, out, N, H)
+            first += n
+        keep_alive(own)
+
+    return Unit(per_sample, types.void(*[types.int64] * 5), key=dtype.name)

@@ -1,0 +1,181 @@
+"""Directional and second-order kernels: forward over reverse, and the Gauss–Newton matrix.
+
+Per chunk, neuron-major, with the direction p = (p_a, P_W) in w and dX in x (MATHS.md, "hvp"):
+
+    Z^T = W · X^T                      Ż^T = P_W · X^T + W · dX^T
+    s = a · U^T                        ṡ = p_a · U^T + a · (V' ∘ Ż)^T,   ẏ = σ'(s) ṡ
+    s̄ = ȳ σ'(s)                        s̄˙ = ℓ'' σ'(s)² ṡ + ȳ σ''(s) ṡ    (Gauss–Newton: the first term)
+    ∇_a: U^T s̄˙ + (V' ∘ Ż)^T s̄         δ˙ = a (s̄˙ v' + s̄ v'' ż) + p_a s̄ v'
+    ∇_W: δ˙^T · X                      rows of x: δ˙ · W
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numba import carray, types
+
+from ._address import invoke, load
+from ._build import Unit, loop
+from ._passes import passes
+from ._plan import LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, OUTPUT, PACK, PRODUCT
+
+# What `tangent` computes beyond ẏ.
+NOTHING, GAUSS_NEWTON, HESSIAN = 0, 1, 2
+
+
+@cache
+def tangent_workspace_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
+    """Return the jitted function that says how many numbers `tangent` needs as workspace."""
+    p = passes(dtype)
+    chunk_size, line = p.chunk_size, 64 // p.size
+
+    @loop
+    def workspace(N, H, B):  # type: ignore[no-untyped-def]
+        c = chunk_size(N, H, B, 4)
+        return 2 * c * N + 4 * c * H + 8 * c + 16 * line
+
+    return workspace
+
+
+@cache
+def tangent_unit(dtype: np.dtype) -> Unit:
+    """Directional derivative, Gauss–Newton and Hessian products of a run of samples.
+
+    ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add, ws)``
+
+    `p` and `dX` are the direction, each 0 where it is zero; `ydot` receives ẏ_b; with `what`
+    GAUSS_NEWTON or HESSIAN, g (overwritten, or added to where `add`) and xbar receive the
+    product; without a `loss`, ȳ = 1 and ℓ'' = 0.
+    """
+    q = passes(dtype)
+    pointer, width, size, real = q.pointer, q.width, q.size, q.real
+    chunk_size, activate, weighted_rows = q.chunk_size, q.activate, q.weighted_rows
+    zero = real(0)
+
+    @loop
+    def move_rows(a, D, Zdot, sdot, H, cp):  # type: ignore[no-untyped-def]
+        """ṡ_b += Σ_i a_i v'[i, b] ż[i, b], neuron-major."""
+        av = carray(pointer(a), H)
+        sv = carray(pointer(sdot), cp)
+        for i in range(H):
+            ai = av[i]
+            d = carray(pointer(D + i * cp * size), cp)
+            z = carray(pointer(Zdot + i * cp * size), cp)
+            for b in range(cp):
+                sv[b] += ai * d[b] * z[b]
+
+    @loop
+    def gradients(V, D, DD, Zdot, a, pa, sbar, sbardot, g, H, cp, what, add):  # type: ignore[no-untyped-def]
+        """∇_a (+)= U^T s̄˙ + (V' ∘ Ż)^T s̄, and δ˙ in place of v'."""
+        av = carray(pointer(a), H)
+        s = carray(pointer(sbar), cp)
+        sd = carray(pointer(sbardot), cp)
+        for i in range(H):
+            ai = av[i]
+            v = carray(pointer(V + i * cp * size), cp)
+            d = carray(pointer(D + i * cp * size), cp)
+            total = zero
+            if what == HESSIAN:
+                pi = carray(pointer(pa), H)[i] if pa else zero
+                dd = carray(pointer(DD + i * cp * size), cp)
+                z = carray(pointer(Zdot + i * cp * size), cp)
+                for b in range(cp):
+                    total += v[b] * sd[b] + d[b] * z[b] * s[b]
+                    d[b] = ai * (sd[b] * d[b] + s[b] * dd[b] * z[b]) + pi * s[b] * d[b]
+            else:
+                for b in range(cp):
+                    total += v[b] * sd[b]
+                    d[b] = ai * sd[b] * d[b]
+            if g:
+                out = carray(pointer(g + i * size), 1)
+                out[0] = out[0] + total if add else total
+
+    def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add, ws):  # type: ignore[no-untyped-def]
+        N = load(plan, N_INPUTS)
+        H = load(plan, N_NEURONS)
+        product = load(plan, PRODUCT)
+        pack = load(plan, PACK)
+        W = w + H * size
+        order = 2 if what == HESSIAN else 1
+        chunk = chunk_size(N, H, B, 4)
+        panels = (ws + 63) // 64 * 64
+        moved = panels + (chunk * N * size + 63) // 64 * 64
+        V = moved + (chunk * N * size + 63) // 64 * 64
+        D = V + (chunk * H * size + 63) // 64 * 64
+        DD = D + (chunk * H * size + 63) // 64 * 64
+        Zdot = DD + (chunk * H * size + 63) // 64 * 64
+        s = Zdot + (chunk * H * size + 63) // 64 * 64
+        ds = s + chunk * size
+        dds = ds + chunk * size
+        sdot = dds + chunk * size
+        l = sdot + chunk * size
+        ll = l + chunk * size
+        sbar = ll + chunk * size
+        sbardot = sbar + chunk * size
+        factor = real(scale)
+        first = 0
+        while first < B:
+            n = min(chunk, B - first)
+            cp = (n + width - 1) // width * width
+            x = X + first * N * size
+            invoke(pack, (x, n, N, panels))
+            invoke(product, (W, N, 1, panels, 0, V, cp, N, H, cp, 0))
+            if p:
+                invoke(product, (p + H * size, N, 1, panels, 0, Zdot, cp, N, H, cp, 0))
+            if dX:
+                invoke(pack, (dX + first * N * size, n, N, moved))
+                invoke(product, (W, N, 1, moved, 0, Zdot, cp, N, H, cp, 1 if p else 0))
+            activate(plan, order, V, D, DD, cp, H)
+            weighted_rows(w, V, s, H, cp, 0)
+            sd = carray(pointer(sdot), cp)
+            if p:
+                weighted_rows(p, V, sdot, H, cp, 0)
+            else:
+                sd[:] = zero
+            move_rows(w, D, Zdot, sdot, H, cp)
+            table = loss + 8 * LOSS_OUTPUT if loss else plan + 8 * OUTPUT
+            head = 1 if what == NOTHING else 2
+            invoke(load(table, head), (s, ds, dds, n))
+            d1 = carray(pointer(ds), n)
+            d2 = carray(pointer(dds), n)
+            if ydot:
+                out = carray(pointer(ydot + first * size), n)
+                for b in range(n):
+                    out[b] = d1[b] * sd[b]
+            if what != NOTHING:
+                bar = carray(pointer(sbar), cp)
+                dot = carray(pointer(sbardot), cp)
+                if loss:
+                    args = (s, t + first * size, l, ll, n)
+                    invoke(load(loss, LOSS_BLOCK + 2), args)
+                    l1 = carray(pointer(l), n)
+                    l2 = carray(pointer(ll), n)
+                    for b in range(n):
+                        f = factor
+                        if c:
+                            f *= carray(pointer(c + first * size), n)[b]
+                        bar[b] = f * l1[b] * d1[b]
+                        curved = l2[b] * d1[b] * d1[b]
+                        if what == HESSIAN:
+                            curved += l1[b] * d2[b]
+                        dot[b] = f * curved * sd[b]
+                else:
+                    for b in range(n):
+                        bar[b] = d1[b]
+                        dot[b] = d2[b] * sd[b]
+                for b in range(n, cp):
+                    bar[b] = zero
+                    dot[b] = zero
+                more = 1 if add or first else 0
+                gradients(V, D, DD, Zdot, w, p, sbar, sbardot, g, H, cp, what, more)
+                if g:
+                    invoke(product, (D, cp, 1, x, N, g + H * size, N, n, H, N, more))
+                if xbar:
+                    rows = xbar + first * N * size
+                    invoke(product, (D, 1, cp, W, N, rows, N, H, n, N, 0))
+            first += n
+
+    signature = types.void(*[types.int64] * 9, types.float64, *[types.int64] * 6)
+    return Unit(tangent, signature, key=dtype.name, python=True)

@@ -1,0 +1,351 @@
+"""Losses: the named ones, and the user's own from a plain scalar function of (y, t).
+
+A :class:`Loss` is ℓ(y, t) of one output y and its target t; its derivatives ℓ' and ℓ'' are with
+respect to y.
+
+==================  ==========================================  ===================
+name                ℓ(y, t), with r = y - t                      targets
+==================  ==========================================  ===================
+squared             r² / 2                                      all
+cross_entropy       -t log y - (1 - t) log(1 - y)               0 ≤ t ≤ 1
+huber(delta)        r² / 2, or δ (abs(r) - δ/2) beyond δ        all
+log_cosh            log cosh r                                  all
+poisson             exp(y) - t y: y is the log rate             t ≥ 0
+pinball(quantile)   -q r, or (1 - q) r for r > 0                all
+==================  ==========================================  ===================
+
+The mean of pinball is least where y is the q-quantile of the targets (Koenker & Bassett 1978).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, overload
+
+import numpy as np
+
+from fastbp import activations
+from fastbp._trace import ActivationError, Extras, Function, Scalar, sech2, trace
+from fastbp.activations import Activation, unknown
+
+__all__ = ["NAMES", "Loss", "get_loss", "huber", "loss", "pinball"]
+
+_ALL = (-math.inf, math.inf)
+
+
+class Loss(Function):
+    """A loss ℓ(y, t) of one output and its target, with its derivatives with respect to y.
+
+    Made by :func:`loss`, or one of the named ones in :mod:`fastbp.losses`. Immutable, hashable,
+    equal to every loss with the same text and target range, and picklable without the module it
+    was written in.
+
+    Attributes
+    ----------
+    target_range : tuple of float
+        Least and greatest target that is allowed.
+
+    Examples
+    --------
+    >>> from fastbp.losses import squared
+    >>> squared(3.0, 1.0), squared.derivative(3.0, 1.0), squared.second_derivative(3.0, 1.0)
+    (2.0, 2.0, 1.0)
+    """
+
+    __slots__ = ("target_range",)
+    variables = ("y", "t")
+
+    target_range: tuple[float, float]
+
+    def __init__(
+        self,
+        name: str,
+        texts: tuple[str, str, str],
+        extras: Extras = (),
+        target_range: tuple[float, float] = _ALL,
+    ) -> None:
+        super().__init__(name, texts, extras)
+        object.__setattr__(self, "target_range", target_range)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.texts, self.extras, self.target_range)
+
+    def __eq__(self, other: object) -> bool:
+        equal = super().__eq__(other)
+        return equal and self.target_range == other.target_range  # type: ignore[attr-defined]
+
+    __hash__ = Function.__hash__
+
+    def __call__(self, y: Any, t: Any) -> Any:
+        """Return ℓ(y, t): a float for floats, an array of the broadcast shape for arrays."""
+        return self._output(0, y, t)
+
+    def derivative(self, y: Any, t: Any) -> Any:
+        """Return ∂ℓ/∂y, like :meth:`__call__`."""
+        return self._output(1, y, t)
+
+    def second_derivative(self, y: Any, t: Any) -> Any:
+        """Return ∂²ℓ/∂y², like :meth:`__call__`."""
+        return self._output(2, y, t)
+
+    def with_output(self, output: Activation) -> tuple[Activation, Loss]:
+        """Return the pair (σ, ℓ) to evaluate for this loss on the output σ(s).
+
+        It is `output` and the loss itself, but for cross_entropy on a logistic output: there
+        ℓ(σ(s), t) = max(s, 0) - t s + log(1 + exp(-|s|)) is taken from s at once, finite and
+        exact for any s, so the output is replaced by the identity.
+
+        Examples
+        --------
+        >>> from fastbp.activations import logistic
+        >>> cross_entropy.with_output(logistic)
+        (Activation('identity'), Loss('cross_entropy from s'))
+        """
+        if self == cross_entropy and output == activations.logistic:
+            return activations.identity, _cross_entropy_from_s
+        return output, self
+
+
+@overload
+def loss(
+    fn: Scalar,
+    *,
+    derivative: Scalar | None = None,
+    second_derivative: Scalar | None = None,
+    target_range: tuple[float, float] = _ALL,
+    name: str | None = None,
+) -> Loss: ...
+@overload
+def loss(
+    fn: None = None,
+    *,
+    derivative: Scalar | None = None,
+    second_derivative: Scalar | None = None,
+    target_range: tuple[float, float] = _ALL,
+    name: str | None = None,
+) -> Callable[[Scalar], Loss]: ...
+def loss(
+    fn: Scalar | None = None,
+    *,
+    derivative: Scalar | None = None,
+    second_derivative: Scalar | None = None,
+    target_range: tuple[float, float] = _ALL,
+    name: str | None = None,
+) -> Loss | Callable[[Scalar], Loss]:
+    """Make a loss of a scalar function of (y, t); its derivatives are found exactly.
+
+    Parameters
+    ----------
+    fn : callable
+        A function of two numbers, the output y and the target t. What it may use is said in
+        :func:`fastbp.activation`.
+    derivative, second_derivative : callable, optional
+        ∂ℓ/∂y and ∂²ℓ/∂y² of (y, t), where they are not to be found automatically.
+    target_range : tuple of float, optional
+        Least and greatest target that is allowed.
+    name : str, optional
+        `fn`'s own name if left out.
+
+    Returns
+    -------
+    Loss
+        Or a decorator, if `fn` is left out.
+
+    Raises
+    ------
+    ActivationError
+        Where it is not supported, in one sentence: file, line, cause.
+    ValueError
+        For a target range that is empty.
+
+    Examples
+    --------
+    >>> import math, fastbp
+    >>> @fastbp.loss
+    ... def cauchy(y, t):
+    ...     return math.log1p((y - t) ** 2)
+    >>> cauchy.derivative(2.0, 1.0)
+    1.0
+    """
+    if fn is None:
+        return lambda function: loss(
+            function,
+            derivative=derivative,
+            second_derivative=second_derivative,
+            target_range=target_range,
+            name=name,
+        )
+    if isinstance(fn, Function) or not callable(fn):
+        raise ActivationError(f"a loss is made of a function of (y, t), but {fn!r} was given")
+    low, high = map(float, target_range)
+    if not low <= high:
+        raise ValueError(f"target_range is (least, greatest), but {target_range!r} was given")
+    label = name or str(getattr(fn, "__name__", "loss"))
+    functions = (fn, derivative, second_derivative)
+    return Loss(label, *trace(functions, Loss.variables, f"loss {label!r}"), (low, high))
+
+
+def get_loss(name: str | Loss) -> Loss:
+    """Return the loss of that name (huber and pinball at their defaults), or the loss given.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the message has the nearest one.
+    TypeError
+        For what is neither a name nor a loss.
+
+    Examples
+    --------
+    >>> get_loss("poisson")
+    Loss('poisson')
+    """
+    if isinstance(name, Loss):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(
+            f"a loss or its name is expected, but {name!r} was given "
+            "(a function becomes a loss by fastbp.loss)"
+        )
+    if name not in NAMES:
+        raise ValueError(unknown("loss", name, NAMES))
+    if name in ("huber", "pinball"):
+        return huber() if name == "huber" else pinball()
+    return _NAMED[name]
+
+
+def _residual_halved(y: float, t: float) -> float:
+    return 0.5 * ((y - t) * (y - t))
+
+
+# 0 · log 0 is 0, and its derivatives in y too: a target of 0 or 1 switches its term off.
+def _cross_entropy(y: float, t: float) -> Any:
+    first = np.where(t == 0.0, 0.0, t * math.log(y))
+    return -first - np.where(t == 1.0, 0.0, (1.0 - t) * math.log1p(-y))
+
+
+def _log_cosh(y: float, t: float) -> float:
+    return activations._log_cosh(y - t)
+
+
+def _log_cosh_derivative(y: float, t: float) -> float:
+    return activations._log_cosh_derivative(y - t)
+
+
+def _log_cosh_second(y: float, t: float) -> float:
+    return sech2(y - t)
+
+
+def _poisson(y: float, t: float) -> float:
+    return math.exp(y) - t * y
+
+
+# σ(s) - t is taken as (1 - t) - σ(-s) for s > 0: no cancellation where it is small.
+def _from_s(s: float, t: float) -> Any:
+    return np.where(s > 0.0, (1.0 - t) * s, -(t * s)) + math.log1p(math.exp(-abs(s)))
+
+
+def _from_s_derivative(s: float, t: float) -> Any:
+    e = math.exp(-abs(s))
+    small = e / (1.0 + e)
+    return np.where(s > 0.0, (1.0 - t) - small, small - t)
+
+
+def _from_s_second(s: float, t: float) -> float:
+    e = math.exp(-abs(s))
+    return e / (1.0 + e) / (1.0 + e)
+
+
+squared = loss(_residual_halved, name="squared")
+cross_entropy = loss(_cross_entropy, target_range=(0.0, 1.0), name="cross_entropy")
+_cross_entropy_from_s = loss(
+    _from_s,
+    derivative=_from_s_derivative,
+    second_derivative=_from_s_second,
+    target_range=(0.0, 1.0),
+    name="cross_entropy from s",
+)
+log_cosh = loss(
+    _log_cosh,
+    derivative=_log_cosh_derivative,
+    second_derivative=_log_cosh_second,
+    name="log_cosh",
+)
+poisson = loss(_poisson, target_range=(0.0, math.inf), name="poisson")
+
+
+def huber(delta: float = 1.0) -> Loss:
+    """Return Huber's loss: r²/2 for |r| ≤ delta, delta (|r| - delta/2) beyond (Huber 1964).
+
+    Parameters
+    ----------
+    delta : float
+        Where the square goes over into the straight line.
+
+    Raises
+    ------
+    ValueError
+        Unless delta is positive and finite.
+
+    Examples
+    --------
+    >>> huber(0.5)(3.0, 1.0)
+    0.875
+    """
+    delta = float(delta)
+    if not 0.0 < delta < math.inf:
+        raise ValueError(f"delta is a positive number, but {delta!r} was given")
+
+    def value(y: float, t: float) -> Any:
+        size = abs(y - t)
+        return np.where(size <= delta, 0.5 * (size * size), delta * (size - 0.5 * delta))
+
+    def derivative(y: float, t: float) -> Any:
+        return np.clip(y - t, -delta, delta)
+
+    def second_derivative(y: float, t: float) -> Any:
+        return np.where(abs(y - t) <= delta, 1.0, 0.0)
+
+    return loss(
+        value,
+        derivative=derivative,
+        second_derivative=second_derivative,
+        name="huber" if delta == 1.0 else f"huber(delta={delta!r})",
+    )
+
+
+def pinball(quantile: float = 0.5) -> Loss:
+    """Return the pinball loss, least where y is the given quantile of the targets.
+
+    Parameters
+    ----------
+    quantile : float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 < quantile < 1.
+
+    Notes
+    -----
+    At y = t, where it has a kink, the derivative is that of the left side, -quantile.
+
+    Examples
+    --------
+    >>> pinball(0.75)(1.0, 3.0), pinball(0.75)(3.0, 1.0)
+    (1.5, 0.5)
+    """
+    q = float(quantile)
+    if not 0.0 < q < 1.0:
+        raise ValueError(f"quantile lies between 0 and 1, but {q!r} was given")
+
+    def value(y: float, t: float) -> Any:
+        return np.where(y > t, 1.0 - q, -q) * (y - t)
+
+    return loss(value, name="pinball" if q == 0.5 else f"pinball(quantile={q!r})")
+
+
+_NAMED = {a.name: a for a in (squared, cross_entropy, log_cosh, poisson)}
+NAMES = ("squared", "cross_entropy", "huber", "log_cosh", "poisson", "pinball")

@@ -1,0 +1,595 @@
+"""Network: what a user builds, and every derivative of equation (1) as one of its methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _boundary as boundary
+from .activations import Activation, get_activation
+from .losses import Loss, get_loss
+
+if TYPE_CHECKING:
+    from .kernels._calls import Calls
+
+_DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+def _positive(name: str, value: SupportsIndex) -> int:
+    try:
+        number = value.__index__()
+    except AttributeError:
+        raise TypeError(f"{name} must be a positive integer; got {value!r}") from None
+    if number < 1:
+        raise ValueError(f"{name} must be a positive integer; got {number}")
+    return number
+
+
+class Network:
+    r"""The function y = σ(Σ_i w_i v_i(Σ_j w_ij x_j)) of equation (1), and its derivatives.
+
+    Immutable, hashable, comparable and picklable. It holds no parameters: they are always the
+    flat vector w of P = N·H + H numbers in the order of equation (1): w_1 … w_H, then the rows
+    w_1,1 … w_1,N to w_H,1 … w_H,N. There is no bias; give the inputs a column of ones.
+
+    Parameters
+    ----------
+    n_inputs : int
+        N, the numbers in one observation.
+    n_neurons : int, optional
+        H. May be left out where `activations` is a sequence.
+    activations : str, Activation or sequence of them
+        v_i: one for all neurons, or one for each.
+    output : str or Activation
+        σ.
+    dtype : dtype
+        float64 or float32: that of w, of all data and of all results.
+
+    Attributes
+    ----------
+    n_inputs, n_neurons, n_params : int
+        N, H and P.
+    activations : tuple of Activation
+        v_1 … v_H.
+    output : Activation
+        σ.
+    dtype : numpy.dtype
+        The number type.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes that are not positive integers or disagree, unknown names, other dtypes.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> net = fastbp.Network(3, 4, output="identity")
+    >>> net
+    Network(3, 4, activations='tanh', output='identity')
+    >>> w = net.init(seed=0)
+    >>> loss, gradient = net.loss_and_grad(w, [[1.0, 2.0, 3.0], [0.0, 1.0, 1.0]], [0.5, -0.5])
+    >>> gradient.shape == (net.n_params,) == (16,)
+    True
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_calls",
+        "_hash",
+        "activations",
+        "dtype",
+        "n_inputs",
+        "n_neurons",
+        "n_params",
+        "output",
+    )
+
+    n_inputs: int
+    n_neurons: int
+    n_params: int
+    activations: tuple[Activation, ...]
+    output: Activation
+    dtype: np.dtype[Any]
+    _calls: Calls | None
+    _hash: int
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_neurons: int | None = None,
+        *,
+        activations: str | Activation | Sequence[str | Activation] = "tanh",
+        output: str | Activation = "tanh",
+        dtype: DTypeLike = np.float64,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "n_inputs", _positive("n_inputs", n_inputs))
+        if isinstance(activations, str | Activation):
+            if n_neurons is None:
+                raise TypeError(
+                    "n_neurons is needed where activations is not a sequence with one for each "
+                    f"neuron; got activations={activations!r}"
+                )
+            H = _positive("n_neurons", n_neurons)
+            each = (get_activation(activations),) * H
+        else:
+            each = tuple(get_activation(activation) for activation in activations)
+            H = _positive("the number of activations", len(each))
+            if n_neurons is not None and _positive("n_neurons", n_neurons) != H:
+                raise ValueError(f"n_neurons is {n_neurons}, but {H} activations are given")
+        if np.dtype(dtype) not in _DTYPES:
+            raise TypeError(f"dtype must be float64 or float32; got {np.dtype(dtype)}")
+        put(self, "n_neurons", H)
+        put(self, "n_params", H * (self.n_inputs + 1))
+        put(self, "activations", each)
+        put(self, "output", get_activation(output))
+        put(self, "dtype", _DTYPES[_DTYPES.index(np.dtype(dtype))])
+        put(self, "_calls", None)
+        put(self, "_hash", hash(self._identity()))
+
+    def _identity(self) -> tuple:
+        return (self.n_inputs, self.activations, self.output, self.dtype.name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a Network can't be changed; make another to set {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Network can't be changed; {name!r} stays")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Network):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple:
+        return (_rebuilt, (self.n_inputs, self.activations, self.output, self.dtype.name))
+
+    def __repr__(self) -> str:
+        names = [activation.name for activation in self.activations]
+        if len(set(self.activations)) == 1:
+            parts = [f"{self.n_inputs}, {self.n_neurons}", f"activations={names[0]!r}"]
+        else:
+            shown = names if len(names) <= 8 else [*names[:3], "…", *names[-2:]]
+            parts = [f"{self.n_inputs}, {self.n_neurons}", f"activations=[{', '.join(shown)}]"]
+        parts.append(f"output={self.output.name!r}")
+        if self.dtype == np.float32:
+            parts.append("dtype=float32")
+        return f"Network({', '.join(parts)})"
+
+    # ---- parameters ----------------------------------------------------------------------
+
+    def split(self, w: NDArray) -> tuple[NDArray, NDArray]:
+        """Views of the parameter vector: a, (H,), and W, (H, N); writing to them changes w.
+
+        Parameters
+        ----------
+        w : ndarray, shape (P,)
+            Any dtype.
+
+        Returns
+        -------
+        a : ndarray, shape (H,)
+        W : ndarray, shape (H, N)
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where w is not an array or not of shape (P,).
+
+        Examples
+        --------
+        >>> import fastbp, numpy as np
+        >>> a, W = fastbp.Network(2, 2).split(np.arange(6.0))
+        >>> W
+        array([[2., 3.],
+               [4., 5.]])
+        """
+        if not isinstance(w, np.ndarray):
+            raise TypeError(f"w must be a NumPy array, of which views can be taken; got {type(w)}")
+        if w.shape != (self.n_params,):
+            raise ValueError(f"w must have shape ({self.n_params},); got {w.shape}")
+        H = self.n_neurons
+        return w[:H], w[H:].reshape(H, self.n_inputs)
+
+    def init(self, seed: int | np.random.Generator) -> NDArray:
+        """Return a start vector: uniform with the variances of Glorot and Bengio.
+
+        W and a are uniform on ±√(6 / (fan_in + fan_out)): fans N and H for W, H and 1 for a.
+
+        Parameters
+        ----------
+        seed : int or numpy.random.Generator
+            The same integer gives the same vector.
+
+        Returns
+        -------
+        w : ndarray, shape (P,)
+
+        References
+        ----------
+        X. Glorot, Y. Bengio: Understanding the difficulty of training deep feedforward neural
+        networks, AISTATS 2010, eq. (16).
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> fastbp.Network(3, 4).init(seed=0).shape
+        (16,)
+        """
+        rng = np.random.default_rng(seed)
+        w = np.empty(self.n_params, self.dtype)
+        a, W = self.split(w)
+        N, H = self.n_inputs, self.n_neurons
+        a[:] = rng.uniform(-1.0, 1.0, H) * np.sqrt(6.0 / (H + 1))
+        W[:] = rng.uniform(-1.0, 1.0, (H, N)) * np.sqrt(6.0 / (N + H))
+        return w
+
+    # ---- calls ---------------------------------------------------------------------------
+
+    def _ready(self) -> Calls:
+        calls = self._calls
+        if calls is None:
+            from .kernels._calls import Calls
+
+            calls = Calls(self)
+            object.__setattr__(self, "_calls", calls)
+        return calls
+
+    def value(
+        self, w: ArrayLike, X: ArrayLike, *, out: NDArray | None = None, check_finite: bool = False
+    ) -> Any:
+        """Evaluate f at every observation; also as ``net(w, X)``.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        out : ndarray, shape (B,), optional
+            Filled and returned.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        y : ndarray, shape (B,), or float
+            A float for one observation.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Wrong shape, a dtype that would lose information, overlapping `out`; nothing has
+            been written then.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+        >>> net.value([0.5, 1.0, 2.0], [[1.0, 1.0], [0.0, 1.0]])
+        array([4.5, 2. ])
+        >>> net([0.5, 1.0, 2.0], [1.0, 1.0])
+        4.5
+        """
+        calls = self._calls
+        if calls is not None and out is not None and not check_finite:
+            try:
+                calls.cotangent(calls.address, w, X, None, out, None, None)
+                return out
+            except boundary.Refused:
+                pass
+        w, X, single = self._inputs(w, X, check_finite)
+        out = boundary.output(out, (len(X),), self.dtype, (w, X))
+        calls = self._ready()
+        calls.prepare(0, len(X))
+        calls.cotangent(calls.address, w, X, None, out, None, None)
+        return float(out[0]) if single else out
+
+    __call__ = value
+
+    def value_and_grad(
+        self, w: ArrayLike, x: ArrayLike, *, out: NDArray | None = None, check_finite: bool = False
+    ) -> tuple[float, NDArray]:
+        """Evaluate f and ∇_w f at one observation.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        x : array_like, shape (N,)
+            One observation.
+        out : ndarray, shape (P,), optional
+            Filled with the gradient and returned.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        y : float
+        gradient : ndarray, shape (P,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `value`.
+
+        Notes
+        -----
+        The formula of question 7 in docs/mathematics.md, from the output layer.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+        >>> net.value_and_grad([0.5, 1.0, 2.0], [1.0, 1.0])
+        (4.5, array([9., 3., 3.]))
+        """
+        calls = self._calls
+        if calls is not None and not check_finite:
+            gradient = np.empty(self.n_params, self.dtype) if out is None else out
+            try:
+                return calls.point(calls.address, w, x, gradient), gradient
+            except boundary.Refused:
+                pass
+        w, X, single = self._inputs(w, x, check_finite)
+        if not single:
+            raise ValueError(
+                f"value_and_grad takes one observation of shape ({self.n_inputs},); got {X.shape}. "
+                "For a batch, see loss_and_grad, vjp and per_sample_grad"
+            )
+        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X))
+        calls = self._ready()
+        calls.prepare(1, len(X))
+        return calls.point(calls.address, w, X[0], gradient), gradient
+
+    def vjp(
+        self,
+        w: ArrayLike,
+        X: ArrayLike,
+        ybar: ArrayLike,
+        *,
+        inputs: bool = False,
+        out: NDArray | None = None,
+        check_finite: bool = False,
+    ) -> Any:
+        """Vector–Jacobian product: Σ_b ȳ_b ∇_w f_b, and on request the rows ȳ_b ∇_x f_b.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        ybar : array_like, shape (B,), or float for one observation
+            The cotangent: the derivative of anything with respect to y.
+        inputs : bool
+            Also return the rows ȳ_b ∇_x f_b.
+        out : ndarray, shape (P,), optional
+            Filled with the first result and returned.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        gradient : ndarray, shape (P,)
+            Zero for an empty batch.
+        xbar : ndarray, shape (B, N) or (N,)
+            Only with ``inputs=True``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `value`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+        >>> net.vjp([0.5, 1.0, 2.0], [[1.0, 1.0], [0.0, 1.0]], [1.0, 10.0])
+        array([49.,  3., 23.])
+        """
+        calls = self._calls
+        if calls is not None and not inputs and not check_finite:
+            gradient = np.empty(self.n_params, self.dtype) if out is None else out
+            try:
+                calls.cotangent(calls.address, w, X, ybar, None, gradient, None)
+                return gradient
+            except boundary.Refused:
+                pass
+        w, X, single = self._inputs(w, X, check_finite)
+        ybar = boundary.per_observation(
+            "ybar", ybar, len(X), single, self.dtype, check_finite=check_finite
+        )
+        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, ybar))
+        xbar = np.empty(X.shape, self.dtype) if inputs else None
+        calls = self._ready()
+        calls.prepare(1, len(X))
+        calls.cotangent(calls.address, w, X, ybar, None, gradient, xbar)
+        if xbar is None:
+            return gradient
+        return gradient, xbar[0] if single else xbar
+
+    def per_sample_grad(
+        self, w: ArrayLike, X: ArrayLike, *, out: NDArray | None = None, check_finite: bool = False
+    ) -> NDArray:
+        """Rows ∇_w f_b: the Jacobian of the batch, for those who need all of it.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        out : ndarray, shape (B, P), optional
+            Filled and returned; (P,) for one observation.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        J : ndarray, shape (B, P) or (P,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `value`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+        >>> net.per_sample_grad([0.5, 1.0, 2.0], [[1.0, 1.0], [0.0, 1.0]])
+        array([[9., 3., 3.],
+               [4., 0., 2.]])
+        """
+        calls = self._calls
+        if calls is not None and out is not None and not check_finite:
+            try:
+                calls.per_sample(calls.address, w, X, out)
+                return out
+            except boundary.Refused:
+                pass
+        w, X, single = self._inputs(w, X, check_finite)
+        shape = (self.n_params,) if single else (len(X), self.n_params)
+        J = boundary.output(out, shape, self.dtype, (w, X))
+        calls = self._ready()
+        calls.prepare_per_sample()
+        calls.per_sample(calls.address, w, X, J[np.newaxis] if single else J)
+        return J
+
+    def input_grad(
+        self, w: ArrayLike, X: ArrayLike, *, out: NDArray | None = None, check_finite: bool = False
+    ) -> NDArray:
+        """Rows ∇_x f_b: how the output answers to the inputs.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        out : ndarray, shape (B, N), optional
+            Filled and returned; (N,) for one observation.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        gradient : ndarray, shape (B, N) or (N,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `value`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+        >>> net.input_grad([0.5, 1.0, 2.0], [[1.0, 1.0], [0.0, 1.0]])
+        array([[3., 6.],
+               [2., 4.]])
+        """
+        calls = self._calls
+        if calls is not None and out is not None and not check_finite:
+            try:
+                calls.cotangent(calls.address, w, X, None, None, None, out)
+                return out
+            except boundary.Refused:
+                pass
+        w, X, single = self._inputs(w, X, check_finite)
+        gradient = boundary.output(out, X.shape[1:] if single else X.shape, self.dtype, (w, X))
+        calls = self._ready()
+        calls.prepare(1, len(X))
+        rows = gradient[np.newaxis] if single else gradient
+        calls.cotangent(calls.address, w, X, None, None, None, rows)
+        return gradient
+
+    def loss_and_grad(
+        self,
+        w: ArrayLike,
+        X: ArrayLike,
+        t: ArrayLike,
+        *,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+        out: NDArray | None = None,
+        check_finite: bool = False,
+    ) -> tuple[float, NDArray]:
+        """Weighted mean loss Σ_b c_b ℓ(y_b, t_b) / Σ_b c_b over a batch, and its gradient in w.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        t : array_like, shape (B,), or float for one observation
+            Targets.
+        loss : str or Loss
+            ℓ: a name of `fastbp.losses.NAMES`, or a loss made with `fastbp.loss`.
+        sample_weight : array_like, shape (B,), optional
+            c; ones where left out.
+        out : ndarray, shape (P,), optional
+            Filled with the gradient and returned.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray, shape (P,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `value`; targets outside the loss's range; negative weights; an empty batch.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+        >>> net.loss_and_grad([0.5, 1.0, 2.0], [[1.0, 1.0], [0.0, 1.0]], [4.0, 2.0])
+        (0.0625, array([2.25, 0.75, 0.75]))
+        """
+        calls = self._calls
+        if calls is not None and not check_finite:
+            table = calls.tables.get((loss, 1))
+            if table is not None:
+                gradient = np.empty(self.n_params, self.dtype) if out is None else out
+                try:
+                    value = calls.loss(calls.address, table, w, X, t, sample_weight, gradient)
+                    return value, gradient
+                except boundary.Refused:
+                    pass
+        ell = get_loss(loss)
+        w, X, single = self._inputs(w, X, check_finite)
+        if not len(X):
+            raise ValueError(
+                f"the mean loss needs at least one observation; got X of shape {X.shape}"
+            )
+        t = boundary.targets(
+            t, ell.target_range, ell.name, len(X), single, self.dtype, check_finite=check_finite
+        )
+        c = boundary.weights(sample_weight, len(X), single, self.dtype, check_finite=check_finite)
+        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c))
+        calls = self._ready()
+        table = calls.prepare_loss(loss, ell, 1, len(X), c is not None)
+        return calls.loss(calls.address, table, w, X, t, c, gradient), gradient
+
+    def _inputs(self, w: Any, X: Any, check_finite: bool) -> tuple[NDArray, NDArray, bool]:
+        w = boundary.parameters(w, self.n_params, self.dtype, check_finite=check_finite)
+        X, single = boundary.observations(X, self.n_inputs, self.dtype, check_finite=check_finite)
+        return w, X, single
+
+
+def _rebuilt(n_inputs: int, activations: tuple, output: Activation, dtype: str) -> Network:
+    """Make a network again from what `Network.__reduce__` stores."""
+    return Network(n_inputs, activations=activations, output=output, dtype=dtype)
