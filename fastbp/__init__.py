@@ -17,6 +17,7 @@ _HOMES = {
     "ActivationError": "_trace",
     "Loss": "losses",
     "Network": "network",
+    "Objective": "objective",
     "activation": "activations",
     "loss": "losses",
 }
@@ -27,6 +28,7 @@ __all__ = [
     "ActivationError",
     "Loss",
     "Network",
+    "Objective",
     "activation",
     "activations",
     "datasets",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from .activations import Activation, activation
     from .losses import Loss, loss
     from .network import Network
+    from .objective import Objective
 
 
 def __getattr__(name: str) -> Any:

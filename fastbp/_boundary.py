@@ -55,22 +55,33 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
     return array
 
 
-def parameters(w: ArrayLike, n_params: int, dtype: np.dtype, *, check_finite: bool) -> NDArray:
-    """Check the flat parameter vector, (P,)."""
-    array = numbers("w", w, dtype, check_finite=check_finite)
+def thread_count(threads: Any) -> int:
+    """Check a number of threads; 0 stands for "auto"."""
+    if threads == "auto":
+        return 0
+    if not isinstance(threads, int | np.integer) or isinstance(threads, bool) or threads < 1:
+        raise ValueError(f'threads must be a positive integer or "auto"; got {threads!r}')
+    return int(threads)
+
+
+def parameters(
+    w: ArrayLike, n_params: int, dtype: np.dtype, *, check_finite: bool, name: str = "w"
+) -> NDArray:
+    """Check the flat parameter vector, (P,), or a direction in its space."""
+    array = numbers(name, w, dtype, check_finite=check_finite)
     if array.shape != (n_params,):
-        raise ValueError(f"w must have shape ({n_params},); got {array.shape}")
+        raise ValueError(f"{name} must have shape ({n_params},); got {array.shape}")
     return array
 
 
 def observations(
-    X: ArrayLike, n_inputs: int, dtype: np.dtype, *, check_finite: bool
+    X: ArrayLike, n_inputs: int, dtype: np.dtype, *, check_finite: bool, name: str = "X"
 ) -> tuple[NDArray, bool]:
     """Check observations, (B, N), or one, (N,); returns them as (B, N) and whether it was one."""
-    array = numbers("X", X, dtype, check_finite=check_finite)
+    array = numbers(name, X, dtype, check_finite=check_finite)
     if array.ndim not in (1, 2) or array.shape[-1] != n_inputs:
         raise ValueError(
-            f"X must have shape (B, {n_inputs}), or ({n_inputs},) for one observation; "
+            f"{name} must have shape (B, {n_inputs}), or ({n_inputs},) for one observation; "
             f"got {array.shape}"
         )
     return (array[np.newaxis], True) if array.ndim == 1 else (array, False)

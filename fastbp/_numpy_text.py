@@ -157,6 +157,8 @@ def evaluate(
     tuple of ndarray
         One fresh array for each output, of the broadcast shape and the arguments' dtype.
     """
+    # Python's own numbers take the dtype of what they meet.
+    args = tuple(a if isinstance(a, (int, float, complex)) else np.asarray(a) for a in args)
     dtype = np.result_type(*args)
     if dtype.kind not in "fc":
         dtype = np.result_type(dtype, np.float64)

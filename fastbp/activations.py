@@ -10,7 +10,7 @@ z, with elementary functions right to 4 ε. Where a derivative crosses zero at s
 counts times the larger of its size and 1. Where exp(-z²) or its like decays (*), the rounding of
 z² is felt: the bound is to be multiplied by 1 + z². What is smaller than 1e-300 is right to 1e-300.
 The tests check this table with NumPy's elementary functions against mpmath; the errors found
-there are a half of the bounds or less.
+there are at most three quarters of the bounds.
 
 ============  =====================================  =====  ======  ======
 name          v(z)                                   v      v'      v''

@@ -14,6 +14,7 @@ from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
     from .kernels._calls import Calls
+    from .objective import Objective
 
 _DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
@@ -243,7 +244,13 @@ class Network:
         return calls
 
     def value(
-        self, w: ArrayLike, X: ArrayLike, *, out: NDArray | None = None, check_finite: bool = False
+        self,
+        w: ArrayLike,
+        X: ArrayLike,
+        *,
+        out: NDArray | None = None,
+        threads: int | str = 1,
+        check_finite: bool = False,
     ) -> Any:
         """Evaluate f at every observation; also as ``net(w, X)``.
 
@@ -255,6 +262,8 @@ class Network:
             Observations, or one.
         out : ndarray, shape (B,), optional
             Filled and returned.
+        threads : int or "auto"
+            Threads to use; "auto" decides by the work. The result is the same to the last bit.
         check_finite : bool
             Refuse NaN and infinite data.
 
@@ -279,7 +288,7 @@ class Network:
         4.5
         """
         calls = self._calls
-        if calls is not None and out is not None and not check_finite:
+        if calls is not None and out is not None and threads == 1 and not check_finite:
             try:
                 calls.cotangent(calls.address, w, X, None, out, None, None)
                 return out
@@ -289,7 +298,7 @@ class Network:
         out = boundary.output(out, (len(X),), self.dtype, (w, X))
         calls = self._ready()
         calls.prepare(0, len(X))
-        calls.cotangent(calls.address, w, X, None, out, None, None)
+        calls.cotangent_threaded(boundary.thread_count(threads), w, X, None, out, None, None)
         return float(out[0]) if single else out
 
     __call__ = value
@@ -357,6 +366,7 @@ class Network:
         *,
         inputs: bool = False,
         out: NDArray | None = None,
+        threads: int | str = 1,
         check_finite: bool = False,
     ) -> Any:
         """Vector–Jacobian product: Σ_b ȳ_b ∇_w f_b, and on request the rows ȳ_b ∇_x f_b.
@@ -373,6 +383,8 @@ class Network:
             Also return the rows ȳ_b ∇_x f_b.
         out : ndarray, shape (P,), optional
             Filled with the first result and returned.
+        threads : int or "auto"
+            Threads to use; "auto" decides by the work. The result is the same to the last bit.
         check_finite : bool
             Refuse NaN and infinite data.
 
@@ -396,7 +408,7 @@ class Network:
         array([49.,  3., 23.])
         """
         calls = self._calls
-        if calls is not None and not inputs and not check_finite:
+        if calls is not None and not inputs and threads == 1 and not check_finite:
             gradient = np.empty(self.n_params, self.dtype) if out is None else out
             try:
                 calls.cotangent(calls.address, w, X, ybar, None, gradient, None)
@@ -411,7 +423,8 @@ class Network:
         xbar = np.empty(X.shape, self.dtype) if inputs else None
         calls = self._ready()
         calls.prepare(1, len(X))
-        calls.cotangent(calls.address, w, X, ybar, None, gradient, xbar)
+        n_threads = boundary.thread_count(threads)
+        calls.cotangent_threaded(n_threads, w, X, ybar, None, gradient, xbar)
         if xbar is None:
             return gradient
         return gradient, xbar[0] if single else xbar
@@ -465,7 +478,13 @@ class Network:
         return J
 
     def input_grad(
-        self, w: ArrayLike, X: ArrayLike, *, out: NDArray | None = None, check_finite: bool = False
+        self,
+        w: ArrayLike,
+        X: ArrayLike,
+        *,
+        out: NDArray | None = None,
+        threads: int | str = 1,
+        check_finite: bool = False,
     ) -> NDArray:
         """Rows ∇_x f_b: how the output answers to the inputs.
 
@@ -477,6 +496,8 @@ class Network:
             Observations, or one.
         out : ndarray, shape (B, N), optional
             Filled and returned; (N,) for one observation.
+        threads : int or "auto"
+            Threads to use; "auto" decides by the work. The result is the same to the last bit.
         check_finite : bool
             Refuse NaN and infinite data.
 
@@ -498,7 +519,7 @@ class Network:
                [2., 4.]])
         """
         calls = self._calls
-        if calls is not None and out is not None and not check_finite:
+        if calls is not None and out is not None and threads == 1 and not check_finite:
             try:
                 calls.cotangent(calls.address, w, X, None, None, None, out)
                 return out
@@ -509,7 +530,8 @@ class Network:
         calls = self._ready()
         calls.prepare(1, len(X))
         rows = gradient[np.newaxis] if single else gradient
-        calls.cotangent(calls.address, w, X, None, None, None, rows)
+        n_threads = boundary.thread_count(threads)
+        calls.cotangent_threaded(n_threads, w, X, None, None, None, rows)
         return gradient
 
     def loss_and_grad(
@@ -521,6 +543,7 @@ class Network:
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
         out: NDArray | None = None,
+        threads: int | str = 1,
         check_finite: bool = False,
     ) -> tuple[float, NDArray]:
         """Weighted mean loss Σ_b c_b ℓ(y_b, t_b) / Σ_b c_b over a batch, and its gradient in w.
@@ -539,6 +562,8 @@ class Network:
             c; ones where left out.
         out : ndarray, shape (P,), optional
             Filled with the gradient and returned.
+        threads : int or "auto"
+            Threads to use; "auto" decides by the work. The result is the same to the last bit.
         check_finite : bool
             Refuse NaN and infinite data.
 
@@ -560,7 +585,7 @@ class Network:
         (0.0625, array([2.25, 0.75, 0.75]))
         """
         calls = self._calls
-        if calls is not None and not check_finite:
+        if calls is not None and threads == 1 and not check_finite:
             table = calls.tables.get((loss, 1))
             if table is not None:
                 gradient = np.empty(self.n_params, self.dtype) if out is None else out
@@ -569,6 +594,307 @@ class Network:
                     return value, gradient
                 except boundary.Refused:
                     pass
+        ell, w, X, t, c = self._loss_inputs(w, X, t, loss, sample_weight, check_finite)
+        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c))
+        calls = self._ready()
+        table = calls.prepare_loss(loss, ell, 1, len(X), c is not None)
+        n_threads = boundary.thread_count(threads)
+        if n_threads != 1:
+            return calls.loss_threaded(n_threads, table, w, X, t, c, gradient), gradient
+        return calls.loss(calls.address, table, w, X, t, c, gradient), gradient
+
+    def objective(
+        self,
+        X: ArrayLike,
+        t: ArrayLike,
+        *,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+        l2: float = 0.0,
+        threads: int | str = 1,
+        check_finite: bool = False,
+    ) -> Objective:
+        """Bind data and a loss: a function of w that is checked, packed and allocated once.
+
+        Parameters
+        ----------
+        X, t, loss, sample_weight, threads, check_finite
+            As `loss_and_grad` takes them.
+        l2 : float
+            λ ≥ 0 of a penalty ½ λ ‖w‖², added to the mean loss.
+
+        Returns
+        -------
+        objective : Objective
+            ``objective(w)`` → (loss, gradient); ``objective.value(w)``, ``.hvp(w, p)`` and so on.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `loss_and_grad`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+        >>> objective = net.objective([[1.0, 1.0], [0.0, 1.0]], [4.0, 2.0], l2=0.1)
+        >>> round(objective.value([0.5, 1.0, 2.0]), 6)
+        0.325
+        """
+        from .objective import Objective
+
+        return Objective(
+            self,
+            X,
+            t,
+            loss=loss,
+            sample_weight=sample_weight,
+            l2=l2,
+            threads=threads,
+            check_finite=check_finite,
+        )
+
+    # ---- second order --------------------------------------------------------------------
+
+    def jvp(
+        self,
+        w: ArrayLike,
+        X: ArrayLike,
+        p: ArrayLike,
+        *,
+        dX: ArrayLike | None = None,
+        out: NDArray | None = None,
+        check_finite: bool = False,
+    ) -> Any:
+        """Jacobian–vector product: ∇_w f_b · p at every observation, and + ∇_x f_b · dX_b.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        p : array_like, shape (P,)
+            The direction in w.
+        dX : array_like, shape of X, optional
+            The direction in x.
+        out : ndarray, shape (B,), optional
+            Filled and returned.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        ydot : ndarray, shape (B,), or float
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `value`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+        >>> net.jvp([0.5, 1.0, 2.0], [[1.0, 1.0], [0.0, 1.0]], [1.0, 0.0, 0.0])
+        array([9., 4.])
+        """
+        w, X, single = self._inputs(w, X, check_finite)
+        p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
+        dX = self._like_inputs("dX", dX, X, single, check_finite)
+        ydot = boundary.output(out, (len(X),), self.dtype, (w, X, p, dX))
+        calls = self._ready()
+        calls.prepare_tangent(None, 0)
+        calls.tangent(calls.address, 0, w, X, None, None, p, dX, ydot, None, None, 0)
+        return float(ydot[0]) if single else ydot
+
+    def input_hvp(
+        self,
+        w: ArrayLike,
+        X: ArrayLike,
+        v: ArrayLike,
+        *,
+        out: NDArray | None = None,
+        check_finite: bool = False,
+    ) -> NDArray:
+        """Rows ∇²_x f_b · v_b: the Hessian in the inputs times a direction, row by row.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        v : array_like, shape of X
+            Directions.
+        out : ndarray, shape of X, optional
+            Filled and returned.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        product : ndarray, shape of X
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `value`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+        >>> net.input_hvp([0.5, 1.0, 2.0], [[1.0, 1.0]], [[1.0, 0.0]])
+        array([[1., 2.]])
+        """
+        w, X, single = self._inputs(w, X, check_finite)
+        v = self._like_inputs("v", v, X, single, check_finite)
+        product = boundary.output(out, X.shape[1:] if single else X.shape, self.dtype, (w, X, v))
+        calls = self._ready()
+        calls.prepare_tangent(None, 2)
+        rows = product[np.newaxis] if single else product
+        calls.tangent(calls.address, 0, w, X, None, None, None, v, None, None, rows, 2)
+        return product
+
+    def hvp(
+        self,
+        w: ArrayLike,
+        X: ArrayLike,
+        t: ArrayLike,
+        p: ArrayLike,
+        *,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+        out: NDArray | None = None,
+        check_finite: bool = False,
+    ) -> NDArray:
+        """Hessian of the mean loss times p, forward over reverse.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        t : array_like, shape (B,), or float
+            Targets.
+        p : array_like, shape (P,)
+            The direction.
+        loss : str or Loss
+            ℓ.
+        sample_weight : array_like, shape (B,), optional
+            c.
+        out : ndarray, shape (P,), optional
+            Filled and returned.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        product : ndarray, shape (P,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `loss_and_grad`.
+
+        References
+        ----------
+        B. A. Pearlmutter: Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(1, 1, activations="square", output="identity")
+        >>> net.hvp([0.5, 1.0], [[2.0]], [1.0], [1.0, 0.0])
+        array([16., 20.])
+        """
+        return self._product(2, w, X, t, p, loss, sample_weight, out, check_finite)
+
+    def gauss_newton_product(
+        self,
+        w: ArrayLike,
+        X: ArrayLike,
+        t: ArrayLike,
+        p: ArrayLike,
+        *,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+        out: NDArray | None = None,
+        check_finite: bool = False,
+    ) -> NDArray:
+        """Gauss–Newton matrix of the mean loss times p: Σ_b c_b ℓ''_b ∇f_b (∇f_b · p) / Σ_b c_b.
+
+        For cross entropy on a logistic output, ℓ is taken as a function of s (the matching loss).
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        t : array_like, shape (B,), or float
+            Targets.
+        p : array_like, shape (P,)
+            The direction.
+        loss : str or Loss
+            ℓ.
+        sample_weight : array_like, shape (B,), optional
+            c.
+        out : ndarray, shape (P,), optional
+            Filled and returned.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        product : ndarray, shape (P,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `loss_and_grad`.
+
+        References
+        ----------
+        N. N. Schraudolph: Fast curvature matrix-vector products for second-order gradient
+        descent, Neural Computation 14 (2002).
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(1, 1, activations="square", output="identity")
+        >>> net.gauss_newton_product([0.5, 1.0], [[2.0]], [1.0], [1.0, 0.0])
+        array([16., 16.])
+        """
+        return self._product(1, w, X, t, p, loss, sample_weight, out, check_finite)
+
+    def _product(
+        self,
+        what: int,
+        w: Any,
+        X: Any,
+        t: Any,
+        p: Any,
+        loss: str | Loss,
+        sample_weight: Any,
+        out: NDArray | None,
+        check_finite: bool,
+    ) -> NDArray:
+        ell, w, X, t, c = self._loss_inputs(w, X, t, loss, sample_weight, check_finite)
+        p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
+        product = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, p))
+        calls = self._ready()
+        table = calls.prepare_tangent(ell, what)
+        calls.tangent(calls.address, table, w, X, t, c, p, None, None, product, None, what)
+        return product
+
+    # ---- the boundary --------------------------------------------------------------------
+
+    def _loss_inputs(
+        self, w: Any, X: Any, t: Any, loss: str | Loss, sample_weight: Any, check_finite: bool
+    ) -> tuple[Loss, NDArray, NDArray, NDArray, NDArray | None]:
         ell = get_loss(loss)
         w, X, single = self._inputs(w, X, check_finite)
         if not len(X):
@@ -579,10 +905,20 @@ class Network:
             t, ell.target_range, ell.name, len(X), single, self.dtype, check_finite=check_finite
         )
         c = boundary.weights(sample_weight, len(X), single, self.dtype, check_finite=check_finite)
-        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c))
-        calls = self._ready()
-        table = calls.prepare_loss(loss, ell, 1, len(X), c is not None)
-        return calls.loss(calls.address, table, w, X, t, c, gradient), gradient
+        return ell, w, X, t, c
+
+    def _like_inputs(
+        self, name: str, value: Any, X: NDArray, single: bool, check_finite: bool
+    ) -> NDArray | None:
+        if value is None:
+            return None
+        array, one = boundary.observations(
+            value, self.n_inputs, self.dtype, check_finite=check_finite, name=name
+        )
+        if one != single or array.shape != X.shape:
+            expected = X.shape[1:] if single else X.shape
+            raise ValueError(f"{name} must have the shape of X, {expected}; got {np.shape(value)}")
+        return array
 
     def _inputs(self, w: Any, X: Any, check_finite: bool) -> tuple[NDArray, NDArray, bool]:
         w = boundary.parameters(w, self.n_params, self.dtype, check_finite=check_finite)

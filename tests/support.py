@@ -144,13 +144,14 @@ def rtol(dtype: Any, n_terms: int = 1) -> float:
     return min(LIMITS[dtype.name], float(np.finfo(dtype).eps) * (32.0 + 4.0 * n_terms**0.5))
 
 
-def assert_close(got: Any, want: Any, tolerance: float) -> None:
+def assert_close(got: Any, want: Any, tolerance: float, floor: float = 0.0) -> None:
     """Assert that all entries agree, and shapes do.
 
     The difference allowed in an entry is `tolerance` of the entry and of the largest one: what
-    cancels in one entry of a result is as large as the others.
+    cancels in one entry of a result is as large as the others. `floor` is allowed on top, for
+    results that may cancel in every entry.
     """
     want = np.asarray(want)
     assert np.shape(got) == want.shape
     largest = np.abs(want).max(initial=0.0)
-    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * largest)
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * largest + floor)

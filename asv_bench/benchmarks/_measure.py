@@ -30,21 +30,36 @@ def problem(shape, dtype, activations="tanh"):
     return net, w.astype(dtype), X.astype(dtype), t.astype(dtype)
 
 
-def ratio(call, other, seconds=0.3):
-    """Time of one call by that of the other: the best of rounds in which they take turns."""
-    best = [np.inf, np.inf]
+def best_times(calls, seconds=0.3):
+    """Seconds that each call takes: the best of rounds in which they take turns.
+
+    Parameters
+    ----------
+    calls : sequence of callables
+        Called without arguments.
+    seconds : float
+        How long to go on, for all calls together; three rounds at least.
+    """
+    best = [np.inf] * len(calls)
     numbers = []
-    for each in (call, other):
+    for call in calls:
         start = time.perf_counter()
-        each()
-        numbers.append(max(1, int(0.005 / (time.perf_counter() - start))))
+        call()
+        numbers.append(max(1, int(0.003 / (time.perf_counter() - start))))
     end = time.perf_counter() + seconds
     rounds = 0
     while rounds < 3 or time.perf_counter() < end:
-        for i, each in enumerate((call, other)):
+        for i, call in enumerate(calls):
+            turns = range(numbers[i])
             start = time.perf_counter()
-            for _ in range(numbers[i]):
-                each()
+            for _ in turns:
+                call()
             best[i] = min(best[i], (time.perf_counter() - start) / numbers[i])
         rounds += 1
-    return best[0] / best[1]
+    return best
+
+
+def ratio(call, other, seconds=0.3):
+    """Time of one call by that of the other."""
+    time_call, time_other = best_times([call, other], seconds)
+    return time_call / time_other

@@ -18,6 +18,7 @@ from numba.extending import (
     register_model,
     unbox,
 )
+from numba.np.arrayobj import make_array, populate_array
 
 _BYTE = ir.IntType(8)
 _INT32 = ir.IntType(32)
@@ -49,6 +50,27 @@ POINTER = {np.dtype(np.float64): _pointer64, np.dtype(np.float32): _pointer32}
 
 
 @intrinsic
+def view(typingctx, data, n):  # type: ignore[no-untyped-def]
+    """Array of the `n` numbers at a pointer; it owns nothing (`numba.carray` needs a runtime)."""
+    array = types.Array(data.dtype, 1, "C")
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        result = make_array(array)(context, builder)
+        size = ir.Constant(INT64, context.get_abi_sizeof(context.get_data_type(data.dtype)))
+        populate_array(
+            result,
+            data=args[0],
+            shape=cgutils.pack_array(builder, [args[1]]),
+            strides=cgutils.pack_array(builder, [size]),
+            itemsize=size,
+            meminfo=None,
+        )
+        return result._getvalue()
+
+    return array(data, types.int64), codegen
+
+
+@intrinsic
 def load(typingctx, address, index):  # type: ignore[no-untyped-def]
     """Entry `index` of the int64 table at `address`."""
 
@@ -70,17 +92,6 @@ def load_float(typingctx, address):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def address_of(typingctx, array):  # type: ignore[no-untyped-def]
-    """Address of the first entry of an array."""
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.ptrtoint(data, INT64)
-
-    return types.int64(array), codegen
-
-
-@intrinsic
 def stack_number(typingctx):  # type: ignore[no-untyped-def]
     """Address of one float64 on the stack of the function."""
 
@@ -91,13 +102,34 @@ def stack_number(typingctx):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def keep_alive(typingctx, array):  # type: ignore[no-untyped-def]
-    """Use an array, so that Numba does not free it before: it does not see uses by address."""
+def allocate(typingctx, n_bytes):  # type: ignore[no-untyped-def]
+    """Address of new memory, 0 where there is none: C's malloc.
+
+    Not an array: Numba's runtime, which owns arrays, takes 0.2 s to start in a process that
+    only loads machine code.
+    """
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        function = ir.FunctionType(ir.IntType(8).as_pointer(), [INT64])
+        malloc = cgutils.get_or_insert_function(builder.module, function, "malloc")
+        return builder.ptrtoint(builder.call(malloc, args), INT64)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def release(typingctx, address):  # type: ignore[no-untyped-def]
+    """Give memory of `allocate` back: C's free."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        void = ir.IntType(8).as_pointer()
+        free = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [void]), "free"
+        )
+        builder.call(free, [builder.inttoptr(args[0], void)])
         return context.get_dummy_value()
 
-    return types.void(array), codegen
+    return types.void(types.int64), codegen
 
 
 @intrinsic

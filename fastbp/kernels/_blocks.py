@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, types
+from numba import types
 
 from .._trace import Function
-from ._address import POINTER
+from ._address import POINTER, view
 from ._build import Unit, scalar
 from ._elementary import namespace
 
@@ -22,8 +23,19 @@ def _jitted(function: Function, order: int, dtype: np.dtype) -> Any:
     scope: dict[str, Any] = {"__name__": __name__}
     exec(code, scope)
     emitted = scope["scalar"]
-    scope.update({name: elementary[name] for name in emitted.__code__.co_names})
+    untraced = _untraced(function)
+    for name in emitted.__code__.co_names:
+        scope[name] = untraced[name] if name in untraced else elementary[name]
     return scalar(emitted)
+
+
+def _untraced(function: Function) -> dict[str, Any]:
+    """Compile the functions that the tracer took as they are, helpers first."""
+    scope: dict[str, Any] = {"__name__": __name__, "math": math, "np": np}
+    for name, text in function.extra_sources.items():
+        exec(compile(text, f"<fastbp {function.name}, {name}>", "exec"), scope)
+        scope[name] = scalar(scope[name])
+    return {name: scope[name] for name in function.extra_sources}
 
 
 @cache
@@ -40,20 +52,20 @@ def block_unit(function: Function, order: int, dtype: np.dtype) -> Unit:
     if len(function.variables) == 1:
 
         def block0(z, d, dd, n):  # type: ignore[no-untyped-def]
-            zs = carray(pointer(z), n)
+            zs = view(pointer(z), n)
             for k in range(n):
                 zs[k] = f(zs[k])
 
         def block1(z, d, dd, n):  # type: ignore[no-untyped-def]
-            zs = carray(pointer(z), n)
-            ds = carray(pointer(d), n)
+            zs = view(pointer(z), n)
+            ds = view(pointer(d), n)
             for k in range(n):
                 zs[k], ds[k] = f(zs[k])
 
         def block2(z, d, dd, n):  # type: ignore[no-untyped-def]
-            zs = carray(pointer(z), n)
-            ds = carray(pointer(d), n)
-            dds = carray(pointer(dd), n)
+            zs = view(pointer(z), n)
+            ds = view(pointer(d), n)
+            dds = view(pointer(dd), n)
             for k in range(n):
                 zs[k], ds[k], dds[k] = f(zs[k])
 
@@ -61,23 +73,23 @@ def block_unit(function: Function, order: int, dtype: np.dtype) -> Unit:
         return Unit(blocks[order], types.void(*[types.int64] * 4), key=key)
 
     def loss0(y, t, d, dd, n):  # type: ignore[no-untyped-def]
-        ys = carray(pointer(y), n)
-        ts = carray(pointer(t), n)
+        ys = view(pointer(y), n)
+        ts = view(pointer(t), n)
         for k in range(n):
             ys[k] = f(ys[k], ts[k])
 
     def loss1(y, t, d, dd, n):  # type: ignore[no-untyped-def]
-        ys = carray(pointer(y), n)
-        ts = carray(pointer(t), n)
-        ds = carray(pointer(d), n)
+        ys = view(pointer(y), n)
+        ts = view(pointer(t), n)
+        ds = view(pointer(d), n)
         for k in range(n):
             ys[k], ds[k] = f(ys[k], ts[k])
 
     def loss2(y, t, d, dd, n):  # type: ignore[no-untyped-def]
-        ys = carray(pointer(y), n)
-        ts = carray(pointer(t), n)
-        ds = carray(pointer(d), n)
-        dds = carray(pointer(dd), n)
+        ys = view(pointer(y), n)
+        ts = view(pointer(t), n)
+        ds = view(pointer(d), n)
+        dds = view(pointer(dd), n)
         for k in range(n):
             ys[k], ds[k], dds[k] = f(ys[k], ts[k])
 

@@ -13,9 +13,8 @@ from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
-from numba import carray
 
-from ._address import POINTER, invoke, load
+from ._address import POINTER, invoke, load, view
 from ._build import loop
 from ._plan import (
     N_RUNS,
@@ -78,24 +77,24 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     @loop
     def weighted_rows(a, V, s, H, cp, add):  # type: ignore[no-untyped-def]
         """s_b (+)= Σ_i a_i V[i, b], neuron-major; four rows at a time share the load of s."""
-        av = carray(pointer(a), H)
-        sv = carray(pointer(s), cp)
+        av = view(pointer(a), H)
+        sv = view(pointer(s), cp)
         if not add:
             for b in range(cp):
                 sv[b] = zero
         i = 0
         while i + 4 <= H:
             a0, a1, a2, a3 = av[i], av[i + 1], av[i + 2], av[i + 3]
-            v0 = carray(pointer(V + i * cp * size), cp)
-            v1 = carray(pointer(V + (i + 1) * cp * size), cp)
-            v2 = carray(pointer(V + (i + 2) * cp * size), cp)
-            v3 = carray(pointer(V + (i + 3) * cp * size), cp)
+            v0 = view(pointer(V + i * cp * size), cp)
+            v1 = view(pointer(V + (i + 1) * cp * size), cp)
+            v2 = view(pointer(V + (i + 2) * cp * size), cp)
+            v3 = view(pointer(V + (i + 3) * cp * size), cp)
             for b in range(cp):
                 sv[b] += (a0 * v0[b] + a1 * v1[b]) + (a2 * v2[b] + a3 * v3[b])
             i += 4
         while i < H:
             a0 = av[i]
-            v0 = carray(pointer(V + i * cp * size), cp)
+            v0 = view(pointer(V + i * cp * size), cp)
             for b in range(cp):
                 sv[b] += a0 * v0[b]
             i += 1
@@ -103,10 +102,10 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     @loop
     def row_sums(V, s, g, H, cp, add):  # type: ignore[no-untyped-def]
         """g_i (+)= Σ_b V[i, b] s_b, neuron-major."""
-        sv = carray(pointer(s), cp)
-        gv = carray(pointer(g), H)
+        sv = view(pointer(s), cp)
+        gv = view(pointer(g), H)
         for i in range(H):
-            v = carray(pointer(V + i * cp * size), cp)
+            v = view(pointer(V + i * cp * size), cp)
             total = zero
             for b in range(cp):
                 total += v[b] * sv[b]
@@ -115,19 +114,19 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     @loop
     def deltas(a, D, s, H, cp):  # type: ignore[no-untyped-def]
         """D[i, b] = a_i s_b v'[i, b] in place of v', neuron-major."""
-        av = carray(pointer(a), H)
-        sv = carray(pointer(s), cp)
+        av = view(pointer(a), H)
+        sv = view(pointer(s), cp)
         for i in range(H):
             ai = av[i]
-            d = carray(pointer(D + i * cp * size), cp)
+            d = view(pointer(D + i * cp * size), cp)
             for b in range(cp):
                 d[b] = ai * sv[b] * d[b]
 
     @loop
     def dot(x, y, n):  # type: ignore[no-untyped-def]
         """Σ x_k y_k."""
-        xv = carray(pointer(x), n)
-        yv = carray(pointer(y), n)
+        xv = view(pointer(x), n)
+        yv = view(pointer(y), n)
         total = zero
         for k in range(n):
             total += xv[k] * yv[k]
@@ -136,8 +135,8 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     @loop
     def add_scaled(factor, x, y, n, add):  # type: ignore[no-untyped-def]
         """y (+)= factor x."""
-        xv = carray(pointer(x), n)
-        yv = carray(pointer(y), n)
+        xv = view(pointer(x), n)
+        yv = view(pointer(y), n)
         if add:
             for k in range(n):
                 yv[k] += factor * xv[k]
@@ -148,8 +147,8 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     @loop
     def multiply_scaled(factor, x, y, n):  # type: ignore[no-untyped-def]
         """y = factor x y, entry by entry."""
-        xv = carray(pointer(x), n)
-        yv = carray(pointer(y), n)
+        xv = view(pointer(x), n)
+        yv = view(pointer(y), n)
         for k in range(n):
             yv[k] = factor * xv[k] * yv[k]
 

@@ -92,12 +92,16 @@ class Plan:
         self.table[PRODUCT] = product_unit(self._dtype).address
         self.table[PACK] = pack_unit(self._dtype).address
         self.table[COPY] = copy_unit(self._dtype).address
-        self.table[OUTPUT + order] = block_unit(self._output, order, self._dtype).address
+        self.need_output(order)
         for number, (_, _, activation) in enumerate(self._runs):
             block = block_unit(activation, order, self._dtype)
             self.table[RUNS + RUN_SIZE * number + RUN_BLOCK + order] = block.address
         for place in drivers:
             self.table[place] = units[place](self._dtype).address
+
+    def need_output(self, order: int) -> None:
+        """Fill in σ up to an order."""
+        self.table[OUTPUT + order] = block_unit(self._output, order, self._dtype).address
 
     def loss_table(self, loss: Loss, order: int) -> int:
         """Address of the table of a loss, filled at the given order."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import carray, types
+from numba import types
 
-from ._address import POINTER, address_of, invoke, keep_alive, load
+from ._address import POINTER, allocate, invoke, load, release, view
 from ._build import Unit
 from ._passes import part_size, passes
 from ._plan import LOSS_HIGHEST, LOSS_LOWEST, N_INPUTS, N_NEURONS, REVERSE, REVERSE_FEW
@@ -18,28 +18,28 @@ from .first_order import workspace_of
 def batch_unit(dtype: np.dtype) -> Unit:
     """Drive `reverse` over all parts of a batch, one after the other.
 
-    ``batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result)``: arguments
-    as `reverse` takes them; ``result[0]`` (float64) receives Σ_b c_b ℓ_b. Where `ws` is 0 the
-    workspace is allocated; its size, and so the memory used, does not grow with B.
+    ``batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result)``:
+    arguments as `reverse` takes them; ``result[0]`` (float64) receives Σ_b c_b ℓ_b. `part` is 0
+    for the partition of `part_size`, B for no partition. Where `ws` is 0 the workspace is
+    allocated; its size, and so the memory used, does not grow with B.
     """
     p = passes(dtype)
-    size, add_scaled, real, few = p.size, p.add_scaled, p.real, p.few
+    size, add_scaled, few = p.size, p.add_scaled, p.few
     pointer64 = POINTER[np.dtype(np.float64)]
     workspace = workspace_of(dtype)
     one = p.real(1)
 
-    def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):  # type: ignore[no-untyped-def]
+    def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result):  # type: ignore[no-untyped-def]
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         P = H * (N + 1)
-        part = part_size(B)
+        part = part if part else part_size(B)
         parts = part < B
-        sums = carray(pointer64(result), 1)
+        sums = view(pointer64(result), 1)
+        own = 0
         if not ws:
-            own = np.empty(workspace(N, H, min(B, part)) + (P if parts else 0), real)
-            ws = address_of(own)
-        else:
-            own = np.empty(0, real)
+            own = allocate((workspace(N, H, min(B, part)) + (P if parts else 0)) * size)
+            ws = own
         reverse = load(plan, REVERSE_FEW if few(B) else REVERSE)
         scratch = ws + P * size if parts else ws
         total = 0.0
@@ -73,10 +73,11 @@ def batch_unit(dtype: np.dtype) -> Unit:
             total += sums[0]
             first += part
         sums[0] = total
-        keep_alive(own)
+        if own:
+            release(own)
 
-    signature = types.void(*[types.int64] * 8, types.float64, *[types.int64] * 6)
-    return Unit(batch, signature, key=dtype.name)
+    signature = types.void(*[types.int64] * 8, types.float64, *[types.int64] * 7)
+    return Unit(batch, signature, key=dtype.name, python=True)
 
 
 @cache
@@ -86,16 +87,16 @@ def weights_unit(dtype: np.dtype) -> Unit:
     pointer64 = POINTER[np.dtype(np.float64)]
 
     def weights(c, n, result):  # type: ignore[no-untyped-def]
-        values = carray(pointer(c), n)
+        values = view(pointer(c), n)
         total = 0.0
         bad = 0
         for b in range(n):
             value = float(values[b])
             total += value
             bad += 0 if value >= 0.0 else 1
-        carray(pointer64(result), 1)[0] = np.nan if bad else total
+        view(pointer64(result), 1)[0] = np.nan if bad else total
 
-    return Unit(weights, types.void(*[types.int64] * 3), key=dtype.name)
+    return Unit(weights, types.void(*[types.int64] * 3), key=dtype.name, python=True)
 
 
 @cache
@@ -105,13 +106,13 @@ def targets_unit(dtype: np.dtype) -> Unit:
     pointer64 = POINTER[np.dtype(np.float64)]
 
     def targets(loss, t, n, result):  # type: ignore[no-untyped-def]
-        lowest = carray(pointer64(loss + 8 * LOSS_LOWEST), 1)[0]
-        highest = carray(pointer64(loss + 8 * LOSS_HIGHEST), 1)[0]
-        values = carray(pointer(t), n)
+        lowest = view(pointer64(loss + 8 * LOSS_LOWEST), 1)[0]
+        highest = view(pointer64(loss + 8 * LOSS_HIGHEST), 1)[0]
+        values = view(pointer(t), n)
         outside = 0
         for b in range(n):
             value = float(values[b])
             outside += 0 if lowest <= value <= highest else 1
-        carray(pointer64(result), 1)[0] = outside
+        view(pointer64(result), 1)[0] = outside
 
     return Unit(targets, types.void(*[types.int64] * 4), key=dtype.name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import carray, types
+from numba import types
 
 from .._boundary import Refused
 from ._address import (
@@ -25,6 +25,7 @@ from ._address import (
     load,
     load_float,
     stack_number,
+    view,
 )
 from ._build import Unit, loop
 from ._passes import passes
@@ -38,14 +39,17 @@ from ._plan import (
     NDARRAY,
     NONE,
     OUTPUT,
+    PACK,
     PER_SAMPLE,
     REVERSE,
     REVERSE_FEW,
+    TANGENT,
     WEIGHTS,
 )
+from .second_order import HESSIAN, NOTHING
 
-_READABLE = 0x1 | 0x100  # NumPy's flags: C order, aligned
-_WRITABLE = _READABLE | 0x400
+READABLE = 0x1 | 0x100  # NumPy's flags: C order, aligned
+WRITABLE = READABLE | 0x400
 
 
 @loop
@@ -77,11 +81,11 @@ def loss_entry(dtype: np.dtype) -> Unit:
         g_ = handle_address(g)
         order = 0 if g_ == none else 1
         if not (
-            fits(plan, w_, 1, _READABLE)
-            and fits(plan, X_, 2, _READABLE)
-            and fits(plan, t_, 1, _READABLE)
-            and (c_ == none or fits(plan, c_, 1, _READABLE))
-            and (order == 0 or fits(plan, g_, 1, _WRITABLE))
+            fits(plan, w_, 1, READABLE)
+            and fits(plan, X_, 2, READABLE)
+            and fits(plan, t_, 1, READABLE)
+            and (c_ == none or fits(plan, c_, 1, READABLE))
+            and (order == 0 or fits(plan, g_, 1, WRITABLE))
         ):
             raise Refused
         B = array_length(X_, 0)
@@ -124,7 +128,7 @@ def loss_entry(dtype: np.dtype) -> Unit:
             total = load_float(result)
             if not 0.0 < total < np.inf:
                 raise Refused
-        args = (plan, loss, w_, X_, B, 0, t_, c_, 1.0 / total, 0, 0, g_, 0, 0, result)
+        args = (plan, loss, w_, X_, B, 0, t_, c_, 1.0 / total, 0, 0, g_, 0, 0, 0, result)
         invoke(load(plan, BATCH), args)
         return load_float(result) / total
 
@@ -150,12 +154,12 @@ def cotangent_entry(dtype: np.dtype) -> Unit:
         xbar_ = handle_address(xbar)
         order = 0 if g_ == none and xbar_ == none else 1
         if not (
-            fits(plan, w_, 1, _READABLE)
-            and fits(plan, X_, 2, _READABLE)
-            and (ybar_ == none or fits(plan, ybar_, 1, _READABLE))
-            and (y_ == none or fits(plan, y_, 1, _WRITABLE))
-            and (g_ == none or fits(plan, g_, 1, _WRITABLE))
-            and (xbar_ == none or fits(plan, xbar_, 2, _WRITABLE))
+            fits(plan, w_, 1, READABLE)
+            and fits(plan, X_, 2, READABLE)
+            and (ybar_ == none or fits(plan, ybar_, 1, READABLE))
+            and (y_ == none or fits(plan, y_, 1, WRITABLE))
+            and (g_ == none or fits(plan, g_, 1, WRITABLE))
+            and (xbar_ == none or fits(plan, xbar_, 2, WRITABLE))
         ):
             raise Refused
         B = array_length(X_, 0)
@@ -194,9 +198,9 @@ def cotangent_entry(dtype: np.dtype) -> Unit:
             raise Refused
         if B == 0:
             if g_:
-                carray(pointer(g_), P)[:] = real(0)
+                view(pointer(g_), P)[:] = real(0)
             return
-        args = (plan, 0, w_, X_, B, 0, 0, 0, 0.0, ybar_, y_, g_, xbar_, 0, stack_number())
+        args = (plan, 0, w_, X_, B, 0, 0, 0, 0.0, ybar_, y_, g_, xbar_, 0, 0, stack_number())
         invoke(load(plan, BATCH), args)
 
     return Unit(cotangent, types.void(types.int64, *[handle] * 6), key=dtype.name, python=True)
@@ -215,9 +219,9 @@ def point_entry(dtype: np.dtype) -> Unit:
         x_ = handle_address(x)
         g_ = handle_address(g)
         if not (
-            fits(plan, w_, 1, _READABLE)
-            and fits(plan, x_, 1, _READABLE)
-            and fits(plan, g_, 1, _WRITABLE)
+            fits(plan, w_, 1, READABLE)
+            and fits(plan, x_, 1, READABLE)
+            and fits(plan, g_, 1, WRITABLE)
             and load(plan, BATCH)
             and load(plan, REVERSE_FEW if few(1) else REVERSE)
             and load(plan, OUTPUT + 1)
@@ -233,9 +237,9 @@ def point_entry(dtype: np.dtype) -> Unit:
             raise Refused
         y = stack_number()
         invoke(
-            load(plan, BATCH), (plan, 0, w_, x_, 1, 0, 0, 0, 0.0, 0, y, g_, 0, 0, stack_number())
+            load(plan, BATCH), (plan, 0, w_, x_, 1, 0, 0, 0, 0.0, 0, y, g_, 0, 0, 0, stack_number())
         )
-        return float(carray(pointer(y), 1)[0])
+        return float(view(pointer(y), 1)[0])
 
     signature = types.float64(types.int64, *[handle] * 3)
     return Unit(value_and_grad, signature, key=dtype.name, python=True)
@@ -253,9 +257,9 @@ def per_sample_entry(dtype: np.dtype) -> Unit:
         X_ = handle_address(X)
         J_ = handle_address(J)
         if not (
-            fits(plan, w_, 1, _READABLE)
-            and fits(plan, X_, 2, _READABLE)
-            and fits(plan, J_, 2, _WRITABLE)
+            fits(plan, w_, 1, READABLE)
+            and fits(plan, X_, 2, READABLE)
+            and fits(plan, J_, 2, WRITABLE)
             and load(plan, PER_SAMPLE)
             and load(plan, OUTPUT + 1)
             and array_length(w_, 0) == P
@@ -275,3 +279,101 @@ def per_sample_entry(dtype: np.dtype) -> Unit:
 
     signature = types.void(types.int64, *[handle] * 3)
     return Unit(per_sample_grad, signature, key=dtype.name, python=True)
+
+
+@cache
+def tangent_entry(dtype: np.dtype) -> Unit:
+    """``tangent(plan, loss, w, X, t, c, p, dX, ydot, g, xbar, what)``, see `tangent_unit`.
+
+    Called with arrays that `fastbp._boundary` has already made fit; None for what is absent.
+    Returns Σ c_b, 1 without a loss.
+    """
+    size = dtype.itemsize
+
+    def tangent(plan, loss, w, X, t, c, p, dX, ydot, g, xbar, what):  # type: ignore[no-untyped-def]
+        none = load(plan, NONE)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        w_ = handle_address(w)
+        X_ = handle_address(X)
+        p_ = handle_address(p)
+        t_ = handle_address(t)
+        c_ = handle_address(c)
+        dX_ = handle_address(dX)
+        ydot_ = handle_address(ydot)
+        g_ = handle_address(g)
+        xbar_ = handle_address(xbar)
+        order = 2 if what == HESSIAN else 1
+        head = 1 if what == NOTHING else 2
+        if not (
+            load(plan, TANGENT)
+            and load(plan, PACK)
+            and load(plan, OUTPUT + order)
+            and load(plan, OUTPUT + head)
+            and (loss == 0 or load(loss, LOSS_BLOCK + 2))
+            and fits(plan, w_, 1, READABLE)
+            and fits(plan, X_, 2, READABLE)
+            and (p_ == none or fits(plan, p_, 1, READABLE))
+            and (t_ == none or fits(plan, t_, 1, READABLE))
+            and (c_ == none or fits(plan, c_, 1, READABLE))
+            and (dX_ == none or fits(plan, dX_, 2, READABLE))
+            and (ydot_ == none or fits(plan, ydot_, 1, WRITABLE))
+            and (g_ == none or fits(plan, g_, 1, WRITABLE))
+            and (xbar_ == none or fits(plan, xbar_, 2, WRITABLE))
+        ):
+            raise Refused
+        B = array_length(X_, 0)
+        if not (
+            array_length(w_, 0) == P
+            and array_length(X_, 1) == N
+            and (p_ == none or array_length(p_, 0) == P)
+            and (t_ == none or array_length(t_, 0) == B)
+            and (c_ == none or array_length(c_, 0) == B)
+            and (dX_ == none or (array_length(dX_, 0) == B and array_length(dX_, 1) == N))
+            and (ydot_ == none or array_length(ydot_, 0) == B)
+            and (g_ == none or array_length(g_, 0) == P)
+            and (xbar_ == none or (array_length(xbar_, 0) == B and array_length(xbar_, 1) == N))
+        ):
+            raise Refused
+        w_ = array_data(w_)
+        X_ = array_data(X_)
+        p_ = 0 if p_ == none else array_data(p_)
+        t_ = 0 if t_ == none else array_data(t_)
+        c_ = 0 if c_ == none else array_data(c_)
+        dX_ = 0 if dX_ == none else array_data(dX_)
+        ydot_ = 0 if ydot_ == none else array_data(ydot_)
+        g_ = 0 if g_ == none else array_data(g_)
+        xbar_ = 0 if xbar_ == none else array_data(xbar_)
+        for out, n in ((ydot_, B), (g_, P), (xbar_, B * N)):
+            if not (
+                apart(out, n, w_, P, size)
+                and apart(out, n, X_, B * N, size)
+                and apart(out, n, p_, P, size)
+                and apart(out, n, t_, B, size)
+                and apart(out, n, c_, B, size)
+                and apart(out, n, dX_, B * N, size)
+            ):
+                raise Refused
+        total = 1.0
+        if loss:
+            total = float(B)
+            result = stack_number()
+            if load(loss, LOSS_CHECK):
+                invoke(load(loss, LOSS_CHECK), (loss, t_, B, result))
+                if load_float(result) > 0.0:
+                    raise Refused
+            if c_:
+                if load(plan, WEIGHTS) == 0:
+                    raise Refused
+                invoke(load(plan, WEIGHTS), (c_, B, result))
+                total = load_float(result)
+            if not 0.0 < total < np.inf:
+                raise Refused
+        if B:
+            scale = 1.0 / total
+            args = (plan, loss, w_, X_, B, p_, dX_, t_, c_, scale, what, ydot_, g_, xbar_, 0)
+            invoke(load(plan, TANGENT), args)
+        return total
+
+    signature = types.float64(*[types.int64] * 2, *[handle] * 9, types.int64)
+    return Unit(tangent, signature, key=dtype.name, python=True)

@@ -13,9 +13,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import carray, types
+from numba import types
 
-from ._address import POINTER, address_of, invoke, keep_alive, load
+from ._address import POINTER, allocate, invoke, load, release, view
 from ._build import Unit, loop
 from ._passes import passes
 from ._plan import COPY, LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, OUTPUT, PACK, PRODUCT
@@ -55,20 +55,20 @@ def _head_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
         """s → y, ℓ and s̄ for n samples; s̄ is zero on the padding up to cp."""
         output = load(loss, LOSS_OUTPUT + order) if loss else load(plan, OUTPUT + order)
         invoke(output, (s, ds, 0, n))
-        sv = carray(pointer(s), n)
-        dv = carray(pointer(ds), n)
-        bar = carray(pointer(sbar), cp)
+        sv = view(pointer(s), n)
+        dv = view(pointer(ds), n)
+        bar = view(pointer(sbar), cp)
         if y:
-            yv = carray(pointer(y + first * size), n)
+            yv = view(pointer(y + first * size), n)
             for b in range(n):
                 yv[b] = sv[b]
         if loss:
             invoke(load(loss, LOSS_BLOCK + order), (s, t + first * size, l, 0, n))
-            lv = carray(pointer(l), n)
-            out = carray(pointer64(result), 1)
+            lv = view(pointer(l), n)
+            out = view(pointer64(result), 1)
             total = 0.0
             if c:
-                cv = carray(pointer(c + first * size), n)
+                cv = view(pointer(c + first * size), n)
                 for b in range(n):
                     total += float(cv[b]) * float(sv[b])
             else:
@@ -79,7 +79,7 @@ def _head_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
                 return
             factor = real(scale)
             if c:
-                cv = carray(pointer(c + first * size), n)
+                cv = view(pointer(c + first * size), n)
                 for b in range(n):
                     bar[b] = factor * cv[b] * (lv[b] * dv[b])
             else:
@@ -88,7 +88,7 @@ def _head_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
         elif order == 0:
             return
         elif ybar:
-            yb = carray(pointer(ybar + first * size), n)
+            yb = view(pointer(ybar + first * size), n)
             for b in range(n):
                 bar[b] = yb[b] * dv[b]
         else:
@@ -197,7 +197,7 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
         ds = s + 64
         sbar = ds + 64
         l = sbar + 64
-        sv = carray(pointer(s), B)
+        sv = view(pointer(s), B)
         for b in range(B):
             v = V + b * hp * size
             i = 0
@@ -209,7 +209,7 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
         head(plan, loss, s, ds, sbar, l, 0, B, B, t, c, scale, ybar, y, order, result)
         if order == 0:
             return
-        bar = carray(pointer(sbar), B)
+        bar = view(pointer(sbar), B)
         for b in range(B):
             if g:
                 add_scaled(bar[b], V + b * hp * size, g, H, add or b > 0)
@@ -229,7 +229,7 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
     ``per_sample(plan, w, X, B, J)``
     """
     p = passes(dtype)
-    pointer, width, size, real = p.pointer, p.width, p.size, p.real
+    pointer, width, size = p.pointer, p.width, p.size
     chunk_size, few, activate = p.chunk_size, p.few, p.activate
     weighted_rows, dot = p.weighted_rows, p.dot
     dots = dots_of(dtype)
@@ -238,11 +238,11 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
     @loop
     def row(product, w, V, D, step, slope, x, J, N, H):  # type: ignore[no-untyped-def]
         """Write one row of J; the numbers of a neuron are `step` apart; spoils D."""
-        av = carray(pointer(w), H)
-        jv = carray(pointer(J), H)
+        av = view(pointer(w), H)
+        jv = view(pointer(J), H)
         for i in range(H):
-            v = carray(pointer(V + i * step * size), 1)
-            d = carray(pointer(D + i * step * size), 1)
+            v = view(pointer(V + i * step * size), 1)
+            d = view(pointer(D + i * step * size), 1)
             jv[i] = slope * v[0]
             d[0] = slope * av[i] * d[0]
         invoke(product, (D, step, 0, x, N, J + H * size, N, 1, H, N, 0))
@@ -254,8 +254,8 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
         output = load(plan, OUTPUT + 1)
         W = w + H * size
         P = H * (N + 1) * size
-        own = np.empty(workspace(N, H, B), real)
-        ws = (address_of(own) + 63) // 64 * 64
+        own = allocate(workspace(N, H, B) * size)
+        ws = (own + 63) // 64 * 64
         if few(B):
             hp = (H + width - 1) // width * width
             V = ws
@@ -269,10 +269,10 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
                     dots(W + i * N * size, N, H - i, x, N, V + i * size)
                     i += width
                 activate(plan, 1, V, D, 0, 1, H)
-                carray(pointer(s), 1)[0] = dot(w, V, H)
+                view(pointer(s), 1)[0] = dot(w, V, H)
                 invoke(output, (s, ds, 0, 1))
-                row(product, w, V, D, 1, carray(pointer(ds), 1)[0], x, J + b * P, N, H)
-            keep_alive(own)
+                row(product, w, V, D, 1, view(pointer(ds), 1)[0], x, J + b * P, N, H)
+            release(own)
             return
         chunk = chunk_size(N, H, B, 2)
         packed = ws
@@ -290,12 +290,12 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
             activate(plan, 1, V, D, 0, cp, H)
             weighted_rows(w, V, s, H, cp, 0)
             invoke(output, (s, ds, 0, n))
-            slopes = carray(pointer(ds), n)
+            slopes = view(pointer(ds), n)
             for b in range(n):
                 at = b * size
                 out = J + (first + b) * P
                 row(product, w, V + at, D + at, cp, slopes[b], x + b * N * size, out, N, H)
             first += n
-        keep_alive(own)
+        release(own)
 
     return Unit(per_sample, types.void(*[types.int64] * 5), key=dtype.name)

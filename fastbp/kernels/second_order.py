@@ -14,9 +14,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import carray, types
+from numba import types
 
-from ._address import invoke, load
+from ._address import allocate, invoke, load, release, view
 from ._build import Unit, loop
 from ._passes import passes
 from ._plan import LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, OUTPUT, PACK, PRODUCT
@@ -26,7 +26,7 @@ NOTHING, GAUSS_NEWTON, HESSIAN = 0, 1, 2
 
 
 @cache
-def tangent_workspace_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
+def _workspace_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
     """Return the jitted function that says how many numbers `tangent` needs as workspace."""
     p = passes(dtype)
     chunk_size, line = p.chunk_size, 64 // p.size
@@ -43,7 +43,7 @@ def tangent_workspace_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
 def tangent_unit(dtype: np.dtype) -> Unit:
     """Directional derivative, Gauss–Newton and Hessian products of a run of samples.
 
-    ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add, ws)``
+    ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add)``
 
     `p` and `dX` are the direction, each 0 where it is zero; `ydot` receives ẏ_b; with `what`
     GAUSS_NEWTON or HESSIAN, g (overwritten, or added to where `add`) and xbar receive the
@@ -52,35 +52,36 @@ def tangent_unit(dtype: np.dtype) -> Unit:
     q = passes(dtype)
     pointer, width, size, real = q.pointer, q.width, q.size, q.real
     chunk_size, activate, weighted_rows = q.chunk_size, q.activate, q.weighted_rows
+    workspace = _workspace_of(dtype)
     zero = real(0)
 
     @loop
     def move_rows(a, D, Zdot, sdot, H, cp):  # type: ignore[no-untyped-def]
         """ṡ_b += Σ_i a_i v'[i, b] ż[i, b], neuron-major."""
-        av = carray(pointer(a), H)
-        sv = carray(pointer(sdot), cp)
+        av = view(pointer(a), H)
+        sv = view(pointer(sdot), cp)
         for i in range(H):
             ai = av[i]
-            d = carray(pointer(D + i * cp * size), cp)
-            z = carray(pointer(Zdot + i * cp * size), cp)
+            d = view(pointer(D + i * cp * size), cp)
+            z = view(pointer(Zdot + i * cp * size), cp)
             for b in range(cp):
                 sv[b] += ai * d[b] * z[b]
 
     @loop
     def gradients(V, D, DD, Zdot, a, pa, sbar, sbardot, g, H, cp, what, add):  # type: ignore[no-untyped-def]
         """∇_a (+)= U^T s̄˙ + (V' ∘ Ż)^T s̄, and δ˙ in place of v'."""
-        av = carray(pointer(a), H)
-        s = carray(pointer(sbar), cp)
-        sd = carray(pointer(sbardot), cp)
+        av = view(pointer(a), H)
+        s = view(pointer(sbar), cp)
+        sd = view(pointer(sbardot), cp)
         for i in range(H):
             ai = av[i]
-            v = carray(pointer(V + i * cp * size), cp)
-            d = carray(pointer(D + i * cp * size), cp)
+            v = view(pointer(V + i * cp * size), cp)
+            d = view(pointer(D + i * cp * size), cp)
             total = zero
             if what == HESSIAN:
-                pi = carray(pointer(pa), H)[i] if pa else zero
-                dd = carray(pointer(DD + i * cp * size), cp)
-                z = carray(pointer(Zdot + i * cp * size), cp)
+                pi = view(pointer(pa), H)[i] if pa else zero
+                dd = view(pointer(DD + i * cp * size), cp)
+                z = view(pointer(Zdot + i * cp * size), cp)
                 for b in range(cp):
                     total += v[b] * sd[b] + d[b] * z[b] * s[b]
                     d[b] = ai * (sd[b] * d[b] + s[b] * dd[b] * z[b]) + pi * s[b] * d[b]
@@ -89,10 +90,10 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                     total += v[b] * sd[b]
                     d[b] = ai * sd[b] * d[b]
             if g:
-                out = carray(pointer(g + i * size), 1)
+                out = view(pointer(g + i * size), 1)
                 out[0] = out[0] + total if add else total
 
-    def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add, ws):  # type: ignore[no-untyped-def]
+    def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add):  # type: ignore[no-untyped-def]
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
@@ -100,7 +101,8 @@ def tangent_unit(dtype: np.dtype) -> Unit:
         W = w + H * size
         order = 2 if what == HESSIAN else 1
         chunk = chunk_size(N, H, B, 4)
-        panels = (ws + 63) // 64 * 64
+        own = allocate(workspace(N, H, B) * size)
+        panels = (own + 63) // 64 * 64
         moved = panels + (chunk * N * size + 63) // 64 * 64
         V = moved + (chunk * N * size + 63) // 64 * 64
         D = V + (chunk * H * size + 63) // 64 * 64
@@ -129,7 +131,7 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                 invoke(product, (W, N, 1, moved, 0, Zdot, cp, N, H, cp, 1 if p else 0))
             activate(plan, order, V, D, DD, cp, H)
             weighted_rows(w, V, s, H, cp, 0)
-            sd = carray(pointer(sdot), cp)
+            sd = view(pointer(sdot), cp)
             if p:
                 weighted_rows(p, V, sdot, H, cp, 0)
             else:
@@ -138,24 +140,24 @@ def tangent_unit(dtype: np.dtype) -> Unit:
             table = loss + 8 * LOSS_OUTPUT if loss else plan + 8 * OUTPUT
             head = 1 if what == NOTHING else 2
             invoke(load(table, head), (s, ds, dds, n))
-            d1 = carray(pointer(ds), n)
-            d2 = carray(pointer(dds), n)
+            d1 = view(pointer(ds), n)
+            d2 = view(pointer(dds), n)
             if ydot:
-                out = carray(pointer(ydot + first * size), n)
+                out = view(pointer(ydot + first * size), n)
                 for b in range(n):
                     out[b] = d1[b] * sd[b]
             if what != NOTHING:
-                bar = carray(pointer(sbar), cp)
-                dot = carray(pointer(sbardot), cp)
+                bar = view(pointer(sbar), cp)
+                dot = view(pointer(sbardot), cp)
                 if loss:
                     args = (s, t + first * size, l, ll, n)
                     invoke(load(loss, LOSS_BLOCK + 2), args)
-                    l1 = carray(pointer(l), n)
-                    l2 = carray(pointer(ll), n)
+                    l1 = view(pointer(l), n)
+                    l2 = view(pointer(ll), n)
                     for b in range(n):
                         f = factor
                         if c:
-                            f *= carray(pointer(c + first * size), n)[b]
+                            f *= view(pointer(c + first * size), n)[b]
                         bar[b] = f * l1[b] * d1[b]
                         curved = l2[b] * d1[b] * d1[b]
                         if what == HESSIAN:
@@ -176,6 +178,7 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                     rows = xbar + first * N * size
                     invoke(product, (D, 1, cp, W, N, rows, N, H, n, N, 0))
             first += n
+        release(own)
 
-    signature = types.void(*[types.int64] * 9, types.float64, *[types.int64] * 6)
-    return Unit(tangent, signature, key=dtype.name, python=True)
+    signature = types.void(*[types.int64] * 9, types.float64, *[types.int64] * 5)
+    return Unit(tangent, signature, key=dtype.name)

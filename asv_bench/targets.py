@@ -1,0 +1,216 @@
+"""The performance targets that concern fastbp alone, each measured: what, target, measured, ok.
+
+    python asv_bench/targets.py                  # all of them, about five minutes
+    python asv_bench/targets.py calls steps      # some; --list names them
+
+Exits 1 where a target is missed. `peers.py` is the comparison with other libraries.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.update(
+    dict.fromkeys(("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+)
+
+import numba
+import numpy as np
+from benchmarks._measure import DTYPES, best_times, problem, ratio
+from benchmarks.start import FirstCall
+
+import fastbp
+
+# Sixteen activations of very different cost.
+MIXED = (
+    "tanh logistic softplus identity relu leaky_relu elu selu silu gelu softsign arctan sin "
+    "gaussian erf log_cosh"
+).split()
+
+
+class Report:
+    """Prints a line for each target and counts those missed."""
+
+    def __init__(self):
+        self.missed = 0
+
+    def line(self, what, target, measured, ok):
+        self.missed += not ok
+        print(f"{what:<62} {target:>11} {measured:>11}  {'ok' if ok else 'short'}", flush=True)
+
+    def at_most(self, what, target, measured, unit=""):
+        self.line(what, f"<= {target:g}{unit}", f"{measured:.3g}{unit}", measured <= target)
+
+    def at_least(self, what, target, measured, unit=""):
+        self.line(what, f">= {target:g}{unit}", f"{measured:.3g}{unit}", measured >= target)
+
+
+def calls(report):
+    """The cost of a call at (1, 4, 8), beside that of an empty one."""
+    for dtype in DTYPES:
+        empty, loss_and_grad, objective, point = (1e6 * time for time in _call_times(dtype))
+        print(f"an empty Numba call with one array: {empty:.3f} µs, the targets are for 0.14 µs")
+        where = f"at (1, 4, 8), {dtype}"
+        report.at_most(f"objective(w, out=g) {where}", 0.7, objective, " µs")
+        report.at_most(f"loss_and_grad(w, X, t, out=g) {where}", 0.9, loss_and_grad, " µs")
+        print(f"value_and_grad(w, x, out=g) at (4, 8), {dtype}: {point:.3g} µs")
+
+
+def _call_times(dtype):
+    @numba.njit(numba.float64(numba.float64[::1]))
+    def empty(x):
+        return 0.0
+
+    net, w, X, t = problem((1, 4, 8), dtype)
+    x, vector, g = X[0], np.ones(8), np.empty_like(w)
+    objective = net.objective(X, t)
+    each = [
+        lambda: empty(vector),
+        lambda: net.loss_and_grad(w, X, t, out=g),
+        lambda: objective(w, out=g),
+        lambda: net.value_and_grad(w, x, out=g),
+    ]
+    return best_times(each, 2.0)
+
+
+def mixed(report):
+    """64 neurons with 16 different activations beside 64 times tanh."""
+    shape = (256, 16, 64)
+    for dtype in DTYPES:
+        for order, names in (("mixed", MIXED * 4), ("in runs", sorted(MIXED * 4))):
+            measured = ratio(_loss_and_grad(shape, dtype, names), _loss_and_grad(shape, dtype), 1.0)
+            what = f"16 activations, {order}, to all-tanh at {shape}, {dtype}"
+            report.at_most(what, 2.5, measured, "×")
+
+
+def steps(report):
+    """Neighbouring shapes: how far the time jumps when B, N or H grows by one."""
+    limit = 1.35
+    sweeps = {
+        "B": [(n, 16, 64) for n in range(1, 70)],
+        "N": [(64, n, 32) for n in range(8, 70)],
+        "H": [(64, 16, n) for n in range(8, 70)],
+        "N, one observation": [(1, n, 32) for n in range(8, 70)],
+        "H, one observation": [(1, 16, n) for n in range(8, 70)],
+    }
+    for base in ((256, 16, 128), (240, 64, 96), (512, 48, 64)):
+        for axis, name in enumerate("BNH"):
+            sizes = range(base[axis] - 2, base[axis] + 3)
+            shapes = [(*base[:axis], n, *base[axis + 1 :]) for n in sizes]
+            sweeps[f"{name} around {base}"] = shapes
+    for dtype in DTYPES:
+        for name, shapes in sweeps.items():
+            each = [_loss_and_grad(shape, dtype) for shape in shapes]
+            times = best_times(each, 0.03 * len(each))
+            worst, found = 1.0, []
+            for i in range(len(each) - 1):
+                step = max(times[i + 1] / times[i], times[i] / times[i + 1])
+                if step > limit:  # a disturbance, perhaps: once more, the two alone
+                    first, second = best_times(each[i : i + 2], 0.3)
+                    step = max(first / second, second / first)
+                worst = max(worst, step)
+                if step > limit:
+                    found.append(f"  {shapes[i]} {times[i] * 1e6:.2f} µs, then "
+                                 f"{shapes[i + 1]} {times[i + 1] * 1e6:.2f} µs")  # fmt: skip
+            report.at_most(f"largest step along {name}, {dtype}", limit, worst, "×")
+            print("".join(line + "\n" for line in found), end="")
+
+
+def _loss_and_grad(shape, dtype, activations="tanh"):
+    net, w, X, t = problem(shape, dtype, activations)
+    g = np.empty_like(w)
+    return lambda: net.loss_and_grad(w, X, t, out=g)
+
+
+def threads(report):
+    """Two threads beside one, and the same bits whatever their number."""
+    for dtype in DTYPES:
+        for shape in ((1024, 128, 512), (4096, 64, 256)):
+            net, w, X, t = problem(shape, dtype)
+            results = [net.loss_and_grad(w, X, t, threads=n) for n in (1, 2, 3, 7)]
+            same = all(
+                loss == results[0][0] and np.array_equal(g, results[0][1]) for loss, g in results
+            )
+            what = f"1, 2, 3 and 7 threads at {shape}, {dtype}"
+            report.line(what, "same bits", "same bits" if same else "different", same)
+            gain = ratio(
+                lambda net=net, w=w, X=X, t=t: net.loss_and_grad(w, X, t),
+                lambda net=net, w=w, X=X, t=t: net.loss_and_grad(w, X, t, threads=2),
+                2.0,
+            )
+            report.at_least(f"two threads at {shape}, {dtype}", 1.75, gain, "×")
+
+
+def start(report):
+    """Seconds to the first gradient in fresh processes, with and without stored code."""
+    first = FirstCall()
+    first.setup()
+    try:
+        cold, second = first.seconds()
+        cached = min(first.seconds()[0] for _ in range(5))
+    finally:
+        first.teardown()
+    imports = {
+        statement: min(_seconds(statement) for _ in range(5))
+        for statement in ("import fastbp", "import numpy", "import numba", "pass")
+    }
+    report.at_most("first call ever, with all imports", 4.0, cold, " s")
+    report.at_most("a second set of activations", 1.5, second, " s")
+    report.at_most("first call with stored code, with all imports", 0.6, cached, " s")
+    took = imports["import fastbp"] - imports["pass"]
+    report.at_most("import fastbp", 0.1, took, " s")
+    print(", ".join(f"{name}: {time:.3f} s" for name, time in imports.items()) + " as processes")
+
+
+def _seconds(statement):
+    program = [sys.executable, "-c", statement]
+    return best_times([lambda: subprocess.run(program, check=True)], 0.0)[0]
+
+
+def memory(report):
+    """What one call at B = 1,000,000 adds to the peak of a process that holds the data."""
+    program = (
+        "from benchmarks.memory import LossAndGradOverData as Case\n"
+        "case = Case(); case.setup(); print(case.track_growth())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    growth = float(done.stdout)
+    report.at_most("memory over X and t at (1000000, 32, 64)", 32, growth, " MiB")
+
+
+TARGETS = {each.__name__: each for each in (calls, mixed, steps, threads, start, memory)}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("targets", nargs="*", help="default: all")
+    parser.add_argument("--list", action="store_true", help="name them")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(f"{name:<8} {each.__doc__}" for name, each in TARGETS.items()))
+        return
+    unknown = set(options.targets) - set(TARGETS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+    report = Report()
+    print(f"fastbp {fastbp.__version__}; {'what':<49} {'target':>10} {'measured':>11}")
+    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
+    for name in options.targets or TARGETS:
+        if affinity:  # one core, and one only, but for threads; others gather on the first
+            os.sched_setaffinity(0, affinity if name == "threads" else {max(affinity)})
+        TARGETS[name](report)
+    sys.exit(report.missed > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""From the columns of a table to the inputs of a network, in a way that can be stored as JSON.
+
+A column of numbers is one input. A column of text is one input for each of its categories (a
+single one where there are two): 1 where the row has it, else 0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._table import Table, TableError
+
+Matrix = NDArray[np.float64]
+Vector = NDArray[np.float64]
+
+MAX_CATEGORIES = 100
+
+Column = dict[str, Any]
+"""{"name", "fill": number or null}, or {"name", "categories": [...], "fill": text or null}."""
+
+
+def describe(table: Table, names: Sequence[str], *, text: Collection[str], fill: bool) -> list[Column]:
+    """Find out what the columns hold.
+
+    Parameters
+    ----------
+    table : Table
+        The rows to fit.
+    names : sequence of str
+        Columns that are inputs.
+    text : collection of str
+        Those among them that are text even if they look like numbers.
+    fill : bool
+        Whether missing values get the mean of their column, or the most frequent category.
+    """
+    return [_describe(table, name, text=name in text, fill=fill) for name in names]
+
+
+def _describe(table: Table, name: str, *, text: bool, fill: bool) -> Column:
+    cells = table.column(name)
+    present = [cell for cell in cells if cell]
+    if not present:
+        raise TableError(f"{table.source}: column {name!r} is empty; leave it out (--drop)")
+    if not (text or is_text(table, name)):
+        found = [x for cell in present if (x := table.number(cell)) is not None]
+        return {"name": name, "fill": float(np.mean(found)) if fill else None}
+    counts = Counter(present)
+    if len(counts) > MAX_CATEGORIES:
+        raise TableError(
+            f"{table.source}: column {name!r} is text with {len(counts)} different values, more "
+            f"than {MAX_CATEGORIES}; leave it out (--drop)"
+        )
+    categories = sorted(counts)
+    # max takes the first of the most frequent ones: of equals, the first by name.
+    most = max(categories, key=lambda category: counts[category]) if fill else None
+    return {"name": name, "categories": categories, "fill": most}
+
+
+def is_text(table: Table, name: str) -> bool:
+    """Whether a column holds text; one that holds both text and numbers is refused."""
+    cells = table.column(name)
+    numbers = [r for r, cell in enumerate(cells) if cell and table.number(cell) is not None]
+    others = [r for r, cell in enumerate(cells) if cell and table.number(cell) is None]
+    if numbers and others:
+        row, verb = (others[0], "is no number") if len(others) <= len(numbers) else (numbers[0], "is a number")
+        raise TableError(
+            f"{table.place(row, name)}: {cells[row]!r} {verb}, unlike "
+            f"{max(len(numbers), len(others))} others in the column "
+            f"(--categorical takes the column as text)"
+        )
+    return bool(others)
+
+
+def encode(table: Table, columns: Sequence[Column]) -> Matrix:
+    """Return the inputs of a network, (B, N), as the columns were described.
+
+    Raises
+    ------
+    TableError
+        For a column or category that is not there, a missing value, what is no finite number.
+    """
+    absent = [column["name"] for column in columns if column["name"] not in table.names]
+    if absent:
+        raise TableError(
+            f"{table.source}: there is no column {absent[0]!r}; it has "
+            f"{', '.join(map(repr, table.names))}"
+        )
+    parts = [
+        _categories(table, column) if "categories" in column else numbers(table, **column)[:, None]
+        for column in columns
+    ]
+    return np.ascontiguousarray(np.hstack(parts))
+
+
+def labels(columns: Sequence[Column]) -> list[str]:
+    """Return a label for each input of the network."""
+    return [
+        label
+        for column in columns
+        for label in (
+            [f"{column['name']}={category}" for category in _shown(column)]
+            if "categories" in column
+            else [column["name"]]
+        )
+    ]
+
+
+def numbers(table: Table, name: str, fill: float | None = None) -> Vector:
+    """Return the numbers of a column."""
+    values = np.empty(len(table.cells))
+    for row, cell in enumerate(table.column(name)):
+        if cell:
+            value = table.number(cell)
+            if value is None or not np.isfinite(value):
+                raise TableError(f"{table.place(row, name)}: {cell!r} is no finite number")
+        else:
+            value = _filled(table, row, name, fill)
+        values[row] = value
+    return values
+
+
+def codes(table: Table, name: str, categories: Sequence[str], fill: str | None = None) -> NDArray:
+    """Return the index of each row's category."""
+    index = {category: k for k, category in enumerate(categories)}
+    found = np.empty(len(table.cells), int)
+    for row, cell in enumerate(table.column(name)):
+        category = cell or _filled(table, row, name, fill)
+        if category not in index:
+            raise TableError(
+                f"{table.place(row, name)}: {category!r} is none of the values to fit, which are "
+                f"{_listed(categories)}"
+            )
+        found[row] = index[category]
+    return found
+
+
+def _filled(table: Table, row: int, name: str, fill: Any) -> Any:
+    if fill is None:
+        raise TableError(
+            f"{table.place(row, name)}: the value is missing (--impute mean fills such in)"
+        )
+    return fill
+
+
+def _shown(column: Column) -> list[str]:
+    categories = column["categories"]
+    return categories[1:] if len(categories) == 2 else categories
+
+
+def _categories(table: Table, column: Column) -> Matrix:
+    found = codes(table, **column)
+    categories = column["categories"]
+    shown = np.array([categories.index(category) for category in _shown(column)])
+    return (found[:, None] == shown).astype(float)
+
+
+def _listed(values: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, values[:8]))
+    return shown if len(values) <= 8 else f"{shown} and {len(values) - 8} more"

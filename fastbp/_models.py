@@ -1,0 +1,307 @@
+"""Networks with their parameters on disk: :func:`save` and :func:`load`.
+
+A model is one ``.npz`` that any NumPy opens without pickle. It has two arrays:
+
+``header``
+    One text, JSON: what the file is, the format's version, the network (activations by name, and
+    the user's own by name and digest), the caller's metadata.
+``w``
+    The parameters, (P,), little-endian float64 or float32.
+
+The archive's comment, which is the end of the file, is the SHA-256 of all the bytes before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import fastbp
+
+from . import _boundary as boundary
+from ._files import write_atomically
+from .activations import NAMES, Activation, get_activation
+from .network import Network
+
+FORMAT, VERSION = "fastbp model", 1
+_HEX = 64  # digits of a SHA-256
+# What NumPy, zipfile and json raise for content that is not what save writes.
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class Model(NamedTuple):
+    """What :func:`load` returns.
+
+    Attributes
+    ----------
+    net : Network
+        The network.
+    w : ndarray, shape (P,)
+        Its parameters, to the last bit as they were saved.
+    metadata : dict
+        What was saved beside them.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> net = fastbp.Network(2, 1)
+    >>> fastbp.Model(net, net.init(seed=0), {"note": "fresh"}).metadata
+    {'note': 'fresh'}
+    """
+
+    net: Network
+    w: NDArray
+    metadata: dict[str, Any]
+
+
+def save(path: str | os.PathLike[str], net: Network, w: ArrayLike, /, **metadata: Any) -> None:
+    """Write a network and its parameters to one ``.npz`` file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file, named as it is given: no suffix is added. One that is there is replaced.
+    net : Network
+        The network. Named activations are stored by name; of the user's own, the name and the
+        digest: the file holds no code.
+    w : array_like, shape (P,)
+        Its parameters.
+    **metadata
+        Anything that JSON can hold, to be returned by :func:`load`: None, booleans, integers,
+        finite floats, text, and lists and dicts of them. Tuples come back as lists.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where w does not fit the network or metadata is not JSON; nothing has been written then.
+    OSError
+        Where the file can't be written; an older file is still there, as it was.
+
+    Examples
+    --------
+    >>> import fastbp, os, tempfile
+    >>> net = fastbp.Network(3, 4, output="identity")
+    >>> w = net.init(seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     fastbp.save(path, net, w, columns=["age", "bmi", "bp"])
+    ...     model = fastbp.load(path)
+    >>> model.net == net, bool((model.w == w).all()), model.metadata
+    (True, True, {'columns': ['age', 'bmi', 'bp']})
+    """
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network; got {net!r}")
+    w = boundary.parameters(w, net.n_params, net.dtype, check_finite=False)
+    for name, value in metadata.items():
+        _require_json(name, value)
+    functions = list(dict.fromkeys([*net.activations, net.output]))
+    index = {function: k for k, function in enumerate(functions)}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "fastbp": fastbp.__version__,
+        "n_inputs": net.n_inputs,
+        "dtype": net.dtype.name,
+        "functions": [_described(function) for function in functions],
+        "activations": [index[activation] for activation in net.activations],
+        "output": index[net.output],
+        "metadata": metadata,
+    }
+    text = np.array(json.dumps(header, allow_nan=False))
+    write_atomically(path, _sealed({"header": text, "w": w.astype(w.dtype.newbyteorder("<"))}))
+
+
+def load(
+    path: str | os.PathLike[str], *, activations: Activation | Iterable[Activation] = ()
+) -> Model:
+    """Read what :func:`save` wrote; a file that is not exactly that is refused.
+
+    Nothing in the file is executed. The user's own activations have to be given: they are matched
+    by their digests, so that a function that has changed is not taken for the one of the model.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    activations : Activation or iterable of Activation
+        The user's own activations that the network has; others may be among them.
+
+    Returns
+    -------
+    Model
+        The named tuple ``(net, w, metadata)``.
+
+    Raises
+    ------
+    ValueError
+        Where the file is no model, is cut short or altered, or is of a later format; where an
+        activation that the network needs is not given, or differs from the one that was saved.
+    OSError
+        Where the file can't be read.
+
+    Examples
+    --------
+    >>> import fastbp, os, tempfile
+    >>> cube = fastbp.activation(lambda z: z * z * z, name="cube")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     fastbp.save(path, fastbp.Network(1, 1, activations=cube, output="identity"), [2.0, 1.0])
+    ...     net, w, metadata = fastbp.load(path, activations=cube)
+    >>> net(w, [3.0])
+    54.0
+    """
+    given = (activations,) if isinstance(activations, Activation) else tuple(activations)
+    for activation in given:
+        if not isinstance(activation, Activation):
+            raise TypeError(f"activations must be of fastbp.activation; got {activation!r}")
+    header, w = read(path)
+    shown = os.fspath(path)
+    functions = [_found(shown, saved, given) for saved in header["functions"]]
+    net = Network(
+        header["n_inputs"],
+        activations=[functions[k] for k in header["activations"]],
+        output=functions[header["output"]],
+        dtype=header["dtype"],
+    )
+    return Model(net, w, header["metadata"])
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray]:
+    """Return the header and w of a model file, both checked; its activations are not looked up."""
+    shown = os.fspath(path)
+    with open(path, "rb") as file:
+        data = file.read()
+    if not data.startswith(b"PK\x03\x04"):
+        raise ValueError(f"{shown}: this is no model of fastbp.save (no .npz file at all)")
+    body, seal = data[:-_HEX], data[-_HEX:]
+    if hashlib.sha256(body).hexdigest().encode() != seal:
+        raise ValueError(
+            f"{shown}: this is no model of fastbp.save, or it was cut short or altered since "
+            "(the hash at its end is not that of its content)"
+        )
+    # The hash guards against accidents, not against malice: the content is not trusted either.
+    try:
+        header, w = _content(data)
+        _check(header, w)
+    except _UNREADABLE as error:
+        raise ValueError(f"{shown}: this is no model that can be read: {error}") from None
+    return header, w.astype(header["dtype"])
+
+
+def _content(data: bytes) -> tuple[dict[str, Any], NDArray]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        text, w = arrays["header"], arrays["w"]
+    if text.dtype.kind != "U" or text.ndim:
+        raise ValueError(f"its header is an array of {text.dtype}, one text is expected")
+    return json.loads(text.item()), w
+
+
+def _check(header: Any, w: NDArray) -> None:
+    """Raise ValueError unless the header is one that :func:`save` writes, and w fits it."""
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError(f"its header does not say {FORMAT!r}")
+    if header["version"] != VERSION:
+        raise ValueError(
+            f"it has version {header['version']!r} of the format, written by fastbp "
+            f"{header.get('fastbp')}; fastbp {fastbp.__version__} reads version {VERSION}"
+        )
+    functions, each, output = header["functions"], header["activations"], header["output"]
+    indices = [*each, output]
+    if not all(type(k) is int and 0 <= k < len(functions) for k in indices):
+        raise ValueError("its network names activations that are not in its list")
+    for saved in functions:
+        if type(saved["name"]) is not str or type(saved.get("digest", "")) is not str:
+            raise ValueError("its list of activations is not one of names and digests")
+    N = header["n_inputs"]
+    if type(N) is not int or N < 1 or not each or type(header["metadata"]) is not dict:
+        raise ValueError("its header does not describe a network")
+    shape, dtype = (len(each) * (N + 1),), header["dtype"]
+    if w.shape != shape or dtype not in ("float64", "float32") or w.dtype.newbyteorder("=") != dtype:
+        raise ValueError(
+            f"its parameters are of shape {w.shape} and dtype {w.dtype}; its network has "
+            f"shape {shape} and dtype {dtype}"
+        )
+
+
+def _described(function: Activation) -> dict[str, str]:
+    if function.name in NAMES and function == get_activation(function.name):
+        return {"name": function.name}
+    return {"name": function.name, "digest": function.digest}
+
+
+def _found(shown: str, saved: dict[str, str], given: tuple[Activation, ...]) -> Activation:
+    """Return the activation that the file means, out of the named and the given ones."""
+    name, digest = saved["name"], saved.get("digest")
+    if digest is None:
+        try:
+            return get_activation(name)
+        except ValueError as error:
+            raise ValueError(f"{shown}: {error}") from None
+    for activation in given:
+        if activation.digest == digest:
+            return activation
+    same_name = [activation for activation in given if activation.name == name]
+    if same_name:
+        raise ValueError(
+            f"{shown}: the activation {name!r} that was given differs from the one the model was "
+            f"saved with: its digest is {same_name[0].digest[:12]}…, {digest[:12]}… is expected"
+        )
+    raise ValueError(
+        f"{shown}: the model needs your own activation {name!r} (digest {digest[:12]}…); give it "
+        f"as fastbp.load(path, activations=[…]); given were "
+        f"{[activation.name for activation in given] or 'none'}"
+    )
+
+
+def _require_json(place: str, value: Any) -> None:
+    """Raise TypeError or ValueError unless `value` survives JSON; `place` names it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"metadata must be JSON, which has no {value}; got it as {place}")
+    if value is None or isinstance(value, str | int | float):
+        return
+    if isinstance(value, list | tuple):
+        for k, item in enumerate(value):
+            _require_json(f"{place}[{k}]", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"metadata must be JSON, its keys text; got {key!r} in {place}")
+            _require_json(f"{place}[{key!r}]", item)
+    else:
+        hint = " (.tolist() makes it one)" if isinstance(value, np.ndarray | np.generic) else ""
+        raise TypeError(
+            "metadata must be JSON: None, booleans, numbers, text, lists and dicts; "
+            f"{place} is of type {type(value).__name__}{hint}"
+        )
+
+
+def _sealed(arrays: dict[str, NDArray]) -> bytes:
+    """Return an .npz of the arrays whose comment is the hash of everything before it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            # A fixed date: the same model gives the same bytes.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        archive.comment = b"0" * _HEX  # its length is part of what is hashed
+    body = buffer.getvalue()[:-_HEX]
+    return body + hashlib.sha256(body).hexdigest().encode()

@@ -1,0 +1,88 @@
+"""Around equation (1): inputs of mean 0 and deviation 1, and a bias where it has none.
+
+A constant input is the bias of every neuron, and a neuron that is constant is that of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activations import Activation
+from .network import Network
+
+
+class Scaling(NamedTuple):
+    """The affine map from a variable to one of mean 0 and deviation 1."""
+
+    mean: NDArray  # (N,), or () for a target
+    scale: NDArray
+
+    @classmethod
+    def of(cls, X: NDArray, sample_weight: NDArray | None = None) -> Scaling:
+        """Return the scaling by weighted mean and deviation over the rows of X.
+
+        A column that is constant keeps its scale, as a deviation of rounding errors is none.
+        """
+        mean = np.average(X, axis=0, weights=sample_weight)
+        scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=sample_weight))
+        seen = X if sample_weight is None else X[sample_weight > 0]
+        constant = seen.max(axis=0) == seen.min(axis=0)
+        return cls(mean, np.where(constant | (scale == 0.0), 1.0, scale))
+
+    @classmethod
+    def none(cls, X: NDArray) -> Scaling:
+        """Return the scaling that changes nothing."""
+        return cls(np.zeros(X.shape[1:]), np.ones(X.shape[1:]))
+
+    def apply(self, X: NDArray) -> NDArray:
+        """Return X on the scale of mean 0 and deviation 1."""
+        return (X - self.mean) / self.scale
+
+    def inputs(self, X: NDArray) -> NDArray:
+        """Return what the network takes: X scaled, and the constant 1."""
+        Z = np.empty((len(X), X.shape[1] + 1))
+        Z[:, :-1] = self.apply(X)
+        Z[:, -1] = 1.0
+        return Z
+
+    def undo(self, Z: NDArray) -> NDArray:
+        """Return to the original scale."""
+        return Z * self.scale + self.mean
+
+
+def network(
+    n_inputs: int,
+    n_neurons: int,
+    activation: str | Activation | Sequence[str | Activation],
+    output: str | Activation,
+) -> Network:
+    """Return the network of some neurons with biases: one input and one neuron more.
+
+    `activation` is one for all of the neurons, or a sequence with one for each.
+    """
+    if isinstance(activation, str | Activation):
+        each = [activation] * n_neurons
+    else:
+        each = list(activation)
+        if len(each) != n_neurons:
+            raise ValueError(f"n_neurons is {n_neurons}, but {len(each)} activations are given")
+    return Network(n_inputs + 1, activations=[*each, "one"], output=output)
+
+
+def free(net: Network) -> NDArray[np.bool_]:
+    """Return which parameters matter: all but the inputs' weights of the constant neuron."""
+    mask = np.ones(net.n_params, dtype=bool)
+    mask[-net.n_inputs :] = False
+    return mask
+
+
+def start(net: Network, seed: int | np.random.Generator) -> NDArray:
+    """Return a start vector: random, with an output bias of 0."""
+    w = net.init(seed)
+    w[net.n_neurons - 1] = 0.0
+    w[~free(net)] = 0.0
+    return w

@@ -1,0 +1,270 @@
+"""Objective: a network, data and a loss bound together, as a function of w alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _boundary as boundary
+from .losses import Loss
+
+if TYPE_CHECKING:
+    from .kernels._bound import Bound
+    from .network import Network
+
+
+class Objective:
+    """The mean loss of a network on fixed data, as a function of w: made by `Network.objective`.
+
+    The data are checked and packed once, and the workspace is owned, so that a call costs what
+    the arithmetic costs. X, t and sample weights are copied: later changes to the caller's
+    arrays have no effect. SciPy takes it as it is.
+
+    Several threads may call one Objective at once: the second allocates a workspace of its own.
+
+    Attributes
+    ----------
+    net : Network
+        The network.
+    X, t, sample_weight : ndarray
+        The data (read-only copies); `sample_weight` may be None.
+    loss : Loss
+        ℓ.
+    l2 : float
+        λ of the penalty ½ λ ‖w‖².
+    threads : int
+        Threads of each call; 0 for "auto".
+
+    Examples
+    --------
+    >>> import fastbp, numpy as np
+    >>> net = fastbp.Network(2, 1, activations="square", output="identity")
+    >>> objective = net.objective([[1.0, 1.0], [0.0, 1.0]], [4.0, 2.0])
+    >>> objective(np.array([0.5, 1.0, 2.0]))
+    (0.0625, array([2.25, 0.75, 0.75]))
+    """
+
+    __slots__ = (
+        "X",
+        "_bound",
+        "_entry",
+        "_record",
+        "l2",
+        "loss",
+        "net",
+        "sample_weight",
+        "t",
+        "threads",
+    )
+
+    net: Network
+    X: NDArray
+    t: NDArray
+    sample_weight: NDArray | None
+    loss: Loss
+    l2: float
+    threads: int
+    _bound: Bound
+    _entry: Callable
+    _record: int
+
+    def __init__(
+        self,
+        net: Network,
+        X: ArrayLike,
+        t: ArrayLike,
+        *,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+        l2: float = 0.0,
+        threads: int | str = 1,
+        check_finite: bool = False,
+    ) -> None:
+        from .kernels._bound import Bound
+
+        ell, _, X, t, c = net._loss_inputs(
+            np.zeros(net.n_params, net.dtype), X, t, loss, sample_weight, check_finite
+        )
+        if not 0.0 <= float(l2) < np.inf:
+            raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
+        self.net = net
+        self.X, self.t = _kept(X), _kept(t)
+        self.sample_weight = None if c is None else _kept(c)
+        self.loss = ell
+        self.l2 = float(l2)
+        self.threads = boundary.thread_count(threads)
+        self._bound = Bound(self)
+        self._entry = self._bound.entry
+        self._record = self._bound.address
+
+    def __reduce__(self) -> tuple:
+        return (
+            _rebuilt,
+            (self.net, self.X, self.t, self.loss, self.sample_weight, self.l2, self.threads),
+        )
+
+    def __repr__(self) -> str:
+        B, N = self.X.shape
+        return f"<Objective of {self.net!r} on {B} observations, loss {self.loss.name!r}, l2 {self.l2:g}>"
+
+    def __call__(self, w: ArrayLike, *, out: NDArray | None = None) -> tuple[float, NDArray]:
+        """Loss and gradient.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        out : ndarray, shape (P,), optional
+            Filled with the gradient and returned; nothing is allocated then.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray, shape (P,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where w does not fit, or out does not fit or overlaps.
+        """
+        gradient = np.empty(self.net.n_params, self.net.dtype) if out is None else out
+        if self.threads == 1:
+            try:
+                return self._entry(self._record, w, gradient), gradient
+            except boundary.Refused:
+                pass
+        w = self._parameters("w", w)
+        gradient = boundary.output(
+            out, w.shape, self.net.dtype, (w, self.X, self.t, self.sample_weight)
+        )
+        return self._bound.loss(w, gradient), gradient
+
+    def value(self, w: ArrayLike) -> float:
+        """Loss alone.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+
+        Returns
+        -------
+        loss : float
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where w does not fit.
+        """
+        if self.threads == 1:
+            try:
+                return self._entry(self._record, w, None)
+            except boundary.Refused:
+                pass
+        return self._bound.loss(self._parameters("w", w), None)
+
+    def hvp(self, w: ArrayLike, p: ArrayLike) -> NDArray:
+        """Hessian times p: SciPy's `hessp`.
+
+        Parameters
+        ----------
+        w, p : array_like, shape (P,)
+            Parameters and direction.
+
+        Returns
+        -------
+        product : ndarray, shape (P,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where w or p does not fit.
+        """
+        p = self._parameters("p", p)
+        product = self.net.hvp(
+            self._parameters("w", w),
+            self.X,
+            self.t,
+            p,
+            loss=self.loss,
+            sample_weight=self.sample_weight,
+        )
+        return product + self.l2 * p if self.l2 else product
+
+    def gauss_newton_product(self, w: ArrayLike, p: ArrayLike) -> NDArray:
+        """Gauss–Newton matrix (l2 included) times p.
+
+        Parameters
+        ----------
+        w, p : array_like, shape (P,)
+            Parameters and direction.
+
+        Returns
+        -------
+        product : ndarray, shape (P,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where w or p does not fit.
+        """
+        p = self._parameters("p", p)
+        product = self.net.gauss_newton_product(
+            self._parameters("w", w),
+            self.X,
+            self.t,
+            p,
+            loss=self.loss,
+            sample_weight=self.sample_weight,
+        )
+        return product + self.l2 * p if self.l2 else product
+
+    def gauss_newton(self, w: ArrayLike) -> tuple[float, NDArray, NDArray]:
+        """Loss, gradient and Gauss–Newton matrix, l2 included in all three.
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray, shape (P,)
+        matrix : ndarray, shape (P, P)
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where w does not fit.
+        """
+        w = self._parameters("w", w)
+        loss, gradient, matrix = self.net.gauss_newton(
+            w, self.X, self.t, loss=self.loss, sample_weight=self.sample_weight
+        )
+        if self.l2:
+            loss += 0.5 * self.l2 * float(w @ w)
+            gradient += self.l2 * w
+            matrix[np.diag_indices_from(matrix)] += self.l2
+        return loss, gradient, matrix
+
+    def _parameters(self, name: str, value: ArrayLike) -> NDArray:
+        net = self.net
+        return boundary.parameters(value, net.n_params, net.dtype, check_finite=False, name=name)
+
+
+def _kept(array: NDArray) -> NDArray:
+    """Copy of the caller's data that nobody changes."""
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def _rebuilt(
+    net: Network, X: NDArray, t: NDArray, loss: Loss, c: NDArray | None, l2: float, threads: int
+) -> Objective:
+    """Make an objective again from what `Objective.__reduce__` stores."""
+    return Objective(net, X, t, loss=loss, sample_weight=c, l2=l2, threads=threads or "auto")

@@ -1,0 +1,521 @@
+"""The kernels against the reference, in all entries; what they may read and what they may write."""
+
+import itertools
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ledger import NETWORKS, compare
+from support import LIMITS, SCALES, outputs_for, random_case, spec
+
+import fastbp
+from fastbp import reference
+from fastbp.activations import NAMES, get_activation
+from fastbp.losses import NAMES as LOSSES
+
+DTYPES = ("float64", "float32")
+N_NETWORKS = 330
+CANARY = 0xFF
+"""The byte around guarded arrays: as floats, NaN."""
+
+
+def agree(net, case, dtype, losses=("squared",)):
+    """Compare every first-order call of a network with the reference at float64."""
+    kernel = net.network(dtype)
+    case = case.astype(dtype)
+    w, X, t, c, ybar = case.w, case.X, case.t, case.c, case.ybar
+    exact = case.astype(np.float64)
+    args = (exact.net, exact.w, exact.X)
+
+    def close(got, want):
+        # Below that, a result of this dtype has lost digits to underflow.
+        floor = float(np.finfo(dtype).tiny / np.finfo(dtype).eps)
+        compare(dtype, got, want, LIMITS[dtype], floor)
+
+    close(kernel.value(w, X), reference.value(*args))
+    y, g = kernel.value_and_grad(w, X[-1])
+    want, want_g = reference.value_and_grad(exact.net, exact.w, exact.X[-1])
+    close(y, want)
+    close(g, want_g)
+    g, rows = kernel.vjp(w, X, ybar, inputs=True)
+    want_g, want_rows = reference.vjp(*args, exact.ybar, inputs=True)
+    close(g, want_g)
+    close(rows, want_rows)
+    np.testing.assert_array_equal(kernel.vjp(w, X, ybar), g)
+    close(kernel.per_sample_grad(w, X), reference.per_sample_grad(*args))
+    close(kernel.input_grad(w, X), reference.input_grad(*args))
+    for loss, weighted in itertools.product(losses, (False, True)):
+        weight, exact_weight = (c, exact.c) if weighted else (None, None)
+        mean, g = kernel.loss_and_grad(w, X, t, loss=loss, sample_weight=weight)
+        want, want_g = reference.loss_and_grad(
+            *args, exact.t, loss=loss, sample_weight=exact_weight
+        )
+        close(mean, want)
+        close(g, want_g)
+
+
+# --- The reference's values -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("seed", range(N_NETWORKS))
+def test_random_networks(seed, dtype):
+    rng = np.random.default_rng([1, seed])
+    N, H = (int(rng.choice([1, 2, 3, 5, 8, 13, 17, 24, 31, 50, 70])) for _ in range(2))
+    B = int(rng.choice([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 23, 24, 25, 33, 48, 49, 97, 130]))
+    loss = LOSSES[seed % len(LOSSES)]
+    case = random_case([2, seed], N, H, B, scale=SCALES[seed % 3], outputs=outputs_for(loss))
+    NETWORKS.add(seed)
+    agree(case.net, case, dtype, [loss])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_in_a_batch_of_parts_and_chunks(loss, dtype):
+    outputs = [o for o in ("tanh", "identity", "logistic") if o in outputs_for(loss)]
+    for output in outputs:
+        case = random_case(3, 4, 5, 1100, outputs=[output])
+        agree(case.net, case, dtype, [loss])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("N", "H"), [(1, 1), (1, 7), (7, 1), (3, 5), (17, 16), (49, 17), (5, 40)], ids=str
+)
+def test_every_batch_up_to_two_vectors_and_around_panels(N, H, dtype):
+    for B in (*range(1, 34), 47, 48, 49, 95, 96, 97, 143, 144, 145):
+        case = random_case([4, B], N, H, B, activations=("tanh", "softplus", "sin"))
+        agree(case.net, case, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("H", [3, 16])  # from 16 on, the inputs are packed for ∇_W
+def test_every_number_of_inputs_up_to_two_panels(H, dtype):
+    for N in range(1, 100):
+        for B in (2, 19):
+            case = random_case([5, N], N, H, B, activations=("tanh", "softplus", "sin"))
+            agree(case.net, case, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("B", [1, 3, 40])
+def test_every_number_of_neurons_up_to_five_tiles(B, dtype):
+    for H in range(1, 42):
+        case = random_case([6, H], 3, H, B, activations=("tanh", "softplus", "sin"))
+        agree(case.net, case, dtype)
+
+
+def chunk(dtype, N, H):
+    """Return the samples in a chunk of an endless batch."""
+    from fastbp.kernels._passes import passes
+
+    return passes(np.dtype(dtype)).chunk_size.py_func(N, H, 10**6, 2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("N", "H"), [(3, 5), (2, 600), (150, 130)], ids=str)
+def test_batches_around_chunks(N, H, dtype):
+    n = chunk(dtype, N, H)
+    for B in (n - 1, n, n + 1, 2 * n - 1, 2 * n, 2 * n + 1):
+        case = random_case([7, B], N, H, B, activations=("tanh", "gaussian"))
+        agree(case.net, case, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "B", [511, 512, 513, 1023, 1024, 1025, 1535, 1536, 1537, 1600, 8191, 8192, 8193, 12345]
+)
+def test_batches_around_parts(B, dtype):
+    case = random_case([8, B], 2, 3, B, activations=("tanh", "gaussian"))
+    agree(case.net, case, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("N", "H"), [(600, 40), (1300, 3), (40, 1100)], ids=str)
+def test_products_of_several_blocks(N, H, dtype):
+    for B in (1, 50):
+        case = random_case([9, N], N, H, B, activations=("tanh", "softplus"))
+        agree(case.net, case, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_activations_and_losses_of_the_users_own(dtype):
+    @fastbp.activation
+    def bent(z):
+        return (math.sqrt(z * z + 1.0) - 1.0) / 2.0 + z
+
+    @fastbp.activation
+    def halves(z):
+        return math.atan(z) if z > 0.0 else 0.5 * math.expm1(z)
+
+    @fastbp.loss
+    def quartic(y, t):
+        return (y - t) ** 4
+
+    for B in (1, 5, 100):
+        case = random_case([10, B], 4, 9, B, activations=(bent, "tanh", halves), outputs=[bent])
+        agree(case.net, case, dtype, [quartic])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_named_activations_for_every_size_of_z(name, dtype):
+    v = get_activation(name)
+    net = fastbp.Network(1, 1, activations=v, output="identity", dtype=dtype)
+    sizes = np.concatenate([np.geomspace(1e-30, 1.0, 40), np.linspace(1.0, 9.5, 40)])
+    sizes = np.concatenate([sizes, [19.0, 88.0, 89.0, 709.0, 710.0, 746.0, 1e4, 1e10]])
+    z = np.concatenate([-sizes[::-1], sizes]).astype(dtype)
+    if name in ("sin", "cos"):  # relative to the largest entry, which knows nothing of periods
+        z = z[np.abs(z) < 1e4]
+    want, slope = v.evaluate(1, z.astype(np.float64))
+    with np.errstate(over="ignore"):
+        want, slope = want.astype(dtype), slope.astype(dtype)
+    w = np.ones(2, dtype)
+    eps = np.finfo(dtype).eps
+    for got, right in (
+        (net.value(w, z[:, np.newaxis]), want),
+        (net.input_grad(w, z[:, np.newaxis])[:, 0], slope),
+        (np.array([net.value(w, [x]) for x in z]), want),
+        (np.array([net.input_grad(w, [x])[0] for x in z]), slope),
+    ):
+        finite = np.isfinite(right)
+        assert finite.all() or name in ("exp", "square")
+        np.testing.assert_array_equal(got[~finite], right[~finite])
+        # 1 + z² times the error for the decay of exp(-z²), and what crosses zero at some z ≠ 0.
+        allowed = 32.0 * eps * (np.abs(right) * np.minimum(1.0 + z * z, 200.0) + 1.0)
+        assert (np.abs(got - right)[finite] <= allowed[finite]).all()
+
+
+# --- Cross-entropy taken from s -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("B", [1, 40])
+def test_cross_entropy_is_exact_for_huge_s(B, dtype):
+    net = fastbp.Network(1, 1, activations="identity", output="logistic", dtype=dtype)
+    w = np.ones(2, dtype)
+    for s, t, want, residual in [
+        (1000.0, 0.0, 1000.0, 1.0),
+        (-1000.0, 1.0, 1000.0, -1.0),
+        (1000.0, 1.0, 0.0, 0.0),
+        (-1000.0, 0.0, 0.0, 0.0),
+        (1000.0, 0.25, 750.0, 0.75),
+        (-1000.0, 0.25, 250.0, -0.25),
+    ]:
+        X = np.full((B, 1), s, dtype)
+        mean, g = net.loss_and_grad(w, X, np.full(B, t, dtype), loss="cross_entropy")
+        assert mean == pytest.approx(want, rel=1e-6 if dtype == "float32" else 1e-14)
+        np.testing.assert_allclose(g, [residual * s] * 2, rtol=LIMITS[dtype])
+
+
+# --- Identities -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 5), (9, 1, 30), (6, 7, 3), (20, 33, 300)])
+def test_jacobian_is_adjoint_to_vjp(shape, dtype):
+    case = random_case(11, *shape).astype(dtype)
+    net = case.net.network(dtype)
+    J = net.per_sample_grad(case.w, case.X).astype(np.float64)
+    limit = LIMITS[dtype]
+    compare("adjoint", net.vjp(case.w, case.X, case.ybar), case.ybar @ J, limit)
+    ones = np.ones(len(case.X), dtype)
+    compare("sum of rows", net.vjp(case.w, case.X, ones), J.sum(axis=0), limit)
+    _, rows = net.vjp(case.w, case.X, ones, inputs=True)
+    np.testing.assert_array_equal(rows, net.input_grad(case.w, case.X))
+    y, g = net.value_and_grad(case.w, case.X[0])
+    compare("first row", g, J[0], limit)
+    compare("first value", y, net.value(case.w, case.X)[0], limit)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_enter_by_their_ratios(dtype):
+    case = random_case(12, 3, 4, 50).astype(dtype)
+    net = case.net.network(dtype)
+    args = (case.w, case.X, case.t)
+    mean, g = net.loss_and_grad(*args, sample_weight=case.c)
+    again, again_g = net.loss_and_grad(*args, sample_weight=8.0 * case.c)
+    assert again == mean
+    np.testing.assert_array_equal(again_g, g)
+    # A weight of zero is an observation that is not there, whatever it says.
+    c = case.c.copy()
+    c[20:] = 0.0
+    mean, g = net.loss_and_grad(*args, sample_weight=c)
+    few, few_g = net.loss_and_grad(case.w, case.X[:20], case.t[:20], sample_weight=c[:20])
+    assert few == pytest.approx(mean, rel=LIMITS[dtype])
+    compare("weights of zero", g, few_g, LIMITS[dtype])
+
+
+def test_equal_weights_give_the_plain_mean():
+    case = random_case(13, 3, 4, 1100)
+    net = case.net.network()
+    mean, g = net.loss_and_grad(case.w, case.X, case.t)
+    again, again_g = net.loss_and_grad(case.w, case.X, case.t, sample_weight=np.ones(1100))
+    assert again == mean
+    np.testing.assert_array_equal(again_g, g)
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+class Guarded:
+    """A copy of an array with foreign memory before and behind it, not aligned to vectors."""
+
+    def __init__(self, array, margin=67):
+        bytes_around = margin * array.itemsize
+        self._memory = np.full(2 * bytes_around + array.nbytes, CANARY, np.uint8)
+        self._inside = slice(bytes_around, bytes_around + array.nbytes)
+        self.array = self._memory[self._inside].view(array.dtype).reshape(array.shape)
+        self.array[...] = array
+        self._before = self._memory.copy()
+
+    def assert_neighbours_untouched(self):
+        before, after = self._before.copy(), self._memory.copy()
+        before[self._inside] = after[self._inside] = 0
+        assert before.tobytes() == after.tobytes()
+
+    def assert_untouched(self):
+        assert self._before.tobytes() == self._memory.tobytes()
+
+
+def first_order(net, w, X, t, c, ybar, outs):
+    """Run every call into the given buffers; return all results."""
+    mean, _ = net.loss_and_grad(w, X, t, sample_weight=c, out=outs["loss"])
+    y, _ = net.value_and_grad(w, X[0], out=outs["point"])
+    assert net.value(w, X, out=outs["value"]) is outs["value"]
+    assert net.vjp(w, X, ybar, out=outs["vjp"]) is outs["vjp"]
+    assert net.per_sample_grad(w, X, out=outs["rows"]) is outs["rows"]
+    assert net.input_grad(w, X, out=outs["inputs"]) is outs["inputs"]
+    return {"mean": mean, "y": y, **{name: out.copy() for name, out in outs.items()}}
+
+
+def buffers(case, dtype):
+    """Return NaN-filled `out` arrays for `first_order`."""
+    B, P = len(case.X), case.net.n_params
+    shapes = {"loss": P, "point": P, "value": B, "vjp": P, "rows": (B, P), "inputs": case.X.shape}
+    return {name: np.full(shape, np.nan, dtype) for name, shape in shapes.items()}
+
+
+MEMORY_SHAPES = [(1, 1, 1), (1, 1, 2), (2, 3, 1), (3, 2, 5), (7, 5, 19), (50, 17, 9), (3, 4, 1025)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", MEMORY_SHAPES, ids=str)
+def test_only_out_is_written_and_only_arguments_are_read(shape, dtype):
+    case = random_case(14, *shape).astype(dtype)
+    net = case.net.network(dtype)
+    arguments = (case.w, case.X, case.t, case.c, case.ybar)
+    want = first_order(net, *arguments, buffers(case, dtype))
+
+    guarded = [Guarded(array) for array in arguments]
+    outs = {name: Guarded(array) for name, array in buffers(case, dtype).items()}
+    for _ in range(2):  # the second call finds its own results in `out`
+        got = first_order(
+            net, *[g.array for g in guarded], {name: g.array for name, g in outs.items()}
+        )
+        for name, result in want.items():
+            assert np.isfinite(result).all(), name
+            np.testing.assert_array_equal(got[name], result, err_msg=name)
+        for argument in guarded:
+            argument.assert_untouched()
+        for out in outs.values():
+            out.assert_neighbours_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", MEMORY_SHAPES, ids=str)
+def test_equal_calls_give_equal_bits(shape, dtype):
+    case = random_case(15, *shape).astype(dtype)
+    net = case.net.network(dtype)
+    other = random_case(16, shape[0] + 3, 40, 333).astype(dtype)
+    arguments = (case.w, case.X, case.t, case.c, case.ybar)
+    first = first_order(net, *arguments, buffers(case, dtype))
+    net.per_sample_grad(*[10.0 * a for a in (case.w, case.X)])
+    other.net.network(dtype).vjp(other.w, other.X, other.ybar)
+    again = first_order(net, *arguments, buffers(case, dtype))
+    # And without buffers, from lists, by another equal network.
+    twin = case.net.network(dtype)
+    mean, g = twin.loss_and_grad(case.w.tolist(), case.X.tolist(), case.t, sample_weight=case.c)
+    for name, result in first.items():
+        np.testing.assert_array_equal(again[name], result, err_msg=name)
+    assert mean == first["mean"]
+    np.testing.assert_array_equal(g, first["loss"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", MEMORY_SHAPES, ids=str)
+def test_workspace_with_old_contents_and_no_byte_more_than_it_has(shape, dtype):
+    import numba
+
+    from fastbp.kernels.batch import batch_unit
+    from fastbp.kernels.first_order import workspace_of
+
+    needed = workspace_of(np.dtype(dtype))  # only for compiled callers
+    size = numba.njit(lambda N, H, B: needed(N, H, B))
+    case = random_case(17, *shape).astype(dtype)
+    net = case.net.network(dtype)
+    N, H, B = shape
+    mean, want = net.loss_and_grad(case.w, case.X, case.t)
+    workspace = Guarded(np.full(size(N, H, B), np.nan, dtype))
+    g = np.full(case.net.n_params, np.nan, dtype)
+    result = np.full(1, np.nan)
+    calls = net._ready()
+    w, X, t, out, ws, r = (
+        a.ctypes.data for a in (case.w, case.X, case.t, g, workspace.array, result)
+    )
+    args = (w, X, B, 0, t, 0, 1.0 / B, 0, 0, out, 0, B, ws, r)
+    batch_unit(np.dtype(dtype)).entry(calls.address, calls.tables["squared", 1], *args)
+    workspace.assert_neighbours_untouched()
+    compare("own workspace", g, want, LIMITS[dtype])
+    assert result[0] / B == pytest.approx(mean, rel=LIMITS[dtype])
+
+
+GUARD_PAGES = """
+import ctypes, mmap
+import numpy as np
+from support import random_case
+from test_kernels import MEMORY_SHAPES, buffers, first_order
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+def fenced(array, at_end):
+    page = mmap.PAGESIZE
+    inside = max(-(-array.nbytes // page), 1) * page
+    memory = np.frombuffer(mmap.mmap(-1, inside + 2 * page), np.uint8)
+    for fence in (0, inside + page):
+        assert libc.mprotect(memory.ctypes.data + fence, page, 0) == 0
+    start = page + (inside - array.nbytes if at_end else 0)
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+for dtype in ("float64", "float32"):
+    for shape in MEMORY_SHAPES:
+        case = random_case(14, *shape).astype(dtype)
+        net = case.net.network(dtype)
+        arguments = (case.w, case.X, case.t, case.c, case.ybar)
+        want = first_order(net, *arguments, buffers(case, dtype))
+        for at_end in (False, True):
+            outs = {name: fenced(a, at_end) for name, a in buffers(case, dtype).items()}
+            got = first_order(net, *[fenced(a, at_end) for a in arguments], outs)
+            for name, result in want.items():
+                np.testing.assert_array_equal(got[name], result)
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
+def test_memory_beside_arrays_may_be_forbidden():
+    here = Path(__file__).resolve().parent
+    done = subprocess.run(
+        [sys.executable, "-c", GUARD_PAGES],
+        # glibc then fills what it hands out with rubbish: nothing may rely on zeros.
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path]), "MALLOC_PERTURB_": "85"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "done\n"
+
+
+# --- Padding --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_padding_brings_in_no_value_that_no_sample_has(dtype):
+    @fastbp.activation
+    def log(z):
+        return math.log(z)
+
+    @fastbp.activation
+    def pole(z):
+        return 1.0 / (z * z)
+
+    rng = np.random.default_rng(18)
+    for N, H, B in itertools.product((1, 3, 9), (1, 2, 5, 9), (*range(1, 20), 97, 1025)):
+        net = spec(N, [(log, pole)[i % 2] for i in range(H)], pole)
+        case = random_case(19, N, H, B, activations=[log], outputs=[pole])
+        a = rng.uniform(0.5, 1.0, H)
+        W = rng.uniform(1.0, 2.0, (H, N)) / N
+        w = np.concatenate([a, W.ravel()])
+        X = rng.uniform(2.0, 3.0, (B, N))
+        agree(net, type(case)(net, w, X, case.t, case.c, case.ybar, case.p, case.dX), dtype)
+
+
+# --- Threads --------------------------------------------------------------------------------------
+
+
+def in_threads(jobs):
+    """Run functions in threads that start together; return their results."""
+    barrier = threading.Barrier(len(jobs))
+    results = [None] * len(jobs)
+
+    def run(k):
+        barrier.wait()
+        results[k] = jobs[k]()
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_may_share_a_network(dtype):
+    cases = [random_case([20, k], 5, 30, 700, outputs=["tanh"]).astype(dtype) for k in range(6)]
+    shape = cases[0].net
+    single = shape.network(dtype)
+    cold = shape.network(dtype)
+
+    def job(net, case):
+        def run():
+            for _ in range(20):
+                mean, g = net.loss_and_grad(case.w, case.X, case.t)
+                rows = net.per_sample_grad(case.w, case.X[:50])
+                y = net.value(case.w, case.X)
+            return mean, g, rows, y
+
+        return run
+
+    want = [job(single, case)() for case in cases]
+    got = in_threads([job(cold, case) for case in cases])
+    for results, right in zip(got, want, strict=True):
+        for a, b in zip(results, right, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_other_threads_run_during_a_call():
+    case = random_case(21, 50, 200, 2000, activations=["tanh"])
+    net = case.net.network()
+    X = np.tile(case.X, (20, 1))
+    out = np.empty((len(X), 50))
+    net.input_grad(case.w, X[:100])
+    stamps = []
+    stop = threading.Event()
+
+    def tick():
+        while not stop.wait(1e-4):
+            stamps.append(time.perf_counter())
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    begin = time.perf_counter()
+    net.input_grad(case.w, X, out=out)
+    end = time.perf_counter()
+    stop.set()
+    ticking.join()
+    # A thread that waits for the interpreter asks for it 5 ms after; so one or two would prove
+    # nothing.
+    within = sum(begin < stamp < end for stamp in stamps)
+    assert end - begin > 0.02
+    assert within >= 5, f"{within} in {end - begin:.3f} s"
