@@ -21,7 +21,24 @@ _HOMES = {
     "activation": "activations",
     "loss": "losses",
 }
-_MODULES = ("activations", "datasets", "losses", "reference")
+_HOMES.update(
+    dict.fromkeys(
+        (
+            "gauss_newton_product",
+            "hvp",
+            "input_grad",
+            "input_hvp",
+            "jvp",
+            "loss_and_grad",
+            "per_sample_grad",
+            "value",
+            "value_and_grad",
+            "vjp",
+        ),
+        "functions",
+    )
+)
+_MODULES = ("activations", "datasets", "functions", "losses", "reference")
 
 __all__ = [
     "Activation",
@@ -32,15 +49,38 @@ __all__ = [
     "activation",
     "activations",
     "datasets",
+    "functions",
+    "gauss_newton_product",
+    "hvp",
+    "input_grad",
+    "input_hvp",
+    "jvp",
     "loss",
+    "loss_and_grad",
     "losses",
+    "per_sample_grad",
     "reference",
+    "value",
+    "value_and_grad",
+    "vjp",
 ]
 
 if TYPE_CHECKING:
     from . import activations, datasets, losses, reference
     from ._trace import ActivationError
     from .activations import Activation, activation
+    from .functions import (
+        gauss_newton_product,
+        hvp,
+        input_grad,
+        input_hvp,
+        jvp,
+        loss_and_grad,
+        per_sample_grad,
+        value,
+        value_and_grad,
+        vjp,
+    )
     from .losses import Loss, loss
     from .network import Network
     from .objective import Objective

@@ -243,6 +243,17 @@ class Network:
             object.__setattr__(self, "_calls", calls)
         return calls
 
+    @property
+    def _numba_type_(self) -> Any:
+        """Numba's type of this network: what makes it an argument of compiled functions."""
+        from .kernels._network_type import type_of
+
+        return type_of(self)
+
+    @property
+    def _address(self) -> int:
+        return self._ready().address
+
     def value(
         self,
         w: ArrayLike,

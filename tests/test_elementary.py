@@ -145,7 +145,7 @@ def largest_error(name, dtype, n):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", EXACT)
 def test_error_within_bound(name, dtype):
-    assert largest_error(name, dtype, 400) <= BOUNDS[name]
+    assert largest_error(name, dtype, 200) <= BOUNDS[name]
 
 
 @pytest.mark.slow
@@ -160,8 +160,8 @@ def test_float32_against_float64_over_all_numbers(name):
     # Every 8191st bit pattern: half a million numbers of all magnitudes, both signs, NaNs too.
     x = np.arange(0, 2**32, 8191, dtype=np.uint64).astype(np.uint32).view(np.float32)
     v = apply(name, x)
-    wide = apply(name, x.astype(np.float64))
     with np.errstate(all="ignore"):
+        wide = apply(name, x.astype(np.float64))
         want = wide.astype(np.float32)
         if name in ("sin", "cos", "tan"):
             want[np.abs(x) > 4e6] = np.nan
@@ -182,35 +182,69 @@ def test_symmetries_to_the_bit(dtype):
 
 
 INF, NAN, TINY = float("inf"), float("nan"), "subnormal"
+# Argument and value.
 SPECIAL = {
-    "exp": {0.0: 1, -0.0: 1, INF: INF, -INF: 0.0, 1e30: INF, -1e30: 0.0, TINY: 1},
-    "expm1": {0.0: 0.0, INF: INF, -INF: -1, -1e30: -1, TINY: TINY},
-    "log": {0.0: -INF, -0.0: -INF, 1.0: 0.0, INF: INF, -1.0: NAN, -INF: NAN},
-    "log1p": {0.0: 0.0, -1.0: -INF, INF: INF, -2.0: NAN, -INF: NAN, TINY: TINY},
-    "log2": {0.0: -INF, 1.0: 0.0, 1024.0: 10, 0.125: -3, INF: INF, -1.0: NAN},
-    "log10": {0.0: -INF, 1.0: 0.0, INF: INF, -1.0: NAN},
-    "sqrt": {0.0: 0.0, -0.0: -0.0, 4.0: 2, INF: INF, -1.0: NAN, -INF: NAN},
-    "sin": {0.0: 0.0, -0.0: -0.0, INF: NAN, -INF: NAN, 1e30: NAN, TINY: TINY},
-    "cos": {0.0: 1, -0.0: 1, INF: NAN, -INF: NAN, 1e30: NAN, TINY: 1},
-    "tan": {0.0: 0.0, -0.0: -0.0, INF: NAN, -INF: NAN, 1e30: NAN, TINY: TINY},
-    "asin": {0.0: 0.0, -0.0: -0.0, 1.5: NAN, -1.5: NAN, INF: NAN, TINY: TINY},
-    "acos": {1.0: 0.0, 1.5: NAN, -1.5: NAN, INF: NAN, -INF: NAN},
-    "atan": {0.0: 0.0, -0.0: -0.0, INF: np.pi / 2, -INF: -np.pi / 2, TINY: TINY},
-    "sinh": {0.0: 0.0, -0.0: -0.0, INF: INF, -INF: -INF, 1e30: INF, -1e30: -INF, TINY: TINY},
-    "cosh": {0.0: 1, -0.0: 1, INF: INF, -INF: INF, 1e30: INF, TINY: 1},
-    "tanh": {0.0: 0.0, -0.0: -0.0, INF: 1, -INF: -1, 1e30: 1, -50.0: -1, TINY: TINY},
-    "sech2": {0.0: 1, -0.0: 1, INF: 0.0, -INF: 0.0, 1e30: 0.0, TINY: 1},
-    "asinh": {0.0: 0.0, -0.0: -0.0, INF: INF, -INF: -INF, TINY: TINY},
-    "acosh": {1.0: 0.0, INF: INF, 0.5: NAN, -1.0: NAN, -3.0: NAN, -1e30: NAN, -INF: NAN},
-    "atanh": {0.0: 0.0, -0.0: -0.0, 1.0: INF, -1.0: -INF, 2.0: NAN, INF: NAN, TINY: TINY},
-    "erf": {0.0: 0.0, -0.0: -0.0, INF: 1, -INF: -1, 50.0: 1, 1e30: 1},
-    "erfc": {0.0: 1, -0.0: 1, INF: 0.0, -INF: 2, 50.0: 0.0, 1e30: 0.0, -1e30: 2, TINY: 1},
-    "logistic": {0.0: 0.5, -0.0: 0.5, INF: 1, -INF: 0.0, 1e30: 1, -1e30: 0.0},
-    "floor": {1.5: 1, -1.5: -2, -0.0: -0.0, INF: INF, -INF: -INF},
-    "ceil": {1.5: 2, -1.5: -1, -0.5: -0.0, INF: INF, -INF: -INF},
-    "trunc": {1.5: 1, -1.5: -1, -0.5: -0.0, INF: INF, -INF: -INF},
-    "abs": {1.5: 1.5, -1.5: 1.5, -0.0: 0.0, -INF: INF, TINY: TINY},
-    "sign": {2.5: 1, -2.5: -1, 0.0: 0.0, INF: 1, -INF: -1, TINY: 1},
+    "exp": [(0.0, 1), (-0.0, 1), (INF, INF), (-INF, 0.0), (1e30, INF), (-1e30, 0.0), (TINY, 1)],
+    "expm1": [(0.0, 0.0), (INF, INF), (-INF, -1), (-1e30, -1), (TINY, TINY)],
+    "log": [(0.0, -INF), (-0.0, -INF), (1.0, 0.0), (INF, INF), (-1.0, NAN), (-INF, NAN)],
+    "log1p": [(0.0, 0.0), (-1.0, -INF), (INF, INF), (-2.0, NAN), (-INF, NAN), (TINY, TINY)],
+    "log2": [(0.0, -INF), (1.0, 0.0), (1024.0, 10), (0.125, -3), (INF, INF), (-1.0, NAN)],
+    "log10": [(0.0, -INF), (1.0, 0.0), (INF, INF), (-1.0, NAN)],
+    "sqrt": [(0.0, 0.0), (-0.0, -0.0), (4.0, 2), (INF, INF), (-1.0, NAN), (-INF, NAN)],
+    "sin": [(0.0, 0.0), (-0.0, -0.0), (INF, NAN), (-INF, NAN), (1e30, NAN), (TINY, TINY)],
+    "cos": [(0.0, 1), (-0.0, 1), (INF, NAN), (-INF, NAN), (1e30, NAN), (TINY, 1)],
+    "tan": [(0.0, 0.0), (-0.0, -0.0), (INF, NAN), (-INF, NAN), (1e30, NAN), (TINY, TINY)],
+    "asin": [(0.0, 0.0), (-0.0, -0.0), (1.5, NAN), (-1.5, NAN), (INF, NAN), (TINY, TINY)],
+    "acos": [(1.0, 0.0), (1.5, NAN), (-1.5, NAN), (INF, NAN), (-INF, NAN)],
+    "atan": [(0.0, 0.0), (-0.0, -0.0), (INF, np.pi / 2), (-INF, -np.pi / 2), (TINY, TINY)],
+    "sinh": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (INF, INF),
+        (-INF, -INF),
+        (1e30, INF),
+        (-1e30, -INF),
+        (TINY, TINY),
+    ],
+    "cosh": [(0.0, 1), (-0.0, 1), (INF, INF), (-INF, INF), (1e30, INF), (TINY, 1)],
+    "tanh": [(0.0, 0.0), (-0.0, -0.0), (INF, 1), (-INF, -1), (1e30, 1), (-50.0, -1), (TINY, TINY)],
+    "sech2": [(0.0, 1), (-0.0, 1), (INF, 0.0), (-INF, 0.0), (1e30, 0.0), (TINY, 1)],
+    "asinh": [(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -INF), (TINY, TINY)],
+    "acosh": [
+        (1.0, 0.0),
+        (INF, INF),
+        (0.5, NAN),
+        (-1.0, NAN),
+        (-3.0, NAN),
+        (-1e30, NAN),
+        (-INF, NAN),
+    ],
+    "atanh": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (1.0, INF),
+        (-1.0, -INF),
+        (2.0, NAN),
+        (INF, NAN),
+        (TINY, TINY),
+    ],
+    "erf": [(0.0, 0.0), (-0.0, -0.0), (INF, 1), (-INF, -1), (50.0, 1), (1e30, 1)],
+    "erfc": [
+        (0.0, 1),
+        (-0.0, 1),
+        (INF, 0.0),
+        (-INF, 2),
+        (50.0, 0.0),
+        (1e30, 0.0),
+        (-1e30, 2),
+        (TINY, 1),
+    ],
+    "logistic": [(0.0, 0.5), (-0.0, 0.5), (INF, 1), (-INF, 0.0), (1e30, 1), (-1e30, 0.0)],
+    "floor": [(1.5, 1), (-1.5, -2), (-0.0, -0.0), (INF, INF), (-INF, -INF)],
+    "ceil": [(1.5, 2), (-1.5, -1), (-0.5, -0.0), (INF, INF), (-INF, -INF)],
+    "trunc": [(1.5, 1), (-1.5, -1), (-0.5, -0.0), (INF, INF), (-INF, -INF)],
+    "abs": [(1.5, 1.5), (-1.5, 1.5), (-0.0, 0.0), (-INF, INF), (TINY, TINY)],
+    "sign": [(2.5, 1), (-2.5, -1), (0.0, 0.0), (INF, 1), (-INF, -1), (TINY, 1)],
 }
 
 
@@ -222,11 +256,11 @@ def test_special_values(name, dtype):
     def number(value):
         return subnormal if value == TINY else dtype(value)
 
-    arguments = [*SPECIAL[name], NAN]
+    pairs = [*SPECIAL[name], (NAN, NAN)]
     # Alone, in the scalar rest of the loop, and among others, in vectors.
     for copies in (1, 64):
-        got = apply(name, np.array([number(a) for a in arguments] * copies))
-        want = np.array([number(v) for v in [*SPECIAL[name].values(), NAN]] * copies)
+        got = apply(name, np.array([number(x) for x, _ in pairs] * copies))
+        want = np.array([number(v) for _, v in pairs] * copies)
         np.testing.assert_array_equal(got, want)
         known = ~np.isnan(want)
         np.testing.assert_array_equal(np.signbit(got[known]), np.signbit(want[known]))

@@ -126,7 +126,7 @@ def _copysign(typingctx, x, y):
 
 @intrinsic
 def _muladd(typingctx, x, y, z):
-    """Multiply and add, fused where the processor can (llvm.fma would be a library call elsewhere)."""
+    """Multiply and add, fused where the processor can; llvm.fma is a library call elsewhere."""
     return x(x, x, x), _llvm("fmuladd")
 
 

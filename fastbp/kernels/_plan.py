@@ -14,6 +14,8 @@ import numpy as np
 from ._blocks import block_unit
 from ._products import copy_unit, pack_unit, product_unit
 
+from ..losses import NAMES as LOSSES
+
 if TYPE_CHECKING:
     from ..losses import Loss
     from ..network import Network
@@ -31,11 +33,15 @@ PER_SAMPLE = 8
 TANGENT = 9
 WEIGHTS = 10
 COPY = 11
-DTYPE = 12
-NDARRAY = 13
-NONE = 14
-OUTPUT = 15  # + order: the block of σ
-RUNS = 18  # RUN_SIZE places for each run of consecutive neurons with one activation
+RESOLVE = 12  # calls back into Python for what has not been filled in (`_network_type`)
+DTYPE = 13
+NDARRAY = 14
+NONE = 15
+OUTPUT = 16  # + order: the block of σ
+NAMED_LOSSES = 19  # + place of the loss among the named ones: its table
+RUNS = NAMED_LOSSES + len(
+    LOSSES
+)  # RUN_SIZE places for each run of consecutive neurons with one activation
 RUN_START, RUN_COUNT, RUN_BLOCK, RUN_SIZE = 0, 1, 2, 5  # RUN_BLOCK + order
 
 # Places in a loss table: the pair (σ, loss) for one network and one loss.

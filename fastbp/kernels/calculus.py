@@ -6,135 +6,194 @@ Nothing here checks anything: `fastbp.calculus` does.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from ._address import POINTER, invoke, view
-from ._build import Unit, loop
+from ._address import POINTER, pointer, view
+from ._build import Unit
+from ._simd import Vectors, _count, integer
 
-# Bytes of the rows of A whose residuals wait to be used: they are to stay in the caches.
-_ROWS_BYTES = 192 * 1024
+_LINE = 64  # bytes
+_ROWS = 4  # rows of A in a group: they share the loads of x and g
+import os
+_AHEAD = int(os.environ.get("AHEAD", "2048"))
+
+
+def sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
+    """Make the intrinsic of one pass over a group of rows and the group behind it.
+
+    ``sweep(A, n, ahead, x, g, r)``: A begins with `n_rows` rows of n numbers. With `adding`,
+    g += Σ_i r_i A_i over these; with `dotting`, r_i becomes the product with x of the row
+    `n_rows` behind row i, or of row i where not `adding`. x and g are whole pairs of vectors
+    long, x with zeros at the end. Memory `ahead` bytes behind the rows multiplied is fetched.
+    """
+    pair = 2 * v.lanes
+    first = n_rows if adding and dotting else 0
+
+    @intrinsic
+    def kernel(typingctx, A, n, ahead, x, g, r):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            A, n, ahead, x, g, r = args
+            old = [v.at(builder, A, builder.mul(n, integer(i))) for i in range(n_rows)]
+            new = [v.at(builder, A, builder.mul(n, integer(first + i))) for i in range(n_rows)]
+            places = [v.at(builder, r, integer(i)) for i in range(n_rows)]
+            factors = [v.spread_at(builder, place) for place in places] if adding else []
+
+            def step(j, sums, masks):  # type: ignore[no-untyped-def]
+                sums = list(sums)
+                for half, mask in enumerate(masks):
+                    k = builder.add(j, integer(half * v.lanes))
+                    if adding:
+                        where = v.at(builder, g, k)
+                        total = v.load(builder, where)
+                        for factor, row in zip(factors, old, strict=True):
+                            part = v.load(builder, v.at(builder, row, k), mask)
+                            total = v.multiply_add(builder, factor, part, total)
+                        v.store(builder, total, where)
+                    if dotting:
+                        xk = v.load(builder, v.at(builder, x, k))
+                        for i, row in enumerate(new):
+                            part = v.load(builder, v.at(builder, row, k), mask)
+                            c = half * n_rows + i
+                            sums[c] = v.multiply_add(builder, part, xk, sums[c])
+                return sums
+
+            def body(k, sums):  # type: ignore[no-untyped-def]
+                j = builder.mul(k, integer(pair))
+                if dotting:
+                    for row in new:
+                        for line in range(0, pair * v.size, _LINE):
+                            place = builder.add(v.at(builder, row, j), builder.add(ahead, integer(line)))
+                            _fetch(builder, place)
+                return step(j, sums, [None, None])
+
+            start = [v.zero] * (2 * n_rows) if dotting else []
+            whole = builder.sdiv(n, integer(pair))
+            sums = _count(builder, whole, start, body)
+            done = builder.mul(whole, integer(pair))
+            rest = builder.sub(n, done)
+            before = builder.block
+            with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
+                masks = [v.first(builder, rest), v.first(builder, builder.sub(rest, integer(v.lanes)))]
+                more = step(done, sums, masks)
+                inside = builder.block
+            for i in range(n_rows if dotting else 0):
+                total = None
+                for c in (i, n_rows + i):
+                    phi = builder.phi(v.vector)
+                    phi.add_incoming(sums[c], before)
+                    phi.add_incoming(more[c], inside)
+                    sums[c] = phi
+            for i in range(n_rows if dotting else 0):
+                total = _sum(v, builder, builder.fadd(sums[i], sums[n_rows + i]))
+                builder.store(total, pointer(builder, places[i], v.number))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 6), codegen
+
+    return kernel
+
+
+def _sum(v: Vectors, builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Sum of the lanes of a vector."""
+    width = v.lanes
+    undefined = ir.Constant(v.vector, ir.Undefined)
+    while width > 1:
+        width //= 2
+        order = [(k + width) % v.lanes for k in range(v.lanes)]
+        value = builder.fadd(value, v.shuffle(builder, value, undefined, order))
+    return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+
+def _fetch(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Ask for a line of memory; an address that is none does no harm."""
+    byte = ir.IntType(8).as_pointer()
+    number = ir.IntType(32)
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [byte, number, number, number]),
+        "llvm.prefetch.p0",
+    )
+    read, keep, data = (ir.Constant(number, k) for k in (0, int(os.environ.get("KEEP","3")), 1))
+    builder.call(function, [builder.inttoptr(address, byte), read, keep, data])
 
 
 @cache
 def least_squares_unit(dtype: np.dtype) -> Unit:
     """½‖Ax − b‖² and its gradient A^T(Ax − b), reading A once.
 
-    ``least_squares(A, m, n, b, x, g, result)``: A is m × n in C order; b and g are 0 where b is
-    zero and where the gradient is not wanted; ``result[0]`` (float64) receives the value.
+    ``least_squares(A, m, n, b, x, g, ws, result)``: A is m × n in C order; b and g are 0 where b
+    is zero and where the gradient is not wanted; ``result[0]`` (float64) receives the value.
+    The workspace has `least_squares_workspace` numbers.
 
     The residuals of a group of rows need all of the rows, and their part of the gradient needs
     the rows again. It is formed while they are in the caches, in the same loop as the products
-    of the next group: the arithmetic waits behind the memory, 1.2 times faster than in turns.
+    of the next group, so that the arithmetic hides behind the memory.
     """
+    v = Vectors(dtype)
     pointer, size = POINTER[dtype], dtype.itemsize
     pointer64 = POINTER[np.dtype(np.float64)]
     zero = dtype.type(0)
+    pair = 2 * v.lanes
+    dot, add, both = (sweep(v, _ROWS, *flags) for flags in ((False, True), (True, False), (True, True)))
+    dot1, add1 = (sweep(v, 1, *flags) for flags in ((False, True), (True, False)))
+    rows = _ROWS
 
-    @loop
-    def dots4(A, x, n):  # type: ignore[no-untyped-def]
-        """Products of four rows with x."""
-        a0 = view(pointer(A), n)
-        a1 = view(pointer(A + n * size), n)
-        a2 = view(pointer(A + 2 * n * size), n)
-        a3 = view(pointer(A + 3 * n * size), n)
+    def least_squares(A, m, n, b, x, g, ws, result):  # type: ignore[no-untyped-def]
+        padded = (n + pair - 1) // pair * pair
+        r = ws
+        xp = ws + rows * size
+        gp = xp + padded * size
         xs = view(pointer(x), n)
-        s0 = s1 = s2 = s3 = zero
+        xps = view(pointer(xp), padded)
+        gps = view(pointer(gp), padded)
         for j in range(n):
-            s0 += a0[j] * xs[j]
-            s1 += a1[j] * xs[j]
-            s2 += a2[j] * xs[j]
-            s3 += a3[j] * xs[j]
-        return s0, s1, s2, s3
-
-    @loop
-    def add4(r0, r1, r2, r3, A, g, n):  # type: ignore[no-untyped-def]
-        """g += r^T A for four rows."""
-        a0 = view(pointer(A), n)
-        a1 = view(pointer(A + n * size), n)
-        a2 = view(pointer(A + 2 * n * size), n)
-        a3 = view(pointer(A + 3 * n * size), n)
-        gs = view(pointer(g), n)
-        for j in range(n):
-            gs[j] += (r0 * a0[j] + r1 * a1[j]) + (r2 * a2[j] + r3 * a3[j])
-
-    @loop
-    def add4_dots4(r0, r1, r2, r3, A, g, x, n):  # type: ignore[no-untyped-def]
-        """g += r^T A for four rows, and the products of the four after them with x."""
-        a0 = view(pointer(A), n)
-        a1 = view(pointer(A + n * size), n)
-        a2 = view(pointer(A + 2 * n * size), n)
-        a3 = view(pointer(A + 3 * n * size), n)
-        b0 = view(pointer(A + 4 * n * size), n)
-        b1 = view(pointer(A + 5 * n * size), n)
-        b2 = view(pointer(A + 6 * n * size), n)
-        b3 = view(pointer(A + 7 * n * size), n)
-        xs = view(pointer(x), n)
-        gs = view(pointer(g), n)
-        s0 = s1 = s2 = s3 = zero
-        for j in range(n):
-            gs[j] += (r0 * a0[j] + r1 * a1[j]) + (r2 * a2[j] + r3 * a3[j])
-            s0 += b0[j] * xs[j]
-            s1 += b1[j] * xs[j]
-            s2 += b2[j] * xs[j]
-            s3 += b3[j] * xs[j]
-        return s0, s1, s2, s3
-
-    @loop
-    def dot(a, x, n):  # type: ignore[no-untyped-def]
-        av = view(pointer(a), n)
-        xs = view(pointer(x), n)
-        s = zero
-        for j in range(n):
-            s += av[j] * xs[j]
-        return s
-
-    @loop
-    def add(r, a, g, n):  # type: ignore[no-untyped-def]
-        av = view(pointer(a), n)
-        gs = view(pointer(g), n)
-        for j in range(n):
-            gs[j] += r * av[j]
-
-    def least_squares(A, m, n, b, x, g, result):  # type: ignore[no-untyped-def]
+            xps[j] = xs[j]
+        for j in range(n, padded):
+            xps[j] = zero
+        if g:
+            for j in range(padded):
+                gps[j] = zero
         bs = view(pointer(b), m)
+        rs = view(pointer(r), rows)
+        total = 0.0
+        row = n * size
+        ahead = min(rows * row, _AHEAD)
+        i = 0
+        if m >= rows:
+            dot(A, n, ahead, xp, gp, r)
+        while i + rows <= m:
+            for k in range(rows):
+                if b:
+                    rs[k] -= bs[i + k]
+                total += float(rs[k]) * float(rs[k])
+            a = A + i * row
+            i += rows
+            if i + rows > m:
+                if g:
+                    add(a, n, ahead, xp, gp, r)
+            elif g:
+                both(a, n, ahead, xp, gp, r)
+            else:
+                dot(a + rows * row, n, ahead, xp, gp, r)
+        while i < m:
+            a = A + i * row
+            dot1(a, n, ahead, xp, gp, r)
+            if b:
+                rs[0] -= bs[i]
+            total += float(rs[0]) * float(rs[0])
+            if g:
+                add1(a, n, ahead, xp, gp, r)
+            i += 1
         if g:
             gs = view(pointer(g), n)
             for j in range(n):
-                gs[j] = zero
-        total = 0.0
-        row = n * size
-        i = 0
-        if m >= 4:
-            s0, s1, s2, s3 = dots4(A, x, n)
-            while True:
-                if b:
-                    s0 -= bs[i]
-                    s1 -= bs[i + 1]
-                    s2 -= bs[i + 2]
-                    s3 -= bs[i + 3]
-                total += float(s0) * float(s0) + float(s1) * float(s1)
-                total += float(s2) * float(s2) + float(s3) * float(s3)
-                a = A + i * row
-                i += 4
-                if i + 4 > m:
-                    if g:
-                        add4(s0, s1, s2, s3, a, g, n)
-                    break
-                if g:
-                    s0, s1, s2, s3 = add4_dots4(s0, s1, s2, s3, a, g, x, n)
-                else:
-                    s0, s1, s2, s3 = dots4(a + 4 * row, x, n)
-        while i < m:
-            a = A + i * row
-            s = dot(a, x, n)
-            if b:
-                s -= bs[i]
-            total += float(s) * float(s)
-            if g:
-                add(s, a, g, n)
-            i += 1
+                gs[j] = gps[j]
         view(pointer64(result), 1)[0] = 0.5 * total
 
-    return Unit(least_squares, types.void(*[types.int64] * 7), key=dtype.name, python=True)
+    return Unit(least_squares, types.void(*[types.int64] * 8), key=dtype.name+str(_AHEAD)+os.environ.get("KEEP","3"), python=True)

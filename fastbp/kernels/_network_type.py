@@ -1,0 +1,475 @@
+"""Network as an argument of compiled functions, and the library's calls inside them.
+
+To Numba a network is one number, the address of its plan. Activations and sizes are not part
+of its type: a user's compiled function serves every network, and neither holds code of fastbp
+nor goes stale with it, because it reaches every kernel through the plan it is given.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.errors import TypingError
+from numba.core.imputils import lower_constant
+from numba.extending import (
+    NativeValue,
+    intrinsic,
+    models,
+    overload,
+    register_model,
+    unbox,
+)
+
+from .. import functions
+from ..losses import get_loss
+from ._address import INT64, invoke, load, load_float, stack_number
+from ._plan import (
+    BATCH,
+    LOSS_BLOCK,
+    LOSS_CHECK,
+    LOSSES,
+    N_INPUTS,
+    N_NEURONS,
+    NAMED_LOSSES,
+    OUTPUT,
+    PER_SAMPLE,
+    RESOLVE,
+    REVERSE,
+    REVERSE_FEW,
+    RUN_BLOCK,
+    RUNS,
+    TANGENT,
+)
+from .second_order import GAUSS_NEWTON, HESSIAN, NOTHING
+
+if TYPE_CHECKING:
+    from ..network import Network
+    from ._calls import Calls
+
+_networks: WeakValueDictionary[int, Calls] = WeakValueDictionary()
+
+
+class NetworkType(types.Type):
+    """Numba's type of a network: its number type, and nothing else."""
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"fastbp.Network({dtype})")
+
+
+@register_model(NetworkType)
+class _NetworkModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: NetworkType) -> None:
+        super().__init__(manager, kind, INT64)
+
+
+def type_of(net: Network) -> NetworkType:
+    """Numba's type of a network; also makes its plan known to compiled code."""
+    calls = net._ready()
+    _networks[calls.address] = calls
+    calls.plan.table[RESOLVE] = _RESOLVE_ADDRESS
+    return NetworkType(types.float64 if net.dtype == np.float64 else types.float32)
+
+
+@unbox(NetworkType)
+def _unbox(typ: NetworkType, obj: Any, c: Any) -> NativeValue:
+    address = c.pyapi.object_getattr_string(obj, "_address")
+    value = c.pyapi.long_as_longlong(address)
+    c.pyapi.decref(address)
+    return NativeValue(value)
+
+
+@lower_constant(NetworkType)
+def _refuse_constant(context: Any, builder: Any, kind: Any, value: Any) -> None:
+    raise TypingError(
+        "a fastbp.Network can't be a global or closure variable of a compiled function, where "
+        "Numba would freeze it; pass it as an argument"
+    )
+
+
+# What a call needs, as numbers that compiled code can hand to `_resolve`.
+_VALUE, _GRADIENT, _ROWS, _TANGENT = range(4)  # _TANGENT + NOTHING, GAUSS_NEWTON or HESSIAN
+_KINDS = 8
+
+
+def _resolve(address: int, request: int) -> None:
+    """Fill in what a plan lacks; the request is kind + _KINDS · (place of the loss + 1)."""
+    calls = _networks[address]
+    place, kind = divmod(request, _KINDS)
+    loss = None if place == 0 else get_loss(LOSSES[place - 1])
+    if kind == _ROWS:
+        calls.prepare_per_sample()
+    elif kind in (_VALUE, _GRADIENT):
+        for n_samples in (1, 10**6):  # few and many: the number is known only to the caller
+            calls.prepare(kind, n_samples)
+        if loss is not None:
+            calls.plan.table[NAMED_LOSSES + place - 1] = calls.plan.loss_table(loss, kind)
+    else:
+        table = calls.prepare_tangent(loss, kind - _TANGENT)
+        if loss is not None:
+            calls.plan.table[NAMED_LOSSES + place - 1] = table
+
+
+_callback = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(_resolve)
+_RESOLVE_ADDRESS = ctypes.cast(_callback, ctypes.c_void_p).value or 0
+
+
+@intrinsic
+def _plan(typingctx, net):  # type: ignore[no-untyped-def]
+    """Address of a network's plan."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return args[0]
+
+    return types.int64(net), codegen
+
+
+@intrinsic
+def _data(typingctx, array):  # type: ignore[no-untyped-def]
+    """Address of the first number of an array; 0 for None."""
+    if isinstance(array, types.NoneType | types.Omitted):
+
+        def nothing(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return ir.Constant(INT64, 0)
+
+        return types.int64(array), nothing
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, INT64)
+
+    return types.int64(array), codegen
+
+
+def _check_types(net: Any, name: str, **arrays: Any) -> None:
+    """Refuse, at the user's compile time, what the kernels could not read."""
+    for label, (kind, dimensions) in arrays.items():
+        if not (
+            isinstance(kind, types.Array)
+            and kind.dtype == net.dtype
+            and kind.layout == "C"
+            and kind.ndim in dimensions
+        ):
+            expected = " or ".join(f"{n}-D" for n in dimensions)
+            raise TypingError(
+                f"fastbp.{name} needs {label} as a {expected} array of {net.dtype} in C order; "
+                f"got {kind}"
+            )
+        if label == "out" and not kind.mutable:
+            raise TypingError(f"fastbp.{name} writes to out, which is read-only")
+
+
+def _loss_place(kind: Any, name: str) -> int:
+    """Place of a loss among the named ones, from the type of the argument."""
+    value = getattr(kind, "literal_value", getattr(kind, "value", kind))
+    if value not in LOSSES:
+        raise TypingError(
+            f"fastbp.{name} in compiled code takes loss as a constant name, one of "
+            f"{', '.join(LOSSES)}; got {value!r}"
+        )
+    return LOSSES.index(value)
+
+
+def _overload(function: Callable) -> Callable:
+    """Register an implementation for compiled code; constants arrive as literals."""
+    return overload(function, prefer_literal=True, jit_options={"nogil": True})
+
+
+@_overload(functions.value)
+def _value(net, w, X, out=None):  # type: ignore[no-untyped-def]
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "value", w=(w, (1,)), X=(X, (1, 2)))
+    if X.ndim == 1:
+
+        def one(net, w, X, out=None):  # type: ignore[no-untyped-def]
+            plan = _plan(net)
+            N = load(plan, N_INPUTS)
+            if w.size != load(plan, N_NEURONS) * (N + 1) or X.size != N:
+                raise ValueError("fastbp.value: w or X does not fit the network")
+            if not (load(plan, REVERSE_FEW) and load(plan, OUTPUT)):
+                invoke(load(plan, RESOLVE), (plan, _VALUE))
+            y = np.empty(1, w.dtype)
+            result = stack_number()
+            args = (plan, 0, _data(w), _data(X), 1, 0, 0, 0, 0.0, 0, _data(y), 0, 0, 0, 0, result)
+            invoke(load(plan, BATCH), args)
+            return y[0]
+
+        return one
+    _check_types(net, "value", out=(out, (1,)))
+
+    def many(net, w, X, out=None):  # type: ignore[no-untyped-def]
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        B = X.shape[0]
+        if w.size != load(plan, N_NEURONS) * (N + 1) or X.shape[1] != N or out.size != B:
+            raise ValueError("fastbp.value: w, X or out does not fit the network")
+        if not (load(plan, REVERSE_FEW) and load(plan, OUTPUT)):
+            invoke(load(plan, RESOLVE), (plan, _VALUE))
+        result = stack_number()
+        args = (plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0, 0, result)
+        if B:
+            invoke(load(plan, BATCH), args)
+
+    return many
+
+
+@_overload(functions.value_and_grad)
+def _value_and_grad(net, w, x, out):  # type: ignore[no-untyped-def]
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "value_and_grad", w=(w, (1,)), x=(x, (1,)), out=(out, (1,)))
+
+    def implementation(net, w, x, out):  # type: ignore[no-untyped-def]
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        if w.size != P or x.size != N or out.size != P:
+            raise ValueError("fastbp.value_and_grad: w, x or out does not fit the network")
+        if not (load(plan, REVERSE_FEW) and load(plan, OUTPUT + 1)):
+            invoke(load(plan, RESOLVE), (plan, _GRADIENT))
+        y = stack_number()  # large enough for one number of either type
+        args = (
+            plan, 0, _data(w), _data(x), 1, 0, 0, 0, 0.0, 0, y, _data(out), 0, 0, 0, stack_number(),
+        )  # fmt: skip
+        invoke(load(plan, BATCH), args)
+        return _number(y, w)
+
+    return implementation
+
+
+@intrinsic
+def _number(typingctx, address, like):  # type: ignore[no-untyped-def]
+    """The number at an address, of an array's number type."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        kind = context.get_value_type(like.dtype)
+        return builder.load(builder.inttoptr(args[0], kind.as_pointer()))
+
+    return like.dtype(types.int64, like), codegen
+
+
+@_overload(functions.vjp)
+def _vjp(net, w, X, ybar, out):  # type: ignore[no-untyped-def]
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "vjp", w=(w, (1,)), X=(X, (2,)), ybar=(ybar, (1,)), out=(out, (1,)))
+
+    def implementation(net, w, X, ybar, out):  # type: ignore[no-untyped-def]
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        B = X.shape[0]
+        if w.size != P or X.shape[1] != N or ybar.size != B or out.size != P:
+            raise ValueError("fastbp.vjp: w, X, ybar or out does not fit the network")
+        if not (load(plan, REVERSE) and load(plan, OUTPUT + 1)):
+            invoke(load(plan, RESOLVE), (plan, _GRADIENT))
+        if B == 0:
+            out[:] = 0.0
+            return
+        args = (
+            plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, _data(ybar), 0, _data(out), 0, 0, 0,
+            stack_number(),
+        )  # fmt: skip
+        invoke(load(plan, BATCH), args)
+
+    return implementation
+
+
+@_overload(functions.input_grad)
+def _input_grad(net, w, X, out):  # type: ignore[no-untyped-def]
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "input_grad", w=(w, (1,)), X=(X, (1, 2)))
+    _check_types(net, "input_grad", out=(out, (X.ndim,)))
+    axis = X.ndim - 1
+
+    def implementation(net, w, X, out):  # type: ignore[no-untyped-def]
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        fits = X.shape[axis] == N and out.shape == X.shape
+        if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
+            raise ValueError("fastbp.input_grad: w, X or out does not fit the network")
+        if not (load(plan, REVERSE_FEW) and load(plan, OUTPUT + 1)):
+            invoke(load(plan, RESOLVE), (plan, _GRADIENT))
+        args = (
+            plan, 0, _data(w), _data(X), X.size // N, 0, 0, 0, 0.0, 0, 0, 0, _data(out), 0, 0,
+            stack_number(),
+        )  # fmt: skip
+        if X.size:
+            invoke(load(plan, BATCH), args)
+
+    return implementation
+
+
+@_overload(functions.per_sample_grad)
+def _per_sample_grad(net, w, X, out):  # type: ignore[no-untyped-def]
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "per_sample_grad", w=(w, (1,)), X=(X, (2,)), out=(out, (2,)))
+
+    def implementation(net, w, X, out):  # type: ignore[no-untyped-def]
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        B = X.shape[0]
+        if w.size != P or X.shape[1] != N or out.shape[0] != B or out.shape[1] != P:
+            raise ValueError("fastbp.per_sample_grad: w, X or out does not fit the network")
+        if not (load(plan, PER_SAMPLE) and load(plan, OUTPUT + 1)):
+            invoke(load(plan, RESOLVE), (plan, _ROWS))
+        if B:
+            invoke(load(plan, PER_SAMPLE), (plan, _data(w), _data(X), B, _data(out)))
+
+    return implementation
+
+
+@_overload(functions.loss_and_grad)
+def _loss_and_grad(net, w, X, t, out, loss="squared"):  # type: ignore[no-untyped-def]
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "loss_and_grad", w=(w, (1,)), X=(X, (2,)), t=(t, (1,)), out=(out, (1,)))
+    place = _loss_place(loss, "loss_and_grad")
+    request = _GRADIENT + _KINDS * (place + 1)
+
+    def implementation(net, w, X, t, out, loss="squared"):  # type: ignore[no-untyped-def]
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        B = X.shape[0]
+        if w.size != P or X.shape[1] != N or t.size != B or out.size != P or B == 0:
+            raise ValueError("fastbp.loss_and_grad: w, X, t or out does not fit the network")
+        table = _ready_loss(plan, place, 1, OUTPUT + 1, REVERSE, request)
+        result = stack_number()
+        _check_targets(table, t, B, result)
+        args = (
+            plan, table, _data(w), _data(X), B, 0, _data(t), 0, 1.0 / B, 0, 0, _data(out), 0, 0, 0,
+            result,
+        )  # fmt: skip
+        invoke(load(plan, BATCH), args)
+        return load_float(result) / B
+
+    return implementation
+
+
+def _ready_loss(plan, place, order, output, driver, request):  # type: ignore[no-untyped-def]
+    """Table of a named loss, filled in at the given order together with the driver."""
+
+
+@overload(_ready_loss, jit_options={"nogil": True})
+def _ready_loss_compiled(plan, place, order, output, driver, request):  # type: ignore[no-untyped-def]
+    def implementation(plan, place, order, output, driver, request):  # type: ignore[no-untyped-def]
+        table = load(plan, NAMED_LOSSES + place)
+        ready = table != 0 and load(table, LOSS_BLOCK + order) != 0
+        if not (ready and load(plan, driver) and load(plan, output)):
+            invoke(load(plan, RESOLVE), (plan, request))
+            table = load(plan, NAMED_LOSSES + place)
+        return table
+
+    return implementation
+
+
+def _check_targets(table, t, n, result):  # type: ignore[no-untyped-def]
+    """Refuse targets outside the range of a loss."""
+
+
+@overload(_check_targets, jit_options={"nogil": True})
+def _check_targets_compiled(table, t, n, result):  # type: ignore[no-untyped-def]
+    def implementation(table, t, n, result):  # type: ignore[no-untyped-def]
+        if load(table, LOSS_CHECK):
+            invoke(load(table, LOSS_CHECK), (table, _data(t), n, result))
+            if load_float(result) > 0.0:
+                raise ValueError("fastbp: targets outside the range of the loss")
+
+    return implementation
+
+
+@_overload(functions.jvp)
+def _jvp(net, w, X, p, out):  # type: ignore[no-untyped-def]
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "jvp", w=(w, (1,)), X=(X, (2,)), p=(p, (1,)), out=(out, (1,)))
+
+    def implementation(net, w, X, p, out):  # type: ignore[no-untyped-def]
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        B = X.shape[0]
+        if w.size != P or X.shape[1] != N or p.size != P or out.size != B:
+            raise ValueError("fastbp.jvp: w, X, p or out does not fit the network")
+        if not (load(plan, TANGENT) and load(plan, OUTPUT + 1)):
+            invoke(load(plan, RESOLVE), (plan, _TANGENT + NOTHING))
+        args = (plan, 0, _data(w), _data(X), B, _data(p), 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0)
+        if B:
+            invoke(load(plan, TANGENT), args)
+
+    return implementation
+
+
+@_overload(functions.input_hvp)
+def _input_hvp(net, w, X, v, out):  # type: ignore[no-untyped-def]
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "input_hvp", w=(w, (1,)), X=(X, (2,)), v=(v, (2,)), out=(out, (2,)))
+
+    def implementation(net, w, X, v, out):  # type: ignore[no-untyped-def]
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        fits = X.shape[1] == N and out.shape == X.shape and v.shape == X.shape
+        if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
+            raise ValueError("fastbp.input_hvp: w, X, v or out does not fit the network")
+        if not (
+            load(plan, TANGENT) and load(plan, OUTPUT + 2) and load(plan, RUNS + RUN_BLOCK + 2)
+        ):
+            invoke(load(plan, RESOLVE), (plan, _TANGENT + HESSIAN))
+        args = (
+            plan, 0, _data(w), _data(X), X.shape[0], 0, _data(v), 0, 0, 0.0, HESSIAN, 0, 0,
+            _data(out), 0,
+        )  # fmt: skip
+        if X.shape[0]:
+            invoke(load(plan, TANGENT), args)
+
+    return implementation
+
+
+def _overload_product(function: Callable, what: int) -> None:
+    """Register one of the two products with a matrix of second derivatives."""
+    name = function.__name__
+    order = 2 if what == HESSIAN else 1
+
+    @_overload(function)
+    def _product(net, w, X, t, p, out, loss="squared"):  # type: ignore[no-untyped-def]
+        if not isinstance(net, NetworkType):
+            return None
+        vectors = {"w": (w, (1,)), "t": (t, (1,)), "p": (p, (1,)), "out": (out, (1,))}
+        _check_types(net, name, X=(X, (2,)), **vectors)
+        place = _loss_place(loss, name)
+        request = _TANGENT + what + _KINDS * (place + 1)
+
+        def implementation(net, w, X, t, p, out, loss="squared"):  # type: ignore[no-untyped-def]
+            plan = _plan(net)
+            N = load(plan, N_INPUTS)
+            P = load(plan, N_NEURONS) * (N + 1)
+            B = X.shape[0]
+            fits = w.size == P and p.size == P and out.size == P
+            if not fits or X.shape[1] != N or t.size != B or B == 0:
+                raise ValueError("fastbp: w, X, t, p or out does not fit the network")
+            run = RUNS + RUN_BLOCK + order
+            table = _ready_loss(plan, place, 2, run, TANGENT, request)
+            _check_targets(table, t, B, stack_number())
+            args = (
+                plan, table, _data(w), _data(X), B, _data(p), 0, _data(t), 0, 1.0 / B, what, 0,
+                _data(out), 0, 0,
+            )  # fmt: skip
+            invoke(load(plan, TANGENT), args)
+
+        return implementation
+
+
+_overload_product(functions.hvp, HESSIAN)
+_overload_product(functions.gauss_newton_product, GAUSS_NEWTON)
