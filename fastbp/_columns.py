@@ -24,7 +24,9 @@ Column = dict[str, Any]
 """{"name", "fill": number or null}, or {"name", "categories": [...], "fill": text or null}."""
 
 
-def describe(table: Table, names: Sequence[str], *, text: Collection[str], fill: bool) -> list[Column]:
+def describe(
+    table: Table, names: Sequence[str], *, text: Collection[str], fill: bool
+) -> list[Column]:
     """Find out what the columns hold.
 
     Parameters
@@ -67,7 +69,11 @@ def is_text(table: Table, name: str) -> bool:
     numbers = [r for r, cell in enumerate(cells) if cell and table.number(cell) is not None]
     others = [r for r, cell in enumerate(cells) if cell and table.number(cell) is None]
     if numbers and others:
-        row, verb = (others[0], "is no number") if len(others) <= len(numbers) else (numbers[0], "is a number")
+        row, verb = (
+            (others[0], "is no number")
+            if len(others) <= len(numbers)
+            else (numbers[0], "is a number")
+        )
         raise TableError(
             f"{table.place(row, name)}: {cells[row]!r} {verb}, unlike "
             f"{max(len(numbers), len(others))} others in the column "

@@ -235,7 +235,11 @@ def _check(header: Any, w: NDArray) -> None:
     if type(N) is not int or N < 1 or not each or type(header["metadata"]) is not dict:
         raise ValueError("its header does not describe a network")
     shape, dtype = (len(each) * (N + 1),), header["dtype"]
-    if w.shape != shape or dtype not in ("float64", "float32") or w.dtype.newbyteorder("=") != dtype:
+    if (
+        w.shape != shape
+        or dtype not in ("float64", "float32")
+        or w.dtype.newbyteorder("=") != dtype
+    ):
         raise ValueError(
             f"its parameters are of shape {w.shape} and dtype {w.dtype}; its network has "
             f"shape {shape} and dtype {dtype}"

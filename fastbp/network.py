@@ -712,11 +712,11 @@ class Network:
         """
         w, X, single = self._inputs(w, X, check_finite)
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
-        dX = self._like_inputs("dX", dX, X, single, check_finite)
-        ydot = boundary.output(out, (len(X),), self.dtype, (w, X, p, dX))
+        moved = self._like_inputs("dX", dX, X, single, check_finite)
+        ydot = boundary.output(out, (len(X),), self.dtype, (w, X, p, moved))
         calls = self._ready()
         calls.prepare_tangent(None, 0)
-        calls.tangent(calls.address, 0, w, X, None, None, p, dX, ydot, None, None, 0)
+        calls.tangent(calls.address, 0, w, X, None, None, p, moved, ydot, None, None, 0)
         return float(ydot[0]) if single else ydot
 
     def input_hvp(
@@ -760,12 +760,14 @@ class Network:
         array([[1., 2.]])
         """
         w, X, single = self._inputs(w, X, check_finite)
-        v = self._like_inputs("v", v, X, single, check_finite)
-        product = boundary.output(out, X.shape[1:] if single else X.shape, self.dtype, (w, X, v))
+        rates = self._like_inputs("v", v, X, single, check_finite)
+        product = boundary.output(
+            out, X.shape[1:] if single else X.shape, self.dtype, (w, X, rates)
+        )
         calls = self._ready()
         calls.prepare_tangent(None, 2)
         rows = product[np.newaxis] if single else product
-        calls.tangent(calls.address, 0, w, X, None, None, None, v, None, None, rows, 2)
+        calls.tangent(calls.address, 0, w, X, None, None, None, rates, None, None, rows, 2)
         return product
 
     def hvp(

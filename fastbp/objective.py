@@ -107,8 +107,9 @@ class Objective:
         )
 
     def __repr__(self) -> str:
-        B, N = self.X.shape
-        return f"<Objective of {self.net!r} on {B} observations, loss {self.loss.name!r}, l2 {self.l2:g}>"
+        B = len(self.X)
+        terms = f"loss {self.loss.name!r}, l2 {self.l2:g}"
+        return f"<Objective of {self.net!r} on {B} observations, {terms}>"
 
     def __call__(self, w: ArrayLike, *, out: NDArray | None = None) -> tuple[float, NDArray]:
         """Loss and gradient.

@@ -56,14 +56,16 @@ class _NetworkEstimator(BaseEstimator):
     n_features_in_: int
 
     def _start(self, X: NDArray, c: NDArray | None, output: str | Activation) -> None:
-        """Take over what the data decide before the first fit: the scales and the network."""
+        """Take over what is decided before the first fit: the scales, the network, the seeds."""
         self.scaling_ = Scaling.of(X, c) if self.standardize else Scaling.none(X)
-        self.network_ = standardise.network(
-            X.shape[1], self.n_neurons, self.activation, output
-        )
+        self.network_ = standardise.network(X.shape[1], self.n_neurons, self.activation, output)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self._rng = np.random.default_rng(seed)
 
     def _fit(self, w0: NDArray, X: NDArray, t: NDArray, c: NDArray | None, **options: Any) -> Any:
-        """Fit one network to scaled inputs and targets."""
+        """Fit one network to inputs as they come and to scaled targets."""
+        if c is not None and not c.all():  # weight 0 is as good as absent, from the batches too
+            X, t, c = X[c > 0], t[c > 0], c[c > 0]
         given = {"epochs": self.epochs, "batch_size": self.batch_size}
         options = {name: value for name, value in given.items() if value is not None} | options
         return fastbp.fit(
@@ -74,6 +76,7 @@ class _NetworkEstimator(BaseEstimator):
             loss=self.loss,
             sample_weight=c,
             l2=self.l2,
+            seed=int(self._rng.integers(2**31)),
             free=standardise.free(self.network_),
             progress=False,
             threads=self.threads,
@@ -95,8 +98,423 @@ class _NetworkEstimator(BaseEstimator):
         return self.scaling_.inputs(X)
 
 
-def _without_zeros(c: NDArray | None, *arrays: NDArray) -> tuple[NDArray, ...]:
-    """Return the rows that have a weight: an observation of weight 0 is as good as absent."""
-    if c is None or c.all():
-        return arrays
-    return tuple(array[c > 0] for array in arrays)
+def _in_batches(optimizer: Any) -> Any:
+    """Return the optimizer where it works in batches, else Adam."""
+    batches = (fastbp.SGD, fastbp.Adam, fastbp.AdamW)
+    return optimizer if isinstance(optimizer, batches) else fastbp.Adam()
+
+
+class NetworkRegressor(RegressorMixin, _NetworkEstimator):
+    """Regression by a network with one hidden layer.
+
+    Parameters
+    ----------
+    n_neurons : int
+        Neurons in the hidden layer, without the constant one.
+    activation : str, Activation or sequence of them
+        v_i: a name, one's own by :func:`fastbp.activation`, or one for each neuron.
+    output : str or Activation
+        σ.
+    loss : str or Loss
+        What is minimised, by its weighted mean over the observations.
+    optimizer : str or optimizer, optional
+        As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
+    l2 : float
+        Penalty: l2/2 · ‖w‖² is added to the mean loss.
+    epochs, batch_size : int, optional
+        As in :func:`fastbp.fit`, whose default is taken where they are left out.
+    standardize : bool
+        Scale the inputs to mean 0 and deviation 1 (weighted, over what is fitted).
+    standardize_target : bool, optional
+        Scale the target likewise; the loss is then that of scaled targets. Left out, it is done
+        where the output is the identity and the loss takes any target.
+    random_state : int, RandomState or None
+        Seed of the start and of the batches.
+    threads : int or "auto"
+        Threads of one fit.
+
+    Attributes
+    ----------
+    network_ : Network
+        The network that was fitted, a constant input and a constant neuron included.
+    w_ : ndarray, shape (P,)
+        Its parameters.
+    loss_ : float
+        The loss that was reached, with the penalty.
+    result_ : FitResult
+        All about the last fit.
+    scaling_, target_scaling_ : Scaling
+        Mean and scale of the inputs and of the target.
+    n_features_in_ : int
+        Number of inputs.
+    feature_names_in_ : ndarray of str
+        Their names, where X had names.
+
+    Examples
+    --------
+    >>> from fastbp.datasets import load_diabetes
+    >>> from fastbp.sklearn import NetworkRegressor
+    >>> X, t, names = load_diabetes()
+    >>> model = NetworkRegressor(n_neurons=4, l2=0.1, random_state=0).fit(X, t)
+    >>> bool(model.score(X, t) > 0.5)
+    True
+    """
+
+    def __init__(
+        self,
+        n_neurons: int = 16,
+        *,
+        activation: str | Activation | Sequence[str | Activation] = "tanh",
+        output: str | Activation = "identity",
+        loss: str | Loss = "squared",
+        optimizer: Any = None,
+        l2: float = 1e-3,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        standardize: bool = True,
+        standardize_target: bool | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        threads: int | str = 1,
+    ) -> None:
+        self.n_neurons = n_neurons
+        self.activation = activation
+        self.output = output
+        self.loss = loss
+        self.optimizer = optimizer
+        self.l2 = l2
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.standardize = standardize
+        self.standardize_target = standardize_target
+        self.random_state = random_state
+        self.threads = threads
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> NetworkRegressor:
+        """Fit anew.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+        y : array_like, shape (B,)
+            Targets.
+        sample_weight : array_like, shape (B,), optional
+            Weights from 0 on.
+
+        Returns
+        -------
+        self : NetworkRegressor
+        """
+        X, t, c = self._checked(X, y, sample_weight, reset=True)
+        self._begin(X, t, c)
+        return self._continue(X, t, c)
+
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> NetworkRegressor:
+        """Go once over some observations, from where the last call or :meth:`fit` ended.
+
+        The first call decides the scales and the start. An optimizer that works in batches makes
+        an epoch; in place of any other, `Adam` does. Its moments begin anew with every call.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+        y : array_like, shape (B,)
+            Targets.
+        sample_weight : array_like, shape (B,), optional
+            Weights from 0 on.
+
+        Returns
+        -------
+        self : NetworkRegressor
+        """
+        first = not hasattr(self, "w_")
+        X, t, c = self._checked(X, y, sample_weight, reset=first)
+        if first:
+            self._begin(X, t, c)
+        return self._continue(X, t, c, epochs=1, optimizer=_in_batches(self.optimizer))
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the network's output on the scale of the target.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+
+        Returns
+        -------
+        y : ndarray, shape (B,)
+        """
+        Z = self._inputs(X)
+        return self.target_scaling_.undo(self.network_.value(self.w_, Z, threads=self.threads))
+
+    def _checked(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
+    ) -> tuple[NDArray, NDArray, NDArray | None]:
+        X, t = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True, reset=reset)
+        t = np.asarray(t, np.float64)
+        c = self._weights(X, sample_weight)
+        return X, t, c
+
+    def _begin(self, X: NDArray, t: NDArray, c: NDArray | None) -> None:
+        self._start(X, c, self.output)
+        scaled = self.standardize_target
+        if scaled is None:
+            scaled = get_activation(self.output) == identity and not any(
+                map(np.isfinite, get_loss(self.loss).target_range)
+            )
+        self.target_scaling_ = Scaling.of(t, c) if scaled else Scaling.none(t)
+        self.w_ = standardise.start(self.network_, self._rng)
+
+    def _continue(
+        self, X: NDArray, t: NDArray, c: NDArray | None, **options: Any
+    ) -> NetworkRegressor:
+        self.result_ = self._fit(self.w_, X, self.target_scaling_.apply(t), c, **options)
+        self.w_, self.loss_ = self.result_.w, float(self.result_.loss)
+        return self
+
+
+class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
+    """Classification by networks with one hidden layer and a logistic output.
+
+    One network tells two classes apart. For K > 2 classes there are K networks of the same shape,
+    each of which tells one class from all others; their probabilities are divided by their sum.
+
+    Parameters
+    ----------
+    n_neurons : int
+        Neurons in the hidden layer of each network, without the constant one.
+    activation : str, Activation or sequence of them
+        v_i: a name, one's own by :func:`fastbp.activation`, or one for each neuron.
+    loss : str or Loss
+        ℓ(y, t) of a probability y and a target t of 0 or 1; its weighted mean is minimised.
+    optimizer : str or optimizer, optional
+        As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
+    l2 : float
+        Penalty: l2/2 · ‖w‖² is added to the mean loss.
+    epochs, batch_size : int, optional
+        As in :func:`fastbp.fit`, whose default is taken where they are left out.
+    standardize : bool
+        Scale the inputs to mean 0 and deviation 1 (weighted, over what is fitted).
+    random_state : int, RandomState or None
+        Seed of the starts and of the batches.
+    threads : int or "auto"
+        Threads of one fit.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (K,)
+        The classes, sorted.
+    network_ : Network
+        The network, a constant input and a constant neuron included.
+    w_ : ndarray, shape (1, P) or (K, P)
+        Its parameters: for the second of two classes, or for each class.
+    loss_ : ndarray, shape (1,) or (K,)
+        The losses that were reached, with the penalty.
+    results_ : list of FitResult
+        All about the last fits.
+    scaling_ : Scaling
+        Mean and scale of the inputs.
+    n_features_in_ : int
+        Number of inputs.
+    feature_names_in_ : ndarray of str
+        Their names, where X had names.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastbp.sklearn import NetworkClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = NetworkClassifier(n_neurons=4, random_state=0).fit(X, y)
+    >>> bool(model.score(X, y) > 0.95)
+    True
+    >>> model.predict_proba(X[:1]).round(1)
+    array([[1., 0., 0.]])
+    """
+
+    def __init__(
+        self,
+        n_neurons: int = 16,
+        *,
+        activation: str | Activation | Sequence[str | Activation] = "tanh",
+        loss: str | Loss = "cross_entropy",
+        optimizer: Any = None,
+        l2: float = 1e-3,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        standardize: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        threads: int | str = 1,
+    ) -> None:
+        self.n_neurons = n_neurons
+        self.activation = activation
+        self.loss = loss
+        self.optimizer = optimizer
+        self.l2 = l2
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.standardize = standardize
+        self.random_state = random_state
+        self.threads = threads
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> NetworkClassifier:
+        """Fit anew.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+        y : array_like, shape (B,)
+            Their classes.
+        sample_weight : array_like, shape (B,), optional
+            Weights from 0 on.
+
+        Returns
+        -------
+        self : NetworkClassifier
+        """
+        X, y, c = self._checked(X, y, sample_weight, reset=True)
+        self.classes_ = np.unique(y)
+        present = len(np.unique(y if c is None else y[c > 0]))
+        if present < 2:
+            raise ValueError(f"two classes or more are expected; got {present} class")
+        self._begin(X, c)
+        return self._continue(X, y, c)
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> NetworkClassifier:
+        """Go once over some observations, from where the last call or :meth:`fit` ended.
+
+        The first call decides the scales and the start. An optimizer that works in batches makes
+        an epoch; in place of any other, `Adam` does. Its moments begin anew with every call.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+        y : array_like, shape (B,)
+            Their classes.
+        classes : array_like, shape (K,), optional
+            All classes there will be; needed in the first call.
+        sample_weight : array_like, shape (B,), optional
+            Weights from 0 on.
+
+        Returns
+        -------
+        self : NetworkClassifier
+        """
+        first = not hasattr(self, "w_")
+        X, y, c = self._checked(X, y, sample_weight, reset=first)
+        if first and classes is None:
+            raise ValueError("classes must be given in the first call of partial_fit")
+        known = np.unique(np.asarray(classes)) if first else self.classes_
+        if classes is not None and not np.array_equal(known, np.unique(np.asarray(classes))):
+            raise ValueError(f"classes were {known} in the first call; got {classes}")
+        if len(known) < 2:
+            raise ValueError(f"two classes or more are expected; got {len(known)} class")
+        strange = np.setdiff1d(y, known)
+        if len(strange):
+            raise ValueError(f"y holds {strange[0]!r}, which is none of the classes {known}")
+        if first:
+            self.classes_ = known
+            self._begin(X, c)
+        return self._continue(X, y, c, epochs=1, optimizer=_in_batches(self.optimizer))
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the log odds s of each class against all others; y = σ(s).
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+
+        Returns
+        -------
+        s : ndarray, shape (B,) or (B, K)
+            For two classes, that of the second alone.
+        """
+        Z = self._inputs(X)
+        net = self.network_
+        before = Network(net.n_inputs, activations=net.activations, output="identity")
+        s = np.column_stack([before.value(w, Z, threads=self.threads) for w in self.w_])
+        return s[:, 0] if len(self.classes_) == 2 else s
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+
+        Returns
+        -------
+        p : ndarray, shape (B, K)
+            Each row has the sum 1.
+        """
+        s = self.decision_function(X)
+        if s.ndim == 1:
+            return np.column_stack([_logistic(-s), _logistic(s)])
+        # By logarithms: far from all classes every σ(s) may be 0.
+        log_p = -np.logaddexp(0.0, -s)
+        p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
+        return p / p.sum(axis=1, keepdims=True)
+
+    def predict(self, X: ArrayLike) -> NDArray:
+        """Return the most probable class.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+
+        Returns
+        -------
+        y : ndarray, shape (B,)
+        """
+        s = self.decision_function(X)
+        return self.classes_[(s > 0.0).astype(int) if s.ndim == 1 else s.argmax(axis=1)]
+
+    def _checked(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
+    ) -> tuple[NDArray, NDArray, NDArray | None]:
+        X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=reset)
+        check_classification_targets(y)
+        return X, y, self._weights(X, sample_weight)
+
+    def _told_apart(self) -> NDArray:
+        """Return the classes that have a network."""
+        return self.classes_[1:] if len(self.classes_) == 2 else self.classes_
+
+    def _begin(self, X: NDArray, c: NDArray | None) -> None:
+        self._start(X, c, "logistic")
+        self.w_ = np.stack(
+            [standardise.start(self.network_, self._rng) for _ in self._told_apart()]
+        )
+
+    def _continue(
+        self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
+    ) -> NetworkClassifier:
+        self.results_ = [
+            self._fit(w, X, (y == k).astype(np.float64), c, **options)
+            for w, k in zip(self.w_, self._told_apart(), strict=True)
+        ]
+        self.w_ = np.stack([result.w for result in self.results_])
+        self.loss_ = np.array([float(result.loss) for result in self.results_])
+        return self
+
+
+def _logistic(s: NDArray) -> NDArray:
+    return get_activation("logistic")(s)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,28 @@ CANARY = 0xFF
 """The byte around guarded arrays: as floats, NaN."""
 
 
-def agree(net, case, dtype, losses=("squared",)):
+def condition(case):
+    """Return by how much rounding errors of s grow in the largest value and slope of a batch."""
+    u = reference.V(case.net, reference.L(case.net, case.w, case.X))
+    a, _ = reference.split(case.net, case.w)
+    y, d, dd = (abs(v) for v in case.net.output.evaluate(2, u @ a))
+    size = abs(u) @ abs(a)
+    b, k = y.argmax(), d.argmax()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth = size[[b, k]] * [d[b] / y[b], dd[k] / d[k]]
+    return np.nan_to_num(growth, nan=0.0).max()  # 0 / 0 where relu is off
+
+
+def agree(case, dtype, losses=("squared",)):
     """Compare every first-order call of a network with the reference at float64."""
+    net = case.net
     kernel = net.network(dtype)
+    # The largest value goes first, and targets keep away from values: no digits cancel.
+    y = reference.value(net, case.w, case.X)
+    first = abs(y).argmax()
+    case.X[[0, first]] = case.X[[first, 0]]
+    y[[0, first]] = y[[first, 0]]
+    case.t[:] = np.where(abs(y - case.t) < 0.1, (case.t + 0.5) % 1.0, case.t)
     case = case.astype(dtype)
     w, X, t, c, ybar = case.w, case.X, case.t, case.c, case.ybar
     exact = case.astype(np.float64)
@@ -39,8 +59,8 @@ def agree(net, case, dtype, losses=("squared",)):
         compare(dtype, got, want, LIMITS[dtype], floor)
 
     close(kernel.value(w, X), reference.value(*args))
-    y, g = kernel.value_and_grad(w, X[-1])
-    want, want_g = reference.value_and_grad(exact.net, exact.w, exact.X[-1])
+    y, g = kernel.value_and_grad(w, X[0])
+    want, want_g = reference.value_and_grad(exact.net, exact.w, exact.X[0])
     close(y, want)
     close(g, want_g)
     g, rows = kernel.vjp(w, X, ybar, inputs=True)
@@ -70,9 +90,11 @@ def test_random_networks(seed, dtype):
     N, H = (int(rng.choice([1, 2, 3, 5, 8, 13, 17, 24, 31, 50, 70])) for _ in range(2))
     B = int(rng.choice([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 23, 24, 25, 33, 48, 49, 97, 130]))
     loss = LOSSES[seed % len(LOSSES)]
-    case = random_case([2, seed], N, H, B, scale=SCALES[seed % 3], outputs=outputs_for(loss))
+    kwargs = {"scale": SCALES[seed % 3], "outputs": outputs_for(loss)}
+    cases = (random_case([2, seed, k], N, H, B, **kwargs) for k in itertools.count())
+    case = next(case for case in cases if condition(case) < 20.0)
     NETWORKS.add(seed)
-    agree(case.net, case, dtype, [loss])
+    agree(case, dtype, [loss])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -81,7 +103,7 @@ def test_every_loss_in_a_batch_of_parts_and_chunks(loss, dtype):
     outputs = [o for o in ("tanh", "identity", "logistic") if o in outputs_for(loss)]
     for output in outputs:
         case = random_case(3, 4, 5, 1100, outputs=[output])
-        agree(case.net, case, dtype, [loss])
+        agree(case, dtype, [loss])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -91,7 +113,7 @@ def test_every_loss_in_a_batch_of_parts_and_chunks(loss, dtype):
 def test_every_batch_up_to_two_vectors_and_around_panels(N, H, dtype):
     for B in (*range(1, 34), 47, 48, 49, 95, 96, 97, 143, 144, 145):
         case = random_case([4, B], N, H, B, activations=("tanh", "softplus", "sin"))
-        agree(case.net, case, dtype)
+        agree(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -100,7 +122,7 @@ def test_every_number_of_inputs_up_to_two_panels(H, dtype):
     for N in range(1, 100):
         for B in (2, 19):
             case = random_case([5, N], N, H, B, activations=("tanh", "softplus", "sin"))
-            agree(case.net, case, dtype)
+            agree(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -108,7 +130,7 @@ def test_every_number_of_inputs_up_to_two_panels(H, dtype):
 def test_every_number_of_neurons_up_to_five_tiles(B, dtype):
     for H in range(1, 42):
         case = random_case([6, H], 3, H, B, activations=("tanh", "softplus", "sin"))
-        agree(case.net, case, dtype)
+        agree(case, dtype)
 
 
 def chunk(dtype, N, H):
@@ -124,7 +146,7 @@ def test_batches_around_chunks(N, H, dtype):
     n = chunk(dtype, N, H)
     for B in (n - 1, n, n + 1, 2 * n - 1, 2 * n, 2 * n + 1):
         case = random_case([7, B], N, H, B, activations=("tanh", "gaussian"))
-        agree(case.net, case, dtype)
+        agree(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -133,7 +155,7 @@ def test_batches_around_chunks(N, H, dtype):
 )
 def test_batches_around_parts(B, dtype):
     case = random_case([8, B], 2, 3, B, activations=("tanh", "gaussian"))
-    agree(case.net, case, dtype)
+    agree(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -141,7 +163,7 @@ def test_batches_around_parts(B, dtype):
 def test_products_of_several_blocks(N, H, dtype):
     for B in (1, 50):
         case = random_case([9, N], N, H, B, activations=("tanh", "softplus"))
-        agree(case.net, case, dtype)
+        agree(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -160,7 +182,7 @@ def test_activations_and_losses_of_the_users_own(dtype):
 
     for B in (1, 5, 100):
         case = random_case([10, B], 4, 9, B, activations=(bent, "tanh", halves), outputs=[bent])
-        agree(case.net, case, dtype, [quartic])
+        agree(case, dtype, [quartic])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -188,8 +210,9 @@ def test_named_activations_for_every_size_of_z(name, dtype):
         assert finite.all() or name in ("exp", "square")
         np.testing.assert_array_equal(got[~finite], right[~finite])
         # 1 + z² times the error for the decay of exp(-z²), and what crosses zero at some z ≠ 0.
-        allowed = 32.0 * eps * (np.abs(right) * np.minimum(1.0 + z * z, 200.0) + 1.0)
-        assert (np.abs(got - right)[finite] <= allowed[finite]).all()
+        got, right, z2 = got[finite], right[finite], (z * z)[finite]
+        allowed = 32.0 * eps * (np.abs(right) * np.minimum(1.0 + z2, 200.0) + 1.0)
+        assert (np.abs(got - right) <= allowed).all()
 
 
 # --- Cross-entropy taken from s -------------------------------------------------------------------
@@ -447,7 +470,7 @@ def test_padding_brings_in_no_value_that_no_sample_has(dtype):
         W = rng.uniform(1.0, 2.0, (H, N)) / N
         w = np.concatenate([a, W.ravel()])
         X = rng.uniform(2.0, 3.0, (B, N))
-        agree(net, type(case)(net, w, X, case.t, case.c, case.ybar, case.p, case.dX), dtype)
+        agree(replace(case, net=net, w=w, X=X), dtype)
 
 
 # --- Threads --------------------------------------------------------------------------------------

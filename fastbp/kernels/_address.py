@@ -31,16 +31,16 @@ def pointer(builder: ir.IRBuilder, address: ir.Value, element: ir.Type) -> ir.Va
 
 
 @intrinsic
-def _pointer64(typingctx, address):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _pointer64(typingctx, address):
+    def codegen(context, builder, signature, args):
         return pointer(builder, args[0], ir.DoubleType())
 
     return types.CPointer(types.float64)(types.int64), codegen
 
 
 @intrinsic
-def _pointer32(typingctx, address):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _pointer32(typingctx, address):
+    def codegen(context, builder, signature, args):
         return pointer(builder, args[0], ir.FloatType())
 
     return types.CPointer(types.float32)(types.int64), codegen
@@ -50,11 +50,11 @@ POINTER = {np.dtype(np.float64): _pointer64, np.dtype(np.float32): _pointer32}
 
 
 @intrinsic
-def view(typingctx, data, n):  # type: ignore[no-untyped-def]
+def view(typingctx, data, n):
     """Array of the `n` numbers at a pointer; it owns nothing (`numba.carray` needs a runtime)."""
     array = types.Array(data.dtype, 1, "C")
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         result = make_array(array)(context, builder)
         size = ir.Constant(INT64, context.get_abi_sizeof(context.get_data_type(data.dtype)))
         populate_array(
@@ -71,10 +71,10 @@ def view(typingctx, data, n):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def load(typingctx, address, index):  # type: ignore[no-untyped-def]
+def load(typingctx, address, index):
     """Entry `index` of the int64 table at `address`."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         table = pointer(builder, args[0], INT64)
         return builder.load(builder.gep(table, [args[1]]))
 
@@ -82,34 +82,34 @@ def load(typingctx, address, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def load_float(typingctx, address):  # type: ignore[no-untyped-def]
+def load_float(typingctx, address):
     """The float64 at `address`."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return builder.load(pointer(builder, args[0], ir.DoubleType()))
 
     return types.float64(types.int64), codegen
 
 
 @intrinsic
-def stack_number(typingctx):  # type: ignore[no-untyped-def]
+def stack_number(typingctx):
     """Address of one float64 on the stack of the function."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return builder.ptrtoint(cgutils.alloca_once(builder, ir.DoubleType()), INT64)
 
     return types.int64(), codegen
 
 
 @intrinsic
-def allocate(typingctx, n_bytes):  # type: ignore[no-untyped-def]
+def allocate(typingctx, n_bytes):
     """Address of new memory, 0 where there is none: C's malloc.
 
     Not an array: Numba's runtime, which owns arrays, takes 0.2 s to start in a process that
     only loads machine code.
     """
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         function = ir.FunctionType(ir.IntType(8).as_pointer(), [INT64])
         malloc = cgutils.get_or_insert_function(builder.module, function, "malloc")
         return builder.ptrtoint(builder.call(malloc, args), INT64)
@@ -118,10 +118,10 @@ def allocate(typingctx, n_bytes):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def release(typingctx, address):  # type: ignore[no-untyped-def]
+def release(typingctx, address):
     """Give memory of `allocate` back: C's free."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         void = ir.IntType(8).as_pointer()
         free = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [void]), "free"
@@ -133,11 +133,11 @@ def release(typingctx, address):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def invoke(typingctx, address, arguments):  # type: ignore[no-untyped-def]
+def invoke(typingctx, address, arguments):
     """Call the C function at `address` with a tuple of int64 and float arguments; no result."""
     signature = types.void(types.int64, arguments)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         values = cgutils.unpack_tuple(builder, args[1])
         function = ir.FunctionType(ir.VoidType(), [value.type for value in values])
         builder.call(pointer(builder, args[0], function), values)
@@ -168,27 +168,27 @@ _CLASS, _DATA, _N_DIMENSIONS, _SHAPE, _DTYPE, _FLAGS = (_HEAD + k for k in (-8, 
 
 
 @intrinsic
-def handle_address(typingctx, obj):  # type: ignore[no-untyped-def]
+def handle_address(typingctx, obj):
     """Address of the Python object behind a handle."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return builder.ptrtoint(args[0], INT64)
 
     return types.int64(obj), codegen
 
 
 @intrinsic
-def array_fits(typingctx, obj, cls, dtype, n_dimensions, flags):  # type: ignore[no-untyped-def]
+def array_fits(typingctx, obj, cls, dtype, n_dimensions, flags):
     """Whether the object at an address is an array of exactly these properties.
 
     `cls` and `dtype` are addresses of Python objects, compared by identity; all of `flags`
     must be set. Only NumPy's own class has a header that may be read further.
     """
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         obj, cls, dtype, n_dimensions, flags = args
 
-        def field(offset, kind):  # type: ignore[no-untyped-def]
+        def field(offset, kind):
             address = builder.add(obj, ir.Constant(INT64, offset))
             return builder.load(pointer(builder, address, kind))
 
@@ -217,10 +217,10 @@ def array_fits(typingctx, obj, cls, dtype, n_dimensions, flags):  # type: ignore
 
 
 @intrinsic
-def array_data(typingctx, obj):  # type: ignore[no-untyped-def]
+def array_data(typingctx, obj):
     """Address of the first number of the array object at an address."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         address = builder.add(args[0], ir.Constant(INT64, _DATA))
         return builder.load(pointer(builder, address, INT64))
 
@@ -228,10 +228,10 @@ def array_data(typingctx, obj):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def array_length(typingctx, obj, axis):  # type: ignore[no-untyped-def]
+def array_length(typingctx, obj, axis):
     """Length of an axis of the array object at an address."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         address = builder.add(args[0], ir.Constant(INT64, _SHAPE))
         shape = pointer(builder, builder.load(pointer(builder, address, INT64)), INT64)
         return builder.load(builder.gep(shape, [args[1]]))

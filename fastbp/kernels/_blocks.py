@@ -1,4 +1,4 @@
-"""Activations and losses over long contiguous blocks: one unit for each function, order and dtype."""
+"""Activations and losses over long contiguous blocks: a unit for each function, order, dtype."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def block_unit(function: Function, order: int, dtype: np.dtype) -> Unit:
     key = repr((function.digest, order, dtype.name))
     if len(function.variables) == 1:
 
-        def block0(z, d, dd, n):  # type: ignore[no-untyped-def]
+        def block0(z, d, dd, n):
             zs = view(pointer(z), n)
             for k in range(n):
                 zs[k] = f(zs[k])
 
-        def block1(z, d, dd, n):  # type: ignore[no-untyped-def]
+        def block1(z, d, dd, n):
             zs = view(pointer(z), n)
             ds = view(pointer(d), n)
             for k in range(n):
                 zs[k], ds[k] = f(zs[k])
 
-        def block2(z, d, dd, n):  # type: ignore[no-untyped-def]
+        def block2(z, d, dd, n):
             zs = view(pointer(z), n)
             ds = view(pointer(d), n)
             dds = view(pointer(dd), n)
@@ -72,20 +72,20 @@ def block_unit(function: Function, order: int, dtype: np.dtype) -> Unit:
         blocks = (block0, block1, block2)
         return Unit(blocks[order], types.void(*[types.int64] * 4), key=key)
 
-    def loss0(y, t, d, dd, n):  # type: ignore[no-untyped-def]
+    def loss0(y, t, d, dd, n):
         ys = view(pointer(y), n)
         ts = view(pointer(t), n)
         for k in range(n):
             ys[k] = f(ys[k], ts[k])
 
-    def loss1(y, t, d, dd, n):  # type: ignore[no-untyped-def]
+    def loss1(y, t, d, dd, n):
         ys = view(pointer(y), n)
         ts = view(pointer(t), n)
         ds = view(pointer(d), n)
         for k in range(n):
             ys[k], ds[k] = f(ys[k], ts[k])
 
-    def loss2(y, t, d, dd, n):  # type: ignore[no-untyped-def]
+    def loss2(y, t, d, dd, n):
         ys = view(pointer(y), n)
         ts = view(pointer(t), n)
         ds = view(pointer(d), n)

@@ -368,17 +368,20 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         z = r * r
         q = _muladd(z, _polynomial(z, coth_table), one)
         plus, minus = one + u * u, one - u * u
-        return u, z, q, _muladd(plus, q, minus * r), _muladd(minus, q, plus * r)
+        denominator = _muladd(plus, q, minus * r)
+        lost = _muladd(plus, q, minus * r - denominator)  # by rounding the denominator
+        return u, _muladd(q, q, -z), denominator, lost, _muladd(minus, q, plus * r)
 
     @scalar
     def tanh(x):
-        _, _, _, denominator, numerator = half_angle(x)
+        _, _, denominator, _, numerator = half_angle(x)
         return _copysign(numerator / denominator, x)
 
     @scalar
     def sech2(x):
-        u, z, q, denominator, _ = half_angle(x)
-        return four * _muladd(q, q, -z) / (denominator * denominator) * u * u
+        u, v, denominator, lost, _ = half_angle(x)
+        square = _muladd(denominator, denominator, denominator * (lost + lost))
+        return four * v / square * u * u
 
     sinh_highest = choose(710.75, 89.7)  # inf
     n_most = choose(1022.0, 126.0)  # of normal 2^-n

@@ -27,13 +27,13 @@ from numba.extending import (
 )
 
 from .. import functions
+from ..losses import NAMES as LOSSES
 from ..losses import get_loss
 from ._address import INT64, invoke, load, load_float, stack_number
 from ._plan import (
     BATCH,
     LOSS_BLOCK,
     LOSS_CHECK,
-    LOSSES,
     N_INPUTS,
     N_NEURONS,
     NAMED_LOSSES,
@@ -121,26 +121,26 @@ _RESOLVE_ADDRESS = ctypes.cast(_callback, ctypes.c_void_p).value or 0
 
 
 @intrinsic
-def _plan(typingctx, net):  # type: ignore[no-untyped-def]
+def _plan(typingctx, net):
     """Address of a network's plan."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return args[0]
 
     return types.int64(net), codegen
 
 
 @intrinsic
-def _data(typingctx, array):  # type: ignore[no-untyped-def]
+def _data(typingctx, array):
     """Address of the first number of an array; 0 for None."""
     if isinstance(array, types.NoneType | types.Omitted):
 
-        def nothing(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        def nothing(context, builder, signature, args):
             return ir.Constant(INT64, 0)
 
         return types.int64(array), nothing
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         return builder.ptrtoint(data, INT64)
 
@@ -182,13 +182,13 @@ def _overload(function: Callable) -> Callable:
 
 
 @_overload(functions.value)
-def _value(net, w, X, out=None):  # type: ignore[no-untyped-def]
+def _value(net, w, X, out=None):
     if not isinstance(net, NetworkType):
         return None
     _check_types(net, "value", w=(w, (1,)), X=(X, (1, 2)))
     if X.ndim == 1:
 
-        def one(net, w, X, out=None):  # type: ignore[no-untyped-def]
+        def one(net, w, X, out=None):
             plan = _plan(net)
             N = load(plan, N_INPUTS)
             if w.size != load(plan, N_NEURONS) * (N + 1) or X.size != N:
@@ -204,7 +204,7 @@ def _value(net, w, X, out=None):  # type: ignore[no-untyped-def]
         return one
     _check_types(net, "value", out=(out, (1,)))
 
-    def many(net, w, X, out=None):  # type: ignore[no-untyped-def]
+    def many(net, w, X, out=None):
         plan = _plan(net)
         N = load(plan, N_INPUTS)
         B = X.shape[0]
@@ -221,12 +221,12 @@ def _value(net, w, X, out=None):  # type: ignore[no-untyped-def]
 
 
 @_overload(functions.value_and_grad)
-def _value_and_grad(net, w, x, out):  # type: ignore[no-untyped-def]
+def _value_and_grad(net, w, x, out):
     if not isinstance(net, NetworkType):
         return None
     _check_types(net, "value_and_grad", w=(w, (1,)), x=(x, (1,)), out=(out, (1,)))
 
-    def implementation(net, w, x, out):  # type: ignore[no-untyped-def]
+    def implementation(net, w, x, out):
         plan = _plan(net)
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)
@@ -245,10 +245,10 @@ def _value_and_grad(net, w, x, out):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _number(typingctx, address, like):  # type: ignore[no-untyped-def]
+def _number(typingctx, address, like):
     """The number at an address, of an array's number type."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         kind = context.get_value_type(like.dtype)
         return builder.load(builder.inttoptr(args[0], kind.as_pointer()))
 
@@ -256,12 +256,12 @@ def _number(typingctx, address, like):  # type: ignore[no-untyped-def]
 
 
 @_overload(functions.vjp)
-def _vjp(net, w, X, ybar, out):  # type: ignore[no-untyped-def]
+def _vjp(net, w, X, ybar, out):
     if not isinstance(net, NetworkType):
         return None
     _check_types(net, "vjp", w=(w, (1,)), X=(X, (2,)), ybar=(ybar, (1,)), out=(out, (1,)))
 
-    def implementation(net, w, X, ybar, out):  # type: ignore[no-untyped-def]
+    def implementation(net, w, X, ybar, out):
         plan = _plan(net)
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)
@@ -283,14 +283,14 @@ def _vjp(net, w, X, ybar, out):  # type: ignore[no-untyped-def]
 
 
 @_overload(functions.input_grad)
-def _input_grad(net, w, X, out):  # type: ignore[no-untyped-def]
+def _input_grad(net, w, X, out):
     if not isinstance(net, NetworkType):
         return None
     _check_types(net, "input_grad", w=(w, (1,)), X=(X, (1, 2)))
     _check_types(net, "input_grad", out=(out, (X.ndim,)))
     axis = X.ndim - 1
 
-    def implementation(net, w, X, out):  # type: ignore[no-untyped-def]
+    def implementation(net, w, X, out):
         plan = _plan(net)
         N = load(plan, N_INPUTS)
         fits = X.shape[axis] == N and out.shape == X.shape
@@ -309,12 +309,12 @@ def _input_grad(net, w, X, out):  # type: ignore[no-untyped-def]
 
 
 @_overload(functions.per_sample_grad)
-def _per_sample_grad(net, w, X, out):  # type: ignore[no-untyped-def]
+def _per_sample_grad(net, w, X, out):
     if not isinstance(net, NetworkType):
         return None
     _check_types(net, "per_sample_grad", w=(w, (1,)), X=(X, (2,)), out=(out, (2,)))
 
-    def implementation(net, w, X, out):  # type: ignore[no-untyped-def]
+    def implementation(net, w, X, out):
         plan = _plan(net)
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)
@@ -330,14 +330,14 @@ def _per_sample_grad(net, w, X, out):  # type: ignore[no-untyped-def]
 
 
 @_overload(functions.loss_and_grad)
-def _loss_and_grad(net, w, X, t, out, loss="squared"):  # type: ignore[no-untyped-def]
+def _loss_and_grad(net, w, X, t, out, loss="squared"):
     if not isinstance(net, NetworkType):
         return None
     _check_types(net, "loss_and_grad", w=(w, (1,)), X=(X, (2,)), t=(t, (1,)), out=(out, (1,)))
     place = _loss_place(loss, "loss_and_grad")
     request = _GRADIENT + _KINDS * (place + 1)
 
-    def implementation(net, w, X, t, out, loss="squared"):  # type: ignore[no-untyped-def]
+    def implementation(net, w, X, t, out, loss="squared"):
         plan = _plan(net)
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)
@@ -357,13 +357,13 @@ def _loss_and_grad(net, w, X, t, out, loss="squared"):  # type: ignore[no-untype
     return implementation
 
 
-def _ready_loss(plan, place, order, output, driver, request):  # type: ignore[no-untyped-def]
+def _ready_loss(plan, place, order, output, driver, request):
     """Table of a named loss, filled in at the given order together with the driver."""
 
 
 @overload(_ready_loss, jit_options={"nogil": True})
-def _ready_loss_compiled(plan, place, order, output, driver, request):  # type: ignore[no-untyped-def]
-    def implementation(plan, place, order, output, driver, request):  # type: ignore[no-untyped-def]
+def _ready_loss_compiled(plan, place, order, output, driver, request):
+    def implementation(plan, place, order, output, driver, request):
         table = load(plan, NAMED_LOSSES + place)
         ready = table != 0 and load(table, LOSS_BLOCK + order) != 0
         if not (ready and load(plan, driver) and load(plan, output)):
@@ -374,13 +374,13 @@ def _ready_loss_compiled(plan, place, order, output, driver, request):  # type: 
     return implementation
 
 
-def _check_targets(table, t, n, result):  # type: ignore[no-untyped-def]
+def _check_targets(table, t, n, result):
     """Refuse targets outside the range of a loss."""
 
 
 @overload(_check_targets, jit_options={"nogil": True})
-def _check_targets_compiled(table, t, n, result):  # type: ignore[no-untyped-def]
-    def implementation(table, t, n, result):  # type: ignore[no-untyped-def]
+def _check_targets_compiled(table, t, n, result):
+    def implementation(table, t, n, result):
         if load(table, LOSS_CHECK):
             invoke(load(table, LOSS_CHECK), (table, _data(t), n, result))
             if load_float(result) > 0.0:
@@ -390,12 +390,12 @@ def _check_targets_compiled(table, t, n, result):  # type: ignore[no-untyped-def
 
 
 @_overload(functions.jvp)
-def _jvp(net, w, X, p, out):  # type: ignore[no-untyped-def]
+def _jvp(net, w, X, p, out):
     if not isinstance(net, NetworkType):
         return None
     _check_types(net, "jvp", w=(w, (1,)), X=(X, (2,)), p=(p, (1,)), out=(out, (1,)))
 
-    def implementation(net, w, X, p, out):  # type: ignore[no-untyped-def]
+    def implementation(net, w, X, p, out):
         plan = _plan(net)
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)
@@ -412,12 +412,12 @@ def _jvp(net, w, X, p, out):  # type: ignore[no-untyped-def]
 
 
 @_overload(functions.input_hvp)
-def _input_hvp(net, w, X, v, out):  # type: ignore[no-untyped-def]
+def _input_hvp(net, w, X, v, out):
     if not isinstance(net, NetworkType):
         return None
     _check_types(net, "input_hvp", w=(w, (1,)), X=(X, (2,)), v=(v, (2,)), out=(out, (2,)))
 
-    def implementation(net, w, X, v, out):  # type: ignore[no-untyped-def]
+    def implementation(net, w, X, v, out):
         plan = _plan(net)
         N = load(plan, N_INPUTS)
         fits = X.shape[1] == N and out.shape == X.shape and v.shape == X.shape
@@ -443,7 +443,7 @@ def _overload_product(function: Callable, what: int) -> None:
     order = 2 if what == HESSIAN else 1
 
     @_overload(function)
-    def _product(net, w, X, t, p, out, loss="squared"):  # type: ignore[no-untyped-def]
+    def _product(net, w, X, t, p, out, loss="squared"):
         if not isinstance(net, NetworkType):
             return None
         vectors = {"w": (w, (1,)), "t": (t, (1,)), "p": (p, (1,)), "out": (out, (1,))}
@@ -451,7 +451,7 @@ def _overload_product(function: Callable, what: int) -> None:
         place = _loss_place(loss, name)
         request = _TANGENT + what + _KINDS * (place + 1)
 
-        def implementation(net, w, X, t, p, out, loss="squared"):  # type: ignore[no-untyped-def]
+        def implementation(net, w, X, t, p, out, loss="squared"):
             plan = _plan(net)
             N = load(plan, N_INPUTS)
             P = load(plan, N_NEURONS) * (N + 1)

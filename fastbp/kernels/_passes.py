@@ -36,7 +36,7 @@ _MOST_PARTS = 16
 
 
 @loop
-def part_size(B):  # type: ignore[no-untyped-def]
+def part_size(B):
     """Samples in a part: a fixed partition of the batch, so that sums have a fixed order."""
     parts = min(max(B // _PART, 1), _MOST_PARTS)
     size = (B + parts - 1) // parts
@@ -52,7 +52,7 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     panel = 3 * width
 
     @loop
-    def chunk_size(N, H, B, n_buffers):  # type: ignore[no-untyped-def]
+    def chunk_size(N, H, B, n_buffers):
         """Samples in a chunk, a whole number of panels unless all samples fit."""
         most = _CHUNK_BYTES // (size * (n_buffers * H + N))
         most = max(min(most, _MOST_CHUNK), _LEAST_CHUNK) // panel * panel
@@ -60,12 +60,12 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
         return min(max(most, panel), padded)
 
     @loop
-    def few(B):  # type: ignore[no-untyped-def]
+    def few(B):
         """Whether the samples are too few for vectors of samples."""
         return 2 * B <= width
 
     @loop
-    def activate(plan, order, z, d, dd, row, H):  # type: ignore[no-untyped-def]
+    def activate(plan, order, z, d, dd, row, H):
         """Apply each run's block to its rows: `row` numbers a neuron."""
         for r in range(load(plan, N_RUNS)):
             place = RUNS + r * RUN_SIZE
@@ -75,7 +75,7 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
             invoke(block, (z + first, d + first, dd + first, n))
 
     @loop
-    def weighted_rows(a, V, s, H, cp, add):  # type: ignore[no-untyped-def]
+    def weighted_rows(a, V, s, H, cp, add):
         """s_b (+)= Σ_i a_i V[i, b], neuron-major; four rows at a time share the load of s."""
         av = view(pointer(a), H)
         sv = view(pointer(s), cp)
@@ -100,7 +100,7 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
             i += 1
 
     @loop
-    def row_sums(V, s, g, H, cp, add):  # type: ignore[no-untyped-def]
+    def row_sums(V, s, g, H, cp, add):
         """g_i (+)= Σ_b V[i, b] s_b, neuron-major."""
         sv = view(pointer(s), cp)
         gv = view(pointer(g), H)
@@ -112,7 +112,7 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
             gv[i] = gv[i] + total if add else total
 
     @loop
-    def deltas(a, D, s, H, cp):  # type: ignore[no-untyped-def]
+    def deltas(a, D, s, H, cp):
         """D[i, b] = a_i s_b v'[i, b] in place of v', neuron-major."""
         av = view(pointer(a), H)
         sv = view(pointer(s), cp)
@@ -123,7 +123,7 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
                 d[b] = ai * sv[b] * d[b]
 
     @loop
-    def dot(x, y, n):  # type: ignore[no-untyped-def]
+    def dot(x, y, n):
         """Σ x_k y_k."""
         xv = view(pointer(x), n)
         yv = view(pointer(y), n)
@@ -133,7 +133,7 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
         return total
 
     @loop
-    def add_scaled(factor, x, y, n, add):  # type: ignore[no-untyped-def]
+    def add_scaled(factor, x, y, n, add):
         """y (+)= factor x."""
         xv = view(pointer(x), n)
         yv = view(pointer(y), n)
@@ -145,7 +145,7 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
                 yv[k] = factor * xv[k]
 
     @loop
-    def multiply_scaled(factor, x, y, n):  # type: ignore[no-untyped-def]
+    def multiply_scaled(factor, x, y, n):
         """y = factor x y, entry by entry."""
         xv = view(pointer(x), n)
         yv = view(pointer(y), n)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..losses import NAMES as LOSSES
 from ._blocks import block_unit
 from ._products import copy_unit, pack_unit, product_unit
-
-from ..losses import NAMES as LOSSES
 
 if TYPE_CHECKING:
     from ..losses import Loss

@@ -17,7 +17,7 @@ _BLOCK_BYTES = 128 * 1024
 
 
 @loop
-def panel_vectors(left):  # type: ignore[no-untyped-def]
+def panel_vectors(left):
     """Vectors of the next panel where `left` are left: 3, but 2 + 2 for the last four."""
     if left == 4:
         return 2
@@ -47,7 +47,7 @@ def product_unit(dtype: np.dtype) -> Unit:
     most_depth = _STRIP_BYTES // (3 * register_bytes())
     most_rows = _BLOCK_BYTES // (most_depth * size)
 
-    def product(A, a_row, a_step, B, b_row, C, c_row, n, n_rows, n_columns, add):  # type: ignore[no-untyped-def]
+    def product(A, a_row, a_step, B, b_row, C, c_row, n, n_rows, n_columns, add):
         # Equal blocks: 257 terms are two blocks of 129 and 128, not 256 and 1.
         blocks = max((n + most_depth - 1) // most_depth, 1)
         block = (n + blocks - 1) // blocks
@@ -101,7 +101,7 @@ def pack_unit(dtype: np.dtype) -> Unit:
     square = pack(v)
     width, size = v.lanes, v.size
 
-    def pack_panels(X, n_samples, N, target):  # type: ignore[no-untyped-def]
+    def pack_panels(X, n_samples, N, target):
         n_vectors = (n_samples + width - 1) // width
         done = 0
         while done < n_vectors:
@@ -137,7 +137,7 @@ def copy_unit(dtype: np.dtype) -> Unit:
     vector = copy(v)
     width, size = v.lanes, v.size
 
-    def copy_panels(X, n_samples, N, target):  # type: ignore[no-untyped-def]
+    def copy_panels(X, n_samples, N, target):
         start = 0
         while start < N:
             vectors = panel_vectors((N - start + width - 1) // width)

@@ -1,4 +1,4 @@
-"""The library's only hand-written LLVM IR: a register-tiled product, a transposing pack, dot products.
+"""All hand-written LLVM IR: a register-tiled product, a transposing pack, a copy, dot products.
 
 A plain loop reaches at most 47 % of the FMA peak on such a product and vector IR 88 to 99 %, so
 these three are IR. They are emitted for one `Vectors`: a number type and the lanes of a register.
@@ -195,11 +195,11 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
     """
     edge = n_vectors - 1
 
-    def tile(builder, n_rows, A, a_row, a_step, B, b_row, C, c_row, n, last, add, mask):  # type: ignore[no-untyped-def]
+    def tile(builder, n_rows, A, a_row, a_step, B, b_row, C, c_row, n, last, add, mask):
         masks = [None] * edge + [mask]
         rows = [v.at(builder, A, builder.mul(a_row, integer(r))) for r in range(n_rows)]
 
-        def body(k, sums):  # type: ignore[no-untyped-def]
+        def body(k, sums):
             row = v.at(builder, B, builder.mul(k, b_row))
             b = [
                 v.load(builder, builder.add(row, integer(i * v.lanes * v.size)), masks[i])
@@ -215,7 +215,7 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
 
         sums = _count(builder, n, [v.zero] * (n_rows * n_vectors), body)
 
-        def write(masks, adding):  # type: ignore[no-untyped-def]
+        def write(masks, adding):
             for place, value in enumerate(sums):
                 r, i = divmod(place, n_vectors)
                 number = builder.add(builder.mul(c_row, integer(r)), integer(i * v.lanes))
@@ -224,7 +224,7 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
                     value = builder.fadd(value, v.load(builder, where, masks[i]))
                 v.store(builder, value, where, masks[i])
 
-        def choose(masks):  # type: ignore[no-untyped-def]
+        def choose(masks):
             with builder.if_else(builder.icmp_signed("!=", add, integer(0))) as (yes, no):
                 with yes:
                     write(masks, True)
@@ -243,13 +243,13 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
                 choose(masks)
 
     @intrinsic
-    def kernel(typingctx, A, a_row, a_step, B, b_row, C, c_row, n, n_rows, last, add):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def kernel(typingctx, A, a_row, a_step, B, b_row, C, c_row, n, n_rows, last, add):
+        def codegen(context, builder, signature, args):
             A, a_row, a_step, B, b_row, C, c_row, n, n_rows, last, add = args
             mask = v.first(builder, last) if masked else None
 
-            def tiles(height, begin, count):  # type: ignore[no-untyped-def]
-                def one(k, _):  # type: ignore[no-untyped-def]
+            def tiles(height, begin, count):
+                def one(k, _):
                     i = builder.add(begin, builder.mul(k, integer(height)))
                     a = v.at(builder, A, builder.mul(i, a_row))
                     c = v.at(builder, C, builder.mul(i, c_row))
@@ -284,8 +284,8 @@ def pack(v: Vectors) -> Any:
     """
 
     @intrinsic
-    def kernel(typingctx, source, row, n_rows, n_columns, target, target_row):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def kernel(typingctx, source, row, n_rows, n_columns, target, target_row):
+        def codegen(context, builder, signature, args):
             source, row, n_rows, n_columns, target, target_row = args
             rows = []
             for r in range(v.lanes):
@@ -293,7 +293,7 @@ def pack(v: Vectors) -> Any:
                 number = builder.select(exists, integer(r), builder.sub(n_rows, integer(1)))
                 rows.append(v.at(builder, source, builder.mul(row, number)))
 
-            def move(mask):  # type: ignore[no-untyped-def]
+            def move(mask):
                 loaded = [v.load(builder, address, mask) for address in rows]
                 for j, column in enumerate(v.transpose(builder, loaded)):
                     place = v.at(builder, target, builder.mul(target_row, integer(j)))
@@ -323,8 +323,8 @@ def copy(v: Vectors) -> Any:
     """
 
     @intrinsic
-    def kernel(typingctx, source, n, target):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def kernel(typingctx, source, n, target):
+        def codegen(context, builder, signature, args):
             source, n, target = args
             whole = builder.icmp_signed(">=", n, integer(v.lanes))
             with builder.if_else(whole) as (yes, no):
@@ -347,8 +347,8 @@ def dots(v: Vectors) -> Any:
     """
 
     @intrinsic
-    def kernel(typingctx, W, row, n_rows, x, n, z):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def kernel(typingctx, W, row, n_rows, x, n, z):
+        def codegen(context, builder, signature, args):
             W, row, n_rows, x, n, z = args
             n_whole = builder.sdiv(n, integer(v.lanes))
             rest = builder.sub(n, builder.mul(n_whole, integer(v.lanes)))
@@ -358,7 +358,7 @@ def dots(v: Vectors) -> Any:
                 number = builder.select(exists, integer(r), integer(0))
                 rows.append(v.at(builder, W, builder.mul(number, row)))
 
-            def step(place, sums, mask):  # type: ignore[no-untyped-def]
+            def step(place, sums, mask):
                 part = v.load(builder, v.at(builder, x, place), mask)
                 return [
                     v.multiply_add(

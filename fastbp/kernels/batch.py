@@ -29,7 +29,7 @@ def batch_unit(dtype: np.dtype) -> Unit:
     workspace = workspace_of(dtype)
     one = p.real(1)
 
-    def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result):  # type: ignore[no-untyped-def]
+    def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         P = H * (N + 1)
@@ -86,7 +86,7 @@ def weights_unit(dtype: np.dtype) -> Unit:
     pointer = POINTER[dtype]
     pointer64 = POINTER[np.dtype(np.float64)]
 
-    def weights(c, n, result):  # type: ignore[no-untyped-def]
+    def weights(c, n, result):
         values = view(pointer(c), n)
         total = 0.0
         bad = 0
@@ -105,7 +105,7 @@ def targets_unit(dtype: np.dtype) -> Unit:
     pointer = POINTER[dtype]
     pointer64 = POINTER[np.dtype(np.float64)]
 
-    def targets(loss, t, n, result):  # type: ignore[no-untyped-def]
+    def targets(loss, t, n, result):
         lowest = view(pointer64(loss + 8 * LOSS_LOWEST), 1)[0]
         highest = view(pointer64(loss + 8 * LOSS_HIGHEST), 1)[0]
         values = view(pointer(t), n)

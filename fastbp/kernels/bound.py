@@ -36,10 +36,10 @@ RECORD_SIZE = 11  # TOTAL = Σ c_b and L2 as the bits of float64; BUSY = 1 while
 
 
 @intrinsic
-def _take(typingctx, record):  # type: ignore[no-untyped-def]
+def _take(typingctx, record):
     """Set BUSY at once for all threads; whether it was free."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         flag = builder.add(args[0], ir.Constant(INT64, 8 * BUSY))
         one = ir.Constant(INT64, 1)
         old = builder.atomic_rmw("xchg", pointer(builder, flag, INT64), one, "acquire")
@@ -49,10 +49,10 @@ def _take(typingctx, record):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _give_back(typingctx, record):  # type: ignore[no-untyped-def]
+def _give_back(typingctx, record):
     """Clear BUSY."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         flag = builder.add(args[0], ir.Constant(INT64, 8 * BUSY))
         zero = ir.Constant(INT64, 0)
         builder.store_atomic(zero, pointer(builder, flag, INT64), "release", 8)
@@ -62,12 +62,12 @@ def _give_back(typingctx, record):  # type: ignore[no-untyped-def]
 
 
 @cache
-def _penalty_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
+def _penalty_of(dtype: np.dtype):
     """Return the jitted ½ λ ‖w‖², which also adds λ w to the gradient where there is one."""
     pointer, real = POINTER[dtype], dtype.type
 
     @loop
-    def penalty(l2, w, g, P):  # type: ignore[no-untyped-def]
+    def penalty(l2, w, g, P):
         ws = view(pointer(w), P)
         square = 0.0
         for k in range(P):
@@ -87,7 +87,7 @@ def penalty_unit(dtype: np.dtype) -> Unit:
     """``penalty(l2, w, g, P) -> ½ λ ‖w‖²``, for the sum of parts made on several threads."""
     step = _penalty_of(dtype)
 
-    def penalty(l2, w, g, P):  # type: ignore[no-untyped-def]
+    def penalty(l2, w, g, P):
         return step(l2, w, g, P)
 
     signature = types.float64(types.float64, *[types.int64] * 3)
@@ -99,7 +99,7 @@ def bound_entry(dtype: np.dtype) -> Unit:
     """``bound(record, w, g) -> loss``; g None for the loss alone."""
     size, penalty = dtype.itemsize, _penalty_of(dtype)
 
-    def bound(record, w, g):  # type: ignore[no-untyped-def]
+    def bound(record, w, g):
         plan = load(record, PLAN)
         none = load(plan, NONE)
         P = load(plan, N_NEURONS) * (load(plan, N_INPUTS) + 1)
@@ -164,7 +164,7 @@ def pack_batch_unit(dtype: np.dtype) -> Unit:
     """``pack_batch(plan, X, B, target)``: the panels of every chunk, as `reverse` reads them."""
     chunk_size, size = passes(dtype).chunk_size, dtype.itemsize
 
-    def pack_batch(plan, X, B, target):  # type: ignore[no-untyped-def]
+    def pack_batch(plan, X, B, target):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         part = part_size(B)
@@ -186,7 +186,7 @@ def sizes_unit(dtype: np.dtype) -> Unit:
     """``sizes(plan, B) -> numbers of workspace that `batch` needs``."""
     workspace = workspace_of(dtype)
 
-    def sizes(plan, B):  # type: ignore[no-untyped-def]
+    def sizes(plan, B):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         part = part_size(B)

@@ -21,6 +21,7 @@ from ._simd import Vectors, _count, integer
 _LINE = 64  # bytes
 _ROWS = 4  # rows of A in a group: they share the loads of x and g
 import os
+
 _AHEAD = int(os.environ.get("AHEAD", "2048"))
 
 
@@ -36,15 +37,15 @@ def sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
     first = n_rows if adding and dotting else 0
 
     @intrinsic
-    def kernel(typingctx, A, n, ahead, x, g, r):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def kernel(typingctx, A, n, ahead, x, g, r):
+        def codegen(context, builder, signature, args):
             A, n, ahead, x, g, r = args
             old = [v.at(builder, A, builder.mul(n, integer(i))) for i in range(n_rows)]
             new = [v.at(builder, A, builder.mul(n, integer(first + i))) for i in range(n_rows)]
             places = [v.at(builder, r, integer(i)) for i in range(n_rows)]
             factors = [v.spread_at(builder, place) for place in places] if adding else []
 
-            def step(j, sums, masks):  # type: ignore[no-untyped-def]
+            def step(j, sums, masks):
                 sums = list(sums)
                 for half, mask in enumerate(masks):
                     k = builder.add(j, integer(half * v.lanes))
@@ -63,12 +64,14 @@ def sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
                             sums[c] = v.multiply_add(builder, part, xk, sums[c])
                 return sums
 
-            def body(k, sums):  # type: ignore[no-untyped-def]
+            def body(k, sums):
                 j = builder.mul(k, integer(pair))
                 if dotting:
                     for row in new:
                         for line in range(0, pair * v.size, _LINE):
-                            place = builder.add(v.at(builder, row, j), builder.add(ahead, integer(line)))
+                            place = builder.add(
+                                v.at(builder, row, j), builder.add(ahead, integer(line))
+                            )
                             _fetch(builder, place)
                 return step(j, sums, [None, None])
 
@@ -79,7 +82,10 @@ def sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
             rest = builder.sub(n, done)
             before = builder.block
             with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
-                masks = [v.first(builder, rest), v.first(builder, builder.sub(rest, integer(v.lanes)))]
+                masks = [
+                    v.first(builder, rest),
+                    v.first(builder, builder.sub(rest, integer(v.lanes))),
+                ]
                 more = step(done, sums, masks)
                 inside = builder.block
             for i in range(n_rows if dotting else 0):
@@ -119,7 +125,7 @@ def _fetch(builder: ir.IRBuilder, address: ir.Value) -> None:
         ir.FunctionType(ir.VoidType(), [byte, number, number, number]),
         "llvm.prefetch.p0",
     )
-    read, keep, data = (ir.Constant(number, k) for k in (0, int(os.environ.get("KEEP","3")), 1))
+    read, keep, data = (ir.Constant(number, k) for k in (0, int(os.environ.get("KEEP", "3")), 1))
     builder.call(function, [builder.inttoptr(address, byte), read, keep, data])
 
 
@@ -140,11 +146,13 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
     pointer64 = POINTER[np.dtype(np.float64)]
     zero = dtype.type(0)
     pair = 2 * v.lanes
-    dot, add, both = (sweep(v, _ROWS, *flags) for flags in ((False, True), (True, False), (True, True)))
+    dot, add, both = (
+        sweep(v, _ROWS, *flags) for flags in ((False, True), (True, False), (True, True))
+    )
     dot1, add1 = (sweep(v, 1, *flags) for flags in ((False, True), (True, False)))
     rows = _ROWS
 
-    def least_squares(A, m, n, b, x, g, ws, result):  # type: ignore[no-untyped-def]
+    def least_squares(A, m, n, b, x, g, ws, result):
         padded = (n + pair - 1) // pair * pair
         r = ws
         xp = ws + rows * size
@@ -196,4 +204,9 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
                 gs[j] = gps[j]
         view(pointer64(result), 1)[0] = 0.5 * total
 
-    return Unit(least_squares, types.void(*[types.int64] * 8), key=dtype.name+str(_AHEAD)+os.environ.get("KEEP","3"), python=True)
+    return Unit(
+        least_squares,
+        types.void(*[types.int64] * 8),
+        key=dtype.name + str(_AHEAD) + os.environ.get("KEEP", "3"),
+        python=True,
+    )

@@ -53,13 +53,13 @@ WRITABLE = READABLE | 0x400
 
 
 @loop
-def fits(plan, array, n_dimensions, flags):  # type: ignore[no-untyped-def]
+def fits(plan, array, n_dimensions, flags):
     """Whether an object, by its address, is an array of the plan's dtype, as the kernels need."""
     return array_fits(array, load(plan, NDARRAY), load(plan, DTYPE), n_dimensions, flags)
 
 
 @loop
-def apart(x, n_x, y, n_y, size):  # type: ignore[no-untyped-def]
+def apart(x, n_x, y, n_y, size):
     """Whether two stretches of numbers share no memory; an address is 0 for none."""
     return x == 0 or y == 0 or x + n_x * size <= y or y + n_y * size <= x
 
@@ -70,7 +70,7 @@ def loss_entry(dtype: np.dtype) -> Unit:
     few = passes(dtype).few
     size = dtype.itemsize
 
-    def loss_and_grad(plan, loss, w, X, t, c, g):  # type: ignore[no-untyped-def]
+    def loss_and_grad(plan, loss, w, X, t, c, g):
         none = load(plan, NONE)
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)
@@ -142,7 +142,7 @@ def cotangent_entry(dtype: np.dtype) -> Unit:
     few = passes(dtype).few
     pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
 
-    def cotangent(plan, w, X, ybar, y, g, xbar):  # type: ignore[no-untyped-def]
+    def cotangent(plan, w, X, ybar, y, g, xbar):
         none = load(plan, NONE)
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)
@@ -212,7 +212,7 @@ def point_entry(dtype: np.dtype) -> Unit:
     few = passes(dtype).few
     pointer, size = POINTER[dtype], dtype.itemsize
 
-    def value_and_grad(plan, w, x, g):  # type: ignore[no-untyped-def]
+    def value_and_grad(plan, w, x, g):
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)
         w_ = handle_address(w)
@@ -250,7 +250,7 @@ def per_sample_entry(dtype: np.dtype) -> Unit:
     """``per_sample_grad(plan, w, X, J)``."""
     size = dtype.itemsize
 
-    def per_sample_grad(plan, w, X, J):  # type: ignore[no-untyped-def]
+    def per_sample_grad(plan, w, X, J):
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)
         w_ = handle_address(w)
@@ -290,7 +290,7 @@ def tangent_entry(dtype: np.dtype) -> Unit:
     """
     size = dtype.itemsize
 
-    def tangent(plan, loss, w, X, t, c, p, dX, ydot, g, xbar, what):  # type: ignore[no-untyped-def]
+    def tangent(plan, loss, w, X, t, c, p, dX, ydot, g, xbar, what):
         none = load(plan, NONE)
         N = load(plan, N_INPUTS)
         P = load(plan, N_NEURONS) * (N + 1)

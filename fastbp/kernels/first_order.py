@@ -25,14 +25,14 @@ _LINE = 64  # bytes: buffers begin on cache lines
 
 
 @cache
-def workspace_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
+def workspace_of(dtype: np.dtype):
     """Return the jitted function that says how many numbers `reverse` needs as workspace."""
     p = passes(dtype)
     chunk_size, few, width, size = p.chunk_size, p.few, p.width, p.size
     line = _LINE // size
 
     @loop
-    def workspace(N, H, B):  # type: ignore[no-untyped-def]
+    def workspace(N, H, B):
         hp = (H + width - 1) // width * width
         if few(B):
             return 2 * B * hp + 4 * width + 7 * line
@@ -43,7 +43,7 @@ def workspace_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
 
 
 @cache
-def _head_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
+def _head_of(dtype: np.dtype):
     """Return the jitted step from s to y, the loss and s̄: all that σ and ℓ have a part in."""
     p = passes(dtype)
     pointer, size, real = p.pointer, p.size, p.real
@@ -51,7 +51,7 @@ def _head_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
     zero = real(0)
 
     @loop
-    def head(plan, loss, s, ds, sbar, l, first, n, cp, t, c, scale, ybar, y, order, result):  # type: ignore[no-untyped-def]
+    def head(plan, loss, s, ds, sbar, ell, first, n, cp, t, c, scale, ybar, y, order, result):
         """s → y, ℓ and s̄ for n samples; s̄ is zero on the padding up to cp."""
         output = load(loss, LOSS_OUTPUT + order) if loss else load(plan, OUTPUT + order)
         invoke(output, (s, ds, 0, n))
@@ -63,8 +63,8 @@ def _head_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
             for b in range(n):
                 yv[b] = sv[b]
         if loss:
-            invoke(load(loss, LOSS_BLOCK + order), (s, t + first * size, l, 0, n))
-            lv = view(pointer(l), n)
+            invoke(load(loss, LOSS_BLOCK + order), (s, t + first * size, ell, 0, n))
+            lv = view(pointer(ell), n)
             out = view(pointer64(result), 1)
             total = 0.0
             if c:
@@ -120,7 +120,7 @@ def reverse_unit(dtype: np.dtype) -> Unit:
     weighted_rows, row_sums, deltas = p.weighted_rows, p.row_sums, p.deltas
     head = _head_of(dtype)
 
-    def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result):  # type: ignore[no-untyped-def]
+    def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
@@ -135,7 +135,7 @@ def reverse_unit(dtype: np.dtype) -> Unit:
         s = D + (chunk * H * size + 63) // 64 * 64
         ds = s + chunk * size
         sbar = ds + chunk * size
-        l = sbar + chunk * size
+        ell = sbar + chunk * size
         first = 0
         while first < B:
             n = min(chunk, B - first)
@@ -148,7 +148,7 @@ def reverse_unit(dtype: np.dtype) -> Unit:
             invoke(product, (W, N, 1, source, 0, V, cp, N, H, cp, 0))
             activate(plan, order, V, D, 0, cp, H)
             weighted_rows(w, V, s, H, cp, 0)
-            head(plan, loss, s, ds, sbar, l, first, n, cp, t, c, scale, ybar, y, order, result)
+            head(plan, loss, s, ds, sbar, ell, first, n, cp, t, c, scale, ybar, y, order, result)
             if order:
                 more = 1 if add or first else 0
                 if g:
@@ -182,7 +182,7 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
     dots = dots_of(dtype)
     head = _head_of(dtype)
 
-    def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result):  # type: ignore[no-untyped-def]
+    def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
@@ -196,7 +196,7 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
         s = D + B * hp * size
         ds = s + 64
         sbar = ds + 64
-        l = sbar + 64
+        ell = sbar + 64
         sv = view(pointer(s), B)
         for b in range(B):
             v = V + b * hp * size
@@ -206,7 +206,7 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
                 i += width
             activate(plan, order, v, D + b * hp * size, 0, 1, H)
             sv[b] = dot(w, v, H)
-        head(plan, loss, s, ds, sbar, l, 0, B, B, t, c, scale, ybar, y, order, result)
+        head(plan, loss, s, ds, sbar, ell, 0, B, B, t, c, scale, ybar, y, order, result)
         if order == 0:
             return
         bar = view(pointer(sbar), B)
@@ -236,7 +236,7 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
     workspace = workspace_of(dtype)
 
     @loop
-    def row(product, w, V, D, step, slope, x, J, N, H):  # type: ignore[no-untyped-def]
+    def row(product, w, V, D, step, slope, x, J, N, H):
         """Write one row of J; the numbers of a neuron are `step` apart; spoils D."""
         av = view(pointer(w), H)
         jv = view(pointer(J), H)
@@ -247,7 +247,7 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
             d[0] = slope * av[i] * d[0]
         invoke(product, (D, step, 0, x, N, J + H * size, N, 1, H, N, 0))
 
-    def per_sample(plan, w, X, B, J):  # type: ignore[no-untyped-def]
+    def per_sample(plan, w, X, B, J):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)

@@ -4,7 +4,7 @@ Per chunk, neuron-major, with the direction p = (p_a, P_W) in w and dX in x (MAT
 
     Z^T = W · X^T                      Ż^T = P_W · X^T + W · dX^T
     s = a · U^T                        ṡ = p_a · U^T + a · (V' ∘ Ż)^T,   ẏ = σ'(s) ṡ
-    s̄ = ȳ σ'(s)                        s̄˙ = ℓ'' σ'(s)² ṡ + ȳ σ''(s) ṡ    (Gauss–Newton: the first term)
+    s̄ = ȳ σ'(s)                        s̄˙ = ℓ'' σ'(s)² ṡ + ȳ σ''(s) ṡ  (Gauss–Newton: the first)
     ∇_a: U^T s̄˙ + (V' ∘ Ż)^T s̄         δ˙ = a (s̄˙ v' + s̄ v'' ż) + p_a s̄ v'
     ∇_W: δ˙^T · X                      rows of x: δ˙ · W
 """
@@ -26,13 +26,13 @@ NOTHING, GAUSS_NEWTON, HESSIAN = 0, 1, 2
 
 
 @cache
-def _workspace_of(dtype: np.dtype):  # type: ignore[no-untyped-def]
+def _workspace_of(dtype: np.dtype):
     """Return the jitted function that says how many numbers `tangent` needs as workspace."""
     p = passes(dtype)
     chunk_size, line = p.chunk_size, 64 // p.size
 
     @loop
-    def workspace(N, H, B):  # type: ignore[no-untyped-def]
+    def workspace(N, H, B):
         c = chunk_size(N, H, B, 4)
         return 2 * c * N + 4 * c * H + 8 * c + 16 * line
 
@@ -56,7 +56,7 @@ def tangent_unit(dtype: np.dtype) -> Unit:
     zero = real(0)
 
     @loop
-    def move_rows(a, D, Zdot, sdot, H, cp):  # type: ignore[no-untyped-def]
+    def move_rows(a, D, Zdot, sdot, H, cp):
         """ṡ_b += Σ_i a_i v'[i, b] ż[i, b], neuron-major."""
         av = view(pointer(a), H)
         sv = view(pointer(sdot), cp)
@@ -68,7 +68,7 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                 sv[b] += ai * d[b] * z[b]
 
     @loop
-    def gradients(V, D, DD, Zdot, a, pa, sbar, sbardot, g, H, cp, what, add):  # type: ignore[no-untyped-def]
+    def gradients(V, D, DD, Zdot, a, pa, sbar, sbardot, g, H, cp, what, add):
         """∇_a (+)= U^T s̄˙ + (V' ∘ Ż)^T s̄, and δ˙ in place of v'."""
         av = view(pointer(a), H)
         s = view(pointer(sbar), cp)
@@ -93,7 +93,7 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                 out = view(pointer(g + i * size), 1)
                 out[0] = out[0] + total if add else total
 
-    def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add):  # type: ignore[no-untyped-def]
+    def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
@@ -112,8 +112,8 @@ def tangent_unit(dtype: np.dtype) -> Unit:
         ds = s + chunk * size
         dds = ds + chunk * size
         sdot = dds + chunk * size
-        l = sdot + chunk * size
-        ll = l + chunk * size
+        ell = sdot + chunk * size
+        ll = ell + chunk * size
         sbar = ll + chunk * size
         sbardot = sbar + chunk * size
         factor = real(scale)
@@ -150,9 +150,9 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                 bar = view(pointer(sbar), cp)
                 dot = view(pointer(sbardot), cp)
                 if loss:
-                    args = (s, t + first * size, l, ll, n)
+                    args = (s, t + first * size, ell, ll, n)
                     invoke(load(loss, LOSS_BLOCK + 2), args)
-                    l1 = view(pointer(l), n)
+                    l1 = view(pointer(ell), n)
                     l2 = view(pointer(ll), n)
                     for b in range(n):
                         f = factor

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import types
@@ -18,7 +19,7 @@ from ._address import POINTER, allocate, invoke, load, release, view
 from ._build import Unit, loop
 from ._passes import passes
 from ._plan import N_INPUTS, N_NEURONS, REVERSE, REVERSE_FEW
-from .first_order import workspace_of
+from .first_order import _head_of, workspace_of
 
 # Places in the float64 vector of an epoch's settings.
 L2, DECAY = 0, 1  # both rules
@@ -28,23 +29,51 @@ N_SETTINGS = 5
 # Places in the float64 vector that an epoch leaves behind.
 LOSS_SUM, POWER1, POWER2 = 0, 1, 2  # the powers of Adam's betas, for the next epoch
 N_RESULTS = 3
+import os
+FILL=int(os.environ.get('FILL','4'))
 
 
-def _epoch_unit(dtype: np.dtype, name: str, update: Callable) -> Unit:
+class Rule(NamedTuple):
+    """How parameters move: two jitted functions, and the vectors they keep of the same shape.
+
+    ``coefficients(settings, result, rate)`` is called once a step and its tuple handed to
+    ``move(w, source, factor, state, distance, free, n, coefficients)``, which moves n parameters
+    whose gradient is factor · source; the vectors of the state begin `distance` bytes apart.
+    """
+
+    coefficients: Callable
+    move: Callable
+    n_states: int
+
+
+def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
     """Make the unit of one rule.
 
     ``epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result)``
 
     The batches are the `n` entries of `order` (int64), `batch` at a time; `rates` (float64) holds
-    the learning rate of each; `c` is 0 or weights of mean one; `state` is what the rule keeps
-    for each parameter; `free` is a vector of ones, and zeros where a parameter is not to move.
-    The sum of the losses before each batch's update is left in ``result[LOSS_SUM]``.
+    the learning rate of each; `c` is 0 or weights of mean one; `state` is what the rule keeps;
+    `free` is a vector of ones, and zeros where a parameter is not to move. The sum of the losses
+    before each batch's update is left in ``result[LOSS_SUM]``.
     """
     p = passes(dtype)
-    pointer, size, few = p.pointer, p.size, p.few
+    pointer, size, few, width, real = p.pointer, p.size, p.few, p.width, p.real
+    activate, weighted_rows, dot, multiply_scaled = (
+        p.activate,
+        p.weighted_rows,
+        p.dot,
+        p.multiply_scaled,
+    )
+    head = _head_of(dtype)
     pointer64 = POINTER[np.dtype(np.float64)]
     workspace = workspace_of(dtype)
-    line = 64
+    coefficients, move, n_states = rule
+    zero, one = real(0), real(1)
+
+    @loop
+    def lines(numbers):  # type: ignore[no-untyped-def]
+        """Bytes of so many numbers, in whole cache lines."""
+        return (numbers * size + 63) // 64 * 64
 
     @loop
     def gather(source, order, first, n, width, target):  # type: ignore[no-untyped-def]
@@ -55,42 +84,95 @@ def _epoch_unit(dtype: np.dtype, name: str, update: Callable) -> Unit:
             for j in range(width):
                 out[j] = row[j]
 
-    def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):  # type: ignore[no-untyped-def]
+    @loop
+    def by_columns(source, target, N, H, hp, back):  # type: ignore[no-untyped-def]
+        """Copy (a, W) to a, then the columns of W, each filled up to hp with zeros; or back."""
+        given = view(pointer(source), H * (N + 1))
+        padded = view(pointer(target), hp * (N + 1))
+        for j in range(N + 1):
+            for i in range(hp):
+                k = i if j == 0 else H + i * N + j - 1
+                if i >= H:
+                    padded[j * hp + i] = zero
+                elif back:
+                    given[k] = padded[j * hp + i]
+                else:
+                    padded[j * hp + i] = given[k]
+
+    @loop
+    def single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result):  # type: ignore[no-untyped-def]
+        """One sample a step: all loops run along the neurons, and no gradient is written."""
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         P = H * (N + 1)
-        numbers = P + batch * (N + 2) + max(workspace(N, H, 1), workspace(N, H, batch))
-        own = allocate(numbers * size + 6 * line)
-        g = (own + line - 1) // line * line
-        rows = g + (P * size + line - 1) // line * line
-        targets = rows + (batch * N * size + line - 1) // line * line
-        weights = targets + (batch * size + line - 1) // line * line
-        scratch = weights + (batch * size + line - 1) // line * line
+        hp = (H + FILL - 1) // FILL * FILL
+        whole = lines(hp * (N + 1))
+        own = allocate((2 + n_states) * whole + 2 * lines(hp) + 5 * 64)
+        w_ = (own + 63) // 64 * 64
+        free_ = w_ + whole
+        state_ = free_ + whole
+        V = state_ + n_states * whole
+        D = V + lines(hp)
+        s = D + lines(hp)
+        ds, bar, l = s + 64, s + 128, s + 192
+        by_columns(w, w_, N, H, hp, False)
+        by_columns(free, free_, N, H, hp, False)
+        for k in range(n_states):
+            by_columns(state + k * P * size, state_ + k * whole, N, H, hp, False)
+        rate = view(pointer64(rates), n)
+        sv = view(pointer(s), 1)
+        sbar = view(pointer(bar), 1)
+        slopes = view(pointer(D), hp)
+        slopes[:] = zero
+        for b in range(n):
+            at = load(order, b)
+            x = view(pointer(X + at * N * size), N)
+            weighted_rows(X + at * N * size, w_ + hp * size, V, N, hp, 0)
+            activate(plan, 1, V, D, 0, 1, H)
+            sv[0] = dot(w_, V, hp)
+            c_ = c + at * size if c else 0
+            head(plan, loss, s, ds, bar, l, 0, 1, 1, t + at * size, c_, 1.0, 0, 0, 1, result)
+            multiply_scaled(sbar[0], w_, D, hp)
+            k = coefficients(settings, result, rate[b])
+            move(w_, V, sbar[0], state_, whole, free_, hp, k)
+            for j in range(N):
+                row = (1 + j) * hp * size
+                move(w_ + row, D, x[j], state_ + row, whole, free_ + row, hp, k)
+        by_columns(w, w_, N, H, hp, True)
+        for k in range(n_states):
+            by_columns(state + k * P * size, state_ + k * whole, N, H, hp, True)
+        release(own)
+
+    def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):  # type: ignore[no-untyped-def]
+        view(pointer64(result), 1)[0] = 0.0
+        if batch == 1:
+            single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result)
+            return
+        N = load(plan, N_INPUTS)
+        H = load(plan, N_NEURONS)
+        P = H * (N + 1)
+        numbers = max(workspace(N, H, 1), workspace(N, H, batch))
+        own = allocate(64 + lines(P) + lines(batch * N) + 2 * lines(batch) + numbers * size)
+        g = (own + 63) // 64 * 64
+        rows = g + lines(P)
+        targets = rows + lines(batch * N)
+        weights = targets + lines(batch)
+        scratch = weights + lines(batch)
         rate = view(pointer64(rates), (n + batch - 1) // batch)
-        sums = view(pointer64(result), 3)
-        sums[0] = 0.0
         first = 0
         step = 0
         while first < n:
             m = min(batch, n - first)
-            if m == 1:
-                at = load(order, first) * size
-                x_ = X + at * N
-                t_ = t + at
-                c_ = c + at if c else 0
-            else:
-                gather(X, order, first, m, N, rows)
-                gather(t, order, first, m, 1, targets)
-                x_ = rows
-                t_ = targets
-                c_ = 0
-                if c:
-                    gather(c, order, first, m, 1, weights)
-                    c_ = weights
+            gather(X, order, first, m, N, rows)
+            gather(t, order, first, m, 1, targets)
+            if c:
+                gather(c, order, first, m, 1, weights)
+            c_ = weights if c else 0
             driver = load(plan, REVERSE_FEW if few(m) else REVERSE)
-            args = (plan, loss, w, x_, m, 0, t_, c_, 1.0 / m, 0, 0, g, 0, 0, scratch, result)
+            args = (plan, loss, w, rows, m, 0, targets, c_, 1.0 / m, 0, 0, g, 0, 0, scratch, result)
             invoke(driver, args)
-            update(w, g, state, free, P, rate[step], settings, result)
+            k = coefficients(settings, result, rate[step])
+            move(w, g, one, state, P * size, free, P, k)
             first += m
             step += 1
         release(own)
@@ -108,32 +190,30 @@ def sgd_unit(dtype: np.dtype) -> Unit:
     """
     pointer, real = POINTER[dtype], dtype.type
     pointer64 = POINTER[np.dtype(np.float64)]
-    zero = real(0)
 
     @loop
-    def update(w, g, state, free, P, rate, settings, result):  # type: ignore[no-untyped-def]
-        s = view(pointer64(settings), 5)
-        wv = view(pointer(w), P)
-        gv = view(pointer(g), P)
-        moves = view(pointer(free), P)
-        eta = real(rate)
-        shrink = real(s[L2] + s[DECAY])
-        mu = real(s[MOMENTUM])
-        if mu == zero:
-            for k in range(P):
-                wv[k] -= moves[k] * (eta * (gv[k] + shrink * wv[k]))
-            return
-        mv = view(pointer(state), P)
+    def coefficients(settings, result, rate):  # type: ignore[no-untyped-def]
+        s = view(pointer64(settings), N_SETTINGS)
+        mu = s[MOMENTUM]
         # The step η (α g + β m) covers both: (0, 1) without Nesterov's correction, (1, μ) with it.
-        alpha = real(1) if s[NESTEROV] != 0.0 else zero
-        beta = mu if s[NESTEROV] != 0.0 else real(1)
-        for k in range(P):
-            gk = gv[k] + shrink * wv[k]
-            m = mu * mv[k] + gk
-            mv[k] = m
-            wv[k] -= moves[k] * (eta * (alpha * gk + beta * m))
+        alpha = rate if s[NESTEROV] != 0.0 else 0.0
+        beta = rate * mu if s[NESTEROV] != 0.0 else rate
+        return real(s[L2] + s[DECAY]), real(mu), real(alpha), real(beta)
 
-    return _epoch_unit(dtype, "sgd_epoch", update)
+    @loop
+    def move(w, source, factor, state, distance, free, n, k):  # type: ignore[no-untyped-def]
+        shrink, mu, alpha, beta = k
+        wv = view(pointer(w), n)
+        gv = view(pointer(source), n)
+        mv = view(pointer(state), n)
+        moves = view(pointer(free), n)
+        for i in range(n):
+            g = factor * gv[i] + shrink * wv[i]
+            m = mu * mv[i] + g
+            mv[i] = m
+            wv[i] -= moves[i] * (alpha * g + beta * m)
+
+    return _epoch_unit(dtype, "sgd_epoch", Rule(coefficients, move, 1))
 
 
 @cache
@@ -143,36 +223,42 @@ def adam_unit(dtype: np.dtype) -> Unit:
     g ← ∇ + l2 w;  m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;
     w ← w − η (m̂ / (√v̂ + ε) + decay w), hats for the division by 1 − β^t. The state is m, then v.
     """
-    pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
+    pointer, real = POINTER[dtype], dtype.type
     pointer64 = POINTER[np.dtype(np.float64)]
 
     @loop
-    def update(w, g, state, free, P, rate, settings, result):  # type: ignore[no-untyped-def]
-        s = view(pointer64(settings), 5)
-        left = view(pointer64(result), 3)
-        left[POWER1] *= s[BETA1]
-        left[POWER2] *= s[BETA2]
-        wv = view(pointer(w), P)
-        gv = view(pointer(g), P)
-        moves = view(pointer(free), P)
-        mv = view(pointer(state), P)
-        vv = view(pointer(state + P * size), P)
-        eta = real(rate)
-        step = real(rate / (1.0 - left[POWER1]))
-        lift = real(1.0 / math.sqrt(1.0 - left[POWER2]))
-        l2 = real(s[L2])
-        decay = real(s[DECAY])
-        b1 = real(s[BETA1])
-        b2 = real(s[BETA2])
-        c1 = real(1.0 - s[BETA1])
-        c2 = real(1.0 - s[BETA2])
-        eps = real(s[EPSILON])
-        for k in range(P):
-            gk = gv[k] + l2 * wv[k]
-            m = b1 * mv[k] + c1 * gk
-            v = b2 * vv[k] + c2 * (gk * gk)
-            mv[k] = m
-            vv[k] = v
-            wv[k] -= moves[k] * (step * m / (real(math.sqrt(v)) * lift + eps) + eta * decay * wv[k])
+    def coefficients(settings, result, rate):  # type: ignore[no-untyped-def]
+        s = view(pointer64(settings), N_SETTINGS)
+        powers = view(pointer64(result), N_RESULTS)
+        powers[POWER1] *= s[BETA1]
+        powers[POWER2] *= s[BETA2]
+        lift = 1.0 / math.sqrt(1.0 - powers[POWER2])
+        return (
+            real(s[L2]),
+            real(s[BETA1]),
+            real(1.0 - s[BETA1]),
+            real(s[BETA2]),
+            real(1.0 - s[BETA2]),
+            real(rate / (1.0 - powers[POWER1])),
+            real(lift),
+            real(s[EPSILON]),
+            real(rate * s[DECAY]),
+        )
 
-    return _epoch_unit(dtype, "adam_epoch", update)
+    @loop
+    def move(w, source, factor, state, distance, free, n, k):  # type: ignore[no-untyped-def]
+        l2, b1, c1, b2, c2, step, lift, eps, decay = k
+        wv = view(pointer(w), n)
+        gv = view(pointer(source), n)
+        mv = view(pointer(state), n)
+        vv = view(pointer(state + distance), n)
+        moves = view(pointer(free), n)
+        for i in range(n):
+            g = factor * gv[i] + l2 * wv[i]
+            m = b1 * mv[i] + c1 * g
+            v = b2 * vv[i] + c2 * (g * g)
+            mv[i] = m
+            vv[i] = v
+            wv[i] -= moves[i] * (step * m / (real(math.sqrt(v)) * lift + eps) + decay * wv[i])
+
+    return _epoch_unit(dtype, "adam_epoch", Rule(coefficients, move, 2))
