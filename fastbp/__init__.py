@@ -16,10 +16,13 @@ _HOMES = {
     "Activation": "activations",
     "ActivationError": "_trace",
     "Loss": "losses",
+    "Model": "_models",
     "Network": "network",
     "Objective": "objective",
     "activation": "activations",
+    "load": "_models",
     "loss": "losses",
+    "save": "_models",
 }
 _HOMES.update(
     dict.fromkeys(
@@ -44,6 +47,7 @@ __all__ = [
     "Activation",
     "ActivationError",
     "Loss",
+    "Model",
     "Network",
     "Objective",
     "activation",
@@ -55,11 +59,13 @@ __all__ = [
     "input_grad",
     "input_hvp",
     "jvp",
+    "load",
     "loss",
     "loss_and_grad",
     "losses",
     "per_sample_grad",
     "reference",
+    "save",
     "value",
     "value_and_grad",
     "vjp",
@@ -67,6 +73,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import activations, datasets, losses, reference
+    from ._models import Model, load, save
     from ._trace import ActivationError
     from .activations import Activation, activation
     from .functions import (

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import json
+import os
 import sys
-import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import fastbp
-from fastbp import reference
-from fastbp.datasets import load_diabetes
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
+from . import _models, _problem, _report, _table, _train
+from ._files import write_atomically
+from ._problem import Preparation
+
+LOSSES = ("squared", "huber", "log_cosh", "pinball", "cross_entropy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code (0: done; argparse exits with 2 on a wrong use).
+    """Run one command and return its exit code.
+
+    It is 0 where all is done, and 2 for a wrong use and for files that can't be used.
 
     Parameters
     ----------
@@ -28,7 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The words after the program's name; those of the process where left out.
     """
     options = _parser().parse_args(arguments)
-    return options.run(options)
+    try:
+        return options.run(options)
+    except BrokenPipeError:  # who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+# ---- the words ---------------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,28 +52,111 @@ def _parser() -> argparse.ArgumentParser:
         description="One-hidden-layer networks with fast and exact derivatives.",
     )
     parser.add_argument("--version", action="version", version=f"fastbp {fastbp.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_train(commands)
+    _add_predict(commands)
+    _add_info(commands)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="fit a network to a table, or to the bundled diabetes data",
+        description="Fit a network to a table with a header (CSV; the delimiter is found out), or "
+        "to the bundled diabetes data (442 patients, 10 measurements). A column of text becomes "
+        "one input for each of its values; a target of text has two classes.",
+    )
+    add = train.add_argument
     at_least_1 = _checked(int, lambda n: n >= 1, "a whole number of at least 1")
     at_least_0 = _checked(int, lambda n: n >= 0, "a whole number of at least 0")
     positive = _checked(float, lambda x: 0.0 < x < np.inf, "a positive number")
     not_negative = _checked(float, lambda x: 0.0 <= x < np.inf, "a number of at least 0")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    fraction = _checked(float, lambda x: 0.0 <= x < 1.0, "a number from 0 to below 1")
+    add("data", nargs="?", metavar="DATA.csv", help="the table; the bundled data if left out")
+    add("--target", metavar="COLUMN", help="the column to predict (the last)")
+    add("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
+    add(
+        "--categorical",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="take the numbers of a column as names",
+    )
+    add(
+        "--impute",
+        choices=["mean"],
+        help="fill missing values with the mean of the column, of text with the most frequent one",
+    )
+    add(
+        "--test-fraction",
+        type=fraction,
+        default=0.25,
+        metavar="F",
+        help="part of the rows that is held out (%(default)s)",
+    )
+    add(
+        "--neurons",
+        type=at_least_1,
+        default=16,
+        metavar="H",
+        help="neurons, a constant one apart (%(default)s)",
+    )
+    add("--activation", default="tanh", metavar="NAME", help="their activation (%(default)s)")
+    add("--output", metavar="NAME", help="output activation (identity; logistic for two classes)")
+    add("--loss", choices=LOSSES, help="(squared; cross_entropy for two classes)")
+    add(
+        "--optimizer",
+        choices=_train.OPTIMIZERS,
+        help="(lm, which is Levenberg-Marquardt; adam on all the data for the bundled data)",
+    )
+    add(
+        "--l2",
+        type=not_negative,
+        default=0.02,
+        help="penalty: l2/2 times |w|^2 is added to the mean loss (%(default)s)",
+    )
+    add(
+        "--epochs",
+        "--steps",
+        type=at_least_1,
+        default=1000,
+        metavar="N",
+        help="steps at most, each on all the data (%(default)s)",
+    )
+    add("--batch-size", type=at_least_1, metavar="B", help="for adam and sgd (all the data)")
+    add(
+        "--learning-rate",
+        type=positive,
+        default=0.01,
+        metavar="R",
+        help="for adam and sgd (%(default)s)",
+    )
+    add("--seed", type=at_least_0, default=0, help="of the split and the start (%(default)s)")
+    add("--save", metavar="MODEL.npz", help="write the model, for `predict` and fastbp.load")
+    add("--plot", metavar="FIT.png", help="draw the loss and the held-out targets (matplotlib)")
+    add("--json", action="store_true", help="print the results as JSON, and nothing else")
+    train.set_defaults(run=_run_train)
 
-    train = commands.add_parser(
-        "train",
-        help="fit a network to the bundled diabetes data",
-        description="Fit a network to the bundled diabetes data (442 patients, 10 measurements).",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="predict the rows of a table by a saved model",
+        description="Predict the rows of a table by a model of `train --save`. Columns are found "
+        "by their names; others are ignored.",
     )
-    train.add_argument(
-        "--neurons", type=at_least_1, default=16, help="neurons, a constant one apart"
-    )
-    train.add_argument("--activation", default="tanh", help="their activation, by name")
-    train.add_argument("--steps", type=at_least_1, default=1000, help="gradient steps")
-    train.add_argument("--learning-rate", type=positive, default=0.01, help="step size of Adam")
-    train.add_argument("--l2", type=not_negative, default=0.02, help="penalty: l2/2 times |w|^2")
-    train.add_argument("--seed", type=at_least_0, default=0, help="seed of the split and the start")
-    train.set_defaults(run=_train)
-    return parser
+    predict.add_argument("model", metavar="MODEL.npz")
+    predict.add_argument("data", metavar="DATA.csv")
+    predict.add_argument("--output", metavar="FILE.csv", help="write there (not to the screen)")
+    predict.set_defaults(run=_run_predict)
+
+
+def _add_info(commands: Any) -> None:
+    info = commands.add_parser("info", help="say what a saved model is")
+    info.add_argument("model", metavar="MODEL.npz")
+    info.add_argument("--json", action="store_true", help="print it as JSON")
+    info.set_defaults(run=_run_info)
 
 
 def _checked(convert: Callable, holds: Callable, expected: str) -> Callable:
@@ -76,115 +174,110 @@ def _checked(convert: Callable, holds: Callable, expected: str) -> Callable:
     return check
 
 
-class _Data(NamedTuple):
-    X: Matrix  # (B, N): standardised, the last column the constant 1 (a bias for each neuron)
-    t: Vector  # (B,): standardised
-    X_held_out: Matrix
-    t_held_out: Vector
+# ---- train ---------------------------------------------------------------------------------
 
 
-def _train(options: argparse.Namespace) -> int:
-    data = _split(*load_diabetes()[:2], seed=options.seed)
-    # v = 1 for the last neuron: its output weight is the bias of the output.
-    activations = [options.activation] * options.neurons + ["one"]
-    try:
-        net = fastbp.Network(data.X.shape[1], activations=activations, output="identity")
-    except ValueError as error:  # an unknown activation; the message names the nearest one
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(
-        f"data: {len(data.t)} patients to fit, {len(data.t_held_out)} held out\n"
-        f"network: {net.n_inputs} inputs, {net.n_neurons} neurons, {net.n_params} parameters"
+def _run_train(options: argparse.Namespace) -> int:
+    for path in filter(None, (options.save, options.plot)):  # before the work, not after it
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise ValueError(f"there is no folder {folder!r} for {path!r}")
+    if options.plot:
+        _report.figure_class()
+    problem = _problem.prepare(
+        _problem.bundled() if options.data is None else _table.read(options.data),
+        target=options.target,
+        drop=options.drop,
+        categorical=options.categorical,
+        fill=options.impute == "mean",
+        test_fraction=options.test_fraction,
+        neurons=options.neurons,
+        activation=options.activation,
+        output=options.output,
+        loss=options.loss,
+        seed=options.seed,
     )
-
-    w = net.init(options.seed)
-    differences = {"start": _difference(net, w, data)}
-    w = _adam(
-        lambda w: net.loss_and_grad(w, data.X, data.t),
-        w,
-        steps=options.steps,
+    say = _report.silent if options.json else _report.plain
+    say(
+        f"data: {len(problem.fit.t)} rows to fit, {len(problem.held_out.t)} held out, "
+        f"target {problem.preparation.target!r}"
+    )
+    net = problem.net
+    say(f"network: {net.n_inputs} inputs, {net.n_neurons} neurons, {net.n_params} parameters")
+    optimizer = options.optimizer or ("adam" if options.data is None else "lm")
+    fit = _train.fit(
+        problem,
+        optimizer=optimizer,
         learning_rate=options.learning_rate,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
         l2=options.l2,
-        report=_print_progress,
+        seed=options.seed,
+        report=lambda step, loss, norm: say(
+            f"step {step:5}: training loss {loss:.6f}, gradient with penalty {norm:.1e}"
+        ),
     )
-    differences["end"] = _difference(net, w, data)
-
-    kernel, in_numpy = _best_times(
-        lambda: net.loss_and_grad(w, data.X, data.t),
-        lambda: reference.loss_and_grad(net, w, data.X, data.t),
-    )
-    linear, *_ = np.linalg.lstsq(data.X, data.t, rcond=None)
-    print(f"held-out R2, network:              {_r2(net(w, data.X_held_out), data):.4f}")
-    print(f"held-out R2, linear least squares: {_r2(data.X_held_out @ linear, data):.4f}")
-    for when, difference in differences.items():
-        print(f"kernel against reference gradient, {when + ':':6} {difference:.1e}")
-    print(f"time of one gradient, kernel:      {kernel * 1e6:.1f} us")
-    print(f"time of one gradient, reference:   {in_numpy * 1e6:.1f} us")
+    results: dict[str, Any] = {
+        "training": {
+            "optimizer": optimizer,
+            "loss": problem.loss,
+            "l2": options.l2,
+            "seed": options.seed,
+            "rows": len(problem.fit.t),
+            "steps": len(fit.losses),
+            "reached": float(fit.losses[-1]),
+            "reason": fit.reason,
+            "seconds": round(fit.seconds, 6),
+        },
+        **_train.measure(problem, fit),
+    }
+    if options.save:
+        metadata = {name: results[name] for name in ("training", "held_out")}
+        preparation = problem.preparation.stored()
+        fastbp.save(options.save, net, fit.w, preparation=preparation, **metadata)
+        results["saved"] = options.save
+    if options.plot:
+        _report.plot(options.plot, problem, fit)
+        results["plot"] = options.plot
+    if options.json:
+        print(json.dumps(results, allow_nan=False))
+    else:
+        _report.table(_report.train_rows(results))
     return 0
 
 
-def _split(X: Matrix, t: Vector, *, seed: int) -> _Data:
-    """Hold out a quarter; standardise all by the mean and deviation of the rest."""
-    order = np.random.default_rng(seed).permutation(len(t))
-    fit, held_out = np.split(order, [len(t) * 3 // 4])
-    X = (X - X[fit].mean(axis=0)) / X[fit].std(axis=0)
-    X = np.column_stack([X, np.ones(len(t))])
-    t = (t - t[fit].mean()) / t[fit].std()
-    return _Data(X[fit], t[fit], X[held_out], t[held_out])
+# ---- predict and info ------------------------------------------------------------------------
 
 
-def _adam(
-    loss_and_grad: Callable[[Vector], tuple[float, Vector]],
-    w: Vector,
-    *,
-    steps: int,
-    learning_rate: float,
-    l2: float,
-    report: Callable[[int, float, float], None],
-) -> Vector:
-    """Minimise loss(w) + l2/2 |w|² by Adam (Kingma and Ba 2015, algorithm 1) on all the data."""
-    beta1, beta2, epsilon = 0.9, 0.999, 1e-8
-    w = w.copy()
-    m, v = np.zeros_like(w), np.zeros_like(w)
-    for step in range(1, steps + 1):
-        loss, g = loss_and_grad(w)
-        g = g + l2 * w
-        if step == 1 or step % max(1, steps // 10) == 0:
-            report(step, loss, float(np.linalg.norm(g)))
-        m += (1 - beta1) * (g - m)
-        v += (1 - beta2) * (g * g - v)
-        w -= learning_rate * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + epsilon)
-    return w
+def _run_predict(options: argparse.Namespace) -> int:
+    model = fastbp.load(options.model)
+    if "preparation" not in model.metadata:
+        raise ValueError(
+            f"{options.model}: the model does not say how a table becomes its inputs; one of "
+            "`python -m fastbp train --save` is expected"
+        )
+    preparation = Preparation.restored(model.metadata["preparation"])
+    y = model.net(model.w, preparation.encode(_table.read(options.data)))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if preparation.classes is None:
+        writer.writerow([preparation.target])
+        writer.writerows([value] for value in preparation.decode(y).tolist())
+    else:
+        writer.writerow([preparation.target, f"probability of {preparation.classes[1]}"])
+        writer.writerows([preparation.classes[p > 0.5], p] for p in y.tolist())
+    if options.output:
+        write_atomically(options.output, text.getvalue().encode())
+    else:
+        sys.stdout.write(text.getvalue())
+        sys.stdout.flush()
+    return 0
 
 
-def _print_progress(step: int, loss: float, norm: float) -> None:
-    print(f"step {step:5}: training loss {loss:.6f}, gradient with penalty {norm:.1e}", flush=True)
-
-
-def _difference(net: fastbp.Network, w: Vector, data: _Data) -> float:
-    """Largest difference between kernel and reference gradient, by the largest entry."""
-    _, g = net.loss_and_grad(w, data.X, data.t)
-    _, g_reference = reference.loss_and_grad(net, w, data.X, data.t)
-    return float(np.max(np.abs(g - g_reference)) / np.max(np.abs(g_reference)))
-
-
-def _r2(y: Vector, data: _Data) -> float:
-    t = data.t_held_out
-    return 1.0 - float(np.sum((y - t) ** 2) / np.sum((t - t.mean()) ** 2))
-
-
-def _best_times(*calls: Callable[[], object], rounds: int = 7) -> list[float]:
-    """Seconds a call, the best of some rounds of about 10 ms in which the calls take turns."""
-    numbers = []
-    for call in calls:
-        start = time.perf_counter()
-        call()
-        numbers.append(max(1, int(0.01 / max(time.perf_counter() - start, 1e-7))))
-    best = [np.inf] * len(calls)
-    for _ in range(rounds):
-        for i, (call, number) in enumerate(zip(calls, numbers, strict=True)):
-            start = time.perf_counter()
-            for _ in range(number):
-                call()
-            best[i] = min(best[i], (time.perf_counter() - start) / number)
-    return best
+def _run_info(options: argparse.Namespace) -> int:
+    header, w = _models.read(options.model)
+    if options.json:
+        print(json.dumps(header | {"n_params": len(w)}))
+    else:
+        _report.table(_report.info_rows(header, w))
+    return 0

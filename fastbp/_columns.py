@@ -25,39 +25,46 @@ Column = dict[str, Any]
 
 
 def describe(
-    table: Table, names: Sequence[str], *, text: Collection[str], fill: bool
+    table: Table,
+    names: Sequence[str],
+    *,
+    rows: Sequence[int],
+    text: Collection[str] = (),
+    fill: bool = False,
 ) -> list[Column]:
-    """Find out what the columns hold.
+    """Find out what columns hold.
 
     Parameters
     ----------
     table : Table
-        The rows to fit.
+        All rows: their categories are known afterwards.
     names : sequence of str
         Columns that are inputs.
+    rows : sequence of int
+        The rows to fit, which alone decide what fills in a missing value.
     text : collection of str
-        Those among them that are text even if they look like numbers.
+        Those columns that are text even if they look like numbers.
     fill : bool
         Whether missing values get the mean of their column, or the most frequent category.
     """
-    return [_describe(table, name, text=name in text, fill=fill) for name in names]
+    fitted = table.take(rows)
+    return [_describe(table, fitted, name, name in text, fill) for name in names]
 
 
-def _describe(table: Table, name: str, *, text: bool, fill: bool) -> Column:
-    cells = table.column(name)
-    present = [cell for cell in cells if cell]
-    if not present:
+def _describe(table: Table, fitted: Table, name: str, text: bool, fill: bool) -> Column:
+    if not any(fitted.column(name)):
         raise TableError(f"{table.source}: column {name!r} is empty; leave it out (--drop)")
-    if not (text or is_text(table, name)):
-        found = [x for cell in present if (x := table.number(cell)) is not None]
+    if not text and not is_text(table, name):
+        found = [x for cell in fitted.column(name) if (x := table.number(cell)) is not None]
         return {"name": name, "fill": float(np.mean(found)) if fill else None}
-    counts = Counter(present)
-    if len(counts) > MAX_CATEGORIES:
+    categories = sorted({cell for cell in table.column(name) if cell})
+    if len(categories) > MAX_CATEGORIES or len(categories) == len(table.cells) > 2:
         raise TableError(
-            f"{table.source}: column {name!r} is text with {len(counts)} different values, more "
-            f"than {MAX_CATEGORIES}; leave it out (--drop)"
+            f"{table.source}: column {name!r} is text with {len(categories)} different values in "
+            f"{len(table.cells)} rows; at most {MAX_CATEGORIES} are expected, and some twice: "
+            "leave it out (--drop)"
         )
-    categories = sorted(counts)
+    counts = Counter(fitted.column(name))
     # max takes the first of the most frequent ones: of equals, the first by name.
     most = max(categories, key=lambda category: counts[category]) if fill else None
     return {"name": name, "categories": categories, "fill": most}
@@ -66,20 +73,19 @@ def _describe(table: Table, name: str, *, text: bool, fill: bool) -> Column:
 def is_text(table: Table, name: str) -> bool:
     """Whether a column holds text; one that holds both text and numbers is refused."""
     cells = table.column(name)
-    numbers = [r for r, cell in enumerate(cells) if cell and table.number(cell) is not None]
-    others = [r for r, cell in enumerate(cells) if cell and table.number(cell) is None]
-    if numbers and others:
-        row, verb = (
-            (others[0], "is no number")
-            if len(others) <= len(numbers)
-            else (numbers[0], "is a number")
-        )
-        raise TableError(
-            f"{table.place(row, name)}: {cells[row]!r} {verb}, unlike "
-            f"{max(len(numbers), len(others))} others in the column "
-            f"(--categorical takes the column as text)"
-        )
-    return bool(others)
+    present = [row for row, cell in enumerate(cells) if cell]
+    numbers = [row for row in present if table.number(cells[row]) is not None]
+    others = [row for row in present if table.number(cells[row]) is None]
+    if not numbers or not others:
+        return bool(others)
+    odd, verb = (
+        (others, "is no number") if len(others) <= len(numbers) else (numbers, "is a number")
+    )
+    raise TableError(
+        f"{table.place(odd[0], name)}: {cells[odd[0]]!r} {verb}, unlike "
+        f"{len(present) - len(odd)} other values in the column (--categorical takes all of them "
+        "as text)"
+    )
 
 
 def encode(table: Table, columns: Sequence[Column]) -> Matrix:

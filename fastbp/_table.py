@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 DELIMITERS = ",;\t|"
@@ -37,7 +37,7 @@ class Table:
     lines : tuple of int
         The line of the file on which each row begins, from 1.
     decimal_comma : bool
-        Whether 1,5 is a number: where the delimiter is no comma.
+        Whether 1,5 is a number: where the delimiter is no comma, and there is no 1.5 anywhere.
     """
 
     source: str
@@ -67,8 +67,8 @@ class Table:
 
     def number(self, cell: str) -> float | None:
         """Return the number that a cell holds; None where it holds none (missing ones too)."""
-        if self.decimal_comma and "," in cell:
-            cell = cell.replace(".", "x").replace(",", ".")  # 1.234,5 is not read as 1.2345
+        if self.decimal_comma:
+            cell = cell.replace(",", ".")
         return float(cell) if _NUMBER.fullmatch(cell) else None
 
 
@@ -122,12 +122,26 @@ def parse(text: str, source: str) -> Table:
         kept = row[1:] if unnamed else row
         cells.append(tuple("" if cell.lower() in MISSING else cell for cell in kept))
         lines.append(line)
-    return Table(source, names, tuple(cells), tuple(lines), delimiter != ",")
+    comma = delimiter != "," and _decimal_comma(cell for row in cells for cell in row)
+    return Table(source, names, tuple(cells), tuple(lines), comma)
+
+
+def _decimal_comma(cells: Iterable[str]) -> bool:
+    """Whether numbers have a decimal comma: some do, and none has a point."""
+    some = False
+    for cell in cells:
+        if "," in cell:
+            some = some or _NUMBER.fullmatch(cell.replace(",", ".")) is not None
+        elif "." in cell and _NUMBER.fullmatch(cell):
+            return False
+    return some
 
 
 def _rows(text: str, delimiter: str, source: str) -> list[tuple[int, list[str]]]:
     """Return line and cells of every row that is not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
     rows = []
     line = 1
     try:
@@ -154,7 +168,9 @@ def _delimiter(text: str) -> str:
     top = text[: end or len(text)]
     best, most = ",", (False, 1)
     for delimiter in DELIMITERS:
-        reader = csv.reader(io.StringIO(top, newline=""), delimiter=delimiter)
+        reader = csv.reader(
+            io.StringIO(top, newline=""), delimiter=delimiter, skipinitialspace=True
+        )
         try:
             widths = [len(row) for row in reader if any(cell.strip() for cell in row)]
         except csv.Error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -299,10 +299,11 @@ class Network:
         4.5
         """
         calls = self._calls
-        if calls is not None and out is not None and threads == 1 and not check_finite:
+        if calls is not None and threads == 1 and not check_finite and _is_batch(X):
+            y = np.empty(len(X), self.dtype) if out is None else out
             try:
-                calls.cotangent(calls.address, w, X, None, out, None, None)
-                return out
+                calls.cotangent(calls.address, w, X, None, y, None, None)
+                return y
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, X, check_finite)
@@ -474,10 +475,11 @@ class Network:
                [4., 0., 2.]])
         """
         calls = self._calls
-        if calls is not None and out is not None and not check_finite:
+        if calls is not None and not check_finite and _is_batch(X):
+            J = np.empty((len(X), self.n_params), self.dtype) if out is None else out
             try:
-                calls.per_sample(calls.address, w, X, out)
-                return out
+                calls.per_sample(calls.address, w, X, J)
+                return J
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, X, check_finite)
@@ -530,10 +532,11 @@ class Network:
                [2., 4.]])
         """
         calls = self._calls
-        if calls is not None and out is not None and threads == 1 and not check_finite:
+        if calls is not None and threads == 1 and not check_finite and _is_batch(X):
+            gradient = np.empty(X.shape, self.dtype) if out is None else out
             try:
-                calls.cotangent(calls.address, w, X, None, None, None, out)
-                return out
+                calls.cotangent(calls.address, w, X, None, None, None, gradient)
+                return gradient
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, X, check_finite)
@@ -710,6 +713,14 @@ class Network:
         >>> net.jvp([0.5, 1.0, 2.0], [[1.0, 1.0], [0.0, 1.0]], [1.0, 0.0, 0.0])
         array([9., 4.])
         """
+        calls = self._calls
+        if calls is not None and not check_finite and _is_batch(X):
+            ydot = np.empty(len(X), self.dtype) if out is None else out
+            try:
+                calls.tangent(calls.address, 0, w, X, None, None, p, dX, ydot, None, None, 0)
+                return ydot
+            except boundary.Refused:
+                pass
         w, X, single = self._inputs(w, X, check_finite)
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
         moved = self._like_inputs("dX", dX, X, single, check_finite)
@@ -759,6 +770,14 @@ class Network:
         >>> net.input_hvp([0.5, 1.0, 2.0], [[1.0, 1.0]], [[1.0, 0.0]])
         array([[1., 2.]])
         """
+        calls = self._calls
+        if calls is not None and not check_finite and _is_batch(X):
+            product = np.empty(X.shape, self.dtype) if out is None else out
+            try:
+                calls.tangent(calls.address, 0, w, X, None, None, None, v, None, None, product, 2)
+                return product
+            except boundary.Refused:
+                pass
         w, X, single = self._inputs(w, X, check_finite)
         rates = self._like_inputs("v", v, X, single, check_finite)
         product = boundary.output(
@@ -895,11 +914,25 @@ class Network:
         out: NDArray | None,
         check_finite: bool,
     ) -> NDArray:
+        calls = self._calls
+        if calls is not None and not check_finite:
+            table = calls.tangent_tables.get((loss, what))
+            if table is not None:
+                product = np.empty(self.n_params, self.dtype) if out is None else out
+                try:
+                    calls.tangent(
+                        calls.address, table, w, X, t, sample_weight, p, None, None, product, None,
+                        what,
+                    )  # fmt: skip
+                    return product
+                except boundary.Refused:
+                    pass
         ell, w, X, t, c = self._loss_inputs(w, X, t, loss, sample_weight, check_finite)
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
         product = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, p))
         calls = self._ready()
         table = calls.prepare_tangent(ell, what)
+        calls.tangent_tables[loss, what] = table
         calls.tangent(calls.address, table, w, X, t, c, p, None, None, product, None, what)
         return product
 
@@ -937,6 +970,11 @@ class Network:
         w = boundary.parameters(w, self.n_params, self.dtype, check_finite=check_finite)
         X, single = boundary.observations(X, self.n_inputs, self.dtype, check_finite=check_finite)
         return w, X, single
+
+
+def _is_batch(X: object) -> TypeGuard[NDArray]:
+    """Whether X may go to the compiled checks as it is."""
+    return isinstance(X, np.ndarray) and X.ndim == 2
 
 
 def _rebuilt(n_inputs: int, activations: tuple, output: Activation, dtype: str) -> Network:

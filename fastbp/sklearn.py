@@ -94,8 +94,8 @@ class _NetworkEstimator(BaseEstimator):
     def _inputs(self, X: ArrayLike) -> NDArray:
         """Check the observations of a prediction and scale them."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, order="C", reset=False)
-        return self.scaling_.inputs(X)
+        checked = validate_data(self, X, dtype=np.float64, order="C", reset=False)
+        return self.scaling_.inputs(checked)
 
 
 def _in_batches(optimizer: Any) -> Any:
@@ -256,10 +256,10 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
     ) -> tuple[NDArray, NDArray, NDArray | None]:
-        X, t = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True, reset=reset)
-        t = np.asarray(t, np.float64)
-        c = self._weights(X, sample_weight)
-        return X, t, c
+        rows, t = validate_data(
+            self, X, y, dtype=np.float64, order="C", y_numeric=True, reset=reset
+        )
+        return rows, np.asarray(t, np.float64), self._weights(rows, sample_weight)
 
     def _begin(self, X: NDArray, t: NDArray, c: NDArray | None) -> None:
         self._start(X, c, self.output)
@@ -490,9 +490,9 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
     ) -> tuple[NDArray, NDArray, NDArray | None]:
-        X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=reset)
-        check_classification_targets(y)
-        return X, y, self._weights(X, sample_weight)
+        rows, labels = validate_data(self, X, y, dtype=np.float64, order="C", reset=reset)
+        check_classification_targets(labels)
+        return rows, labels, self._weights(rows, sample_weight)
 
     def _told_apart(self) -> NDArray:
         """Return the classes that have a network."""

@@ -26,42 +26,54 @@ CANARY = 0xFF
 """The byte around guarded arrays: as floats, NaN."""
 
 
-def condition(case):
-    """Return by how much rounding errors of s grow in the largest value and slope of a batch."""
+def at_output(case):
+    """Return y and the first two derivatives of σ, and Σ_i |a_i u_i|, at every observation."""
     u = reference.V(case.net, reference.L(case.net, case.w, case.X))
     a, _ = reference.split(case.net, case.w)
-    y, d, dd = (abs(v) for v in case.net.output.evaluate(2, u @ a))
-    size = abs(u) @ abs(a)
+    return *case.net.output.evaluate(2, u @ a), abs(u) @ abs(a)
+
+
+def condition(case):
+    """Return by how much rounding errors of s grow in the largest value and slope of a batch."""
+    y, d, dd, size = map(abs, at_output(case))
     b, k = y.argmax(), d.argmax()
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = size[[b, k]] * [d[b] / y[b], dd[k] / d[k]]
     return np.nan_to_num(growth, nan=0.0).max()  # 0 / 0 where relu is off
 
 
+def sound_case(seed, *shape, **kwargs):
+    """Return the first of some random cases whose results mean something at float32."""
+    cases = (random_case([seed, k], *shape, **kwargs) for k in itertools.count())
+    return next(case for case in cases if condition(case) < 10.0)
+
+
 def agree(case, dtype, losses=("squared",)):
     """Compare every first-order call of a network with the reference at float64."""
     net = case.net
     kernel = net.network(dtype)
-    # The largest value goes first, and targets keep away from values: no digits cancel.
+    # The steepest observation goes first, and targets keep away from values: no digits cancel.
+    _, slope, _, _ = at_output(case)
+    steepest = abs(slope).argmax()
+    case.X[[0, steepest]] = case.X[[steepest, 0]]
     y = reference.value(net, case.w, case.X)
-    first = abs(y).argmax()
-    case.X[[0, first]] = case.X[[first, 0]]
-    y[[0, first]] = y[[first, 0]]
     case.t[:] = np.where(abs(y - case.t) < 0.1, (case.t + 0.5) % 1.0, case.t)
     case = case.astype(dtype)
     w, X, t, c, ybar = case.w, case.X, case.t, case.c, case.ybar
     exact = case.astype(np.float64)
     args = (exact.net, exact.w, exact.X)
 
-    def close(got, want):
-        # Below that, a result of this dtype has lost digits to underflow.
-        floor = float(np.finfo(dtype).tiny / np.finfo(dtype).eps)
+    # Below that, a result of this dtype has lost digits to underflow.
+    underflow = float(np.finfo(dtype).tiny / np.finfo(dtype).eps)
+
+    def close(got, want, floor=underflow):
         compare(dtype, got, want, LIMITS[dtype], floor)
 
-    close(kernel.value(w, X), reference.value(*args))
+    values = reference.value(*args)
+    close(kernel.value(w, X), values)
     y, g = kernel.value_and_grad(w, X[0])
     want, want_g = reference.value_and_grad(exact.net, exact.w, exact.X[0])
-    close(y, want)
+    close(y, want, max(underflow, abs(values).max()))
     close(g, want_g)
     g, rows = kernel.vjp(w, X, ybar, inputs=True)
     want_g, want_rows = reference.vjp(*args, exact.ybar, inputs=True)
@@ -90,9 +102,7 @@ def test_random_networks(seed, dtype):
     N, H = (int(rng.choice([1, 2, 3, 5, 8, 13, 17, 24, 31, 50, 70])) for _ in range(2))
     B = int(rng.choice([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 23, 24, 25, 33, 48, 49, 97, 130]))
     loss = LOSSES[seed % len(LOSSES)]
-    kwargs = {"scale": SCALES[seed % 3], "outputs": outputs_for(loss)}
-    cases = (random_case([2, seed, k], N, H, B, **kwargs) for k in itertools.count())
-    case = next(case for case in cases if condition(case) < 20.0)
+    case = sound_case(seed, N, H, B, scale=SCALES[seed % 3], outputs=outputs_for(loss))
     NETWORKS.add(seed)
     agree(case, dtype, [loss])
 
@@ -102,7 +112,7 @@ def test_random_networks(seed, dtype):
 def test_every_loss_in_a_batch_of_parts_and_chunks(loss, dtype):
     outputs = [o for o in ("tanh", "identity", "logistic") if o in outputs_for(loss)]
     for output in outputs:
-        case = random_case(3, 4, 5, 1100, outputs=[output])
+        case = sound_case(3, 4, 5, 1100, outputs=[output])
         agree(case, dtype, [loss])
 
 
@@ -112,7 +122,7 @@ def test_every_loss_in_a_batch_of_parts_and_chunks(loss, dtype):
 )
 def test_every_batch_up_to_two_vectors_and_around_panels(N, H, dtype):
     for B in (*range(1, 34), 47, 48, 49, 95, 96, 97, 143, 144, 145):
-        case = random_case([4, B], N, H, B, activations=("tanh", "softplus", "sin"))
+        case = sound_case(B, N, H, B, activations=("tanh", "softplus", "sin"))
         agree(case, dtype)
 
 
@@ -121,7 +131,7 @@ def test_every_batch_up_to_two_vectors_and_around_panels(N, H, dtype):
 def test_every_number_of_inputs_up_to_two_panels(H, dtype):
     for N in range(1, 100):
         for B in (2, 19):
-            case = random_case([5, N], N, H, B, activations=("tanh", "softplus", "sin"))
+            case = sound_case(N, N, H, B, activations=("tanh", "softplus", "sin"))
             agree(case, dtype)
 
 
@@ -129,7 +139,7 @@ def test_every_number_of_inputs_up_to_two_panels(H, dtype):
 @pytest.mark.parametrize("B", [1, 3, 40])
 def test_every_number_of_neurons_up_to_five_tiles(B, dtype):
     for H in range(1, 42):
-        case = random_case([6, H], 3, H, B, activations=("tanh", "softplus", "sin"))
+        case = sound_case(H, 3, H, B, activations=("tanh", "softplus", "sin"))
         agree(case, dtype)
 
 
@@ -145,7 +155,7 @@ def chunk(dtype, N, H):
 def test_batches_around_chunks(N, H, dtype):
     n = chunk(dtype, N, H)
     for B in (n - 1, n, n + 1, 2 * n - 1, 2 * n, 2 * n + 1):
-        case = random_case([7, B], N, H, B, activations=("tanh", "gaussian"))
+        case = sound_case(B, N, H, B, activations=("tanh", "gaussian"))
         agree(case, dtype)
 
 
@@ -154,7 +164,7 @@ def test_batches_around_chunks(N, H, dtype):
     "B", [511, 512, 513, 1023, 1024, 1025, 1535, 1536, 1537, 1600, 8191, 8192, 8193, 12345]
 )
 def test_batches_around_parts(B, dtype):
-    case = random_case([8, B], 2, 3, B, activations=("tanh", "gaussian"))
+    case = sound_case(B, 2, 3, B, activations=("tanh", "gaussian"))
     agree(case, dtype)
 
 
@@ -162,7 +172,7 @@ def test_batches_around_parts(B, dtype):
 @pytest.mark.parametrize(("N", "H"), [(600, 40), (1300, 3), (40, 1100)], ids=str)
 def test_products_of_several_blocks(N, H, dtype):
     for B in (1, 50):
-        case = random_case([9, N], N, H, B, activations=("tanh", "softplus"))
+        case = sound_case(N, N, H, B, activations=("tanh", "softplus"))
         agree(case, dtype)
 
 
@@ -181,7 +191,7 @@ def test_activations_and_losses_of_the_users_own(dtype):
         return (y - t) ** 4
 
     for B in (1, 5, 100):
-        case = random_case([10, B], 4, 9, B, activations=(bent, "tanh", halves), outputs=[bent])
+        case = sound_case(B, 4, 9, B, activations=(bent, "tanh", halves), outputs=[bent])
         agree(case, dtype, [quartic])
 
 
@@ -211,7 +221,7 @@ def test_named_activations_for_every_size_of_z(name, dtype):
         np.testing.assert_array_equal(got[~finite], right[~finite])
         # 1 + z² times the error for the decay of exp(-z²), and what crosses zero at some z ≠ 0.
         got, right, z2 = got[finite], right[finite], (z * z)[finite]
-        allowed = 32.0 * eps * (np.abs(right) * np.minimum(1.0 + z2, 200.0) + 1.0)
+        allowed = 32.0 * (eps * np.abs(right) * np.minimum(1.0 + z2, 200.0) + eps)
         assert (np.abs(got - right) <= allowed).all()
 
 

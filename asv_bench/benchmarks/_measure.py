@@ -62,4 +62,5 @@ def best_times(calls, seconds=0.3):
 def ratio(call, other, seconds=0.3):
     """Time of one call by that of the other."""
     time_call, time_other = best_times([call, other], seconds)
-    return time_call / time_other
+    # Four digits: more would be noise, and asv prints them all.
+    return float(f"{time_call / time_other:.4g}")

@@ -20,7 +20,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -190,13 +190,13 @@ class Unit:
         _store(self._file(), result._reduce())
         return result
 
-    @property
+    @cached_property
     def address(self) -> int:
         """Address of the C function."""
         result = self._result()
         return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
 
-    @property
+    @cached_property
     def entry(self) -> Callable:
         """The function callable from Python, past Numba's dispatcher (0.1 to 0.3 µs a call)."""
         return self._result().entry_point

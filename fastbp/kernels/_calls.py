@@ -32,6 +32,8 @@ class Calls:
     tables : dict
         (loss as the caller names it, order) → address of its table: filled by `prepare_loss`,
         read on every call.
+    tangent_tables : dict
+        The same for the second-order calls, by what they compute.
     """
 
     def __init__(self, net: Network) -> None:
@@ -40,6 +42,7 @@ class Calls:
         self.plan = Plan(net)
         self.address = self.plan.address
         self.tables: dict[tuple[str | Loss, int], int] = {}
+        self.tangent_tables: dict[tuple[str | Loss, int], int] = {}
 
     def prepare(self, order: int, n_samples: int) -> None:
         """Make the first-order driver for so many samples ready: values (0), gradients (1)."""

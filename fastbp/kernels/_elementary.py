@@ -353,8 +353,8 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         return _select(_abs(x) < expm1_tiny, x, v + v)
 
     # With q = r coth(r), exp(2 r) = (q + r) / (q - r); with u = 2^-n and t = u^2, tanh(x) is
-    # ((1 - t) q + (1 + t) r) / ((1 + t) q + (1 - t) r): nothing overflows, little cancels, and
-    # far out the rounding of q is the same above and below.
+    # ((1 - t) q + (1 + t) r) / ((1 + t) q + (1 - t) r), and sech2(x) is 4 t (q^2 - r^2) over the
+    # square of the same: nothing overflows, little cancels.
     tanh_highest = choose(400.0, 60.0)  # sech2 is 0
 
     @scalar
@@ -367,21 +367,23 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         u = _power_of_two(m)
         z = r * r
         q = _muladd(z, _polynomial(z, coth_table), one)
-        plus, minus = one + u * u, one - u * u
-        denominator = _muladd(plus, q, minus * r)
-        lost = _muladd(plus, q, minus * r - denominator)  # by rounding the denominator
-        return u, _muladd(q, q, -z), denominator, lost, _muladd(minus, q, plus * r)
+        t = u * u
+        s = _muladd(t, q, (one - t) * r)
+        denominator = q + s
+        lost = s - (denominator - q)  # by rounding the sum
+        v = _muladd(q, q, -_muladd(two, lost, z)) / (denominator * denominator)
+        numerator = _muladd(one - t, q, (one + t) * r)
+        return numerator, denominator, v, u
 
     @scalar
     def tanh(x):
-        _, _, denominator, _, numerator = half_angle(x)
+        numerator, denominator, _, _ = half_angle(x)
         return _copysign(numerator / denominator, x)
 
     @scalar
     def sech2(x):
-        u, v, denominator, lost, _ = half_angle(x)
-        square = _muladd(denominator, denominator, denominator * (lost + lost))
-        return four * v / square * u * u
+        _, _, v, u = half_angle(x)
+        return four * v * u * u
 
     sinh_highest = choose(710.75, 89.7)  # inf
     n_most = choose(1022.0, 126.0)  # of normal 2^-n

@@ -28,8 +28,9 @@ from ._simd import lanes
 
 # Numbers of a chunk's z, v' and X that are to stay in the second-level cache (bytes).
 _CHUNK_BYTES = 384 * 1024
-_LEAST_CHUNK = 96  # samples: W and the gradient are read once a chunk, so it must not be small
+_LEAST_CHUNK = 144  # samples: W and the gradient are read once a chunk, so it must not be small,
 _MOST_CHUNK = 240
+_LARGE_BYTES = 1 << 20  # and where W is larger than this, as large as may be (6 % in float32)
 # A part is what one thread works on; its size does not depend on the number of threads.
 _PART = 512
 _MOST_PARTS = 16
@@ -55,7 +56,8 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     def chunk_size(N, H, B, n_buffers):
         """Samples in a chunk, a whole number of panels unless all samples fit."""
         most = _CHUNK_BYTES // (size * (n_buffers * H + N))
-        most = max(min(most, _MOST_CHUNK), _LEAST_CHUNK) // panel * panel
+        least = _MOST_CHUNK if N * H * size > _LARGE_BYTES else _LEAST_CHUNK
+        most = max(min(most, _MOST_CHUNK), least) // panel * panel
         padded = (B + width - 1) // width * width
         return min(max(most, panel), padded)
 

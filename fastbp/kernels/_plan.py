@@ -66,6 +66,7 @@ class Plan:
         self._output = net.output
         self._runs = _runs(net)
         self._losses: dict[Loss, np.ndarray] = {}
+        self._filled: set[tuple[int, ...]] = set()
         self.table = np.zeros(RUNS + RUN_SIZE * len(self._runs), np.int64)
         self.table[N_INPUTS] = net.n_inputs
         self.table[N_NEURONS] = net.n_neurons
@@ -81,7 +82,9 @@ class Plan:
         self.address = self.table.ctypes.data
 
     def need(self, order: int, *drivers: int) -> None:
-        """Fill in the activations up to an order, and the drivers at the given places."""
+        """Fill in the activations at an order, and the drivers at the given places."""
+        if (order, *drivers) in self._filled:
+            return
         from .batch import batch_unit, weights_unit
         from .first_order import per_sample_unit, reverse_few_unit, reverse_unit
         from .second_order import tangent_unit
@@ -103,9 +106,10 @@ class Plan:
             self.table[RUNS + RUN_SIZE * number + RUN_BLOCK + order] = block.address
         for place in drivers:
             self.table[place] = units[place](self._dtype).address
+        self._filled.add((order, *drivers))
 
     def need_output(self, order: int) -> None:
-        """Fill in σ up to an order."""
+        """Fill in σ at an order."""
         self.table[OUTPUT + order] = block_unit(self._output, order, self._dtype).address
 
     def loss_table(self, loss: Loss, order: int) -> int:

@@ -150,8 +150,16 @@ class Vectors:
 
     def first(self, builder: ir.IRBuilder, n: ir.Value) -> ir.Value:
         """Mask of the first `n` lanes (all where n is larger, none where it is not positive)."""
-        numbers = ir.Constant(ir.VectorType(INT64, self.lanes), list(range(self.lanes)))
-        return builder.icmp_signed("<", numbers, self.spread(builder, n))
+        # Compared in integers as wide as the numbers: from wider ones the mask is narrowed again
+        # in every step of a loop, which halved the speed of float32.
+        index = ir.IntType(8 * self.size)
+        numbers = ir.Constant(ir.VectorType(index, self.lanes), list(range(self.lanes)))
+        limit = builder.select(
+            builder.icmp_signed("<", n, integer(self.lanes)), n, integer(self.lanes)
+        )
+        if self.size < 8:
+            limit = builder.trunc(limit, index)
+        return builder.icmp_signed("<", numbers, self.spread(builder, limit))
 
     def multiply_add(self, builder: ir.IRBuilder, x: Any, y: Any, z: Any) -> ir.Value:
         """x y + z, fused where the processor can (llvm.fma would be a library call elsewhere)."""

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._address import POINTER, pointer, view
+from ._address import POINTER, pointer, view, load
 from ._build import Unit
 from ._simd import Vectors, _count, integer
 
@@ -51,11 +51,12 @@ def sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
                     k = builder.add(j, integer(half * v.lanes))
                     if adding:
                         where = v.at(builder, g, k)
-                        total = v.load(builder, where)
+                        total = None
                         for factor, row in zip(factors, old, strict=True):
                             part = v.load(builder, v.at(builder, row, k), mask)
-                            total = v.multiply_add(builder, factor, part, total)
-                        v.store(builder, total, where)
+                            if total is None: total = builder.fmul(factor, part)
+                            else: total = v.multiply_add(builder, factor, part, total)
+                        v.store(builder, builder.fadd(total, v.load(builder, where)), where)
                     if dotting:
                         xk = v.load(builder, v.at(builder, x, k))
                         for i, row in enumerate(new):
@@ -171,7 +172,7 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
         rs = view(pointer(r), rows)
         total = 0.0
         row = n * size
-        ahead = min(rows * row, _AHEAD)
+        ahead = min(rows * row, load(result,1))
         i = 0
         if m >= rows:
             dot(A, n, ahead, xp, gp, r)

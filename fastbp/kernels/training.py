@@ -29,8 +29,6 @@ N_SETTINGS = 5
 # Places in the float64 vector that an epoch leaves behind.
 LOSS_SUM, POWER1, POWER2 = 0, 1, 2  # the powers of Adam's betas, for the next epoch
 N_RESULTS = 3
-import os
-FILL=int(os.environ.get('FILL','4'))
 
 
 class Rule(NamedTuple):
@@ -76,12 +74,12 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         return (numbers * size + 63) // 64 * 64
 
     @loop
-    def gather(source, order, first, n, width, target):  # type: ignore[no-untyped-def]
-        """Copy rows of `width` numbers, those of the order from `first` on."""
+    def gather(source, order, first, n, row_size, target):  # type: ignore[no-untyped-def]
+        """Copy rows of `row_size` numbers, those of the order from `first` on."""
         for b in range(n):
-            row = view(pointer(source + load(order, first + b) * width * size), width)
-            out = view(pointer(target + b * width * size), width)
-            for j in range(width):
+            row = view(pointer(source + load(order, first + b) * row_size * size), row_size)
+            out = view(pointer(target + b * row_size * size), row_size)
+            for j in range(row_size):
                 out[j] = row[j]
 
     @loop
@@ -105,7 +103,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         P = H * (N + 1)
-        hp = (H + FILL - 1) // FILL * FILL
+        hp = (H + width - 1) // width * width
         whole = lines(hp * (N + 1))
         own = allocate((2 + n_states) * whole + 2 * lines(hp) + 5 * 64)
         w_ = (own + 63) // 64 * 64
@@ -145,7 +143,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
 
     def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):  # type: ignore[no-untyped-def]
         view(pointer64(result), 1)[0] = 0.0
-        if batch == 1:
+        if batch == 1 and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):
             single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result)
             return
         N = load(plan, N_INPUTS)

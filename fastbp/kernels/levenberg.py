@@ -1,0 +1,181 @@
+"""Levenberg–Marquardt: many iterations in one call.
+
+Each iteration solves (G + μ I) h = −g, takes w + h where the loss falls, and sets μ by the gain
+ratio ρ = (F(w) − F(w + h)) / (½ h^T (μ h − g)): the fall over the one that the quadratic model
+foresaw. (Marquardt's scaling with the diagonal of G in place of I arrives far less often on these
+networks: saturated neurons make entries of it vanish.)
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numba import types
+
+from ._address import POINTER, allocate, invoke, load, release, view
+from ._build import Unit, loop
+from ._passes import passes
+from ._plan import BATCH, N_INPUTS, N_NEURONS, PRODUCT
+from .matrix import CHOLESKY_ROWS, cholesky_of, solve_of
+
+# Places in the float64 vector of settings.
+TOTAL, L2, DAMPING, CURVATURE, START, GTOL, XTOL, FTOL, TARGET = range(9)
+N_SETTINGS = 9
+NIELSEN, MARQUARDT = 0, 1
+# Places in the float64 vector that is kept from call to call.
+FRESH, MU, NU, LOSS, N_DONE = range(5)
+N_KEPT = 5
+# Why a call ended.
+GOING, SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN, ON_TARGET, NOT_FINITE, STUCK = range(7)
+
+_LARGEST_DAMPING = 1e60
+_FACTOR = 10.0  # Marquardt's ν
+
+
+@cache
+def levenberg_unit(dtype: np.dtype) -> Unit:
+    """Make the unit of the whole optimiser.
+
+    ``levenberg(plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result)``
+
+    At most `n` iterations from w, which is overwritten; `history` (float64) receives the loss
+    after each. g, G and `kept` go from call to call: FRESH is 0 where they don't belong to w,
+    and iterations are the same however many calls they are spread over. ``result[0]`` receives
+    why it ended and ``result[1]`` the number of iterations.
+    """
+    p = passes(dtype)
+    pointer, size, real = p.pointer, p.size, p.real
+    pointer64 = POINTER[np.dtype(np.float64)]
+    factor, solve = cholesky_of(dtype), solve_of(dtype)
+    zero, one = real(0), real(1)
+
+    @loop
+    def penalty(w, P, l2):  # type: ignore[no-untyped-def]
+        if l2 == 0.0:
+            return 0.0
+        wv = view(pointer(w), P)
+        total = zero
+        for k in range(P):
+            total += wv[k] * wv[k]
+        return 0.5 * l2 * float(total)
+
+    @loop
+    def damped(G, U, g, h, mu, free, P):  # type: ignore[no-untyped-def]
+        """U = G + μ I and h = −g; the parameters that don't move are taken out."""
+        moves = view(pointer(free), P)
+        gv = view(pointer(g), P)
+        hv = view(pointer(h), P)
+        for i in range(P):
+            source = view(pointer(G + (i * P + i) * size), P - i)
+            target = view(pointer(U + (i * P + i) * size), P - i)
+            some = view(pointer(free + i * size), P - i)
+            for j in range(P - i):
+                target[j] = source[j] * (moves[i] * some[j])
+            target[0] = target[0] + real(mu) if moves[i] != zero else one
+            hv[i] = -gv[i] * moves[i]
+
+    def levenberg(plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result):  # type: ignore[no-untyped-def]
+        N = load(plan, N_INPUTS)
+        H = load(plan, N_NEURONS)
+        product = load(plan, PRODUCT)
+        P = H * (N + 1)
+        s = view(pointer64(settings), N_SETTINGS)
+        state = view(pointer64(kept), N_KEPT)
+        losses = view(pointer64(history), n)
+        out = view(pointer64(result), 2)
+        wv = view(pointer(w), P)
+        gv = view(pointer(g), P)
+        moves = view(pointer(free), P)
+        nielsen = s[DAMPING] == NIELSEN
+        scale = 1.0 / s[TOTAL]
+        own = allocate((P * P + (2 + CHOLESKY_ROWS) * P) * size + 5 * 64)
+        U = (own + 63) // 64 * 64
+        h = U + (P * P * size + 63) // 64 * 64
+        w_ = h + (P * size + 63) // 64 * 64
+        buffer = w_ + (P * size + 63) // 64 * 64
+        hv = view(pointer(h), P)
+        trial = view(pointer(w_), P)
+        reason = GOING
+        done = 0
+        while True:
+            if state[FRESH] == 0.0:
+                curvature = int(s[CURVATURE])
+                args = (plan, loss, w, X, B, t, c, scale, curvature, g, G, 0, result)
+                invoke(matrix, args)
+                state[LOSS] = out[0] * scale + penalty(w, P, s[L2])
+                if s[L2] != 0.0:
+                    for i in range(P):
+                        gv[i] += real(s[L2]) * wv[i]
+                        view(pointer(G + (i * P + i) * size), 1)[0] += real(s[L2])
+                if state[MU] == 0.0:
+                    top = zero
+                    for i in range(P):
+                        top = max(top, moves[i] * view(pointer(G + (i * P + i) * size), 1)[0])
+                    state[MU] = s[START] * float(top)
+                    state[NU] = 2.0
+                state[FRESH] = 1.0
+            largest = zero
+            for i in range(P):
+                largest = max(largest, abs(gv[i]) * moves[i])
+            if not (abs(state[LOSS]) < np.inf and float(largest) < np.inf):
+                reason = NOT_FINITE
+            elif state[LOSS] <= s[TARGET]:
+                reason = ON_TARGET
+            elif float(largest) <= s[GTOL]:
+                reason = SMALL_GRADIENT
+            elif state[MU] > _LARGEST_DAMPING:
+                reason = STUCK
+            if reason != GOING or done == n:
+                break
+            gain = -1.0
+            fall = 0.0
+            damped(G, U, g, h, state[MU], free, P)
+            if factor(product, U, P, buffer):
+                solve(U, P, h)
+                length = zero
+                size_w = zero
+                foreseen = zero
+                for i in range(P):
+                    foreseen += hv[i] * (real(state[MU]) * hv[i] - gv[i])
+                    length += hv[i] * hv[i]
+                    size_w += wv[i] * wv[i]
+                    trial[i] = wv[i] + hv[i]
+                if float(length) <= s[XTOL] * s[XTOL] * (float(size_w) + s[XTOL]):
+                    reason = SMALL_STEP
+                    break
+                trial_args = (plan, loss, w_, X, B, 0, t, c, scale, 0, 0, 0, 0, B, 0, result)
+                invoke(load(plan, BATCH), trial_args)
+                value = out[0] * scale + penalty(w_, P, s[L2])
+                fall = state[LOSS] - value
+                # Not foreseen > 0 only where rounding has taken over.
+                if fall > 0.0 and foreseen > zero:
+                    gain = 2.0 * fall / float(foreseen)
+            if gain > 0.0:
+                least = s[FTOL] * abs(state[LOSS])
+                small = fall <= least and 0.5 * float(foreseen) <= least
+                for i in range(P):
+                    wv[i] = trial[i]
+                state[LOSS] -= fall
+                state[FRESH] = 0.0
+                if nielsen:
+                    state[MU] *= max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3)
+                else:
+                    state[MU] /= _FACTOR
+                state[MU] = max(state[MU], 1e-300)
+                state[NU] = 2.0
+                if small:
+                    reason = SMALL_GAIN
+            else:
+                state[MU] *= state[NU] if nielsen else _FACTOR
+                state[NU] *= 2.0
+            losses[done] = state[LOSS]
+            done += 1
+            state[N_DONE] += 1.0
+            if reason != GOING:
+                break
+        release(own)
+        out[0] = float(reason)
+        out[1] = float(done)
+
+    return Unit(levenberg, types.void(*[types.int64] * 16), key=dtype.name, python=True)

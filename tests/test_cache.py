@@ -1,0 +1,292 @@
+"""Machine code on disk: found by fresh processes, never stale, never in the way."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import llvmlite.binding
+import numpy as np
+import pytest
+
+import fastbp
+
+PACKAGE = Path(fastbp.__file__).parent
+
+ACTIVATIONS = """
+import math
+import fastbp
+
+SLOPE = 0.25
+
+def helper(z):
+    return SLOPE * z
+
+@fastbp.activation
+def first(z):
+    return math.atan(z) + helper(z)
+
+@fastbp.activation
+def second(z):
+    return z * z if z > 0.0 else helper(z)
+
+@fastbp.activation
+def third(z):
+    return math.exp(-abs(z)) * z
+"""
+
+SCRIPT = """
+import json, sys
+import numpy as np
+import fastbp
+from own import first, second, third
+from fastbp import reference
+from numba.core import event
+
+compiled = []
+
+class Listener(event.Listener):
+    def on_start(self, event):
+        compiled.append(str(event.data["dispatcher"]))
+
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Listener())
+net = fastbp.Network(3, activations=[first, second, third, first], output="tanh")
+rng = np.random.default_rng(0)
+w, X, t = rng.standard_normal(16), rng.standard_normal((50, 3)), rng.standard_normal(50)
+loss, g = net.loss_and_grad(w, X, t)
+want, want_g = reference.loss_and_grad(net, w, X, t)
+error = max(abs(loss - want), np.abs(g - want_g).max())
+from fastbp.kernels._build import cache_folder
+print(json.dumps({
+    "compiled": compiled, "error": error, "loss": loss, "g": g.tolist(),
+    "folder": str(cache_folder()),
+}))
+"""
+
+
+class Place:
+    """A folder with a user's module, and a cache for the processes that run there."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.cache = folder / "cache"
+        self.first = {}
+        self.write(ACTIVATIONS)
+        (folder / "script.py").write_text(SCRIPT, encoding="utf-8")
+
+    def write(self, activations):
+        """Write the user's module anew."""
+        (self.folder / "own.py").write_text(activations, encoding="utf-8")
+
+    def start(self, *command, **environment):
+        """Start a fresh process."""
+        settings = {
+            "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path]),
+            "NUMBA_CACHE_DIR": str(self.cache),
+            "PYTHONDONTWRITEBYTECODE": "1",  # sources of one second and size look alike to it
+        }
+        return subprocess.Popen(
+            [sys.executable, *(command or ("script.py",))],
+            cwd=self.folder,
+            env=os.environ | settings | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, process):
+        """Wait for a process and return what it says."""
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert not errors
+        return json.loads(output)
+
+    def run(self, *command, **environment):
+        """Run a process; assert that its gradient is right; return what it says."""
+        said = self.finish(self.start(*command, **environment))
+        assert said["error"] < 1e-13
+        return said
+
+    def files(self):
+        """Return the contents of the cache, by path."""
+        return {file: file.read_bytes() for file in self.cache.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """Return a place with a filled cache, for tests that leave the cache as good as it was."""
+    place = Place(tmp_path_factory.mktemp("warm"))
+    said = place.run()
+    assert said["compiled"]
+    place.first = place.files()
+    assert place.first
+    return place
+
+
+def test_second_process_compiles_nothing(warm):
+    before = warm.files()
+    said = warm.run()
+    assert said["compiled"] == []
+    assert Path(said["folder"]).parent == warm.cache
+    assert warm.files() == before
+
+
+def test_renamed_activation_is_found_and_changed_ones_are_compiled(warm):
+    original = warm.run()
+    try:
+        warm.write(ACTIVATIONS.replace("def first", "def other") + "\nfirst = other\n")
+        said = warm.run()
+        assert said["compiled"] == []
+        assert said["g"] == original["g"]
+        for old, new in [
+            ("math.atan(z)", "math.atan(2.0 * z)"),  # its own text
+            ("SLOPE = 0.25", "SLOPE = 0.125"),  # a constant
+            ("return SLOPE * z", "return SLOPE * z + SLOPE"),  # a function that it calls
+        ]:
+            warm.write(ACTIVATIONS.replace(old, new))
+            said = warm.run()
+            assert said["compiled"]
+            assert said["g"] != original["g"]
+            assert warm.run()["compiled"] == []
+    finally:
+        warm.write(ACTIVATIONS)
+    said = warm.run()
+    assert said["compiled"] == []
+    assert said["g"] == original["g"]
+
+
+def test_damaged_files_are_written_again(warm):
+    want = warm.run()
+    damaged = {}
+    for number, file in enumerate(sorted(warm.first)):
+        content = file.read_bytes()
+        middle = len(content) // 2
+        damaged[file] = (
+            b"",
+            content[:-20],
+            content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            content + b"x",
+        )[number % 4]
+        file.write_bytes(damaged[file])
+    assert len(damaged) >= 8
+    said = warm.run()
+    assert said["compiled"]
+    assert said["g"] == want["g"]
+    after = warm.files()
+    assert all(after[file] != content for file, content in damaged.items())
+    assert warm.run()["compiled"] == []
+    assert warm.files() == after
+
+
+def test_folder_in_the_place_of_a_file_is_no_obstacle(warm):
+    files = sorted(warm.first)
+    content = files[0].read_bytes()
+    files[0].unlink()
+    files[0].mkdir()
+    try:
+        warm.run()
+    finally:
+        files[0].rmdir()
+        files[0].write_bytes(content)
+
+
+def test_without_a_writable_folder_everything_is_compiled(place):
+    # Below a regular file nobody can make a folder, not even root.
+    blocked = place.folder / "blocked"
+    blocked.write_text("")
+    cache = str(blocked / "cache")
+    said = place.run(NUMBA_CACHE_DIR=cache, HOME=cache, XDG_CACHE_HOME=cache)
+    assert said["folder"] == "None"
+    assert said["compiled"]
+
+
+def test_without_numba_cache_dir_a_folder_is_found(place):
+    # Beside the package where that can be written, else the user's.
+    said = place.run(NUMBA_CACHE_DIR="", HOME=str(place.folder), XDG_CACHE_HOME=str(place.cache))
+    folder = Path(said["folder"])
+    assert folder.parent in (PACKAGE / "kernels" / "__pycache__", place.cache)
+    assert any(folder.iterdir())
+
+
+def test_four_processes_start_cold_at_once(place):
+    processes = [place.start() for _ in range(4)]
+    results = [place.finish(process) for process in processes]
+    assert all(said["error"] < 1e-13 for said in results)
+    assert all(said["g"] == results[0]["g"] for said in results)
+    files = place.files()
+    assert {file.suffix for file in files} == {".bin"}  # nothing half written is left
+    assert place.run()["compiled"] == []
+    assert place.files() == files
+
+
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"),
+    reason="names processors of x86-64",
+)
+@pytest.mark.parametrize("cpu", ["generic", "haswell"])
+def test_other_processors_share_a_cache(warm, cpu):
+    # Registers of 128 and 256 bits: other code, from files of its own.
+    if cpu == "haswell" and not llvmlite.binding.get_host_cpu_features().get("avx2"):
+        pytest.skip("no AVX2 here")
+    environment = {"NUMBA_CPU_NAME": cpu}
+    if cpu == "generic":
+        environment["NUMBA_CPU_FEATURES"] = ""
+    here = warm.run()
+    said = warm.run(**environment)
+    np.testing.assert_allclose(said["g"], here["g"], rtol=1e-12, atol=1e-15)
+    again = warm.run(**environment)
+    assert again["compiled"] == []
+    assert again["g"] == said["g"]
+    assert warm.run()["compiled"] == []
+
+
+def test_import_does_not_import_numba(place):
+    code = "import fastbp, json, sys; fastbp.Network(2, 3); fastbp.losses, fastbp.reference\n"
+    code += "print(json.dumps('numba' in sys.modules))"
+    assert place.finish(place.start("-c", code)) is False
+
+
+CHILDREN = """
+import json, multiprocessing, sys, threading
+import numpy as np
+import fastbp
+
+def gradient(net, seed, pipe=None):
+    rng = np.random.default_rng(seed)
+    w, X, t = rng.standard_normal(16), rng.standard_normal((3000, 3)), rng.standard_normal(3000)
+    g = net.loss_and_grad(w, X, t)[1]
+    if pipe is None:
+        return g
+    pipe.send(g)
+
+if __name__ == "__main__":
+    net = fastbp.Network(3, 4)
+    want = gradient(net, 0)
+    equal = {}
+    for method in ("fork", "spawn"):
+        context = multiprocessing.get_context(method)
+        here, there = context.Pipe()
+        child = context.Process(target=gradient, args=(net, 0, there))
+        child.start()
+        equal[method] = here.poll(120) and bool((here.recv() == want).all())
+        child.join()
+        equal[method] = equal[method] and child.exitcode == 0
+    print(json.dumps(equal))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_children_compute_the_same(place):
+    (place.folder / "children.py").write_text(CHILDREN, encoding="utf-8")
+    equal = place.finish(place.start("children.py"))
+    assert equal == {"fork": True, "spawn": True}
