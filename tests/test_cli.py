@@ -1,5 +1,9 @@
 """`python -m fastbp`: what it prints, and that it holds what it promises."""
 
+import csv
+import io
+import json
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import _cli
+from fastbp import _cli, _problem, _report, _table
 
 
 def number(text, label):
@@ -64,19 +68,214 @@ def test_train_takes_options_and_is_reproducible(capsys):
     assert "network: 11 inputs, 4 neurons, 48 parameters" in outputs[0]
 
 
-def test_split_standardises_by_the_training_part_alone():
-    X, t, _ = fastbp.datasets.load_diabetes()
-    data = _cli._split(X, t, seed=3)
-    assert len(data.t) == 331 and len(data.t_held_out) == 111
-    np.testing.assert_allclose(data.X[:, :-1].mean(axis=0), 0.0, atol=1e-13)
-    np.testing.assert_allclose(data.X[:, :-1].std(axis=0), 1.0, rtol=1e-13)
-    assert abs(data.X_held_out[:, :-1].mean(axis=0)).max() > 0.01
-    assert (data.X[:, -1] == 1.0).all() and (data.X_held_out[:, -1] == 1.0).all()
-    assert sorted([*data.t, *data.t_held_out]) == sorted((t - t[_fit(3)].mean()) / t[_fit(3)].std())
+@pytest.fixture
+def people(tmp_path):
+    """Write a table with all that people have in tables, and a rule that can be learnt."""
+    rng = np.random.default_rng(0)
+    rows = [["", "id", "age", "city", "smoker", "height", "risk", "verdict"]]
+    for k in range(120):
+        age, city, smoker = rng.integers(20, 80), rng.integers(3), rng.integers(2)
+        risk = 0.1 * age + 2.0 * smoker * (city == 1)
+        height = "" if k == 7 else f"{rng.normal(1.7, 0.1):.2f}"
+        words = [f"p{k}", str(age), ("Bern", "Oslo", "Rome")[city], ("no", "yes")[smoker]]
+        rows.append([str(k), *words, height, f"{risk:.3f}", "high" if risk > 5.5 else "low"])
+    path = tmp_path / "people.csv"
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=";").writerows(rows)
+    return path
 
 
-def _fit(seed):
-    return np.random.default_rng(seed).permutation(442)[:331]
+def run(*words):
+    """Run a command that is expected to succeed, and return what it printed."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        assert _cli.main([str(word) for word in words]) == 0
+    return out.getvalue()
+
+
+NUMBERS = ("--drop", "id", "--drop", "verdict", "--target", "risk", "--impute", "mean")
+CLASSES = ("--drop", "id", "--drop", "risk", "--impute", "mean")
+
+
+def test_train_on_a_table_of_numbers_and_text(people):
+    printed = run("train", people, *NUMBERS, "--l2", "0.001")
+    assert "data: 90 rows to fit, 30 held out, target 'risk'" in printed
+    # age, three cities, smoker, height and the constant
+    assert "network: 7 inputs, 17 neurons, 136 parameters" in printed
+    assert number(printed, "held-out R2, network:") > 0.98
+    assert 0.8 < number(printed, "held-out R2, linear least squares:") < 0.98
+    assert "fit: " in printed and " lm, " in printed
+
+
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "adam", "sgd"])
+def test_every_optimizer_learns(people, optimizer):
+    rates = {"sgd": ["--learning-rate", "0.1"]}.get(optimizer, [])
+    words = [*NUMBERS, "--l2", "0.001", "--optimizer", optimizer, "--json", *rates]
+    results = json.loads(run("train", people, *words))
+    assert results["training"]["optimizer"] == optimizer
+    assert results["held_out"]["network"] > 0.95
+
+
+def test_json_is_all_that_is_printed_and_is_reproducible(people):
+    results = []
+    for _ in range(2):
+        results.append(json.loads(run("train", people, *NUMBERS, "--json", "--epochs", "5")))
+        del results[-1]["gradient_seconds"], results[-1]["training"]["seconds"]
+    assert results[0] == results[1]
+    assert results[0]["training"]["rows"] == 90
+    assert results[0]["held_out"]["measure"] == "R2"
+    assert max(results[0]["gradient_difference"].values()) < 1e-12
+
+
+def test_predict_repeats_what_was_fitted(people, tmp_path):
+    model = tmp_path / "model.npz"
+    results = json.loads(run("train", people, *NUMBERS, "--save", model, "--json"))
+    assert results["saved"] == str(model)
+    header, *values = run("predict", model, people).splitlines()
+    assert header == "risk" and len(values) == 120
+    given = _table.read(people)
+    t = np.array([float(cell) for cell in given.column("risk")])
+    y = np.array([float(value) for value in values])
+    held_out = np.random.default_rng(0).permutation(120)[90:]
+    residuals = t[held_out] - y[held_out]
+    r2 = 1.0 - (residuals**2).sum() / ((t[held_out] - t[held_out].mean()) ** 2).sum()
+    assert r2 == pytest.approx(results["held_out"]["network"], rel=1e-9)
+
+
+def test_predict_needs_the_columns_alone_in_any_order(people, tmp_path):
+    model, few = tmp_path / "model.npz", tmp_path / "few.csv"
+    run("train", people, *NUMBERS, "--save", model, "--epochs", "5")
+    rows = list(csv.DictReader(people.open(encoding="utf-8-sig"), delimiter=";"))
+    with few.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["smoker", "height", "city", "age"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    assert run("predict", model, few) == run("predict", model, people)
+    out = tmp_path / "out.csv"
+    assert run("predict", model, few, "--output", out) == ""
+    assert out.read_text() == run("predict", model, people)
+
+
+def test_two_classes(people, tmp_path):
+    model = tmp_path / "model.npz"
+    printed = run("train", people, *CLASSES, "--save", model)
+    assert number(printed, "held-out accuracy, network:") >= 0.9
+    header, *lines = run("predict", model, people).splitlines()
+    assert header == "verdict,probability of low"
+    truth = _table.read(people).column("verdict")
+    predicted = [line.split(",") for line in lines]
+    assert np.mean([name == t for (name, _), t in zip(predicted, truth, strict=True)]) > 0.95
+    assert all((name == "low") == (float(p) > 0.5) for name, p in predicted)
+    shown = run("info", model)
+    assert "target:     verdict (high or low)" in shown
+    assert "neurons:    16 tanh, one" in shown and "output:     logistic" in shown
+    assert "columns:    age, city=Bern, city=Oslo, city=Rome, smoker=yes, height" in shown
+
+
+def test_predict_refuses_what_it_was_not_fitted_to(people, tmp_path, capsys):
+    model, other = tmp_path / "model.npz", tmp_path / "other.csv"
+    run("train", people, *NUMBERS, "--save", model, "--epochs", "5")
+    for row, message in [
+        ("30,no,1.7,Paris", "other.csv, line 2, column 'city': 'Paris' is none of the values"),
+        ("old,no,1.7,Rome", "other.csv, line 2, column 'age': 'old' is no finite number"),
+        ("30,,1.7,Rome,", "other.csv, line 2: 5 values, but the header has 4 columns"),
+    ]:
+        other.write_text(f"age,smoker,height,city\n{row}\n")
+        assert _cli.main(["predict", str(model), str(other)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_info_of_a_model_with_own_activations(tmp_path):
+    path = tmp_path / "model.npz"
+    cube = fastbp.activation(lambda z: z * z * z, name="cube")
+    net = fastbp.Network(2, activations=["tanh", "tanh", cube], output="identity")
+    fastbp.save(path, net, net.init(0), note="größer")
+    assert run("info", path).splitlines() == [
+        f"format:                1, written by fastbp {fastbp.__version__}",
+        "inputs:                2",
+        "neurons:               2 tanh, cube",
+        "output:                identity",
+        "parameters:            9 of float64",
+        f"own activation 'cube': digest {cube.digest}",
+        'note:                  "größer"',
+    ]
+    described = json.loads(run("info", path, "--json"))
+    assert described["metadata"] == {"note": "größer"} and described["n_params"] == 9
+
+
+def test_plot(people, tmp_path):
+    pytest.importorskip("matplotlib")
+    for words in (NUMBERS, CLASSES, (*NUMBERS, "--test-fraction", "0")):
+        path = tmp_path / "fit.png"
+        printed = run("train", people, *words, "--epochs", "5", "--plot", path)
+        assert str(path) in printed
+        assert path.read_bytes().startswith(b"\x89PNG")
+        path.unlink()
+
+
+def test_without_held_out_rows(people):
+    results = json.loads(
+        run("train", people, *NUMBERS, "--test-fraction", "0", "--epochs", "3", "--json")
+    )
+    assert results["held_out"] is None and results["training"]["rows"] == 120
+
+
+def test_rich_shows_the_table_on_a_terminal(monkeypatch, capsys):
+    pytest.importorskip("rich")
+    rows = [("inputs", "11"), ("a [b]", "c: [/]")]
+    _report.table(rows)
+    assert capsys.readouterr().out == "inputs: 11\na [b]:  c: [/]\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _report.table(rows)
+    printed = capsys.readouterr().out
+    assert (
+        "inputs" in printed and "a [b]" in printed and "c: [/]" in printed and ": 11" not in printed
+    )
+    monkeypatch.setitem(sys.modules, "rich", None)
+    _report.table(rows)
+    assert capsys.readouterr().out == "inputs: 11\na [b]:  c: [/]\n"
+
+
+def test_a_reader_that_stops_is_no_error(people, tmp_path):
+    model = tmp_path / "model.npz"
+    run("train", people, *NUMBERS, "--save", model, "--epochs", "3")
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "fastbp", "predict", str(model), str(people)]
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert done.returncode == 0 and not done.stderr
+
+
+def test_scales_and_fills_come_from_the_rows_to_fit_alone():
+    X, t, names = fastbp.datasets.load_diabetes()
+    problem = _problem.prepare(
+        _problem.bundled(),
+        target=None,
+        drop=[],
+        categorical=[],
+        fill=False,
+        test_fraction=0.25,
+        neurons=3,
+        activation="tanh",
+        output=None,
+        loss=None,
+        seed=3,
+    )
+    fit, held_out = problem.fit, problem.held_out
+    assert len(fit.t) == 331 and len(held_out.t) == 111
+    np.testing.assert_allclose(fit.X[:, :-1].mean(axis=0), 0.0, atol=1e-13)
+    np.testing.assert_allclose(fit.X[:, :-1].std(axis=0), 1.0, rtol=1e-13)
+    assert abs(held_out.X[:, :-1].mean(axis=0)).max() > 0.01
+    assert (fit.X[:, -1] == 1.0).all() and (held_out.X[:, -1] == 1.0).all()
+    order = np.random.default_rng(3).permutation(442)
+    scaled = (t - t[order[:331]].mean()) / t[order[:331]].std()
+    np.testing.assert_allclose([*fit.t, *held_out.t], scaled[order], rtol=1e-12)
+    assert [column["name"] for column in problem.preparation.inputs] == list(names)
+    stored = json.loads(json.dumps(problem.preparation.stored()))
+    again = _problem.Preparation.restored(stored)
+    np.testing.assert_array_equal(again.encode(_problem.bundled())[order[:331]], fit.X)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +286,11 @@ def _fit(seed):
         ("train --l2 nan", "'nan' was given, a number of at least 0 was expected"),
         ("train --learning-rate inf", "'inf' was given, a positive number was expected"),
         ("train --seed -1", "'-1' was given, a whole number of at least 0 was expected"),
+        ("train --test-fraction 1", "'1' was given, a number from 0 to below 1 was expected"),
+        ("train --batch-size 0", "'0' was given, a whole number of at least 1 was expected"),
+        ("train --loss sqared", "invalid choice: 'sqared'"),
+        ("train --optimizer newton", "invalid choice: 'newton'"),
+        ("predict model.npz", "required"),
         ("trian", "invalid choice"),
         ("", "required"),
     ],
@@ -102,6 +306,43 @@ def test_unknown_activation_names_the_nearest(capsys):
     assert _cli.main(["train", "--activation", "tahn"]) == 2
     printed = capsys.readouterr()
     assert "tahn" in printed.err and "tanh" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train none.csv", "none.csv"),
+        ("train --target sugar", "there is no column 'sugar'; it has 'age', 'sex', 'bmi'"),
+        ("train --drop sugar", "the bundled data: there is no column 'sugar'"),
+        ("train --categorical sugar", "the bundled data: there is no column 'sugar'"),
+        ("train --save none/model.npz", "there is no folder 'none' for 'none/model.npz'"),
+        ("train --plot none/fit.png", "there is no folder 'none' for 'none/fit.png'"),
+        ("predict none.npz none.csv", "none.npz"),
+        ("info none.npz", "none.npz"),
+        ("train {people}", "people.csv: column 'id' is text with 120 different values"),
+        ("train {people} --drop id", "line 9, column 'height': the value is missing (--impute"),
+        ("train {people} --drop id --target height", "'height': the value is missing, and it is"),
+        ("train {people} --drop id --target city", "the target 'city' is text with 3 different"),
+        ("train {one}", "one.csv: no column is left to predict 'a' from"),
+        ("train {row} --test-fraction 0.9", "row.csv: 1 rows are too few; none is left to fit"),
+        ("predict {row} {row}", "row.csv: this is no model of fastbp.save (no .npz file at all)"),
+        ("info {row}", "row.csv: this is no model of fastbp.save"),
+        ("predict {model} {row}", "the model does not say how a table becomes its inputs"),
+    ],
+)
+def test_data_that_can_not_be_used_exit_with_2_and_say_why(
+    words, message, people, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    one, row, model = tmp_path / "one.csv", tmp_path / "row.csv", tmp_path / "model.npz"
+    one.write_text("a\n1\n")
+    row.write_text("a,b\n1,2\n")
+    fastbp.save(model, fastbp.Network(1, 1), [1.0, 2.0])
+    words = words.format(people=people, one=one, row=row, model=model)
+    assert _cli.main(words.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("error: ") and message in printed.err
+    assert len(printed.err.splitlines()) == 1
 
 
 def test_version(capsys):

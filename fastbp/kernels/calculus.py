@@ -1,4 +1,4 @@
-"""The model objectives of `fastbp.calculus`: a matrix is read once where the formulas read it twice.
+"""The model objectives of `fastbp.calculus`: a matrix is read once where the formulas read it more.
 
 Nothing here checks anything: `fastbp.calculus` does.
 """
@@ -14,200 +14,313 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._address import POINTER, pointer, view, load
-from ._build import Unit
+from ._address import (
+    POINTER,
+    allocate,
+    array_data,
+    handle,
+    handle_address,
+    invoke,
+    pointer,
+    release,
+    view,
+)
+from ._build import Unit, loop
 from ._simd import Vectors, _count, integer
 
 _LINE = 64  # bytes
-_ROWS = 4  # rows of A in a group: they share the loads of x and g
-import os
+_GROUP = 4  # rows of A that are multiplied together: they share the loads of x and of g
+_AHEAD = 2048  # bytes
+_BLOCK_ROWS = 96  # of M
+_TILE_BYTES = 384 * 1024  # a block's residual and the factors it meets: they stay in the caches
 
-_AHEAD = int(os.environ.get("AHEAD", "2048"))
 
+def _sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
+    """Make the intrinsic of one loop over a group of rows, and the group behind it.
 
-def sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
-    """Make the intrinsic of one pass over a group of rows and the group behind it.
+    ``sweep(A, n, x, g, r)``: A begins with `n_rows` rows of n numbers. With `adding`,
+    g += Σ_i r_i A_i over these; with `dotting`, r_i becomes the product of x with row i, or,
+    where `adding` too, with the row `n_rows` behind it. x and g are whole pairs of vectors long,
+    x with zeros at the end.
 
-    ``sweep(A, n, ahead, x, g, r)``: A begins with `n_rows` rows of n numbers. With `adding`,
-    g += Σ_i r_i A_i over these; with `dotting`, r_i becomes the product with x of the row
-    `n_rows` behind row i, or of row i where not `adding`. x and g are whole pairs of vectors
-    long, x with zeros at the end. Memory `ahead` bytes behind the rows multiplied is fetched.
+    The memory at the same place of the group after those multiplied, but at most `_AHEAD` bytes
+    on, is asked for: a group of short rows ends before the processor sees that it is a stream.
     """
     pair = 2 * v.lanes
-    first = n_rows if adding and dotting else 0
+    behind = n_rows if adding and dotting else 0
 
     @intrinsic
-    def kernel(typingctx, A, n, ahead, x, g, r):
+    def sweep(typingctx, A, n, x, g, r):
         def codegen(context, builder, signature, args):
-            A, n, ahead, x, g, r = args
-            old = [v.at(builder, A, builder.mul(n, integer(i))) for i in range(n_rows)]
-            new = [v.at(builder, A, builder.mul(n, integer(first + i))) for i in range(n_rows)]
+            A, n, x, g, r = args
+
+            def row(i):
+                return v.at(builder, A, builder.mul(n, integer(i)))
+
+            added = [row(i) for i in range(n_rows)] if adding else []
+            dotted = [row(behind + i) for i in range(n_rows)] if dotting else []
             places = [v.at(builder, r, integer(i)) for i in range(n_rows)]
             factors = [v.spread_at(builder, place) for place in places] if adding else []
+            ahead = builder.mul(n, integer(n_rows * v.size))
+            near = builder.icmp_signed("<", ahead, integer(_AHEAD))
+            ahead = builder.select(near, ahead, integer(_AHEAD))
 
             def step(j, sums, masks):
                 sums = list(sums)
                 for half, mask in enumerate(masks):
                     k = builder.add(j, integer(half * v.lanes))
                     if adding:
-                        where = v.at(builder, g, k)
-                        total = None
-                        for factor, row in zip(factors, old, strict=True):
-                            part = v.load(builder, v.at(builder, row, k), mask)
-                            if total is None: total = builder.fmul(factor, part)
-                            else: total = v.multiply_add(builder, factor, part, total)
-                        v.store(builder, builder.fadd(total, v.load(builder, where)), where)
-                    if dotting:
-                        xk = v.load(builder, v.at(builder, x, k))
-                        for i, row in enumerate(new):
-                            part = v.load(builder, v.at(builder, row, k), mask)
-                            c = half * n_rows + i
-                            sums[c] = v.multiply_add(builder, part, xk, sums[c])
+                        total = v.zero
+                        for factor, start in zip(factors, added, strict=True):
+                            part = v.load(builder, v.at(builder, start, k), mask)
+                            total = v.multiply_add(builder, factor, part, total)
+                        # Last, so that one group does not wait for the sums of the one before.
+                        place = v.at(builder, g, k)
+                        v.store(builder, builder.fadd(total, v.load(builder, place)), place)
+                    xk = v.load(builder, v.at(builder, x, k)) if dotting else None
+                    for i, start in enumerate(dotted):
+                        part = v.load(builder, v.at(builder, start, k), mask)
+                        c = 2 * i + half
+                        sums[c] = v.multiply_add(builder, part, xk, sums[c])
                 return sums
 
-            def body(k, sums):
+            def whole(k, sums):
                 j = builder.mul(k, integer(pair))
-                if dotting:
-                    for row in new:
-                        for line in range(0, pair * v.size, _LINE):
-                            place = builder.add(
-                                v.at(builder, row, j), builder.add(ahead, integer(line))
-                            )
-                            _fetch(builder, place)
+                for start in dotted:
+                    for line in range(0, pair * v.size, _LINE):
+                        where = builder.add(v.at(builder, start, j), integer(line))
+                        _ask_for(builder, builder.add(where, ahead))
                 return step(j, sums, [None, None])
 
-            start = [v.zero] * (2 * n_rows) if dotting else []
-            whole = builder.sdiv(n, integer(pair))
-            sums = _count(builder, whole, start, body)
-            done = builder.mul(whole, integer(pair))
+            n_pairs = builder.sdiv(n, integer(pair))
+            sums = _count(builder, n_pairs, [v.zero] * (2 * len(dotted)), whole)
+            done = builder.mul(n_pairs, integer(pair))
             rest = builder.sub(n, done)
             before = builder.block
             with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
-                masks = [
-                    v.first(builder, rest),
-                    v.first(builder, builder.sub(rest, integer(v.lanes))),
-                ]
-                more = step(done, sums, masks)
+                second = builder.sub(rest, integer(v.lanes))
+                masks = [v.first(builder, rest), v.first(builder, second)]
+                with_rest = step(done, sums, masks)
                 inside = builder.block
-            for i in range(n_rows if dotting else 0):
-                total = None
-                for c in (i, n_rows + i):
-                    phi = builder.phi(v.vector)
-                    phi.add_incoming(sums[c], before)
-                    phi.add_incoming(more[c], inside)
-                    sums[c] = phi
-            for i in range(n_rows if dotting else 0):
-                total = _sum(v, builder, builder.fadd(sums[i], sums[n_rows + i]))
+            totals = []
+            for without, more in zip(sums, with_rest, strict=True):
+                total = builder.phi(v.vector)
+                total.add_incoming(without, before)
+                total.add_incoming(more, inside)
+                totals.append(total)
+            for i in range(len(dotted)):
+                total = _sum(v, builder, builder.fadd(totals[2 * i], totals[2 * i + 1]))
                 builder.store(total, pointer(builder, places[i], v.number))
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 6), codegen
+        return types.void(*[types.int64] * 5), codegen
 
-    return kernel
+    return sweep
 
 
 def _sum(v: Vectors, builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Sum of the lanes of a vector."""
+    """Emit the sum of a vector's lanes."""
     width = v.lanes
-    undefined = ir.Constant(v.vector, ir.Undefined)
     while width > 1:
         width //= 2
         order = [(k + width) % v.lanes for k in range(v.lanes)]
-        value = builder.fadd(value, v.shuffle(builder, value, undefined, order))
+        value = builder.fadd(value, v.shuffle(builder, value, value, order))
     return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
 
-def _fetch(builder: ir.IRBuilder, address: ir.Value) -> None:
-    """Ask for a line of memory; an address that is none does no harm."""
-    byte = ir.IntType(8).as_pointer()
-    number = ir.IntType(32)
-    function = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(ir.VoidType(), [byte, number, number, number]),
-        "llvm.prefetch.p0",
-    )
-    read, keep, data = (ir.Constant(number, k) for k in (0, int(os.environ.get("KEEP", "3")), 1))
-    builder.call(function, [builder.inttoptr(address, byte), read, keep, data])
+def _ask_for(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Emit the request for a line of memory; an address where there is none does no harm."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    to_read, to_keep, data = (ir.Constant(number, k) for k in (0, 3, 1))
+    builder.call(function, [builder.inttoptr(address, byte), to_read, to_keep, data])
 
 
 @cache
 def least_squares_unit(dtype: np.dtype) -> Unit:
     """½‖Ax − b‖² and its gradient A^T(Ax − b), reading A once.
 
-    ``least_squares(A, m, n, b, x, g, ws, result)``: A is m × n in C order; b and g are 0 where b
-    is zero and where the gradient is not wanted; ``result[0]`` (float64) receives the value.
-    The workspace has `least_squares_workspace` numbers.
+    ``least_squares(A, m, n, b, x, g, want) -> value``: A and b are addresses of m × n numbers in
+    C order and of m, x and g arrays of n. b is 0 where it is zero (then the gradient is A^T A x);
+    without `want`, g may be anything.
 
-    The residuals of a group of rows need all of the rows, and their part of the gradient needs
-    the rows again. It is formed while they are in the caches, in the same loop as the products
-    of the next group, so that the arithmetic hides behind the memory.
+    The residuals r of a group of rows need all of the rows, and g += A^T r needs them again: it
+    is done while they are in the caches, in the loop that multiplies the next group. So memory
+    and arithmetic take turns in one loop and not in two.
     """
     v = Vectors(dtype)
-    pointer, size = POINTER[dtype], dtype.itemsize
-    pointer64 = POINTER[np.dtype(np.float64)]
-    zero = dtype.type(0)
+    pointer_to, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
+    dot = _sweep(v, _GROUP, adding=False, dotting=True)
+    add = _sweep(v, _GROUP, adding=True, dotting=False)
+    add_and_dot = _sweep(v, _GROUP, adding=True, dotting=True)
+    dot_one = _sweep(v, 1, adding=False, dotting=True)
+    add_one = _sweep(v, 1, adding=True, dotting=False)
     pair = 2 * v.lanes
-    dot, add, both = (
-        sweep(v, _ROWS, *flags) for flags in ((False, True), (True, False), (True, True))
-    )
-    dot1, add1 = (sweep(v, 1, *flags) for flags in ((False, True), (True, False)))
-    rows = _ROWS
 
-    def least_squares(A, m, n, b, x, g, ws, result):
+    def least_squares(A, m, n, b, x, g, want):
         padded = (n + pair - 1) // pair * pair
-        r = ws
-        xp = ws + rows * size
+        own = allocate((2 * padded + _GROUP) * size + _LINE)
+        if own == 0:
+            raise MemoryError("no memory for the copies of x and of the gradient")
+        xp = (own + _LINE - 1) // _LINE * _LINE
         gp = xp + padded * size
-        xs = view(pointer(x), n)
-        xps = view(pointer(xp), padded)
-        gps = view(pointer(gp), padded)
+        r = gp + padded * size
+        given = view(pointer_to(array_data(handle_address(x))), n)
+        xs = view(pointer_to(xp), padded)
+        gs = view(pointer_to(gp), padded)
+        bs = view(pointer_to(b), m)
+        rs = view(pointer_to(r), _GROUP)
         for j in range(n):
-            xps[j] = xs[j]
+            xs[j] = given[j]
         for j in range(n, padded):
-            xps[j] = zero
-        if g:
-            for j in range(padded):
-                gps[j] = zero
-        bs = view(pointer(b), m)
-        rs = view(pointer(r), rows)
+            xs[j] = zero
+        for j in range(padded):
+            gs[j] = zero
         total = 0.0
         row = n * size
-        ahead = min(rows * row, load(result,1))
         i = 0
-        if m >= rows:
-            dot(A, n, ahead, xp, gp, r)
-        while i + rows <= m:
-            for k in range(rows):
+        if m >= _GROUP:
+            dot(A, n, xp, gp, r)
+        while i + _GROUP <= m:
+            for k in range(_GROUP):
                 if b:
                     rs[k] -= bs[i + k]
                 total += float(rs[k]) * float(rs[k])
-            a = A + i * row
-            i += rows
-            if i + rows > m:
-                if g:
-                    add(a, n, ahead, xp, gp, r)
-            elif g:
-                both(a, n, ahead, xp, gp, r)
+            group = A + i * row
+            i += _GROUP
+            last = i + _GROUP > m
+            if not want:
+                if not last:
+                    dot(group + _GROUP * row, n, xp, gp, r)
+            elif last:
+                add(group, n, xp, gp, r)
             else:
-                dot(a + rows * row, n, ahead, xp, gp, r)
+                add_and_dot(group, n, xp, gp, r)
         while i < m:
-            a = A + i * row
-            dot1(a, n, ahead, xp, gp, r)
+            dot_one(A + i * row, n, xp, gp, r)
             if b:
                 rs[0] -= bs[i]
             total += float(rs[0]) * float(rs[0])
-            if g:
-                add1(a, n, ahead, xp, gp, r)
+            if want:
+                add_one(A + i * row, n, xp, gp, r)
             i += 1
-        if g:
-            gs = view(pointer(g), n)
+        if want:
+            out = view(pointer_to(array_data(handle_address(g))), n)
             for j in range(n):
-                gs[j] = gps[j]
-        view(pointer64(result), 1)[0] = 0.5 * total
+                out[j] = gs[j]
+        release(own)
+        return 0.5 * total
 
-    return Unit(
-        least_squares,
-        types.void(*[types.int64] * 8),
-        key=dtype.name + str(_AHEAD) + os.environ.get("KEEP", "3"),
-        python=True,
-    )
+    signature = types.float64(*[types.int64] * 4, handle, handle, types.int64)
+    return Unit(least_squares, signature, key=dtype.name, python=True)
+
+
+# What `factorization` computes beside the value.
+VALUE, GRADIENT, HESSIAN = 0, 1, 2
+
+
+@cache
+def factorization_unit(dtype: np.dtype) -> Unit:
+    """½‖M − PQ‖², its gradient, and its Hessian times (Ṗ, Q̇), without the m × n residual.
+
+    ``factorization(product, copy, pack, M, m, n, k, x, h, g, what) -> value``: the first three
+    are the units of `_products`, M the address of m × n numbers in C order; x = (P, Q),
+    h = (Ṗ, Q̇) and g are arrays of m k + k n numbers, P: m × k before Q: k × n. By tiles of M:
+
+        E = P Q − M                          Ė = Ṗ Q + P Q̇
+        gradient:  ∇_P += E Q^T              ∇_Q += P^T E
+        Hessian:   P's part += Ė Q^T + E Q̇^T,   Q's part += P^T Ė + Ṗ^T E
+
+    For the columns of a tile Q is packed, as it is and transposed, and serves all rows of M.
+    """
+    v = Vectors(dtype)
+    pointer_to, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
+    width = v.lanes
+    panel = 3 * width
+
+    @loop
+    def residual(E, M, rows, columns, n):
+        """E −= M; returns Σ E²."""
+        total = 0.0
+        for i in range(rows):
+            e = view(pointer_to(E + i * columns * size), columns)
+            d = view(pointer_to(M + i * n * size), columns)
+            square = zero
+            for j in range(columns):
+                difference = e[j] - d[j]
+                e[j] = difference
+                square += difference * difference
+            total += float(square)
+        return total
+
+    @loop
+    def pack_tile(copy, pack, Q, k, n, columns, flat, panels, turned):
+        """Columns of Q in panels, as they are and transposed."""
+        for i in range(k):
+            source = view(pointer_to(Q + i * n * size), columns)
+            target = view(pointer_to(flat + i * columns * size), columns)
+            for j in range(columns):
+                target[j] = source[j]
+        invoke(copy, (flat, k, columns, panels))
+        invoke(pack, (flat, k, columns, turned))
+
+    def factorization(product, copy, pack, M, m, n, k, x, h, g, what):
+        most = _TILE_BYTES // size // (_BLOCK_ROWS + 3 * k) // panel * panel
+        most = min(max(most, panel), (n + width - 1) // width * width)
+        rows_most = min(m, _BLOCK_ROWS)
+        packed = ((k + width) * (most + width) * size + _LINE - 1) // _LINE * _LINE
+        block = (rows_most * most * size + _LINE - 1) // _LINE * _LINE
+        own = allocate(5 * packed + 2 * block + _LINE)
+        if own == 0:
+            raise MemoryError("no memory for a block of the residual")
+        flat = (own + _LINE - 1) // _LINE * _LINE
+        panels = flat + packed
+        turned = panels + packed
+        panels_dot = turned + packed
+        turned_dot = panels_dot + packed
+        E = turned_dot + packed
+        E_dot = E + block
+        P = array_data(handle_address(x))
+        Q = P + m * k * size
+        P_dot = array_data(handle_address(h)) if what == HESSIAN else 0
+        gP = array_data(handle_address(g)) if what else 0
+        total = 0.0
+        j = 0
+        while j < n:
+            columns = min(most, n - j)
+            pack_tile(copy, pack, Q + j * size, k, n, columns, flat, panels, turned)
+            if what == HESSIAN:
+                Q_dot = P_dot + (m * k + j) * size
+                pack_tile(copy, pack, Q_dot, k, n, columns, flat, panels_dot, turned_dot)
+            right = 1 if j else 0
+            i = 0
+            while i < m:
+                rows = min(rows_most, m - i)
+                below = 1 if i else 0
+                p = P + i * k * size
+                gp = gP + i * k * size
+                gq = gP + (m * k + j) * size
+                invoke(product, (p, k, 1, panels, 0, E, columns, k, rows, columns, 0))
+                total += residual(E, M + (i * n + j) * size, rows, columns, n)
+                if what == GRADIENT:
+                    invoke(product, (E, columns, 1, turned, 0, gp, k, columns, rows, k, right))
+                    invoke(product, (p, 1, k, E, columns, gq, n, rows, k, columns, below))
+                elif what == HESSIAN:
+                    pd = P_dot + i * k * size
+                    args = (pd, k, 1, panels, 0, E_dot, columns, k, rows, columns, 0)
+                    invoke(product, args)
+                    args = (p, k, 1, panels_dot, 0, E_dot, columns, k, rows, columns, 1)
+                    invoke(product, args)
+                    args = (E_dot, columns, 1, turned, 0, gp, k, columns, rows, k, right)
+                    invoke(product, args)
+                    invoke(product, (E, columns, 1, turned_dot, 0, gp, k, columns, rows, k, 1))
+                    invoke(product, (p, 1, k, E_dot, columns, gq, n, rows, k, columns, below))
+                    invoke(product, (pd, 1, k, E, columns, gq, n, rows, k, columns, 1))
+                i += rows
+            j += columns
+        release(own)
+        return 0.5 * total
+
+    arguments = [types.int64] * 7 + [handle] * 3 + [types.int64]
+    return Unit(factorization, types.float64(*arguments), key=dtype.name, python=True)

@@ -24,12 +24,13 @@ TOTAL, L2, DAMPING, CURVATURE, START, GTOL, XTOL, FTOL, TARGET = range(9)
 N_SETTINGS = 9
 NIELSEN, MARQUARDT = 0, 1
 # Places in the float64 vector that is kept from call to call.
-FRESH, MU, NU, LOSS, N_DONE = range(5)
-N_KEPT = 5
+FRESH, MU, NU, LOSS = range(4)
+N_KEPT = 4
 # Why a call ended.
 GOING, SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN, ON_TARGET, NOT_FINITE, STUCK = range(7)
 
-_LARGEST_DAMPING = 1e60
+_LARGEST_DAMPING = 1e30
+_LEAST_DAMPING = 1e-30
 _FACTOR = 10.0  # Marquardt's ν
 
 
@@ -103,7 +104,8 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
                 curvature = int(s[CURVATURE])
                 args = (plan, loss, w, X, B, t, c, scale, curvature, g, G, 0, result)
                 invoke(matrix, args)
-                state[LOSS] = out[0] * scale + penalty(w, P, s[L2])
+                if state[MU] == 0.0:  # afterwards it is the one summed as the trials' are
+                    state[LOSS] = out[0] * scale + penalty(w, P, s[L2])
                 if s[L2] != 0.0:
                     for i in range(P):
                         gv[i] += real(s[L2]) * wv[i]
@@ -120,16 +122,17 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
                 largest = max(largest, abs(gv[i]) * moves[i])
             if not (abs(state[LOSS]) < np.inf and float(largest) < np.inf):
                 reason = NOT_FINITE
-            elif state[LOSS] <= s[TARGET]:
-                reason = ON_TARGET
             elif float(largest) <= s[GTOL]:
                 reason = SMALL_GRADIENT
             elif state[MU] > _LARGEST_DAMPING:
                 reason = STUCK
+            if state[LOSS] <= s[TARGET]:
+                reason = ON_TARGET
             if reason != GOING or done == n:
                 break
             gain = -1.0
             fall = 0.0
+            value = 0.0
             damped(G, U, g, h, state[MU], free, P)
             if factor(product, U, P, buffer):
                 solve(U, P, h)
@@ -156,22 +159,23 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
                 small = fall <= least and 0.5 * float(foreseen) <= least
                 for i in range(P):
                     wv[i] = trial[i]
-                state[LOSS] -= fall
+                state[LOSS] = value
                 state[FRESH] = 0.0
                 if nielsen:
                     state[MU] *= max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3)
                 else:
                     state[MU] /= _FACTOR
-                state[MU] = max(state[MU], 1e-300)
+                state[MU] = max(state[MU], _LEAST_DAMPING)
                 state[NU] = 2.0
                 if small:
                     reason = SMALL_GAIN
+                if value <= s[TARGET]:
+                    reason = ON_TARGET
             else:
                 state[MU] *= state[NU] if nielsen else _FACTOR
                 state[NU] *= 2.0
             losses[done] = state[LOSS]
             done += 1
-            state[N_DONE] += 1.0
             if reason != GOING:
                 break
         release(own)

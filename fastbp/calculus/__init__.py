@@ -1,0 +1,1 @@
+from ._objectives import Affine, Factorization, LeastSquares
