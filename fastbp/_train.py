@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import fastbp
 from . import _standardise as standardise
 from . import reference
 from ._problem import Problem
+from .optimizers import SGD, Adam, get_optimizer
 
 Vector = NDArray[np.float64]
 Report = Callable[[int, float, float], None]
@@ -53,13 +55,16 @@ def fit(
             loss, g = net.loss_and_grad(state.w, X, t, loss=problem.loss)
             report(state.step, loss, float(np.linalg.norm(g + l2 * state.w)))
 
+    method = get_optimizer(optimizer, problem.loss, net.n_params)
+    if isinstance(method, SGD | Adam):
+        method = replace(method, learning_rate=learning_rate)
     start = time.perf_counter()
     result = fastbp.fit(
         net,
         X,
         t,
         w0=w0,
-        optimizer=_optimizer(optimizer, learning_rate),
+        optimizer=method,
         loss=problem.loss,
         l2=l2,
         epochs=epochs,
@@ -71,14 +76,6 @@ def fit(
     )
     seconds = time.perf_counter() - start
     return Fit(w0, result.w, result.history["loss"], result.reason, seconds)
-
-
-def _optimizer(name: str, learning_rate: float) -> Any:
-    if name == "lm":
-        return fastbp.LevenbergMarquardt()
-    if name == "lbfgs":
-        return fastbp.LBFGS()
-    return {"adam": fastbp.Adam, "sgd": fastbp.SGD}[name](learning_rate)
 
 
 def measure(problem: Problem, fit: Fit) -> dict[str, Any]:

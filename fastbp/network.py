@@ -902,6 +902,65 @@ class Network:
         """
         return self._product(1, w, X, t, p, loss, sample_weight, out, check_finite)
 
+    def gauss_newton(
+        self,
+        w: ArrayLike,
+        X: ArrayLike,
+        t: ArrayLike,
+        *,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+        check_finite: bool = False,
+    ) -> tuple[float, NDArray, NDArray]:
+        """Mean loss, its gradient, and its Gauss–Newton matrix Σ_b c_b ℓ''_b ∇f_b ∇f_b^T / Σ_b c_b.
+
+        The Jacobian of the batch, (B, P), is never formed. For cross entropy on a logistic
+        output, ℓ is taken as a function of s (the matching loss).
+
+        Parameters
+        ----------
+        w : array_like, shape (P,)
+            Parameters.
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        t : array_like, shape (B,), or float
+            Targets.
+        loss : str or Loss
+            ℓ.
+        sample_weight : array_like, shape (B,), optional
+            c.
+        check_finite : bool
+            Refuse NaN and infinite data.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray, shape (P,)
+        matrix : ndarray, shape (P, P)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `loss_and_grad`.
+
+        References
+        ----------
+        N. N. Schraudolph: Fast curvature matrix-vector products for second-order gradient
+        descent, Neural Computation 14 (2002).
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network(1, 1, activations="square", output="identity")
+        >>> net.gauss_newton([0.5, 1.0], [[2.0]], [1.0])
+        (0.5, array([4., 4.]), array([[16., 16.],
+               [16., 16.]]))
+        """
+        from .kernels._fitting import gauss_newton
+
+        ell, w, X, t, c = self._loss_inputs(w, X, t, loss, sample_weight, check_finite)
+        return gauss_newton(self, w, X, t, c, ell)
+
     def _product(
         self,
         what: int,

@@ -33,6 +33,7 @@ from ._standardise import Scaling
 from .activations import Activation, get_activation, identity
 from .losses import Loss, get_loss
 from .network import Network
+from .optimizers import SGD, Adam, Optimizer, get_optimizer
 
 __all__ = ["NetworkClassifier", "NetworkRegressor"]
 
@@ -43,7 +44,7 @@ class _NetworkEstimator(BaseEstimator):
     n_neurons: int
     activation: str | Activation | Sequence[str | Activation]
     loss: str | Loss
-    optimizer: Any
+    optimizer: str | Optimizer | None
     l2: float
     epochs: int | None
     batch_size: int | None
@@ -98,10 +99,10 @@ class _NetworkEstimator(BaseEstimator):
         return self.scaling_.inputs(checked)
 
 
-def _in_batches(optimizer: Any) -> Any:
+def _in_batches(optimizer: str | Optimizer | None) -> Optimizer:
     """Return the optimizer where it works in batches, else Adam."""
-    batches = (fastbp.SGD, fastbp.Adam, fastbp.AdamW)
-    return optimizer if isinstance(optimizer, batches) else fastbp.Adam()
+    chosen = Adam() if optimizer is None else get_optimizer(optimizer, "", 0)
+    return chosen if isinstance(chosen, SGD | Adam) else Adam()
 
 
 class NetworkRegressor(RegressorMixin, _NetworkEstimator):
@@ -117,7 +118,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         σ.
     loss : str or Loss
         What is minimised, by its weighted mean over the observations.
-    optimizer : str or optimizer, optional
+    optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float
         Penalty: l2/2 · ‖w‖² is added to the mean loss.
@@ -167,7 +168,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         activation: str | Activation | Sequence[str | Activation] = "tanh",
         output: str | Activation = "identity",
         loss: str | Loss = "squared",
-        optimizer: Any = None,
+        optimizer: str | Optimizer | None = None,
         l2: float = 1e-3,
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -293,7 +294,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         v_i: a name, one's own by :func:`fastbp.activation`, or one for each neuron.
     loss : str or Loss
         ℓ(y, t) of a probability y and a target t of 0 or 1; its weighted mean is minimised.
-    optimizer : str or optimizer, optional
+    optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float
         Penalty: l2/2 · ‖w‖² is added to the mean loss.
@@ -343,7 +344,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         *,
         activation: str | Activation | Sequence[str | Activation] = "tanh",
         loss: str | Loss = "cross_entropy",
-        optimizer: Any = None,
+        optimizer: str | Optimizer | None = None,
         l2: float = 1e-3,
         epochs: int | None = None,
         batch_size: int | None = None,

@@ -146,7 +146,8 @@ def test_predict_repeats_what_was_fitted(people, tmp_path):
 def test_predict_needs_the_columns_alone_in_any_order(people, tmp_path):
     model, few = tmp_path / "model.npz", tmp_path / "few.csv"
     run("train", people, *NUMBERS, "--save", model, "--epochs", "5")
-    rows = list(csv.DictReader(people.open(encoding="utf-8-sig"), delimiter=";"))
+    lines = people.read_text(encoding="utf-8-sig").splitlines()
+    rows = list(csv.DictReader(lines, delimiter=";"))
     with few.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["smoker", "height", "city", "age"], extrasaction="ignore")
         writer.writeheader()
@@ -249,7 +250,7 @@ def test_a_reader_that_stops_is_no_error(people, tmp_path):
 
 
 def test_scales_and_fills_come_from_the_rows_to_fit_alone():
-    X, t, names = fastbp.datasets.load_diabetes()
+    _, t, names = fastbp.datasets.load_diabetes()
     problem = _problem.prepare(
         _problem.bundled(),
         target=None,

@@ -1,13 +1,329 @@
 """fastbp.sklearn: scikit-learn's own checks, without exception, and what they do not look at."""
 
+import math
+import pickle
+
+import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_iris, make_friedman1
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import fastbp
+from fastbp._standardise import Scaling
+from fastbp.datasets import load_diabetes
+from fastbp.optimizers import SGD, Adam
 from fastbp.sklearn import NetworkClassifier, NetworkRegressor
 
-SMALL = {"random_state": 0}
 
-
-@parametrize_with_checks([NetworkRegressor(**SMALL), NetworkClassifier(**SMALL)])
+@parametrize_with_checks([NetworkRegressor(), NetworkClassifier()])
 def test_scikit_learn_check(estimator, check):
     check(estimator)
+
+
+@pytest.fixture(scope="module")
+def friedman():
+    X, y = make_friedman1(300, noise=0.1, random_state=0)
+    return train_test_split(100.0 + 7.0 * X, 1e4 + 300.0 * y, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def cancer():
+    return train_test_split(*load_breast_cancer(return_X_y=True), random_state=0)
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return train_test_split(*load_iris(return_X_y=True), random_state=0)
+
+
+# ---- regression ----------------------------------------------------------------------------
+
+
+def test_regression_in_any_units(friedman):
+    X, X_test, y, y_test = friedman
+    model = NetworkRegressor(10, random_state=0).fit(X, y)
+    assert model.score(X_test, y_test) > 0.95
+    assert model.network_.n_inputs == 11 and model.network_.n_neurons == 11
+    assert model.w_.shape == (132,)
+
+
+def test_prediction_is_the_network_on_standardised_inputs(friedman):
+    X, X_test, y, _ = friedman
+    model = NetworkRegressor(5, l2=0.01, random_state=0).fit(X, y)
+    Z = np.column_stack([(X_test - X.mean(axis=0)) / X.std(axis=0), np.ones(len(X_test))])
+    expected = y.mean() + y.std() * model.network_(model.w_, Z)
+    np.testing.assert_allclose(model.predict(X_test), expected, rtol=1e-12)
+    Z = np.column_stack([(X - X.mean(axis=0)) / X.std(axis=0), np.ones(len(X))])
+    t = (y - y.mean()) / y.std()
+    loss, g = model.network_.loss_and_grad(model.w_, Z, t)
+    assert model.loss_ == pytest.approx(loss + 0.005 * model.w_ @ model.w_, rel=1e-9)
+    assert np.abs(g + 0.01 * model.w_).max() < 1e-4  # the penalty's gradient included
+
+
+def test_inputs_are_standardised_with_the_weights(friedman):
+    X, _, y, _ = friedman
+    c = np.random.default_rng(0).uniform(0.0, 2.0, len(y))
+    model = NetworkRegressor(2, random_state=0).fit(X, y, sample_weight=c)
+    mean = np.average(X, axis=0, weights=c)
+    np.testing.assert_allclose(model.scaling_.mean, mean)
+    np.testing.assert_allclose(
+        model.scaling_.scale, np.sqrt(np.average((X - mean) ** 2, axis=0, weights=c))
+    )
+    assert model.target_scaling_.mean == pytest.approx(np.average(y, weights=c))
+
+
+def test_constant_inputs_do_no_harm(friedman):
+    X, X_test, y, y_test = friedman
+    X, X_test = (np.column_stack([Z, np.full(len(Z), 0.1)]) for Z in (X, X_test))
+    model = NetworkRegressor(10, random_state=0).fit(X, y)
+    assert model.scaling_.scale[-1] == 1.0
+    assert model.score(X_test, y_test) > 0.95
+
+
+def test_standardisation_can_be_left_out(friedman):
+    X, _, y, _ = friedman
+    model = NetworkRegressor(2, standardize=False, standardize_target=False, random_state=0)
+    model.fit(X, y)
+    assert (model.scaling_.mean == 0.0).all() and (model.scaling_.scale == 1.0).all()
+    assert model.target_scaling_.mean == 0.0 and model.target_scaling_.scale == 1.0
+
+
+def test_target_keeps_its_scale_where_output_or_loss_have_a_range():
+    X = np.random.default_rng(0).standard_normal((200, 2))
+    rate = np.exp(0.5 * X[:, 0] - 0.3 * X[:, 1])
+    counts = np.random.default_rng(1).poisson(rate)
+    model = NetworkRegressor(4, loss="poisson", l2=0.01, random_state=0).fit(X, counts)
+    assert model.target_scaling_.scale == 1.0
+    assert np.corrcoef(model.predict(X), np.log(rate))[0, 1] > 0.9  # the output is the log rate
+    p = 1.0 / (1.0 + np.exp(-X[:, 0]))
+    model = NetworkRegressor(4, output="logistic", l2=1e-4, random_state=0).fit(X, p)
+    assert model.target_scaling_.scale == 1.0
+    assert model.score(X, p) > 0.99
+
+
+def test_quantiles_by_the_pinball_loss():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1.0, 1.0, (400, 1))
+    y = X[:, 0] + rng.standard_normal(400)
+    loss = fastbp.losses.pinball(0.9)
+    model = NetworkRegressor(3, loss=loss, optimizer=Adam(0.02), epochs=200, random_state=0)
+    assert np.mean(y <= model.fit(X, y).predict(X)) == pytest.approx(0.9, abs=0.04)
+
+
+# ---- one's own functions, cloned and pickled ---------------------------------------------------
+
+
+@fastbp.activation
+def bent(z):
+    return (math.sqrt(z * z + 1.0) - 1.0) / 2.0 + z
+
+
+@fastbp.loss
+def cauchy(y, t):
+    return math.log1p((y - t) ** 2)
+
+
+def test_own_activations_and_losses_are_cloned_and_pickled(friedman):
+    X, X_test, y, _ = friedman
+    model = NetworkRegressor(
+        3, activation=["tanh", bent, "gelu"], loss=cauchy, random_state=0, epochs=30
+    )
+    predicted = clone(model).fit(X, y).predict(X_test)
+    np.testing.assert_array_equal(model.fit(X, y).predict(X_test), predicted)
+    assert model.network_.activations[1] == bent
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X_test), predicted)
+
+
+def test_activations_that_do_not_fit_the_neurons_are_refused(friedman):
+    X, _, y, _ = friedman
+    with pytest.raises(ValueError, match="n_neurons is 3, but 2 activations are given"):
+        NetworkRegressor(3, activation=["tanh", bent]).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("activation", "tahn", "did you mean 'tanh'"),
+        ("loss", "sqared", "did you mean 'squared'"),
+        ("optimizer", "adm", "did you mean 'adam'"),
+        ("n_neurons", 0, "n_neurons must be a positive integer; got 0"),
+        ("l2", -1.0, "l2"),
+    ],
+)
+def test_wrong_parameters_are_refused_in_fit(friedman, name, value, message):
+    X, _, y, _ = friedman
+    with pytest.raises(ValueError, match=message):
+        NetworkRegressor().set_params(**{name: value}).fit(X, y)
+
+
+# ---- classification ------------------------------------------------------------------------
+
+
+def test_two_classes(cancer):
+    X, X_test, y, y_test = cancer
+    names = np.array(["malignant", "benign"])
+    model = NetworkClassifier(8, l2=0.01, random_state=0).fit(X, names[y])
+    assert list(model.classes_) == ["benign", "malignant"]
+    assert model.score(X_test, names[y_test]) > 0.94
+    s, p = model.decision_function(X_test), model.predict_proba(X_test)
+    assert s.shape == (len(X_test),) and p.shape == (len(X_test), 2)
+    np.testing.assert_allclose(p[:, 1], 1.0 / (1.0 + np.exp(-s)), rtol=1e-12)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-15)
+    np.testing.assert_array_equal(model.predict(X_test) == "malignant", s > 0.0)
+
+
+def test_several_classes_by_one_network_each(iris):
+    X, X_test, y, y_test = iris
+    model = NetworkClassifier(6, random_state=0).fit(X, y)
+    assert model.score(X_test, y_test) > 0.9
+    assert model.w_.shape == (3, model.network_.n_params) and model.loss_.shape == (3,)
+    s, p = model.decision_function(X_test), model.predict_proba(X_test)
+    sigma = 1.0 / (1.0 + np.exp(-s))
+    np.testing.assert_allclose(p, sigma / sigma.sum(axis=1, keepdims=True), rtol=1e-12)
+    # Each is what a classifier of one class against all others would be.
+    Z = model.scaling_.inputs(X)
+    for k in range(3):
+        loss, _ = model.network_.loss_and_grad(
+            model.w_[k], Z, (y == k).astype(float), loss="cross_entropy"
+        )
+        penalty = 0.5 * model.l2 * model.w_[k] @ model.w_[k]
+        assert model.loss_[k] == pytest.approx(loss + penalty, rel=1e-9)
+
+
+def test_probabilities_far_from_all_classes_are_finite(iris):
+    X, X_test, y, _ = iris
+    model = NetworkClassifier(2, activation="identity", l2=0.0, epochs=20, random_state=0)
+    model.fit(X, y)
+    p = model.predict_proba(1e6 * X_test)
+    assert np.isfinite(p).all()
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
+
+
+def test_other_losses_of_probabilities(cancer):
+    X, X_test, y, y_test = cancer
+    model = NetworkClassifier(4, loss="squared", l2=1e-3, random_state=0).fit(X, y)
+    assert model.score(X_test, y_test) > 0.93
+
+
+def test_weights_move_the_border(cancer):
+    X, _, y, _ = cancer
+    rng = np.random.default_rng(0)
+    y = np.where(rng.random(len(y)) < 0.2, 1 - y, y)
+    share = [
+        np.mean(
+            NetworkClassifier(3, l2=0.1, random_state=0)
+            .fit(X, y, sample_weight=np.where(y == 1, weight, 1.0))
+            .predict(X)
+        )
+        for weight in (0.2, 1.0, 5.0)
+    ]
+    assert share[0] < share[1] < share[2]
+
+
+def test_one_class_is_refused(iris):
+    X, _, y, _ = iris
+    with pytest.raises(ValueError, match="two classes or more are expected; got 1 class"):
+        NetworkClassifier().fit(X, np.zeros(len(X)))
+    with pytest.raises(ValueError, match="two classes or more are expected; got 1 class"):
+        NetworkClassifier().fit(X, y, sample_weight=(y == 1).astype(float))
+
+
+# ---- piece by piece --------------------------------------------------------------------------
+
+
+def test_partial_fit_goes_on_where_it_ended(friedman):
+    X, X_test, y, y_test = friedman
+    model = NetworkRegressor(10, optimizer=Adam(0.02), batch_size=16, random_state=0)
+    scores = []
+    for _ in range(60):
+        model.partial_fit(X, y)
+        scores.append(model.score(X_test, y_test))
+    assert scores[0] < 0.8 < scores[-1]
+    w = model.w_.copy()
+    model.partial_fit(X[:16], y[:16])
+    assert 0.0 < np.abs(model.w_ - w).max() < 0.1
+
+
+def test_partial_fit_refines_a_fit(friedman):
+    X, X_test, y, y_test = friedman
+    model = NetworkRegressor(10, random_state=0).fit(X, y)
+    before = model.score(X_test, y_test)
+    model.partial_fit(X, y)
+    assert abs(model.score(X_test, y_test) - before) < 0.02
+
+
+def test_partial_fit_of_classes(iris):
+    X, X_test, y, y_test = iris
+    model = NetworkClassifier(6, optimizer=SGD(0.1, momentum=0.9), batch_size=8, random_state=0)
+    with pytest.raises(ValueError, match="classes must be given in the first call"):
+        model.partial_fit(X, y)
+    model.partial_fit(X[y != 2], y[y != 2], classes=[0, 1, 2])
+    for _ in range(60):
+        model.partial_fit(X, y, classes=[2, 1, 0])
+    assert model.score(X_test, y_test) > 0.9
+    with pytest.raises(ValueError, match="y holds 3, which is none of the classes"):
+        model.partial_fit(X[:2], [0, 3])
+    with pytest.raises(ValueError, match=r"classes were \[0 1 2\] in the first call; got \[0, 1\]"):
+        model.partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="two classes or more are expected"):
+        NetworkClassifier().partial_fit(X, y, classes=[1])
+
+
+def test_fit_after_partial_fit_begins_anew(friedman):
+    X, X_test, y, _ = friedman
+    model = NetworkRegressor(3, random_state=0)
+    expected = clone(model).fit(X, y).predict(X_test)
+    model.partial_fit(X[:50] * 2.0, y[:50])
+    np.testing.assert_array_equal(model.fit(X, y).predict(X_test), expected)
+
+
+# ---- among scikit-learn's own ------------------------------------------------------------------
+
+
+def test_grid_search_in_processes(friedman):
+    X, X_test, y, y_test = friedman
+    pipeline = make_pipeline(
+        PolynomialFeatures(1, include_bias=False), NetworkRegressor(activation=bent, random_state=0)
+    )
+    grid = {"networkregressor__n_neurons": [1, 6], "networkregressor__l2": [1e-3, 1.0]}
+    search = GridSearchCV(pipeline, grid, cv=3, n_jobs=2).fit(X, y)
+    assert search.best_params_ == {
+        "networkregressor__n_neurons": 6,
+        "networkregressor__l2": 1e-3,
+    }
+    alone = GridSearchCV(pipeline, grid, cv=3).fit(X, y)
+    for name in ("mean_test_score", "std_test_score"):
+        np.testing.assert_array_equal(search.cv_results_[name], alone.cv_results_[name])
+    assert search.score(X_test, y_test) > 0.9
+
+
+def test_the_bundled_data_are_predicted_as_well_as_by_least_squares():
+    X, t, _ = load_diabetes()
+    scores = cross_val_score(NetworkRegressor(l2=0.05, random_state=0), X, t, cv=5)
+    assert scores.mean() > 0.45
+
+
+def test_what_is_not_fitted_does_not_predict(iris):
+    for model in (NetworkRegressor(), NetworkClassifier()):
+        with pytest.raises(NotFittedError):
+            model.predict(iris[0])
+
+
+def test_a_fitted_model_is_stored_on_disk(friedman, tmp_path):
+    X, X_test, y, _ = friedman
+    model = NetworkRegressor(4, random_state=0).fit(X, y)
+    scales = {
+        name: [scaling.mean.tolist(), scaling.scale.tolist()]
+        for name, scaling in (("inputs", model.scaling_), ("target", model.target_scaling_))
+    }
+    fastbp.save(tmp_path / "model.npz", model.network_, model.w_, **scales)
+    net, w, metadata = fastbp.load(tmp_path / "model.npz")
+    inputs, target = (Scaling(*map(np.array, metadata[k])) for k in scales)
+    y = target.undo(net(w, inputs.inputs(X_test)))
+    np.testing.assert_array_equal(y, model.predict(X_test))

@@ -101,6 +101,20 @@ def stack_number(typingctx):
     return types.int64(), codegen
 
 
+STACK_NUMBERS = 64
+
+
+@intrinsic
+def stack_numbers(typingctx):
+    """Address of STACK_NUMBERS numbers of up to 8 bytes on the stack of the function."""
+
+    def codegen(context, builder, signature, args):
+        block = ir.ArrayType(ir.DoubleType(), STACK_NUMBERS)
+        return builder.ptrtoint(cgutils.alloca_once(builder, block), INT64)
+
+    return types.int64(), codegen
+
+
 @intrinsic
 def allocate(typingctx, n_bytes):
     """Address of new memory, 0 where there is none: C's malloc.

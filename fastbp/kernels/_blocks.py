@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -10,23 +11,39 @@ import numpy as np
 from numba import types
 
 from .._trace import Function
-from ._address import POINTER, view
+from ._address import POINTER, STACK_NUMBERS, stack_numbers, view
 from ._build import Unit, scalar
 from ._elementary import namespace
 
 
-def _jitted(function: Function, order: int, dtype: np.dtype) -> Any:
-    """Compile the emitted text of a function against the vectorising elementary functions."""
+# The vectorising functions that give NaN for large arguments (`_elementary`), and the library's.
+_LIMITED = {"sin": math.sin, "cos": math.cos, "tan": math.tan}
+
+
+def _jitted(function: Function, order: int, dtype: np.dtype, *, exact: bool = False) -> Any:
+    """Compile the emitted text of a function against the vectorising elementary functions.
+
+    With `exact`, those that are limited are the library's. None where that makes no difference.
+    """
     text = function.source(order)
     code = compile(text, f"<fastbp {function.name}, order {order}>", "exec")
-    elementary = namespace(dtype)
+    available = {**namespace(dtype), **_untraced(function)}
     scope: dict[str, Any] = {"__name__": __name__}
     exec(code, scope)
     emitted = scope["scalar"]
-    untraced = _untraced(function)
-    for name in emitted.__code__.co_names:
-        scope[name] = untraced[name] if name in untraced else elementary[name]
+    names = set(emitted.__code__.co_names)
+    if exact:
+        if not names & _LIMITED.keys():
+            return None
+        available.update({name: _library(name) for name in _LIMITED})
+    scope.update({name: available[name] for name in names})
     return scalar(emitted)
+
+
+@cache
+def _library(name: str) -> Any:
+    function = _LIMITED[name]
+    return scalar(lambda x: function(x))
 
 
 def _untraced(function: Function) -> dict[str, Any]:
@@ -46,52 +63,83 @@ def block_unit(function: Function, order: int, dtype: np.dtype) -> Unit:
     replaces the n numbers at z (y); v' goes to d from order 1 on, v'' to dd at order 2. In place,
     since LLVM vectorises ``z[k] = f(z[k])`` but not two arrays that turn out to be the same.
     """
-    f = _jitted(function, order, dtype)
-    pointer = POINTER[dtype]
     key = repr((function.digest, order, dtype.name))
-    if len(function.variables) == 1:
+    f = _jitted(function, order, dtype)
+    if len(function.variables) == 2:
+        return Unit(_loss_block(f, order, dtype), types.void(*[types.int64] * 5), key=key)
+    block = _activation_block(f, _jitted(function, order, dtype, exact=True), order, dtype)
+    return Unit(block, types.void(*[types.int64] * 4), key=key)
 
-        def block0(z, d, dd, n):
-            zs = view(pointer(z), n)
-            for k in range(n):
-                zs[k] = f(zs[k])
 
-        def block1(z, d, dd, n):
-            zs = view(pointer(z), n)
-            ds = view(pointer(d), n)
-            for k in range(n):
-                zs[k], ds[k] = f(zs[k])
+def _activation_step(f: Any, order: int) -> Any:
+    """Jitted step that puts v, v', v'' of one number in its place."""
 
-        def block2(z, d, dd, n):
-            zs = view(pointer(z), n)
-            ds = view(pointer(d), n)
-            dds = view(pointer(dd), n)
-            for k in range(n):
-                zs[k], ds[k], dds[k] = f(zs[k])
+    def step0(zs, ds, dds, k):
+        zs[k] = f(zs[k])
 
-        blocks = (block0, block1, block2)
-        return Unit(blocks[order], types.void(*[types.int64] * 4), key=key)
+    def step1(zs, ds, dds, k):
+        zs[k], ds[k] = f(zs[k])
+
+    def step2(zs, ds, dds, k):
+        zs[k], ds[k], dds[k] = f(zs[k])
+
+    return scalar((step0, step1, step2)[order])
+
+
+def _activation_block(f: Any, exact: Any, order: int, dtype: np.dtype) -> Callable:
+    pointer, size = POINTER[dtype], dtype.itemsize
+    step = _activation_step(f, order)
+
+    def block(z, d, dd, n):
+        zs, ds, dds = view(pointer(z), n), view(pointer(d), n), view(pointer(dd), n)
+        for k in range(n):
+            step(zs, ds, dds, k)
+
+    if exact is None:
+        return block
+    exact_step = _activation_step(exact, order)
+
+    def block_of_limited(z, d, dd, n):
+        kept = view(pointer(stack_numbers()), STACK_NUMBERS)
+        for start in range(0, n, STACK_NUMBERS):
+            m, at = min(STACK_NUMBERS, n - start), start * size
+            zs, ds = view(pointer(z + at), m), view(pointer(d + at), m)
+            dds = view(pointer(dd + at), m)
+            for k in range(m):
+                kept[k] = zs[k]
+            for k in range(m):
+                step(zs, ds, dds, k)
+            undefined = 0
+            for k in range(m):
+                undefined += 1 if zs[k] != zs[k] else 0
+            if order > 0:
+                for k in range(m):
+                    undefined += 1 if ds[k] != ds[k] else 0
+            if undefined:
+                for k in range(m):
+                    zs[k] = kept[k]
+                    exact_step(zs, ds, dds, k)
+
+    return block_of_limited
+
+
+def _loss_block(f: Any, order: int, dtype: np.dtype) -> Callable:
+    pointer = POINTER[dtype]
 
     def loss0(y, t, d, dd, n):
-        ys = view(pointer(y), n)
-        ts = view(pointer(t), n)
+        ys, ts = view(pointer(y), n), view(pointer(t), n)
         for k in range(n):
             ys[k] = f(ys[k], ts[k])
 
     def loss1(y, t, d, dd, n):
-        ys = view(pointer(y), n)
-        ts = view(pointer(t), n)
-        ds = view(pointer(d), n)
+        ys, ts, ds = view(pointer(y), n), view(pointer(t), n), view(pointer(d), n)
         for k in range(n):
             ys[k], ds[k] = f(ys[k], ts[k])
 
     def loss2(y, t, d, dd, n):
-        ys = view(pointer(y), n)
-        ts = view(pointer(t), n)
-        ds = view(pointer(d), n)
+        ys, ts, ds = view(pointer(y), n), view(pointer(t), n), view(pointer(d), n)
         dds = view(pointer(dd), n)
         for k in range(n):
             ys[k], ds[k], dds[k] = f(ys[k], ts[k])
 
-    losses = (loss0, loss1, loss2)
-    return Unit(losses[order], types.void(*[types.int64] * 5), key=key)
+    return (loss0, loss1, loss2)[order]

@@ -40,8 +40,8 @@ one function that does not vectorise (14 ns). On processors without fused multip
 all is 5: the reductions subtract products that are exact without.
 
 `sin`, `cos` and `tan` are NaN where ``abs(x)`` exceeds 1e8 (float64) or 4e6 (float32): a reduction
-right for every number takes a branch, which would stop the vectorisation of all others, and a
-wrong value is not given instead.
+right for every number takes a branch, which would stop the vectorisation of all others. Where an
+activation comes out as NaN for that, `_blocks` applies the library's functions.
 """
 
 from __future__ import annotations

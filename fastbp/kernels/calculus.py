@@ -26,11 +26,14 @@ from ._address import (
     view,
 )
 from ._build import Unit, loop
-from ._simd import Vectors, _count, integer
+from ._simd import Vectors, _count, integer, pack
 
+import os
+NARROW=int(os.environ.get('NARROW','1'))
 _LINE = 64  # bytes
 _GROUP = 4  # rows of A that are multiplied together: they share the loads of x and of g
 _AHEAD = 2048  # bytes
+_NARROW_ROWS = 256  # of an A of few columns, which are transposed together
 _BLOCK_ROWS = 96  # of M
 _TILE_BYTES = 384 * 1024  # a block's residual and the factors it meets: they stay in the caches
 
@@ -40,13 +43,12 @@ def _sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
 
     ``sweep(A, n, x, g, r)``: A begins with `n_rows` rows of n numbers. With `adding`,
     g += Σ_i r_i A_i over these; with `dotting`, r_i becomes the product of x with row i, or,
-    where `adding` too, with the row `n_rows` behind it. x and g are whole pairs of vectors long,
-    x with zeros at the end.
+    where `adding` too, with the row `n_rows` behind it. x and g are whole vectors long, x with
+    zeros at the end.
 
     The memory at the same place of the group after those multiplied, but at most `_AHEAD` bytes
     on, is asked for: a group of short rows ends before the processor sees that it is a stream.
     """
-    pair = 2 * v.lanes
     behind = n_rows if adding and dotting else 0
 
     @intrinsic
@@ -65,52 +67,48 @@ def _sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
             near = builder.icmp_signed("<", ahead, integer(_AHEAD))
             ahead = builder.select(near, ahead, integer(_AHEAD))
 
-            def step(j, sums, masks):
-                sums = list(sums)
-                for half, mask in enumerate(masks):
-                    k = builder.add(j, integer(half * v.lanes))
-                    if adding:
-                        total = v.zero
-                        for factor, start in zip(factors, added, strict=True):
-                            part = v.load(builder, v.at(builder, start, k), mask)
-                            total = v.multiply_add(builder, factor, part, total)
-                        # Last, so that one group does not wait for the sums of the one before.
-                        place = v.at(builder, g, k)
-                        v.store(builder, builder.fadd(total, v.load(builder, place)), place)
-                    xk = v.load(builder, v.at(builder, x, k)) if dotting else None
-                    for i, start in enumerate(dotted):
-                        part = v.load(builder, v.at(builder, start, k), mask)
-                        c = 2 * i + half
-                        sums[c] = v.multiply_add(builder, part, xk, sums[c])
-                return sums
+            def step(j, sums, mask=None):
+                """Take one vector of columns."""
+                if adding:
+                    total = v.zero
+                    for factor, start in zip(factors, added, strict=True):
+                        part = v.load(builder, v.at(builder, start, j), mask)
+                        total = v.multiply_add(builder, factor, part, total)
+                    # Last, so that one group does not wait for the sums of the one before.
+                    place = v.at(builder, g, j)
+                    v.store(builder, builder.fadd(total, v.load(builder, place)), place)
+                xj = v.load(builder, v.at(builder, x, j)) if dotting else None
+                return [
+                    v.multiply_add(builder, v.load(builder, v.at(builder, start, j), mask), xj, sum)
+                    for start, sum in zip(dotted, sums, strict=True)
+                ]
 
-            def whole(k, sums):
-                j = builder.mul(k, integer(pair))
+            def two(k, sums):
+                j = builder.mul(k, integer(2 * v.lanes))
                 for start in dotted:
-                    for line in range(0, pair * v.size, _LINE):
+                    for line in range(0, 2 * v.lanes * v.size, _LINE):
                         where = builder.add(v.at(builder, start, j), integer(line))
                         _ask_for(builder, builder.add(where, ahead))
-                return step(j, sums, [None, None])
+                even, odd = sums[: len(dotted)], sums[len(dotted) :]
+                return [*step(j, even), *step(builder.add(j, integer(v.lanes)), odd)]
 
-            n_pairs = builder.sdiv(n, integer(pair))
-            sums = _count(builder, n_pairs, [v.zero] * (2 * len(dotted)), whole)
-            done = builder.mul(n_pairs, integer(pair))
-            rest = builder.sub(n, done)
-            before = builder.block
-            with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
-                second = builder.sub(rest, integer(v.lanes))
-                masks = [v.first(builder, rest), v.first(builder, second)]
-                with_rest = step(done, sums, masks)
-                inside = builder.block
-            totals = []
-            for without, more in zip(sums, with_rest, strict=True):
-                total = builder.phi(v.vector)
-                total.add_incoming(without, before)
-                total.add_incoming(more, inside)
-                totals.append(total)
-            for i in range(len(dotted)):
-                total = _sum(v, builder, builder.fadd(totals[2 * i], totals[2 * i + 1]))
-                builder.store(total, pointer(builder, places[i], v.number))
+            n_twos = builder.sdiv(n, integer(2 * v.lanes))
+            sums = _count(builder, n_twos, [v.zero] * (2 * len(dotted)), two)
+            sums = [
+                builder.fadd(even, odd)
+                for even, odd in zip(sums[: len(dotted)], sums[len(dotted) :], strict=True)
+            ]
+            done = builder.mul(n_twos, integer(2 * v.lanes))
+            left = builder.sub(n, done)
+
+            def rest(k, sums):
+                j = builder.mul(k, integer(v.lanes))
+                return step(builder.add(done, j), sums, v.first(builder, builder.sub(left, j)))
+
+            n_rest = builder.sdiv(builder.add(left, integer(v.lanes - 1)), integer(v.lanes))
+            sums = _count(builder, n_rest, sums, rest)
+            for sum, place in zip(sums, places, strict=False):
+                builder.store(_sum(v, builder, sum), pointer(builder, place, v.number))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 5), codegen
@@ -156,11 +154,51 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
     add_and_dot = _sweep(v, _GROUP, adding=True, dotting=True)
     dot_one = _sweep(v, 1, adding=False, dotting=True)
     add_one = _sweep(v, 1, adding=True, dotting=False)
-    pair = 2 * v.lanes
+    square = pack(v)
+    lanes = v.lanes
+
+    @loop
+    def narrow(A, m, n, b, x, g, C, r):
+        """Add to g the gradient of m ≤ _NARROW_ROWS short rows, transposed; return Σ r²."""
+        i = 0
+        while i < m:
+            j = 0
+            while j < n:
+                start = C + (j * _NARROW_ROWS + i) * size
+                square(A + (i * n + j) * size, n, m - i, n - j, start, _NARROW_ROWS)
+                j += lanes
+            i += lanes
+        xs = view(pointer_to(x), n)
+        gs = view(pointer_to(g), n)
+        rs = view(pointer_to(r), m)
+        if b:
+            bs = view(pointer_to(b), m)
+            for i in range(m):
+                rs[i] = -bs[i]
+        else:
+            for i in range(m):
+                rs[i] = zero
+        for j in range(n):
+            c = view(pointer_to(C + j * _NARROW_ROWS * size), m)
+            xj = xs[j]
+            for i in range(m):
+                rs[i] += xj * c[i]
+        for j in range(n):
+            c = view(pointer_to(C + j * _NARROW_ROWS * size), m)
+            sum = zero
+            for i in range(m):
+                sum += rs[i] * c[i]
+            gs[j] += sum
+        square_sum = zero
+        for i in range(m):
+            square_sum += rs[i] * rs[i]
+        return float(square_sum)
 
     def least_squares(A, m, n, b, x, g, want):
-        padded = (n + pair - 1) // pair * pair
-        own = allocate((2 * padded + _GROUP) * size + _LINE)
+        padded = (n + lanes - 1) // lanes * lanes
+        few = n <= NARROW * lanes
+        room = _NARROW_ROWS * (padded + lanes) if few else 0
+        own = allocate((2 * padded + _GROUP + room + _NARROW_ROWS) * size + _LINE)
         if own == 0:
             raise MemoryError("no memory for the copies of x and of the gradient")
         xp = (own + _LINE - 1) // _LINE * _LINE
@@ -180,7 +218,12 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
         total = 0.0
         row = n * size
         i = 0
-        if m >= _GROUP:
+        while few and i < m:
+            rows = min(m - i, _NARROW_ROWS)
+            columns = r + _NARROW_ROWS * size
+            total += narrow(A + i * row, rows, n, b + i * size if b else 0, xp, gp, columns, r)
+            i += rows
+        if m - i >= _GROUP:
             dot(A, n, xp, gp, r)
         while i + _GROUP <= m:
             for k in range(_GROUP):
@@ -213,7 +256,7 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
         return 0.5 * total
 
     signature = types.float64(*[types.int64] * 4, handle, handle, types.int64)
-    return Unit(least_squares, signature, key=dtype.name, python=True)
+    return Unit(least_squares, signature, key=dtype.name+str(NARROW), python=True)
 
 
 # What `factorization` computes beside the value.

@@ -1,0 +1,212 @@
+"""The compiled optimizers as Python objects: what they keep between calls, as arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import levenberg as lm
+from . import training
+from ._passes import passes
+from ._plan import BATCH, REVERSE, REVERSE_FEW
+from .matrix import CURVED, REWEIGHTED, matrix_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..losses import Loss
+    from ..network import Network
+    from ._calls import Calls
+
+
+def _address(array: NDArray | None) -> int:
+    return 0 if array is None else array.ctypes.data
+
+
+def _prepare_drivers(calls: Calls, order: int, dtype: np.dtype, sizes: Sequence[int]) -> None:
+    few = passes(dtype).few.py_func
+    drivers = {REVERSE_FEW if few(size) else REVERSE for size in sizes}
+    calls.plan.need(order, BATCH, *drivers)
+
+
+def gauss_newton(
+    net: Network, w: NDArray, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss
+) -> tuple[float, NDArray, NDArray]:
+    """Mean loss, gradient and Gauss–Newton matrix; arguments already checked."""
+    calls = net._ready()
+    calls.plan.need(1)
+    calls.plan.loss_table(loss, 1)
+    table = calls.plan.loss_table(loss, 2)
+    total = float(len(X)) if c is None else calls.weight_sum(c)
+    P = net.n_params
+    gradient = np.empty(P, net.dtype)
+    matrix = np.empty((P, P), net.dtype)
+    result = np.empty(1)
+    matrix_unit(net.dtype).entry(
+        calls.address, table, w.ctypes.data, X.ctypes.data, len(X), t.ctypes.data, _address(c),
+        1.0 / total, CURVED, gradient.ctypes.data, matrix.ctypes.data, 1, result.ctypes.data,
+    )  # fmt: skip
+    return float(result[0]) / total, gradient, matrix
+
+
+class Epochs:
+    """Stochastic training by one rule; `w` and `state` are what it changes.
+
+    Parameters
+    ----------
+    net : Network
+    w : ndarray, shape (P,)
+        The start; moved in place.
+    X, t, c : ndarray
+        Data; c is None or weights of mean one.
+    loss : Loss
+    rule : {"sgd", "adam"}
+    settings : sequence of float
+        As the rule's places in `training`.
+    free : ndarray of bool, shape (P,)
+    batch : int
+        Observations in a batch.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        w: NDArray,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+        loss: Loss,
+        rule: str,
+        settings: Sequence[float],
+        free: NDArray,
+        batch: int,
+    ) -> None:
+        calls = net._ready()
+        _prepare_drivers(calls, 1, net.dtype, (batch, len(X) % batch or batch))
+        self._calls = calls
+        self._table = calls.plan.loss_table(loss, 1)
+        unit = training.sgd_unit if rule == "sgd" else training.adam_unit
+        self._run = unit(net.dtype).entry
+        self.w = w
+        self._X, self._t, self._c = X, t, c
+        self._settings = np.zeros(training.N_SETTINGS)
+        self._settings[: len(settings)] = settings
+        self._free = free.astype(net.dtype)
+        self._batch = batch
+        n_states = 1 if rule == "sgd" else 2
+        self.state = np.zeros((n_states, net.n_params), net.dtype)
+        self.left = np.ones(training.N_RESULTS)  # the powers of Adam's betas begin at one
+
+    def run(self, order: NDArray, rates: NDArray) -> float:
+        """Run the batches of an order of observations (int64); returns the sum of the losses."""
+        self._run(
+            self._calls.address, self._table, self.w.ctypes.data, self._X.ctypes.data,
+            self._t.ctypes.data, _address(self._c), order.ctypes.data, len(order), self._batch,
+            rates.ctypes.data, self._settings.ctypes.data, self.state.ctypes.data,
+            self._free.ctypes.data, self.left.ctypes.data,
+        )  # fmt: skip
+        return float(self.left[training.LOSS_SUM])
+
+
+class Levenberg:
+    """Levenberg–Marquardt; `w` and `kept` are what it changes.
+
+    Parameters
+    ----------
+    net : Network
+    w : ndarray, shape (P,)
+        The start; moved in place.
+    X, t, c : ndarray
+        Data; c may be None.
+    loss : Loss
+    l2 : float
+    nielsen, reweighted : bool
+        The damping rule, and the weights of the observations in G.
+    start, gtol, xtol, ftol, target : float
+        As the places in `levenberg`.
+    free : ndarray of bool, shape (P,)
+    """
+
+    REASONS = (
+        "",
+        "converged: the gradient vanishes",
+        "converged: the steps vanish",
+        "converged: the loss no longer falls",
+        "target reached",
+        "not finite",
+        "stuck: no step lowers the loss",
+    )
+
+    def __init__(
+        self,
+        net: Network,
+        w: NDArray,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+        loss: Loss,
+        *,
+        l2: float,
+        nielsen: bool,
+        reweighted: bool,
+        start: float,
+        gtol: float,
+        xtol: float,
+        ftol: float,
+        target: float,
+        free: NDArray,
+    ) -> None:
+        calls = net._ready()
+        calls.plan.need(1)
+        _prepare_drivers(calls, 0, net.dtype, (len(X),))
+        self._calls = calls
+        for order in (0, 1, 2):
+            self._table = calls.plan.loss_table(loss, order)
+        P = net.n_params
+        self.w = w
+        self._X, self._t, self._c = X, t, c
+        self._free = free.astype(net.dtype)
+        self._settings = np.zeros(lm.N_SETTINGS)
+        self._settings[lm.TOTAL] = len(X) if c is None else calls.weight_sum(c)
+        self._settings[lm.L2] = l2
+        self._settings[lm.DAMPING] = lm.NIELSEN if nielsen else lm.MARQUARDT
+        self._settings[lm.CURVATURE] = REWEIGHTED if reweighted else CURVED
+        self._settings[lm.START] = start
+        self._settings[lm.GTOL] = gtol
+        self._settings[lm.XTOL] = xtol
+        self._settings[lm.FTOL] = ftol
+        self._settings[lm.TARGET] = target
+        self.kept = np.zeros(lm.N_KEPT)
+        self._g = np.empty(P, net.dtype)
+        self._G = np.empty((P, P), net.dtype)
+        self._run = lm.levenberg_unit(net.dtype).entry
+        self._matrix = matrix_unit(net.dtype).address
+
+    @property
+    def loss(self) -> float:
+        """Mean loss at w, the penalty included."""
+        return float(self.kept[lm.LOSS])
+
+    @property
+    def damping(self) -> float:
+        """μ."""
+        return float(self.kept[lm.MU])
+
+    def forget(self) -> None:
+        """Have the matrix made anew: after `w` and `kept` have been set from outside."""
+        self.kept[lm.FRESH] = 0.0
+
+    def run(self, n: int) -> tuple[NDArray, int]:
+        """At most n iterations; returns the losses after each, and why it ended (0: it has not)."""
+        history = np.empty(n)
+        result = np.empty(2)
+        self._run(
+            self._calls.address, self._matrix, self._table, self.w.ctypes.data,
+            self._X.ctypes.data, len(self._X), self._t.ctypes.data, _address(self._c),
+            self._settings.ctypes.data, self.kept.ctypes.data, self._g.ctypes.data,
+            self._G.ctypes.data, self._free.ctypes.data, n, history.ctypes.data,
+            result.ctypes.data,
+        )  # fmt: skip
+        return history[: int(result[1])], int(result[0])
