@@ -61,7 +61,7 @@ TOLERANCE = {"float64": 1e-10, "float32": 5e-4}
 
 
 @njit(fastmath={"contract"}, error_model="numpy")
-def _multiply_add(x, y, c0, c1, c2, c3, rounds):  # type: ignore[no-untyped-def]
+def _multiply_add(x, y, c0, c1, c2, c3, rounds):
     for _ in range(rounds):
         for i in range(x.size):
             v = x[i]
@@ -75,7 +75,7 @@ def _multiply_add(x, y, c0, c1, c2, c3, rounds):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _repeat(block, z, d, n, rounds):  # type: ignore[no-untyped-def]
+def _repeat(block, z, d, n, rounds):
     for _ in range(rounds):
         invoke(block, (z, d, 0, n))
 

@@ -41,18 +41,40 @@ _HOMES.update(
         "functions",
     )
 )
-_MODULES = ("activations", "datasets", "functions", "losses", "reference")
+_HOMES.update(
+    dict.fromkeys(("EarlyStopping", "FitResult", "FitState", "NonFiniteLossError", "fit"), "_fit")
+)
+_HOMES.update(dict.fromkeys(("Fits", "fit_many"), "_many"))
+_HOMES.update(
+    dict.fromkeys(
+        ("LBFGS", "SGD", "Adam", "AdamW", "LevenbergMarquardt", "Minimize"), "optimizers"
+    )
+)
+_MODULES = ("activations", "datasets", "functions", "losses", "optimizers", "reference")
 
 __all__ = [
+    "LBFGS",
+    "SGD",
     "Activation",
     "ActivationError",
+    "Adam",
+    "AdamW",
+    "EarlyStopping",
+    "FitResult",
+    "FitState",
+    "Fits",
+    "LevenbergMarquardt",
     "Loss",
+    "Minimize",
     "Model",
     "Network",
+    "NonFiniteLossError",
     "Objective",
     "activation",
     "activations",
     "datasets",
+    "fit",
+    "fit_many",
     "functions",
     "gauss_newton_product",
     "hvp",
@@ -63,6 +85,7 @@ __all__ = [
     "loss",
     "loss_and_grad",
     "losses",
+    "optimizers",
     "per_sample_grad",
     "reference",
     "save",
@@ -72,7 +95,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from . import activations, datasets, losses, reference
+    from . import activations, datasets, losses, optimizers, reference
+    from ._fit import EarlyStopping, FitResult, FitState, NonFiniteLossError, fit
+    from ._many import Fits, fit_many
     from ._models import Model, load, save
     from ._trace import ActivationError
     from .activations import Activation, activation
@@ -91,6 +116,7 @@ if TYPE_CHECKING:
     from .losses import Loss, loss
     from .network import Network
     from .objective import Objective
+    from .optimizers import LBFGS, SGD, Adam, AdamW, LevenbergMarquardt, Minimize
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "LBFGS",
@@ -56,6 +57,10 @@ class Schedule(Protocol):
 
 class _Vectorised:
     """A schedule that takes an array of steps too."""
+
+    def __call__(self, step: Any, total: int) -> Any:
+        """Return the rate at one step or at each of an array of them."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ class OneCycle(_Vectorised):
         return rate if np.ndim(step) else float(rate)
 
 
-def rates(schedule: float | Schedule, first: int, n: int, total: int) -> np.ndarray:
+def rates(schedule: float | Schedule, first: int, n: int, total: int) -> NDArray:
     """Return the learning rates of `n` steps from step `first` on."""
     if isinstance(schedule, _Vectorised):
         result = schedule(np.arange(first, first + n), total)  # type: ignore[operator]

@@ -178,4 +178,242 @@ REFERENCE = (
     ),
 )
 
-MUTANTS = REFERENCE
+
+def _kernel(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    """Return a fault in a kernel or in what leads to it; tests are named from tests/."""
+    return Mutant(name, file, old, new, tests)
+
+
+_SIZES = "test_kernels.py::test_every_batch_up_to_two_vectors_and_around_panels[(3, 5)-float64]"
+_MANY_INPUTS = "test_kernels.py::test_every_number_of_inputs_up_to_two_panels[16-float64]"
+_NEURONS = "test_kernels.py::test_every_number_of_neurons_up_to_five_tiles[40-float64]"
+_NEURONS_FEW = "test_kernels.py::test_every_number_of_neurons_up_to_five_tiles[1-float64]"
+_CHUNKS = "test_kernels.py::test_batches_around_chunks[(3, 5)-float64]"
+_PARTS = "test_kernels.py::test_batches_around_parts[1600-float64]"
+_BLOCKS = "test_kernels.py::test_products_of_several_blocks[(1300, 3)-float64]"
+_MEMORY = "test_kernels.py::test_only_out_is_written_and_only_arguments_are_read"
+_PADDING = "test_kernels.py::test_padding_brings_in_no_value_that_no_sample_has[float64]"
+
+KERNELS = (
+    _kernel(
+        "s̄ is not zero on the padding",
+        "kernels/first_order.py",
+        "            bar[b] = zero\n",
+        "            bar[b] = real(1e-9)\n",
+        _SIZES,
+    ),
+    _kernel(
+        "later chunks overwrite the gradient",
+        "kernels/first_order.py",
+        "more = 1 if add or first else 0",
+        "more = add",
+        _CHUNKS,
+    ),
+    _kernel(
+        "the first chunk adds to what was in out",
+        "kernels/first_order.py",
+        "more = 1 if add or first else 0",
+        "more = 1",
+        _SIZES,
+        _MEMORY,
+    ),
+    _kernel(
+        "a chunk begins where the one before it began to be padded",
+        "kernels/first_order.py",
+        "            source = panels + first * N * size\n"
+        "            if not panels:\n"
+        "                invoke(load(plan, PACK), (x, n, N, packed))",
+        "            source = panels + first * N * size\n"
+        "            if not panels:\n"
+        "                invoke(load(plan, PACK), (x - (first > 0) * N * size, n, N, packed))",
+        _CHUNKS,
+    ),
+    _kernel(
+        "all samples weigh the same in the gradient",
+        "kernels/first_order.py",
+        "bar[b] = factor * cv[b] * (lv[b] * dv[b])",
+        "bar[b] = factor * (lv[b] * dv[b])",
+        "test_kernels.py::test_every_loss_in_a_batch_of_parts_and_chunks[squared-float64]",
+    ),
+    _kernel(
+        "the gradient of the loss without its scale",
+        "kernels/first_order.py",
+        "                    bar[b] = factor * (lv[b] * dv[b])\n",
+        "                    bar[b] = lv[b] * dv[b]\n",
+        _SIZES,
+    ),
+    _kernel(
+        "δ of the samples past the first without v' of their own",
+        "kernels/first_order.py",
+        "activate(plan, order, v, D + b * hp * size, 0, 1, H)",
+        "activate(plan, order, v, D, 0, 1, H)",
+        "test_kernels.py::test_every_number_of_neurons_up_to_five_tiles[3-float64]",
+    ),
+    _kernel(
+        "panels of ∇_W are not packed again",
+        "kernels/first_order.py",
+        "                    invoke(load(plan, COPY), (x, n, N, packed))\n",
+        "",
+        _MANY_INPUTS,
+    ),
+    _kernel(
+        "per-sample rows with the slope of the sample before",
+        "kernels/first_order.py",
+        "cp, slopes[b], x + b * N * size",
+        "cp, slopes[max(b - 1, 0)], x + b * N * size",
+        "test_kernels.py::test_jacobian_is_adjoint_to_vjp",
+    ),
+    _kernel(
+        "the gradient of the last part is left out",
+        "kernels/batch.py",
+        "            if out != g:\n",
+        "            if out != g and first + part < B:\n",
+        _PARTS,
+    ),
+    _kernel(
+        "the loss of the last part alone",
+        "kernels/batch.py",
+        "            total += sums[0]\n",
+        "            total = sums[0]\n",
+        _PARTS,
+    ),
+    _kernel(
+        "the workspace of parts in the memory of their gradient",
+        "kernels/batch.py",
+        "        scratch = ws + P * size if parts else ws\n",
+        "        scratch = ws\n",
+        _PARTS,
+    ),
+    _kernel(
+        "rows that fill no group of four are dropped",
+        "kernels/_passes.py",
+        "        while i < H:\n            a0 = av[i]\n",
+        "        while i < H - 1:\n            a0 = av[i]\n",
+        _NEURONS,
+    ),
+    _kernel(
+        "δ without the output weight",
+        "kernels/_passes.py",
+        "                d[b] = ai * sv[b] * d[b]\n",
+        "                d[b] = sv[b] * d[b]\n",
+        _SIZES,
+    ),
+    _kernel(
+        "the last mask one lane too narrow",
+        "kernels/_products.py",
+        "last = left - (vectors - 1) * width",
+        "last = left - (vectors - 1) * width - (left % width == 1)",
+        _MANY_INPUTS,
+    ),
+    _kernel(
+        "the last mask one lane too wide",
+        "kernels/_products.py",
+        "last = left - (vectors - 1) * width",
+        "last = left - (vectors - 1) * width + 1",
+        _MEMORY,
+    ),
+    _kernel(
+        "rows of the product that fill no tile are dropped",
+        "kernels/_simd.py",
+        "                height //= 2\n            return",
+        "                height //= 4\n            return",
+        _NEURONS,
+    ),
+    _kernel(
+        "a second block of a product overwrites the first",
+        "kernels/_products.py",
+        "adding = add if number == 0 else 1",
+        "adding = add",
+        _BLOCKS,
+    ),
+    _kernel(
+        "zeros stand in for the samples missing in a vector",
+        "kernels/_simd.py",
+        "builder.sub(n_rows, integer(1)))",
+        "builder.sub(n_rows, integer(1)))\n"
+        "                if r:\n"
+        "                    number = builder.select(exists, integer(r), integer(0))",
+        _PADDING,
+    ),
+    _kernel(
+        "the rest of a dot product is left out",
+        "kernels/_simd.py",
+        'ragged = builder.icmp_signed(">", rest, integer(0))',
+        'ragged = builder.icmp_signed(">", rest, integer(1))',
+        _NEURONS_FEW,
+    ),
+    _kernel(
+        "a run of neurons takes the next one in",
+        "kernels/_plan.py",
+        "self.table[place + RUN_COUNT] = count\n",
+        "self.table[place + RUN_COUNT] = count + (number > 0 and start + count < net.n_neurons)\n",
+        _NEURONS,
+    ),
+    _kernel(
+        "cross-entropy taken from y, not from s",
+        "kernels/_plan.py",
+        "output, paired = loss.with_output(self._output)",
+        "output, paired = self._output, loss",
+        "test_kernels.py::test_cross_entropy_is_exact_for_huge_s",
+    ),
+    _kernel(
+        "a digest that does not see the activation: stale machine code",
+        "kernels/_build.py",
+        "depends_on = (build_digest(), name, self._key, str(self._signature))",
+        "depends_on = (build_digest(), name, self._key[-14:], str(self._signature))",
+        "test_cache.py::test_renamed_activation_is_found_and_changed_ones_are_compiled",
+    ),
+    _kernel(
+        "a stored file is believed whatever it holds",
+        "kernels/_build.py",
+        "    if hashlib.sha256(content[32:]).digest() != content[:32]:\n",
+        "    if not content:\n",
+        "test_cache.py::test_damaged_files_are_written_again",
+    ),
+    _kernel(
+        "Numba imported with the network",
+        "network.py",
+        "from . import _boundary as boundary\n",
+        "import numba  # noqa: F401\n\nfrom . import _boundary as boundary\n",
+        "test_cache.py::test_import_does_not_import_numba",
+    ),
+    _kernel(
+        "compiled checks that let out overlap X",
+        "kernels/entries.py",
+        "            apart(g_, P, w_, P, size)\n"
+        "            and apart(g_, P, X_, B * N, size)\n"
+        "            and apart(g_, P, t_, B, size)\n",
+        "            apart(g_, P, w_, P, size)\n            and apart(g_, P, t_, B, size)\n",
+        "test_network.py::test_overlapping_out_is_refused",
+    ),
+    _kernel(
+        "the boundary lets out overlap its inputs",
+        "_boundary.py",
+        "np.may_share_memory(out, given)",
+        "out is given",
+        "test_network.py::test_overlapping_out_is_refused",
+    ),
+    _kernel(
+        "the boundary rounds float64 to float32",
+        "_boundary.py",
+        "given.dtype.itemsize > dtype.itemsize",
+        "given.dtype.itemsize > 8",
+        "test_network.py::test_float64_in_a_network_of_float32_is_refused",
+    ),
+    _kernel(
+        "the boundary forgets the sign of integers",
+        "_boundary.py",
+        " or int(given.min()) < -limit",
+        "",
+        "test_network.py::test_integers_too_large_to_hold_are_refused",
+    ),
+    _kernel(
+        "a sum of weights of nothing",
+        "_boundary.py",
+        "if not 0.0 < total < np.inf:",
+        "if total < 0.0:",
+        "test_network.py::test_wrong_weights_are_refused",
+    ),
+)
+
+MUTANTS = REFERENCE + KERNELS

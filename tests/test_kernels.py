@@ -22,6 +22,9 @@ from fastbp.losses import NAMES as LOSSES
 
 DTYPES = ("float64", "float32")
 N_NETWORKS = 330
+FEW = {"activations": ("tanh", "softplus", "sin"), "outputs": ("tanh", "identity")}
+"""Functions for tests of sizes."""
+
 CANARY = 0xFF
 """The byte around guarded arrays: as floats, NaN."""
 
@@ -122,7 +125,7 @@ def test_every_loss_in_a_batch_of_parts_and_chunks(loss, dtype):
 )
 def test_every_batch_up_to_two_vectors_and_around_panels(N, H, dtype):
     for B in (*range(1, 34), 47, 48, 49, 95, 96, 97, 143, 144, 145):
-        case = sound_case(B, N, H, B, activations=("tanh", "softplus", "sin"))
+        case = sound_case(B, N, H, B, **FEW)
         agree(case, dtype)
 
 
@@ -131,7 +134,7 @@ def test_every_batch_up_to_two_vectors_and_around_panels(N, H, dtype):
 def test_every_number_of_inputs_up_to_two_panels(H, dtype):
     for N in range(1, 100):
         for B in (2, 19):
-            case = sound_case(N, N, H, B, activations=("tanh", "softplus", "sin"))
+            case = sound_case(N, N, H, B, **FEW)
             agree(case, dtype)
 
 
@@ -139,7 +142,7 @@ def test_every_number_of_inputs_up_to_two_panels(H, dtype):
 @pytest.mark.parametrize("B", [1, 3, 40])
 def test_every_number_of_neurons_up_to_five_tiles(B, dtype):
     for H in range(1, 42):
-        case = sound_case(H, 3, H, B, activations=("tanh", "softplus", "sin"))
+        case = sound_case(H, 3, H, B, **FEW)
         agree(case, dtype)
 
 
@@ -155,7 +158,7 @@ def chunk(dtype, N, H):
 def test_batches_around_chunks(N, H, dtype):
     n = chunk(dtype, N, H)
     for B in (n - 1, n, n + 1, 2 * n - 1, 2 * n, 2 * n + 1):
-        case = sound_case(B, N, H, B, activations=("tanh", "gaussian"))
+        case = sound_case(B, N, H, B, **FEW)
         agree(case, dtype)
 
 
@@ -164,7 +167,7 @@ def test_batches_around_chunks(N, H, dtype):
     "B", [511, 512, 513, 1023, 1024, 1025, 1535, 1536, 1537, 1600, 8191, 8192, 8193, 12345]
 )
 def test_batches_around_parts(B, dtype):
-    case = sound_case(B, 2, 3, B, activations=("tanh", "gaussian"))
+    case = sound_case(B, 2, 3, B, **FEW)
     agree(case, dtype)
 
 
@@ -172,7 +175,7 @@ def test_batches_around_parts(B, dtype):
 @pytest.mark.parametrize(("N", "H"), [(600, 40), (1300, 3), (40, 1100)], ids=str)
 def test_products_of_several_blocks(N, H, dtype):
     for B in (1, 50):
-        case = sound_case(N, N, H, B, activations=("tanh", "softplus"))
+        case = sound_case(N, N, H, B, **FEW)
         agree(case, dtype)
 
 
@@ -344,21 +347,23 @@ def test_only_out_is_written_and_only_arguments_are_read(shape, dtype):
     case = random_case(14, *shape).astype(dtype)
     net = case.net.network(dtype)
     arguments = (case.w, case.X, case.t, case.c, case.ybar)
-    want = first_order(net, *arguments, buffers(case, dtype))
-
     guarded = [Guarded(array) for array in arguments]
     outs = {name: Guarded(array) for name, array in buffers(case, dtype).items()}
+    results = []
     for _ in range(2):  # the second call finds its own results in `out`
         got = first_order(
             net, *[g.array for g in guarded], {name: g.array for name, g in outs.items()}
         )
-        for name, result in want.items():
-            assert np.isfinite(result).all(), name
-            np.testing.assert_array_equal(got[name], result, err_msg=name)
         for argument in guarded:
             argument.assert_untouched()
         for out in outs.values():
             out.assert_neighbours_untouched()
+        results.append(got)
+    want = first_order(net, *arguments, buffers(case, dtype))
+    for name, result in want.items():
+        assert np.isfinite(result).all(), name
+        for got in results:
+            np.testing.assert_array_equal(got[name], result, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

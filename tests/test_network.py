@@ -110,9 +110,7 @@ def test_wrong_construction_is_refused(arguments, error, message):
 def test_repr_is_readable():
     assert repr(fastbp.Network(3, 4)) == "Network(3, 4, activations='tanh', output='tanh')"
     net = fastbp.Network(2, activations=["sin", "relu"], output="identity", dtype=np.float32)
-    assert repr(net) == (
-        "Network(2, 2, activations=[sin, relu], output='identity', dtype=float32)"
-    )
+    assert repr(net) == ("Network(2, 2, activations=[sin, relu], output='identity', dtype=float32)")
     assert len(repr(fastbp.Network(2, activations=["sin", "cos"] * 500))) < 100
 
 
@@ -134,7 +132,7 @@ def test_networks_are_equal_by_what_they_compute():
 
 def test_networks_do_not_change():
     net, _ = make()
-    with pytest.raises(AttributeError, match="can't be changed.*'n_inputs'"):
+    with pytest.raises(AttributeError, match=r"can't be changed.*'n_inputs'"):
         net.n_inputs = 5
     with pytest.raises(AttributeError, match="can't be changed"):
         net.anything = 5
@@ -172,7 +170,7 @@ def test_split_gives_views():
     np.testing.assert_array_equal(W, [[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
     a[0], W[2, 1] = 10.0, 18.0
     assert (w[0], w[8]) == (10.0, 18.0)
-    with pytest.raises(TypeError, match="must be a NumPy array.*list"):
+    with pytest.raises(TypeError, match=r"must be a NumPy array.*list"):
         net.split(w.tolist())
     with pytest.raises(ValueError, match=r"shape \(9,\); got \(3, 3\)"):
         net.split(w.reshape(3, 3))
@@ -200,7 +198,7 @@ def test_init_is_uniform_and_reproducible(dtype):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_one_observation_is_a_batch_of_one_without_its_axis(dtype):
     net, a = make(dtype)
-    w, X, t, c, ybar = (a[k] for k in ("w", "X", "t", "c", "ybar"))
+    w, X, t, ybar = (a[k] for k in ("w", "X", "t", "ybar"))
     x = X[0]
     y = net.value(w, x)
     assert type(y) is float
@@ -379,7 +377,9 @@ def test_float64_in_a_network_of_float32_is_refused():
     for argument, takers in (("w", CALLS), ("X", CALLS), ("t", ["loss_and_grad"])):
         given = arguments | {argument: arguments[argument].astype(np.float64)}
         for name in takers:
-            message = rf"{argument} is float64, which float32 .*{argument}\.astype\(numpy\.float32\)"
+            message = (
+                rf"{argument} is float64, which float32 .*{argument}\.astype\(numpy\.float32\)"
+            )
             refuses(net, given, name, TypeError, message)
     # Python's own floats have no other type to be given in.
     given = {name: array.tolist() for name, array in arguments.items()}
@@ -416,7 +416,7 @@ def test_targets_outside_the_range_of_a_loss_are_refused(bad):
         wrong = t.copy()
         wrong[2] = bad
         out = np.full(P, 7.0)
-        with pytest.raises(ValueError, match=rf"'cross_entropy' must lie in \[0, 1\].*t\[2\]"):
+        with pytest.raises(ValueError, match=r"'cross_entropy' must lie in \[0, 1\].*t\[2\]"):
             net.loss_and_grad(a["w"], a["X"], wrong, loss="cross_entropy", out=out)
         assert (out == 7.0).all()
         net.loss_and_grad(a["w"], a["X"], np.array([0.0, 1.0, 0.0, 1.0, 0.5]), loss="cross_entropy")
@@ -424,7 +424,7 @@ def test_targets_outside_the_range_of_a_loss_are_refused(bad):
 
 def test_unknown_loss_is_refused_with_the_nearest(network):
     _, a = make()
-    with pytest.raises(ValueError, match="'squard'.*squared"):
+    with pytest.raises(ValueError, match=r"'squard'.*squared"):
         network.loss_and_grad(a["w"], a["X"], a["t"], loss="squard")
     with pytest.raises(TypeError, match="3"):
         network.loss_and_grad(a["w"], a["X"], a["t"], loss=3)

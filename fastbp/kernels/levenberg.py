@@ -38,7 +38,7 @@ _FACTOR = 10.0  # Marquardt's ν
 def levenberg_unit(dtype: np.dtype) -> Unit:
     """Make the unit of the whole optimiser.
 
-    ``levenberg(plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result)``
+    ``levenberg(plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, trace, result)``
 
     At most `n` iterations from w, which is overwritten; `history` (float64) receives the loss
     after each. g, G and `kept` go from call to call: FRESH is 0 where they don't belong to w,
@@ -52,7 +52,7 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
     zero, one = real(0), real(1)
 
     @loop
-    def penalty(w, P, l2):  # type: ignore[no-untyped-def]
+    def penalty(w, P, l2):
         if l2 == 0.0:
             return 0.0
         wv = view(pointer(w), P)
@@ -62,7 +62,7 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
         return 0.5 * l2 * float(total)
 
     @loop
-    def damped(G, U, g, h, mu, free, P):  # type: ignore[no-untyped-def]
+    def damped(G, U, g, h, mu, free, P):
         """U = G + μ I and h = −g; the parameters that don't move are taken out."""
         moves = view(pointer(free), P)
         gv = view(pointer(g), P)
@@ -76,7 +76,9 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
             target[0] = target[0] + real(mu) if moves[i] != zero else one
             hv[i] = -gv[i] * moves[i]
 
-    def levenberg(plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result):  # type: ignore[no-untyped-def]
+    def levenberg(
+        plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result
+    ):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)

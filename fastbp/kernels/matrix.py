@@ -48,11 +48,11 @@ def matrix_unit(dtype: np.dtype) -> Unit:
     panel = 3 * width
 
     @loop
-    def lines(numbers):  # type: ignore[no-untyped-def]
+    def lines(numbers):
         return (numbers * size + 63) // 64 * 64
 
     @loop
-    def transpose(X, n, N, cp, XT):  # type: ignore[no-untyped-def]
+    def transpose(X, n, N, cp, XT):
         """Samples along the rows; the last one stands in for the padding."""
         rows = view(pointer(X), n * N)
         columns = view(pointer(XT), N * cp)
@@ -61,7 +61,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
                 columns[j * cp + b] = rows[min(b, n - 1) * N + j]
 
     @loop
-    def head(loss, s, t, c, n, cp, factor, curvature, e, r, k, l, ll, result):  # type: ignore[no-untyped-def]
+    def head(loss, s, t, c, n, cp, factor, curvature, e, r, k, d, dd, result):
         """From s to σ', r and K, all zero on the padding, and the loss."""
         start = view(pointer(s), cp)
         slopes = view(pointer(e), cp)
@@ -70,9 +70,9 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         ts = view(pointer(t), n)
         for b in range(n):
             residual[b] = abs(start[b] - ts[b])
-        invoke(load(loss, LOSS_BLOCK + 2), (s, t, l, ll, n))
-        first = view(pointer(l), cp)
-        second = view(pointer(ll), cp)
+        invoke(load(loss, LOSS_BLOCK + 2), (s, t, d, dd, n))
+        first = view(pointer(d), cp)
+        second = view(pointer(dd), cp)
         rs = view(pointer(r), cp)
         if curvature == REWEIGHTED:
             for b in range(n):
@@ -95,7 +95,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         view(pointer64(result), 1)[0] += total
 
     @loop
-    def jacobian(w, V, D, XT, e, J, N, H, cp):  # type: ignore[no-untyped-def]
+    def jacobian(w, V, D, XT, e, J, N, H, cp):
         """J^T of a chunk, of V and V' neuron-major."""
         av = view(pointer(w), H)
         slopes = view(pointer(e), cp)
@@ -115,7 +115,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
                     out[b] = d[b] * x[b]
 
     @loop
-    def weigh(J, r, k, g, P, cp, add):  # type: ignore[no-untyped-def]
+    def weigh(J, r, k, g, P, cp, add):
         """g (+)= J^T r, and J^T K in place of J^T."""
         gv = view(pointer(g), P)
         rs = view(pointer(r), cp)
@@ -129,7 +129,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
             gv[p] = gv[p] + total if add else total
 
     @loop
-    def mirrored(G, P):  # type: ignore[no-untyped-def]
+    def mirrored(G, P):
         """Fill in the lower triangle, in squares that stay in the first-level cache."""
         matrix = view(pointer(G), P * P)
         side = 32
@@ -139,7 +139,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
                     for j in range(j0, min(j0 + side, i)):
                         matrix[i * P + j] = matrix[j * P + i]
 
-    def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result):  # type: ignore[no-untyped-def]
+    def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
@@ -160,8 +160,8 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         e = s + lines(chunk)
         r = e + lines(chunk)
         k = r + lines(chunk)
-        l = k + lines(chunk)
-        ll = l + lines(chunk)
+        d = k + lines(chunk)
+        dd = d + lines(chunk)
         view(pointer64(result), 1)[0] = 0.0
         first = 0
         while first < B:
@@ -174,7 +174,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
             activate(plan, 1, V, D, 0, cp, H)
             weighted_rows(w, V, s, H, cp, 0)
             c_ = c + at if c else 0
-            head(loss, s, t + at, c_, n, cp, real(scale), curvature, e, r, k, l, ll, result)
+            head(loss, s, t + at, c_, n, cp, real(scale), curvature, e, r, k, d, dd, result)
             jacobian(w, V, D, XT, e, J, N, H, cp)
             invoke(load(plan, PACK), (J, P, cp, panels))
             weigh(J, r, k, g, P, cp, add)
@@ -221,7 +221,7 @@ def cholesky_of(dtype: np.dtype) -> Callable:
     zero, one = real(0), real(1)
 
     @loop
-    def factor(product, U, P, buffer):  # type: ignore[no-untyped-def]
+    def factor(product, U, P, buffer):
         k0 = 0
         while k0 < P:
             end = min(k0 + CHOLESKY_ROWS, P)
@@ -275,7 +275,7 @@ def solve_of(dtype: np.dtype) -> Callable:
     zero = real(0)
 
     @loop
-    def solve(U, P, b):  # type: ignore[no-untyped-def]
+    def solve(U, P, b):
         x = view(pointer(b), P)
         for k in range(P):
             row = view(pointer(U + (k * P + k) * size), P - k)

@@ -69,12 +69,12 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
     zero, one = real(0), real(1)
 
     @loop
-    def lines(numbers):  # type: ignore[no-untyped-def]
+    def lines(numbers):
         """Bytes of so many numbers, in whole cache lines."""
         return (numbers * size + 63) // 64 * 64
 
     @loop
-    def gather(source, order, first, n, row_size, target):  # type: ignore[no-untyped-def]
+    def gather(source, order, first, n, row_size, target):
         """Copy rows of `row_size` numbers, those of the order from `first` on."""
         for b in range(n):
             row = view(pointer(source + load(order, first + b) * row_size * size), row_size)
@@ -83,7 +83,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
                 out[j] = row[j]
 
     @loop
-    def by_columns(source, target, N, H, hp, back):  # type: ignore[no-untyped-def]
+    def by_columns(source, target, N, H, hp, back):
         """Copy (a, W) to a, then the columns of W, each filled up to hp with zeros; or back."""
         given = view(pointer(source), H * (N + 1))
         padded = view(pointer(target), hp * (N + 1))
@@ -98,7 +98,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
                     padded[j * hp + i] = given[k]
 
     @loop
-    def single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result):  # type: ignore[no-untyped-def]
+    def single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result):
         """One sample a step: all loops run along the neurons, and no gradient is written."""
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
@@ -112,7 +112,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         V = state_ + n_states * whole
         D = V + lines(hp)
         s = D + lines(hp)
-        ds, bar, l = s + 64, s + 128, s + 192
+        ds, bar, slope = s + 64, s + 128, s + 192
         by_columns(w, w_, N, H, hp, False)
         by_columns(free, free_, N, H, hp, False)
         for k in range(n_states):
@@ -129,7 +129,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
             activate(plan, 1, V, D, 0, 1, H)
             sv[0] = dot(w_, V, hp)
             c_ = c + at * size if c else 0
-            head(plan, loss, s, ds, bar, l, 0, 1, 1, t + at * size, c_, 1.0, 0, 0, 1, result)
+            head(plan, loss, s, ds, bar, slope, 0, 1, 1, t + at * size, c_, 1.0, 0, 0, 1, result)
             multiply_scaled(sbar[0], w_, D, hp)
             k = coefficients(settings, result, rate[b])
             move(w_, V, sbar[0], state_, whole, free_, hp, k)
@@ -141,7 +141,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
             by_columns(state + k * P * size, state_ + k * whole, N, H, hp, True)
         release(own)
 
-    def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):  # type: ignore[no-untyped-def]
+    def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):
         view(pointer64(result), 1)[0] = 0.0
         if batch == 1 and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):
             single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result)
@@ -190,7 +190,7 @@ def sgd_unit(dtype: np.dtype) -> Unit:
     pointer64 = POINTER[np.dtype(np.float64)]
 
     @loop
-    def coefficients(settings, result, rate):  # type: ignore[no-untyped-def]
+    def coefficients(settings, result, rate):
         s = view(pointer64(settings), N_SETTINGS)
         mu = s[MOMENTUM]
         # The step η (α g + β m) covers both: (0, 1) without Nesterov's correction, (1, μ) with it.
@@ -199,7 +199,7 @@ def sgd_unit(dtype: np.dtype) -> Unit:
         return real(s[L2] + s[DECAY]), real(mu), real(alpha), real(beta)
 
     @loop
-    def move(w, source, factor, state, distance, free, n, k):  # type: ignore[no-untyped-def]
+    def move(w, source, factor, state, distance, free, n, k):
         shrink, mu, alpha, beta = k
         wv = view(pointer(w), n)
         gv = view(pointer(source), n)
@@ -225,7 +225,7 @@ def adam_unit(dtype: np.dtype) -> Unit:
     pointer64 = POINTER[np.dtype(np.float64)]
 
     @loop
-    def coefficients(settings, result, rate):  # type: ignore[no-untyped-def]
+    def coefficients(settings, result, rate):
         s = view(pointer64(settings), N_SETTINGS)
         powers = view(pointer64(result), N_RESULTS)
         powers[POWER1] *= s[BETA1]
@@ -244,7 +244,7 @@ def adam_unit(dtype: np.dtype) -> Unit:
         )
 
     @loop
-    def move(w, source, factor, state, distance, free, n, k):  # type: ignore[no-untyped-def]
+    def move(w, source, factor, state, distance, free, n, k):
         l2, b1, c1, b2, c2, step, lift, eps, decay = k
         wv = view(pointer(w), n)
         gv = view(pointer(source), n)

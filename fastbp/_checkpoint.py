@@ -1,0 +1,123 @@
+"""Checkpoints of a fit: one .npz without pickle, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SECONDS = 5.0  # between two writes
+_VERSION = 1
+
+
+def fingerprint(
+    net: Any,
+    problem: Any,
+    held_out: Any,
+    optimizer: Any,
+    early: Any,
+    others: tuple,
+    w0: NDArray,
+) -> str:
+    """Hash of all arguments that decide what a fit computes."""
+    digest = hashlib.sha256()
+    functions = [f.digest for f in (*net.activations, net.output, problem.loss)]
+    schedule = getattr(optimizer, "learning_rate", None)
+    name = getattr(schedule, "__qualname__", None) if callable(schedule) else None
+    described = repr(optimizer) if name is None else f"{type(optimizer).__name__} {name}"
+    epochs, seed, *rest = others
+    if isinstance(seed, np.random.Generator):
+        seed = repr(seed.bit_generator.state)
+    plain = (
+        net.n_inputs,
+        net.dtype.name,
+        functions,
+        described,
+        repr(early),
+        int(epochs),
+        seed,
+        rest,
+        problem.l2,
+    )
+    digest.update(repr(plain).encode())
+    arrays = [w0, problem.X, problem.t, problem.c, problem.free]
+    if held_out is not None:
+        arrays += [held_out.X, held_out.t, held_out.sample_weight]
+    for array in arrays:
+        if array is not None:
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+class Checkpoint:
+    """The file of one fit.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    mark : str
+        The fit's `fingerprint`: a file with another is refused.
+
+    Attributes
+    ----------
+    rng_state : dict
+        State of the generator, once loaded.
+    """
+
+    def __init__(self, path: Path, mark: str) -> None:
+        self._path = path
+        self._mark = mark
+        self._kept: dict[str, NDArray] | None = None
+        self._written = time.monotonic()
+        self.rng_state: dict[str, Any] = {}
+
+    def load(self) -> dict[str, NDArray] | None:
+        """Return the arrays of the file, or None where there is no file."""
+        try:
+            with np.load(self._path, allow_pickle=False) as file:
+                arrays = dict(file)
+            header = json.loads(arrays.pop("header").item())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self._path} is not a checkpoint of fastbp.fit: {error}") from error
+        if header["version"] != _VERSION or header["mark"] != self._mark:
+            raise ValueError(
+                f"{self._path} belongs to a fit with other arguments or data; give another path, "
+                "or delete it"
+            )
+        self.rng_state = header["rng"]
+        return arrays
+
+    def keep(self, arrays: dict[str, NDArray], rng: np.random.Generator) -> None:
+        """Take over a consistent state, and write it if the last write is some time ago."""
+        header = {"version": _VERSION, "mark": self._mark, "rng": rng.bit_generator.state}
+        self._kept = {"header": np.array(json.dumps(header)), **arrays}
+        if time.monotonic() - self._written > _SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write the last state taken over."""
+        if self._kept is None:
+            return
+        handle, temporary = tempfile.mkstemp(dir=self._path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **self._kept)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        self._written = time.monotonic()

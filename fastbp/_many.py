@@ -1,0 +1,285 @@
+"""fit_many: restarts, ensembles and cross-validation folds, over threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _boundary as boundary
+from ._fit import FitResult, fit
+from .losses import Loss, get_loss
+from .network import Network
+
+__all__ = ["Fits", "fit_many"]
+
+_NOT_SHARED = ("checkpoint", "seed", "progress", "X", "t", "sample_weight")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One fit: its seed, and the observations it is fitted to and judged by."""
+
+    seed: int
+    fitted: NDArray | None = None  # all, where None
+    held: NDArray | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Fits(Sequence[FitResult]):
+    """The results of `fastbp.fit_many`, a sequence of `FitResult`.
+
+    Attributes
+    ----------
+    results : tuple of FitResult
+        For every seed, one for each fold, or one.
+    seeds : tuple of int
+        The seed of each result.
+    folds : tuple of ndarray of int
+        The observations each result has not seen; empty without folds.
+    held_out_losses : ndarray
+        Mean loss of each result on its fold; empty without folds.
+    """
+
+    results: tuple[FitResult, ...]
+    seeds: tuple[int, ...]
+    folds: tuple[NDArray, ...] = ()
+    held_out_losses: NDArray = field(default_factory=lambda: np.empty(0))
+
+    @overload
+    def __getitem__(self, index: int) -> FitResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[FitResult]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """Return one result, or several."""
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[FitResult]:
+        return iter(self.results)
+
+    def __repr__(self) -> str:
+        return f"<Fits: {len(self)} results, least loss {self.best.loss:.6g}>"
+
+    @property
+    def best(self) -> FitResult:
+        """The result of the least held-out loss, validation loss or training loss."""
+        if len(self.held_out_losses):
+            return self.results[int(np.argmin(self.held_out_losses))]
+        return min(
+            self.results,
+            key=lambda r: r.loss if r.validation_loss is None else r.validation_loss,
+        )
+
+    @property
+    def losses(self) -> NDArray:
+        """Training losses."""
+        return np.array([result.loss for result in self.results])
+
+    def predict(self, X: ArrayLike, *, return_std: bool = False, noise: bool = False) -> Any:
+        """Mean of the members' predictions, and on request their standard deviation.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        return_std : bool
+            Also return the standard deviation of the members' predictions.
+        noise : bool
+            That of a new observation: with the members' mean variance of the noise.
+
+        Returns
+        -------
+        y : ndarray, shape (B,), or float
+        std : ndarray, shape (B,), or float
+            Only with `return_std`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where X does not fit; `return_std` with a single member; `noise` with a loss that
+            defines none.
+
+        References
+        ----------
+        B. Lakshminarayanan, A. Pritzel, C. Blundell: Simple and scalable predictive uncertainty
+        estimation using deep ensembles, NeurIPS 2017.
+        """
+        values = np.array([result.predict(X) for result in self.results])
+        mean = values.mean(axis=0)
+        if not return_std:
+            return mean if mean.ndim else float(mean)
+        if len(values) < 2:
+            raise ValueError("the spread of an ensemble needs at least two members; there is one")
+        variance = values.var(axis=0, ddof=1)
+        if noise:
+            variances = [result._spread.noise for result in self.results]
+            known = [value for value in variances if value is not None]
+            if len(known) < len(variances):
+                raise ValueError("noise=True needs the squared loss, which defines a variance")
+            variance = variance + np.mean(known)
+        std = np.sqrt(variance)
+        return (mean, std) if mean.ndim else (float(mean), float(std))
+
+
+def fit_many(
+    net: Network,
+    X: ArrayLike,
+    t: ArrayLike,
+    *,
+    seeds: int | Sequence[int] = 10,
+    folds: int | Sequence[ArrayLike] | None = None,
+    bootstrap: bool = False,
+    threads: int | str = "auto",
+    sample_weight: ArrayLike | None = None,
+    loss: str | Loss = "squared",
+    **options: Any,
+) -> Fits:
+    """Fit a network many times, over threads; each result is that of `fit` alone, bit for bit.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    X, t : array_like, shapes (B, N) and (B,)
+        The data.
+    seeds : int or sequence of int
+        As `fit` takes them, one for each fit; a number n stands for 0 … n − 1.
+    folds : int or sequence of array_like of int, optional
+        Cross-validation: so many folds, drawn once, or the indices of each. A fit for each seed
+        and fold, to the observations outside the fold.
+    bootstrap : bool
+        Whether each fit has a sample of its own, drawn with replacement by its seed: an ensemble
+        whose spread has the noise of the data in it, not only that of the starts.
+    threads : int or "auto"
+        Fits at a time; "auto" is the number of processors. Gains where the work is compiled:
+        the stochastic optimizers and Levenberg–Marquardt.
+    sample_weight : array_like, shape (B,), optional
+        c.
+    loss : str or Loss
+        ℓ.
+    **options
+        All else that `fit` takes, but a checkpoint and a seed.
+
+    Returns
+    -------
+    fits : Fits
+        After Ctrl-C, those that were done, and the running ones as far as they had come.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `fit`; for folds that are not at least two, or leave nothing to fit.
+    NonFiniteLossError
+        Of the first fit that ends so.
+
+    Examples
+    --------
+    >>> import fastbp, numpy as np
+    >>> X = np.column_stack([np.linspace(-1.0, 1.0, 50), np.ones(50)])
+    >>> net = fastbp.Network(2, 4, output="identity")
+    >>> fits = fastbp.fit_many(net, X, np.sin(3.0 * X[:, 0]), seeds=4, epochs=50)
+    >>> y, std = fits.predict(X, return_std=True)
+    >>> y.shape, std.shape, fits.best.loss < 1e-4
+    ((50,), (50,), True)
+    """
+    refused = sorted(set(options).intersection(_NOT_SHARED))
+    if refused:
+        raise TypeError(f"fit_many does not take {', '.join(refused)}")
+    if folds is not None and bootstrap:
+        raise ValueError("folds and bootstrap exclude each other; got both")
+    ell = get_loss(loss)
+    start = np.zeros(net.n_params, net.dtype)
+    ell, _, X, t, c = net._loss_inputs(start, X, t, ell, sample_weight, True)
+    jobs = _jobs(seeds, folds, bootstrap, len(X))
+    _prepare(net, ell)
+    stop = threading.Event()
+
+    def run(job: _Job) -> FitResult:
+        rows = job.fitted
+        return fit(
+            net,
+            X if rows is None else X[rows],
+            t if rows is None else t[rows],
+            sample_weight=c if c is None or rows is None else c[rows],
+            loss=ell,
+            seed=job.seed,
+            progress=False,
+            _stop=stop,
+            **options,
+        )
+
+    n = boundary.thread_count(threads) or os.cpu_count() or 1
+    futures: list[Future[FitResult]] = []
+    with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
+        try:
+            futures = [pool.submit(run, job) for job in jobs]
+            for future in futures:
+                future.result()
+        except KeyboardInterrupt:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    done = [(job, future.result()) for job, future in zip(jobs, futures, strict=False)
+            if not future.cancelled()]  # fmt: skip
+    if not done:
+        raise KeyboardInterrupt
+    losses = []
+    for job, result in done:
+        if job.held is not None:
+            weights = None if c is None else c[job.held]
+            objective = net.objective(X[job.held], t[job.held], loss=ell, sample_weight=weights)
+            losses.append(objective.value(result.w))
+    return Fits(
+        tuple(result for _, result in done),
+        tuple(job.seed for job, _ in done),
+        tuple(job.held for job, _ in done if job.held is not None),
+        np.array(losses),
+    )
+
+
+def _prepare(net: Network, loss: Loss) -> None:
+    """Make what the fits share before they run side by side."""
+    calls = net._ready()
+    for order in (0, 1, 2):
+        calls.plan.loss_table(loss, order)
+
+
+def _jobs(
+    seeds: int | Sequence[int], folds: int | Sequence[ArrayLike] | None, bootstrap: bool, B: int
+) -> list[_Job]:
+    if isinstance(seeds, int | np.integer):
+        seeds = range(int(seeds))
+    chosen = [int(seed) for seed in seeds]
+    if not chosen:
+        raise ValueError("seeds must be a positive number or a sequence of at least one")
+    if bootstrap:
+        return [_Job(seed, np.random.default_rng([seed, 3]).integers(0, B, B)) for seed in chosen]
+    if folds is None:
+        return [_Job(seed) for seed in chosen]
+    if isinstance(folds, int | np.integer):
+        if not 2 <= folds <= B:
+            raise ValueError(f"folds must lie between 2 and {B}, the observations; got {folds}")
+        parts = np.array_split(np.random.default_rng(0).permutation(B), int(folds))
+        held = [np.sort(part) for part in parts]
+    else:
+        held = [np.asarray(part, np.intp) for part in folds]
+    jobs = []
+    for part in held:
+        outside = np.ones(B, bool)
+        outside[part] = False
+        if not part.size or not outside.any():
+            raise ValueError("every fold must hold some observations and leave some to fit")
+        jobs.append((np.flatnonzero(outside), part))
+    return [_Job(seed, fitted, part) for seed in chosen for fitted, part in jobs]

@@ -1,0 +1,275 @@
+"""The Taylor test: what makes a derivative right (questions 1 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._plot import axes
+
+# A remainder counts while it is this many times what rounding may have made of it.
+_ABOVE_ROUNDING = 50.0
+# The slope is taken over the smallest steps that count: there the leading term is all there is.
+_FITTED = 5
+_TOLERANCE = 0.2
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TaylorTest:
+    """What `taylor_test` found: remainders at ever smaller steps and the order they fall with.
+
+    Attributes
+    ----------
+    steps : ndarray, shape (K,)
+        t, from large to small.
+    differences : ndarray, shape (K,)
+        ‖f(x + th) − f(x)‖, without any derivative: order 1.
+    remainders : ndarray, shape (K,)
+        ‖f(x + th) − f(x) − t J h‖, and − ½ t² D²f[h, h] where a second derivative was given.
+    rounding : ndarray, shape (K,)
+        What rounding may have contributed to each remainder.
+    order : float
+        The slope of the remainders over the steps in log-log; infinite where all of them are
+        rounding.
+    expected : int
+        2, or 3 with a second derivative.
+    """
+
+    steps: NDArray[np.float64]
+    differences: NDArray[np.float64]
+    remainders: NDArray[np.float64]
+    rounding: NDArray[np.float64]
+    order: float
+    expected: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the order is the expected one, or higher."""
+        return self.order > self.expected - _TOLERANCE
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Taylor test {'passed' if self.ok else 'FAILED'}: "
+            f"order {self.order:.2f} observed, {self.expected} expected",
+            "        step  difference   remainder",
+        ]
+        counted = self.remainders > _ABOVE_ROUNDING * self.rounding
+        for t, d, r, c in zip(self.steps, self.differences, self.remainders, counted, strict=True):
+            lines.append(f"  {t:10.2e}  {d:10.2e}  {r:10.2e}{'' if c else '  (rounding)'}")
+        return "\n".join(lines)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Plot the remainders over the steps in log-log, beside lines of order 1 and as expected.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to plot; new axes where left out.
+
+        Returns
+        -------
+        matplotlib axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib: it comes with the extra ``plot``.
+        """
+        ax = axes(ax)
+        t = self.steps
+        ax.loglog(t, self.differences, "o-", label="without derivative")
+        ax.loglog(t, self.remainders, "s-", label=f"remainder, order {self.order:.2f}")
+        if self.remainders[0] > 0.0:
+            ideal = self.remainders[0] * (t / t[0]) ** self.expected
+            ax.loglog(t, ideal, "k:", label=f"order {self.expected}")
+        ax.loglog(t, self.rounding, color="0.7", label="rounding")
+        ax.set_xlabel("step t")
+        ax.set_ylabel("remainder")
+        ax.legend()
+        return ax
+
+
+Derivative = Callable[..., Any] | ArrayLike
+
+
+def taylor_test(
+    f: Callable[[Any], Any],
+    derivative: Derivative,
+    x: ArrayLike,
+    direction: ArrayLike | None = None,
+    *,
+    second_derivative: Derivative | None = None,
+    steps: ArrayLike | None = None,
+    seed: int | np.random.Generator = 0,
+) -> TaylorTest:
+    """Test a claimed derivative by how fast the remainder of Taylor's formula falls.
+
+    F is differentiable at x where F(x + h) = F(x) + J h + ‖h‖ ε(h) with ε(h) → 0. For a function
+    with a second derivative the remainder ‖F(x + th) − F(x) − t J h‖ falls as t², and as t³ with
+    the next term too; with a wrong derivative it falls as t, like the difference without it.
+
+    Parameters
+    ----------
+    f : callable
+        x ↦ a number or an array. (Not (value, gradient); for an object, pass its ``value``.)
+    derivative : callable or array_like
+        (x, h) ↦ J h, such as the ``jvp`` of an object; or J at x as an array: the gradient, of
+        x's shape, or the Jacobian, of the value's shape followed by x's.
+    x : array_like
+        The point, of any shape.
+    direction : array_like, optional
+        h, of x's shape; random, as long as x (at least 1), where left out.
+    second_derivative : callable or array_like, optional
+        For a number-valued f: (x, h) ↦ H h, such as ``hvp``, or H, of shape (n, n), as an array.
+        For an array-valued f: (x, h) ↦ D²f[h, h], of the value's shape.
+    steps : array_like, optional
+        t, positive; 2⁻¹ … 2⁻²⁴ where left out.
+    seed : int or numpy.random.Generator
+        Of the random direction.
+
+    Returns
+    -------
+    TaylorTest
+        With `order`, `ok`, a table as its repr, and ``plot()``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For shapes that do not fit and complex values (a derivative there is another thing).
+
+    Notes
+    -----
+    Remainders within `rounding` do not count. It is measured, at steps so small that nothing
+    else is left, and taken as no less than the unit of rounding of f and of the derivative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([0.5, 1.0])
+    >>> test = taylor_test(lambda x: np.sin(x).prod(), lambda x, h: h @ (
+    ...     np.cos(x) * np.sin(x[::-1])), x)
+    >>> test.ok, round(test.order, 1)
+    (True, 2.0)
+    >>> round(taylor_test(lambda x: np.sin(x).prod(), [1.0, 0.0], x).order, 1)
+    1.0
+    """
+    x = np.asarray(x)
+    if x.dtype.kind not in "f":
+        x = x.astype(np.float64)
+    h = _direction(x, direction, seed)
+    t = 2.0 ** -np.arange(1, 25) if steps is None else np.asarray(steps, np.float64)
+    if t.ndim != 1 or t.size < 2 or not ((t > 0.0) & (t < np.inf)).all():
+        raise ValueError(f"steps must be at least two positive numbers; got {steps!r}")
+    t = np.sort(t)[::-1]
+
+    start = _value(f, x)
+    terms = [_first(derivative, x, h, start)]
+    if second_derivative is not None:
+        terms.append(_second(second_derivative, x, h, start))
+
+    def remainder(step: float) -> tuple[float, float]:
+        """Return the remainder, and the same without derivatives."""
+        difference = _value(f, x + x.dtype.type(step) * h) - start
+        rest = difference - step * terms[0].value
+        if len(terms) == 2:
+            rest = rest - 0.5 * step * step * terms[1].value
+        return float(np.linalg.norm(rest)), float(np.linalg.norm(difference))
+
+    pairs = np.array([remainder(step) for step in t])
+    # The scatter of f itself, where the step is all but lost in x: neither the error of a
+    # derivative nor curvature are seen there.
+    eps = max(np.finfo(x.dtype).eps, np.finfo(start.dtype).eps)
+    scatter = np.median([remainder(eps**power)[0] for power in (0.86, 0.88, 0.9, 0.92, 0.94)])
+    rounding = np.maximum(eps * np.linalg.norm(start), scatter) + sum(
+        term.rounding * t**power for power, term in enumerate(terms, 1)
+    )
+    order = _slope(t, pairs[:, 0], rounding)
+    return TaylorTest(t, pairs[:, 1], pairs[:, 0], rounding, order, 1 + len(terms))
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A derivative along h, and what rounding may have made of it."""
+
+    value: NDArray[Any]
+    rounding: float
+
+
+def _direction(x: NDArray, direction: Any, seed: Any) -> NDArray:
+    if direction is None:
+        h = np.random.default_rng(seed).standard_normal(x.shape)
+        h *= max(1.0, float(np.linalg.norm(x))) / np.linalg.norm(h)
+    else:
+        h = np.asarray(direction)
+        if h.shape != x.shape:
+            raise ValueError(f"direction must have the shape of x, {x.shape}; got {h.shape}")
+    return np.asarray(h, x.dtype)
+
+
+def _value(f: Callable[[Any], Any], x: NDArray) -> NDArray:
+    value = f(x)
+    if isinstance(value, tuple):
+        raise TypeError("f must return a value alone; got a tuple, such as (value, gradient)")
+    value = np.asarray(value)
+    if value.dtype.kind not in "fiub":
+        raise TypeError(f"f must return real numbers; got {value.dtype}")
+    return value if value.dtype.kind == "f" else value.astype(np.float64)
+
+
+def _first(derivative: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
+    if callable(derivative):
+        value = np.asarray(derivative(x, h))
+        if value.shape != start.shape:
+            raise ValueError(
+                f"derivative(x, h) must have the shape of f(x), {start.shape}; got {value.shape}"
+            )
+        return _Term(value, _eps(value) * float(np.linalg.norm(value)))
+    J = np.asarray(derivative)
+    if J.shape != start.shape + x.shape:
+        raise ValueError(
+            f"derivative must have shape {start.shape + x.shape}, that of f(x) and then that of x; "
+            f"got {J.shape}"
+        )
+    rows = J.reshape(start.size, x.size)
+    wide = h.ravel().astype(np.result_type(h, np.float64))
+    absolute = float(np.linalg.norm(np.abs(rows) @ np.abs(wide)))
+    return _Term((rows @ wide).reshape(start.shape), _eps(J) * absolute)
+
+
+def _second(second: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
+    if callable(second):
+        value = np.asarray(second(x, h))
+        if start.ndim == 0 and value.shape == x.shape and x.ndim:
+            value = np.vdot(h, value)
+        if value.shape != start.shape:
+            expected = f"{x.shape}, that of x," if start.ndim == 0 else f"{start.shape}"
+            raise ValueError(
+                f"second_derivative(x, h) must have shape {expected} here; got {value.shape}"
+            )
+    else:
+        H = np.asarray(second)
+        if start.ndim or H.shape != (x.size, x.size):
+            raise ValueError(
+                f"second_derivative must be a callable, or for a number-valued f an array of "
+                f"shape {(x.size, x.size)}; got {H.shape}"
+            )
+        value = np.asarray(h.ravel() @ H @ h.ravel())
+    return _Term(value, 0.5 * _eps(value) * float(np.linalg.norm(value)))
+
+
+def _eps(array: NDArray) -> float:
+    return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0
+
+
+def _slope(t: NDArray, remainders: NDArray, rounding: NDArray) -> float:
+    """Fit the order over the smallest steps whose remainders are not rounding."""
+    finite = np.isfinite(remainders)
+    counted = np.flatnonzero(finite & (remainders > _ABOVE_ROUNDING * rounding))
+    if counted.size < 2:
+        return np.inf if finite.all() else np.nan
+    last = counted[-_FITTED:]
+    return float(np.polyfit(np.log(t[last]), np.log(remainders[last]), 1)[0])

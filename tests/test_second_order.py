@@ -1,0 +1,458 @@
+"""Directional derivatives and products with second derivatives, from the compiled kernels."""
+
+import itertools
+
+import numpy as np
+import oracle
+import pytest
+from ledger import NETWORKS, compare
+from support import LIMITS, SCALES, outputs_for, random_case, spec
+
+import fastbp
+from fastbp import reference
+from fastbp.activations import NAMES
+from fastbp.losses import NAMES as LOSSES
+from fastbp.losses import get_loss
+
+DTYPES = ("float64", "float32")
+N_NETWORKS = 150
+SMOOTH = ("squared", "log_cosh", "poisson", "cross_entropy", "huber")
+# NumPy's own complex functions of these are missing or lose digits (see test_reference).
+COMPLEX = tuple(v for v in NAMES if v not in ("erf", "gelu", "log_cosh", "mish", "softplus"))
+STEP = 1e-30
+
+
+def sizes(case, loss="squared"):
+    """Return what a result would be if nothing cancelled: the size that rounding errors refer to.
+
+    Every sum is taken over magnitudes, and to each derivative comes how far it moves with the
+    rounding of its argument.
+    """
+    net, (a, W) = case.net, map(abs, reference.split(case.net, case.w))
+    p_a, P_W = map(abs, reference.split(case.net, case.p))
+    X, dX = abs(case.X), abs(case.dX)
+    z = reference.L(net, case.w, case.X)
+    each = [v.evaluate(2, z[:, i]) for i, v in enumerate(net.activations)]
+    V, D, DD = (abs(np.stack(columns, axis=1)) for columns in zip(*each, strict=True))
+    Z = X @ W.T
+    V, D = V + D * Z, D + DD * Z
+
+    def directional(zdot, p_a):
+        return V @ p_a + (D * zdot) @ a
+
+    def backward(sbar, sbardot, zdot, p_a):
+        """Sizes of the gradient and of the rows from those of s̄ and s̄˙."""
+        delta = a * (sbardot[:, None] * D + sbar[:, None] * DD * zdot) + p_a * sbar[:, None] * D
+        g_a = sbardot @ V + sbar @ (D * zdot)
+        return np.concatenate([g_a, (delta.T @ X).ravel()]), delta @ W
+
+    s = reference.M(net, case.w, reference.V(net, z))
+    size = V @ a
+    _, d, dd = map(abs, net.output.evaluate(2, s))
+    d = d + dd * size
+    zdot_x = dX @ W.T
+    sdot_x = directional(zdot_x, 0.0 * p_a)
+    zdot = X @ P_W.T
+    sdot = directional(zdot, p_a)
+    result = {
+        "jvp": (d * (sdot + sdot_x)).max(),
+        "input_hvp": backward(d, dd * sdot_x, zdot_x, 0.0 * p_a)[1].max(),
+    }
+    output, ell = get_loss(loss).with_output(net.output)
+    y, d, dd = output.evaluate(2, s)
+    _, l1, l2 = map(abs, ell.evaluate(2, y, case.t))
+    d, dd = abs(d) + abs(dd) * size, abs(dd)
+    l1 = l1 + l2 * (abs(y) + d * size)
+    c = case.c / case.c.sum()
+    sbardot = c * (l2 * d * d + l1 * dd) * sdot
+    result["hvp"] = backward(c * l1 * d, sbardot, zdot, p_a)[0].max()
+    result["gauss_newton_product"] = backward(0.0 * d, c * l2 * d * d * sdot, zdot, p_a)[0].max()
+    return result
+
+
+def agree(case, dtype, losses=("squared",)):
+    """Compare every call of a network with the reference at float64."""
+    net = case.net.network(dtype)
+    case = case.astype(dtype)
+    w, X, t, c, p, dX = case.w, case.X, case.t, case.c, case.p, case.dX
+    exact = case.astype(np.float64)
+    args = (exact.net, exact.w, exact.X)
+
+    def close(got, want, floor):
+        compare(dtype, got, want, LIMITS[dtype], floor)
+
+    size = sizes(exact)
+    close(net.jvp(w, X, p), reference.jvp(*args, exact.p), size["jvp"])
+    close(net.jvp(w, X, p, dX=dX), reference.jvp(*args, exact.p, dX=exact.dX), size["jvp"])
+    close(net.input_hvp(w, X, dX), reference.input_hvp(*args, exact.dX), size["input_hvp"])
+    for loss, weighted in itertools.product(losses, (False, True)):
+        size = sizes(exact, loss)
+        for name in ("hvp", "gauss_newton_product"):
+            got = getattr(net, name)(
+                w, X, t, p, loss=loss, sample_weight=c if weighted else None
+            )
+            want = getattr(reference, name)(
+                *args, exact.t, exact.p, loss=loss, sample_weight=exact.c if weighted else None
+            )
+            close(got, want, size[name])
+
+
+# --- The reference's values -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("seed", range(N_NETWORKS))
+def test_random_networks(seed, dtype):
+    rng = np.random.default_rng([31, seed])
+    N, H = (int(rng.choice([1, 2, 3, 5, 8, 13, 17, 24, 31, 50])) for _ in range(2))
+    B = int(rng.choice([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 24, 25, 33, 48, 49, 97, 130]))
+    loss = LOSSES[seed % len(LOSSES)]
+    outputs = outputs_for(loss)
+    case = random_case([32, seed], N, H, B, scale=SCALES[seed % 3], outputs=outputs)
+    NETWORKS.add(("second order", seed))
+    agree(case, dtype, [loss])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 9), (6, 1, 9), (6, 7, 1), (4, 5, 300)], ids=str)
+def test_every_loss_at_every_scale(shape, dtype):
+    for loss, scale in itertools.product(LOSSES, SCALES):
+        case = random_case([33, *shape], *shape, scale=scale, outputs=outputs_for(loss))
+        agree(case, dtype, [loss])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("N", "H"), [(3, 5), (2, 600), (150, 130)], ids=str)
+def test_batches_around_chunks(N, H, dtype):
+    from fastbp.kernels._passes import passes
+
+    n = passes(np.dtype(dtype)).chunk_size.py_func(N, H, 10**6, 4)
+    for B in (n - 1, n, n + 1, 2 * n, 2 * n + 1):
+        case = random_case([34, B], N, H, B, activations=("tanh", "gaussian"))
+        agree(case, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_batch_up_to_two_panels(dtype):
+    for B in range(1, 98):
+        agree(random_case([35, B], 3, 5, B, activations=("tanh", "softplus", "sin")), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_activations_and_losses_of_the_users_own(dtype):
+    @fastbp.activation
+    def bent(z):
+        return z / (1.0 + z * z) ** 0.5
+
+    @fastbp.loss
+    def quartic(y, t):
+        return (y - t) ** 4
+
+    for B in (1, 5, 100):
+        case = random_case([36, B], 4, 9, B, activations=(bent, "tanh"), outputs=[bent])
+        agree(case, dtype, [quartic])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", SMOOTH)
+def test_gauss_newton(loss, dtype):
+    for shape in ((1, 1, 1), (3, 5, 1), (1, 9, 40), (9, 1, 40), (4, 6, 300)):
+        case = random_case([37, *shape], *shape, outputs=outputs_for(loss)).astype(dtype)
+        net, exact = case.net.network(dtype), case.astype(np.float64)
+        for weighted in (False, True):
+            c, exact_c = (case.c, exact.c) if weighted else (None, None)
+            mean, g, G = net.gauss_newton(case.w, case.X, case.t, loss=loss, sample_weight=c)
+            want, want_g, want_G = reference.gauss_newton(
+                exact.net, exact.w, exact.X, exact.t, loss=loss, sample_weight=exact_c
+            )
+            compare(dtype, G, want_G, LIMITS[dtype])
+            np.testing.assert_array_equal(G, G.T)
+            assert G.dtype == g.dtype == dtype
+            again, again_g = net.loss_and_grad(case.w, case.X, case.t, loss=loss, sample_weight=c)
+            assert mean == pytest.approx(want, rel=LIMITS[dtype])
+            assert mean == pytest.approx(again, rel=LIMITS[dtype])
+            compare("gradient", g, again_g, 10.0 * LIMITS[dtype])
+            floor = np.abs(want_g).max() + np.finfo(dtype).eps
+            compare("gradient", g, want_g, 10.0 * LIMITS[dtype], floor)
+            eigenvalues = np.linalg.eigvalsh(G.astype(np.float64))
+            assert eigenvalues.min() >= -10.0 * np.finfo(dtype).eps * eigenvalues.max()
+
+
+# --- Oracles that know nothing of the chain rule --------------------------------------------------
+
+
+def complex_step(f, x, p):
+    """Return the derivative of f at x along p, as exact as f itself."""
+    return f(x + 1j * STEP * p).imag / STEP
+
+
+@pytest.mark.parametrize("loss", ["squared", "log_cosh", "poisson"])
+@pytest.mark.parametrize("seed", range(20))
+def test_complex_step(seed, loss):
+    rng = np.random.default_rng([38, seed])
+    N, H, B = (int(n) for n in rng.integers(1, 12, 3))
+    outputs = [name for name in outputs_for(loss) if name in COMPLEX]
+    kwargs = {"scale": SCALES[seed % 3], "activations": COMPLEX, "outputs": outputs}
+    case = random_case([39, seed], N, H, B, **kwargs)
+    net, kernel, (w, X, t) = case.net, case.net.network(), (case.w, case.X, case.t)
+    size = sizes(case, loss)
+
+    def gradient(w):
+        return reference.loss_and_grad(net, w, X, t, loss=loss, sample_weight=case.c)[1]
+
+    got = kernel.hvp(w, X, t, case.p, loss=loss, sample_weight=case.c)
+    compare("complex step", got, complex_step(gradient, w, case.p), 1e-12, size["hvp"])
+    rows = complex_step(lambda X: reference.input_grad(net, w, X), X, case.dX)
+    compare("complex step", kernel.input_hvp(w, X, case.dX), rows, 1e-12, size["input_hvp"])
+    ydot = reference.value(net, w + 1j * STEP * case.p, X + 1j * STEP * case.dX).imag / STEP
+    got = kernel.jvp(w, X, case.p, dX=case.dX)
+    compare("complex step", got, ydot, 1e-12, size["jvp"])
+
+
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy", "log_cosh"])
+def test_values_to_50_digits(loss):
+    output = "logistic" if loss == "cross_entropy" else "softplus"
+    net = spec(2, ("gelu", "mish"), output)
+    case = random_case(40, 2, 2, 2)
+    w, X, t, c, p = case.w, case.X, case.t, case.c, case.p
+    w, X, t, c, p, dX = (oracle.exact(v) for v in (w, X, t, c, p, case.dX))
+    kernel = net.network()
+    H = oracle.curvature(lambda w: oracle.mean_loss(net, w, X, t, c, loss), w, p)
+    got = kernel.hvp(case.w, case.X, case.t, case.p, loss=loss, sample_weight=case.c)
+    compare("mpmath", got, H.astype(float), 1e-13)
+    rows = kernel.input_hvp(case.w, case.X, case.dX)
+    ydot = kernel.jvp(case.w, case.X, case.p)
+    for b in range(2):
+        want = oracle.curvature(lambda x: oracle.value(net, w, x), X[b], dX[b])
+        compare("mpmath", rows[b], want.astype(float), 1e-13)
+        want = oracle.slope(lambda w, b=b: oracle.value(net, w, X[b]), w, p)
+        compare("mpmath", ydot[b], float(want), 1e-13)
+
+
+# --- Identities -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["squared", "log_cosh", "poisson", "cross_entropy"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 6, 40), (8, 20, 300)], ids=str)
+def test_taylor_remainder_is_of_third_order(shape, loss):
+    activations = ("tanh", "softplus", "sin", "gelu", "gaussian")
+    output = "logistic" if loss == "cross_entropy" else "tanh"
+    case = random_case([41, *shape], *shape, activations=activations, outputs=[output])
+    net, args = case.net.network(), (case.X, case.t)
+    mean, g = net.loss_and_grad(case.w, *args, loss=loss)
+    p = case.p / np.linalg.norm(case.p)
+    slope, bend = g @ p, p @ net.hvp(case.w, *args, p, loss=loss)
+    steps = 2.0 ** -np.arange(2, 7)
+    remainders = [
+        net.loss_and_grad(case.w + h * p, *args, loss=loss)[0] - mean - h * slope - h * h * bend / 2
+        for h in steps
+    ]
+    orders = np.log2(np.abs(np.array(remainders[:-1]) / remainders[1:]))
+    assert orders[-1] == pytest.approx(3.0, abs=0.25), orders
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", SMOOTH)
+def test_matrices_are_symmetric_and_gauss_newton_is_not_negative(loss, dtype):
+    case = random_case(42, 3, 6, 60, outputs=outputs_for(loss)).astype(dtype)
+    net, P = case.net.network(dtype), case.net.n_params
+    eps = float(np.finfo(dtype).eps)
+    kwargs = {"loss": loss, "sample_weight": case.c}
+    args = (case.w, case.X, case.t)
+    units = np.eye(P, dtype=dtype)
+    hessian = np.array([net.hvp(*args, e, **kwargs) for e in units], np.float64)
+    curvature = np.array([net.gauss_newton_product(*args, e, **kwargs) for e in units], np.float64)
+    for matrix in (hessian, curvature):
+        assert np.abs(matrix - matrix.T).max() <= 64.0 * eps * np.abs(matrix).max()
+    eigenvalues = np.linalg.eigvalsh((curvature + curvature.T) / 2.0)
+    assert eigenvalues.min() >= -64.0 * eps * eigenvalues.max()
+    # And p · G p as it is used by a solver.
+    for seed in range(20):
+        p = np.random.default_rng([43, seed]).standard_normal(P).astype(dtype)
+        assert p @ net.gauss_newton_product(*args, p, **kwargs) > 0.0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 5), (9, 1, 30), (6, 7, 3), (20, 33, 300)])
+def test_jvp_is_adjoint_to_vjp(shape, dtype):
+    case = random_case([44, *shape], *shape).astype(dtype)
+    net = case.net.network(dtype)
+    ydot = net.jvp(case.w, case.X, case.p, dX=case.dX).astype(np.float64)
+    g, rows = net.vjp(case.w, case.X, case.ybar, inputs=True)
+    terms = np.concatenate([g * case.p, (rows * case.dX).ravel()]).astype(np.float64)
+    assert abs(ydot @ case.ybar - terms.sum()) <= LIMITS[dtype] * np.abs(terms).sum()
+    J = net.per_sample_grad(case.w, case.X).astype(np.float64)
+    floor = (abs(J) @ abs(case.p)).max()
+    compare("jvp", net.jvp(case.w, case.X, case.p), J @ case.p, LIMITS[dtype], floor)
+
+
+def test_products_are_linear_and_zero_for_zero():
+    case = random_case(45, 4, 6, 50)
+    net, args = case.net.network(), (case.w, case.X, case.t)
+    q = np.random.default_rng(46).standard_normal(case.net.n_params)
+    for product in (net.hvp, net.gauss_newton_product):
+        want = 2.0 * product(*args, case.p) - 3.0 * product(*args, q)
+        floor = np.abs(product(*args, case.p)).max() + np.abs(product(*args, q)).max()
+        compare("linear", product(*args, 2.0 * case.p - 3.0 * q), want, 1e-13, floor)
+        assert not product(*args, 0.0 * q).any()
+    assert not net.jvp(case.w, case.X, 0.0 * q, dX=0.0 * case.dX).any()
+    assert not net.input_hvp(case.w, case.X, 0.0 * case.dX).any()
+
+
+def test_weights_enter_by_their_ratios():
+    case = random_case(47, 3, 4, 50)
+    net, args = case.net.network(), (case.w, case.X, case.t, case.p)
+    for product in (net.hvp, net.gauss_newton_product):
+        want = product(*args, sample_weight=case.c)
+        np.testing.assert_array_equal(product(*args, sample_weight=8.0 * case.c), want)
+        ones = np.ones(50)
+        np.testing.assert_array_equal(product(*args, sample_weight=ones), product(*args))
+
+
+# --- Arguments ------------------------------------------------------------------------------------
+
+
+def every_call(net, case, outs=None):
+    """Return the results of all calls by name, written into `outs` where given."""
+    outs = outs or dict.fromkeys(("jvp", "moved", "rows", "hvp", "product"))
+    w, X, t, c, p, dX = case.w, case.X, case.t, case.c, case.p, case.dX
+    results = {
+        "jvp": net.jvp(w, X, p, out=outs["jvp"]),
+        "moved": net.jvp(w, X, p, dX=dX, out=outs["moved"]),
+        "rows": net.input_hvp(w, X, dX, out=outs["rows"]),
+        "hvp": net.hvp(w, X, t, p, sample_weight=c, out=outs["hvp"]),
+        "product": net.gauss_newton_product(w, X, t, p, sample_weight=c, out=outs["product"]),
+    }
+    for name, out in outs.items():
+        assert out is None or results[name] is out
+    return results
+
+
+def buffers(case, dtype):
+    """Return NaN-filled arrays for `every_call`."""
+    B, P = len(case.X), case.net.n_params
+    shapes = {"jvp": B, "moved": B, "rows": case.X.shape, "hvp": P, "product": P}
+    return {name: np.full(shape, np.nan, dtype) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (7, 5, 19), (50, 17, 9), (3, 4, 1025)])
+def test_equal_calls_give_equal_bits(shape, dtype):
+    case = random_case([48, *shape], *shape).astype(dtype)
+    net = case.net.network(dtype)
+    other = random_case([49, *shape], shape[0] + 3, 40, 333).astype(dtype)
+    first = every_call(net, case)
+    every_call(other.net.network(dtype), other)
+    outs = buffers(case, dtype)
+    for again in (
+        every_call(net, case, outs),
+        every_call(net, case, outs),  # finds its own results in `out`
+        every_call(case.net.network(dtype), case),
+    ):
+        for name, result in first.items():
+            assert np.isfinite(result).all(), name
+            np.testing.assert_array_equal(again[name], result, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_observation(dtype):
+    case = random_case(50, 3, 4, 1).astype(dtype)
+    net = case.net.network(dtype)
+    w, x, p, dx, t = case.w, case.X[0], case.p, case.dX[0], case.t
+    ydot = net.jvp(w, x, p, dX=dx)
+    assert isinstance(ydot, float)
+    assert ydot == net.jvp(w, case.X, p, dX=case.dX)[0]
+    np.testing.assert_array_equal(net.input_hvp(w, x, dx), net.input_hvp(w, case.X, case.dX)[0])
+    for product in (net.hvp, net.gauss_newton_product):
+        np.testing.assert_array_equal(product(w, x, float(t[0]), p), product(w, case.X, t, p))
+
+
+def test_lists_and_other_orders_are_taken():
+    case = random_case(51, 3, 4, 20)
+    net = case.net.network()
+    want = every_call(net, case)
+    w, p, t, c = (v.tolist() for v in (case.w, case.p, case.t, case.c))
+    X, dX = np.asfortranarray(case.X), case.dX.tolist()
+    np.testing.assert_array_equal(net.jvp(w, X, p, dX=dX), want["moved"])
+    np.testing.assert_array_equal(net.input_hvp(w, X, dX), want["rows"])
+    np.testing.assert_array_equal(net.hvp(w, X, t, p, sample_weight=c), want["hvp"])
+
+
+def test_empty_batches():
+    net = fastbp.Network(3, 4)
+    w = net.init(seed=0)
+    empty = np.empty((0, 3))
+    assert net.jvp(w, empty, w).shape == (0,)
+    assert net.input_hvp(w, empty, empty).shape == (0, 3)
+    for product in (net.hvp, net.gauss_newton_product):
+        with pytest.raises(ValueError, match=r"at least one observation; got X of shape \(0, 3\)"):
+            product(w, empty, np.empty(0), w)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_padding_brings_in_no_value_that_no_sample_has(dtype):
+    @fastbp.activation
+    def pole(z):
+        return 1.0 / (z * z)
+
+    rng = np.random.default_rng(52)
+    for N, H, B in itertools.product((1, 3), (1, 2, 5), (*range(1, 20), 97)):
+        net = fastbp.Network(N, H, activations=pole, output=pole, dtype=dtype)
+        w = np.concatenate([rng.uniform(0.5, 1.0, H), rng.uniform(1.0, 2.0, H * N) / N])
+        w, X = w.astype(dtype), rng.uniform(2.0, 3.0, (B, N)).astype(dtype)
+        for result in (
+            net.jvp(w, X, w, dX=X),
+            net.input_hvp(w, X, X),
+            net.hvp(w, X, np.ones(B, dtype), w),
+            net.gauss_newton_product(w, X, np.ones(B, dtype), w),
+        ):
+            assert np.isfinite(result).all()
+
+
+NET = fastbp.Network(3, 4)
+W = NET.init(seed=1)
+X = np.random.default_rng(53).standard_normal((5, 3))
+T = np.zeros(5)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: NET.jvp(W, X, W[1:]), ValueError, r"p must have shape \(16,\); got \(15,\)"),
+        (lambda: NET.jvp(W[1:], X, W), ValueError, r"w must have shape \(16,\); got \(15,\)"),
+        (lambda: NET.jvp(W, X, "p"), TypeError, "p must hold real numbers"),
+        (lambda: NET.jvp(W, X, 1j * W), TypeError, "p must hold real numbers"),
+        (lambda: NET.jvp(W, X, W, dX=X[:4]), ValueError, r"dX .* shape of X, \(5, 3\); got \(4, 3\)"),
+        (lambda: NET.jvp(W, X[0], W, dX=X), ValueError, r"dX .* shape of X, \(3,\); got \(5, 3\)"),
+        (lambda: NET.jvp(W, X, W, out=np.empty(4)), ValueError, r"out .* \(5,\) .* \(4,\)"),
+        (lambda: NET.jvp(W, X, W, out=T[::-1]), ValueError, "out must be writable, .* C order"),
+        (lambda: NET.input_hvp(W, X, X[:, :2]), ValueError, r"v must have shape \(B, 3\)"),
+        (lambda: NET.input_hvp(W, X, X[:4]), ValueError, r"v .* shape of X, \(5, 3\)"),
+        (lambda: NET.input_hvp(W, X, X, out=X), ValueError, "out must not overlap"),
+        (lambda: NET.hvp(W, X, T, W, out=W), ValueError, "out must not overlap"),
+        (lambda: NET.hvp(W, X, T[1:], W), ValueError, r"t must have shape \(5,\)"),
+        (lambda: NET.hvp(W, X, T, W, loss="squard"), ValueError, "squared"),
+        (lambda: NET.hvp(W, X, T - 1, W, loss="poisson"), ValueError, r"must lie in \[0, inf\]"),
+        (
+            lambda: NET.gauss_newton_product(W, X, T, W, sample_weight=-np.ones(5)),
+            ValueError,
+            "sample_weight must not be negative",
+        ),
+        (
+            lambda: NET.gauss_newton_product(W, X, T, np.inf * W, check_finite=True),
+            ValueError,
+            "p must be finite",
+        ),
+        (
+            lambda: fastbp.Network(3, 4, dtype="float32").hvp(W.astype("f4"), X, T, W),
+            TypeError,
+            "float32 can't hold without loss",
+        ),
+    ],
+)
+def test_what_is_refused(call, error, message):
+    before = W.copy(), X.copy(), T.copy()
+    with pytest.raises(error, match=message):
+        call()
+    for array, copy in zip((W, X, T), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
