@@ -203,8 +203,9 @@ class OneCycle(_Vectorised):
 
 def rates(schedule: float | Schedule, first: int, n: int, total: int) -> NDArray:
     """Return the learning rates of `n` steps from step `first` on."""
+    result: NDArray
     if isinstance(schedule, _Vectorised):
-        result = schedule(np.arange(first, first + n), total)  # type: ignore[operator]
+        result = schedule(np.arange(first, first + n), total)
     elif callable(schedule):
         result = np.array([schedule(step, total) for step in range(first, first + n)], np.float64)
     else:

@@ -72,7 +72,11 @@ def test_mutant_is_killed(mutant, copy):
     status, output = run_tests(copy, mutant.killed_by)
     # Not interrupted, nor wrong on the command line: tests ran, and these failed.
     assert status == pytest.ExitCode.TESTS_FAILED, output
-    failures = [line.split()[1] for line in output.splitlines() if line.startswith("FAILED ")]
+    failures = [
+        line.removeprefix("FAILED ").partition(" - ")[0]
+        for line in output.splitlines()
+        if line.startswith("FAILED ")
+    ]
     for test in mutant.killed_by:
-        cases = {f"tests/{test}"}
-        assert any({node, node.split("[")[0]} & cases for node in failures), (test, output)
+        node = f"tests/{test}"  # of a parametrised test, or of one case of it
+        assert any(node in (failed, failed.split("[")[0]) for failed in failures), (test, output)

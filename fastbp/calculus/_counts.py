@@ -61,9 +61,9 @@ class OperationCounts(NamedTuple):
             first, second = orders
             lines.append(f"{label:24}{first:18,}{second:19,}{orders.ratio:9.2f}")
         lines.append(
-            "Dense, the ratio grows: for ∇_w it tends to H, for ∇_x to N H / (N + H). With the\n"
-            "structure used in both orders it is bounded, by 3 for ∇_w and 2 for ∇_x: what is won\n"
-            "then is a constant."
+            "Dense, the ratio grows: like H for ∇_w, like N H / (N + H) for ∇_x. With the\n"
+            "structure used in both orders it tends to a constant, 3 for ∇_w and 2 for ∇_x:\n"
+            "the order alone wins no more than that."
         )
         return "\n".join(lines)
 
@@ -124,8 +124,8 @@ def operation_counts(n_inputs: int, n_neurons: int) -> OperationCounts:
 
     Dense, the ratio for ∇_w tends to H. But most of what is saved are products with zeros: with
     the structure used in both orders (J_V is diagonal, a row of J_L has N entries other than
-    zero), the ratio is bounded by 3 for ∇_w and by 2 for ∇_x. The kernels do the last column's
-    N H + 3 H and N H + 2 H.
+    zero), the ratio tends to a constant as N and H grow, 3 for ∇_w and 2 for ∇_x. The kernels
+    do the last column's N H + 3 H and N H + 2 H.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def operation_counts(n_inputs: int, n_neurons: int) -> OperationCounts:
     >>> counts.weights.from_input_layer, counts.weights.from_output_layer
     (48, 28)
     >>> round(operation_counts(100, 100).weights.ratio)
-    97
+    98
     """
     from ..network import _positive
 

@@ -15,6 +15,7 @@ from ._plot import axes
 _ABOVE_ROUNDING = 50.0
 # The slope is taken over the smallest steps that count: there the leading term is all there is.
 _FITTED = 5
+_STEPS = tuple(2.0**-k for k in range(1, 25))
 _TOLERANCE = 0.2
 
 
@@ -161,7 +162,7 @@ def taylor_test(
     if x.dtype.kind not in "f":
         x = x.astype(np.float64)
     h = _direction(x, direction, seed)
-    t = 2.0 ** -np.arange(1, 25) if steps is None else np.asarray(steps, np.float64)
+    t = np.asarray(_STEPS if steps is None else steps, np.float64)
     if t.ndim != 1 or t.size < 2 or not ((t > 0.0) & (t < np.inf)).all():
         raise ValueError(f"steps must be at least two positive numbers; got {steps!r}")
     t = np.sort(t)[::-1]
@@ -242,13 +243,12 @@ def _first(derivative: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
 
 def _second(second: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
     if callable(second):
-        value = np.asarray(second(x, h))
-        if start.ndim == 0 and value.shape == x.shape and x.ndim:
-            value = np.vdot(h, value)
-        if value.shape != start.shape:
+        given = np.asarray(second(x, h))
+        product = start.ndim == 0 and x.ndim > 0 and given.shape == x.shape
+        if not product and given.shape != start.shape:
             expected = f"{x.shape}, that of x," if start.ndim == 0 else f"{start.shape}"
             raise ValueError(
-                f"second_derivative(x, h) must have shape {expected} here; got {value.shape}"
+                f"second_derivative(x, h) must have shape {expected} here; got {given.shape}"
             )
     else:
         H = np.asarray(second)
@@ -257,8 +257,12 @@ def _second(second: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
                 f"second_derivative must be a callable, or for a number-valued f an array of "
                 f"shape {(x.size, x.size)}; got {H.shape}"
             )
-        value = np.asarray(h.ravel() @ H @ h.ravel())
-    return _Term(value, 0.5 * _eps(value) * float(np.linalg.norm(value)))
+        given = (H @ h.ravel()).reshape(x.shape)
+        product = True
+    if not product:
+        return _Term(given, 0.5 * _eps(given) * float(np.linalg.norm(given)))
+    terms = h * given.astype(np.result_type(given, np.float64))
+    return _Term(terms.sum(), 0.5 * _eps(given) * float(np.abs(terms).sum()))
 
 
 def _eps(array: NDArray) -> float:

@@ -26,8 +26,8 @@ numbers in cache, at 3.2 GHz with registers of 256 bits.
     atan        3         1.5      2.6           1.7      0.6
     sinh        2.5       2.0      1.8           1.8      0.7
     cosh        2.5       1.4      2.0           1.6      0.7
-    tanh        3         2.5      2.8           1.6      0.6
-    sech2       4         2.9      3.6           2.1      0.8   tanh and sech2: 2.3, 1.0
+    tanh        3         2.8      2.9           1.6      0.6
+    sech2       4         3.5      3.4           2.1      0.8   tanh and sech2: 2.0, 0.8
     asinh       2.5       1.8      1.7           4.1      1.7
     acosh       3         2.0      2.5           4.0      1.6
     atanh       2.5       1.9      2.0           3.2      1.4
@@ -373,18 +373,19 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         denominator = q + s
         # What rounding the sum lost changes the quotient by about -2 times as much.
         lost = s - (denominator - q)
-        v = _muladd(q, q, -_muladd(two, lost, z)) / (denominator * denominator)
+        inverse = one / denominator  # one division for both: 0.5 ns less (float64)
+        v = _muladd(q, q, -_muladd(two, lost, z)) * inverse * inverse
         numerator = _muladd(one - t, q, (one + t) * r)
-        return numerator, denominator, v, u
+        return numerator * inverse, v, u
 
     @scalar
     def tanh(x):
-        numerator, denominator, _, _ = half_angle(x)
-        return _copysign(numerator / denominator, x)
+        v, _, _ = half_angle(x)
+        return _copysign(v, x)
 
     @scalar
     def sech2(x):
-        _, _, v, u = half_angle(x)
+        _, v, u = half_angle(x)
         return four * v * u * u
 
     sinh_highest = choose(710.75, 89.7)  # inf

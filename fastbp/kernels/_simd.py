@@ -205,23 +205,25 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
 
     def tile(builder, n_rows, A, a_row, a_step, B, b_row, C, c_row, n, last, add, mask):
         masks = [None] * edge + [mask]
-        rows = [v.at(builder, A, builder.mul(a_row, integer(r))) for r in range(n_rows)]
+        # The loop carries two addresses, A[0, k] and B[k], and adds constants to them: products of
+        # k and a stride, made anew for every row, are spilled to the stack where registers are few.
+        a_stride, b_stride = v.at(builder, integer(0), a_step), v.at(builder, integer(0), b_row)
+        rows = [v.at(builder, integer(0), builder.mul(a_row, integer(r))) for r in range(n_rows)]
 
-        def body(k, sums):
-            row = v.at(builder, B, builder.mul(k, b_row))
+        def body(k, carried):
+            a_at, row, *sums = carried
             b = [
                 v.load(builder, builder.add(row, integer(i * v.lanes * v.size)), masks[i])
                 for i in range(n_vectors)
             ]
-            column = builder.mul(k, a_step)
             new = []
             for r in range(n_rows):
-                a = v.spread_at(builder, v.at(builder, rows[r], column))
+                a = v.spread_at(builder, builder.add(a_at, rows[r]))
                 for i in range(n_vectors):
                     new.append(v.multiply_add(builder, a, b[i], sums[r * n_vectors + i]))
-            return new
+            return [builder.add(a_at, a_stride), builder.add(row, b_stride), *new]
 
-        sums = _count(builder, n, [v.zero] * (n_rows * n_vectors), body)
+        _, _, *sums = _count(builder, n, [A, B] + [v.zero] * (n_rows * n_vectors), body)
 
         def write(masks, adding):
             for place, value in enumerate(sums):
@@ -266,7 +268,7 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
 
                 _count(builder, count, [], one)
 
-            height = tile_rows()
+            height = max(tile_rows(), 8) if n_vectors == 1 else tile_rows()
             done = integer(0)
             while height:
                 left = builder.sub(n_rows, done)

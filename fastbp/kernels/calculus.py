@@ -223,7 +223,9 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
         while few and i < m:
             rows = min(m - i, _NARROW_ROWS)
             columns = r + _NARROW_ROWS * size
-            total += narrow(A + i * row, rows, m - i, n, b + i * size if b else 0, xp, gp, columns, r)
+            total += narrow(
+                A + i * row, rows, m - i, n, b + i * size if b else 0, xp, gp, columns, r
+            )
             i += rows
         if m - i >= _GROUP:
             dot(A, n, xp, gp, r)

@@ -117,7 +117,7 @@ def reverse_unit(dtype: np.dtype) -> Unit:
     p = passes(dtype)
     width, size = p.width, p.size
     chunk_size, activate = p.chunk_size, p.activate
-    weighted_rows, row_sums, deltas = p.weighted_rows, p.row_sums, p.deltas
+    weighted_rows, accumulate = p.weighted_rows, p.accumulate
     head = _head_of(dtype)
 
     def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result):
@@ -151,9 +151,7 @@ def reverse_unit(dtype: np.dtype) -> Unit:
             head(plan, loss, s, ds, sbar, ell, first, n, cp, t, c, scale, ybar, y, order, result)
             if order:
                 more = 1 if add or first else 0
-                if g:
-                    row_sums(V, sbar, g, H, cp, more)
-                deltas(w, D, sbar, H, cp)
+                accumulate(w, V, D, sbar, g, H, cp, more)
                 if g and N > 3 * width and H >= 16:
                     # Packing the chunk again costs 1/H of the product: 2 to 30 % faster there.
                     invoke(load(plan, COPY), (x, n, N, packed))

@@ -1,0 +1,369 @@
+"""One report on all that can be wrong with the derivatives of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _boundary as boundary
+from .. import reference
+from ..losses import Loss, get_loss
+from ._taylor import taylor_test
+
+if TYPE_CHECKING:
+    from ..activations import Activation
+    from ..network import Network
+
+Array = NDArray[Any]
+
+# Differences relative to the sum of the sizes of the terms: what rounding can make of them.
+_LIMITS = {"float64": 1e-12, "float32": 2e-5}
+_COMPLEX_STEP_LIMIT, _DIFFERENCE_LIMIT = 1e-11, 1e-8
+# Few observations for the Taylor tests, so that a step seldom crosses a kink (of relu, say),
+# and a few directions, of which one that crosses none is enough.
+_TAYLOR_OBSERVATIONS, _DIRECTIONS = 8, 3
+_LEAST_ORDER = 0.2  # below the expected one
+_ROWS = 64  # observations whose gradients exist at once
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a `GradientReport`.
+
+    Attributes
+    ----------
+    kind : str
+        "activation", "kernel", "taylor" or "adjoint".
+    name : str
+        What was checked, and against what.
+    measured, limit : float
+        A relative difference and the most that is allowed; for a Taylor test an order and the
+        least.
+    """
+
+    kind: str
+    name: str
+    measured: float
+    limit: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it passed; NaN does not."""
+        if self.kind == "taylor":
+            return self.measured >= self.limit
+        return self.measured <= self.limit
+
+
+@dataclass(frozen=True, repr=False)
+class GradientReport:
+    """What `check_gradient` found.
+
+    Attributes
+    ----------
+    net : Network
+        The network.
+    checks : tuple of Check
+        All checks, in the order made.
+    """
+
+    net: Network
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all checks passed."""
+        return all(check.ok for check in self.checks)
+
+    def worst(self, kind: str) -> float:
+        """Return the largest difference of a kind of checks, or the least order.
+
+        Parameters
+        ----------
+        kind : str
+            "activation", "kernel", "taylor" or "adjoint".
+
+        Returns
+        -------
+        float
+            NaN where one of them is.
+        """
+        measured = np.array([check.measured for check in self.checks if check.kind == kind])
+        return float(measured.min() if kind == "taylor" else measured.max())
+
+    def __repr__(self) -> str:
+        failed = sum(not check.ok for check in self.checks)
+        verdict = f"{failed} of {len(self.checks)} checks FAILED" if failed else "all checks passed"
+        width = max(len(check.name) for check in self.checks)
+        lines = [f"{self.net!r}: {verdict}"]
+        for check in self.checks:
+            if check.kind == "taylor":
+                figures = f"order {check.measured:5.2f}    at least {check.limit:.1f}"
+            else:
+                figures = f"{check.measured:11.1e}    at most {check.limit:.0e}"
+            lines.append(
+                f"  {check.name:{width}}  {figures}  {'' if check.ok else 'FAILED'}".rstrip()
+            )
+        return "\n".join(lines)
+
+
+def check_gradient(
+    net: Network,
+    w: ArrayLike,
+    X: ArrayLike,
+    t: ArrayLike,
+    *,
+    loss: str | Loss = "squared",
+    sample_weight: ArrayLike | None = None,
+    seed: int | np.random.Generator = 0,
+) -> GradientReport:
+    """Check every derivative of a network with the user's own activations, data and loss.
+
+    - *activation*: v' and v'' of every activation, at the z that occur, against the derivative of
+      v and v' by a complex step, or by differences where there is no complex v;
+    - *kernel*: values and derivatives from the compiled kernels against `fastbp.reference`;
+    - *taylor*: the mean loss in NumPy (float64), with the kernels' gradient, order 2, and with
+      their Hessian product, order 3;
+    - *adjoint*: ȳ·(J p) = p·(J^T ȳ), and q·(H p) = p·(H q).
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    w : array_like, shape (P,)
+        Parameters, better not all zero: what is multiplied by 0 is not checked.
+    X : array_like, shape (B, N)
+        Observations.
+    t : array_like, shape (B,)
+        Targets.
+    loss : str or Loss
+        ℓ.
+    sample_weight : array_like, shape (B,), optional
+        c; ones where left out.
+    seed : int or numpy.random.Generator
+        Of the directions p and q, and of ȳ.
+
+    Returns
+    -------
+    GradientReport
+        With `ok`, and a table as its repr.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `Network.loss_and_grad`.
+
+    References
+    ----------
+    W. Squire, G. Trapp: Using complex variables to estimate derivatives of real functions, SIAM
+    Review 40 (1998).
+
+    Examples
+    --------
+    >>> import fastbp, math, numpy as np
+    >>> bad = fastbp.activation(math.sin, derivative=lambda z: 1.001 * math.cos(z), name="bad")
+    >>> net = fastbp.Network(2, activations=["tanh", bad])
+    >>> report = check_gradient(net, net.init(seed=0), np.eye(2), [0.5, -0.5])
+    >>> report.ok, [check.name for check in report.checks if check.kind == "activation" and
+    ...     not check.ok]
+    (False, ["v' of bad, complex step"])
+    """
+    rng = np.random.default_rng(seed)
+    ell = get_loss(loss)
+    w, X, single = net._inputs(w, X, check_finite=True)
+    net.loss_and_grad(w, X[0] if single else X, t, loss=ell, sample_weight=sample_weight)
+    t = boundary.numbers("t", t, net.dtype, check_finite=True).reshape(-1)
+    c = boundary.weights(sample_weight, len(X), single, net.dtype, check_finite=True)
+    case = _Case(net, w, X, t, ell, c)
+    return GradientReport(
+        net,
+        (
+            *_activation_checks(case),
+            *_kernel_checks(case, rng),
+            *_taylor_checks(case, rng),
+            *_adjoint_checks(case, rng),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    net: Network
+    w: Array
+    X: Array
+    t: Array
+    loss: Loss
+    c: Array | None
+
+    @property
+    def wide(self) -> tuple[Array, Array, Array, Array | None]:
+        """(w, X, t, c) in float64, for the reference."""
+        c = None if self.c is None else self.c.astype(np.float64)
+        return self.w.astype(np.float64), self.X.astype(np.float64), self.t.astype(np.float64), c
+
+    @property
+    def limit(self) -> float:
+        return _LIMITS[self.net.dtype.name]
+
+
+def _activation_checks(case: _Case) -> list[Check]:
+    net = case.net
+    w, X, *_ = case.wide
+    z = reference.L(net, w, X)
+    seen: dict[Activation, list[Array]] = {}
+    for i, v in enumerate(net.activations):
+        seen.setdefault(v, []).append(z[:, i])
+    seen.setdefault(net.output, []).append(reference.M(net, w, reference.V(net, z)))
+    checks = []
+    for v, places in seen.items():
+        points = np.unique(np.concatenate(places))
+        points = points[np.linspace(0, len(points) - 1, min(len(points), 500)).astype(int)]
+        for order, name in ((1, "v'"), (2, "v''")):
+            claimed = v.evaluate(2, points)[order]
+            found, how, limit = _differentiated(v, order - 1, points)
+            size = 1.0 + np.abs(claimed) + np.abs(v.evaluate(2, points)[order - 1])
+            with np.errstate(invalid="ignore"):
+                measured = float(np.max(np.abs(claimed - found) / size))
+            checks.append(Check("activation", f"{name} of {v.name}, {how}", measured, limit))
+    return checks
+
+
+def _differentiated(v: Activation, order: int, z: Array) -> tuple[Array, str, float]:
+    """Return the derivative of v (order 0) or v' (order 1), how it was found, and a limit."""
+    step = 1e-100
+    try:
+        value = v.evaluate(order, z + 1j * step)[order]
+        return value.imag / step, "complex step", _COMPLEX_STEP_LIMIT
+    except TypeError:  # erf, or a function that could not be traced
+        h = 0.01 * (1.0 + np.abs(z))
+        # The weights of the central difference of order 8.
+        weights = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
+        total = np.zeros_like(z)
+        for k, weight in enumerate(weights, 1):
+            plus, minus = (v.evaluate(order, z + s * k * h)[order] for s in (1, -1))
+            total += weight * (plus - minus)
+        return total / h, "differences", _DIFFERENCE_LIMIT
+
+
+def _rows(case: _Case) -> Any:
+    """Yield slices with (∇_w f_b, y_b, ℓ', ℓ'', c_b) in float64, up to where ℓ takes over.
+
+    For cross entropy on a logistic output that is s and not y, as in the kernels.
+    """
+    w, X, t, c = case.wide
+    output, paired = case.loss.with_output(case.net.output)
+    upto = _Upto(case.net.n_inputs, case.net.n_neurons, case.net.activations, output)
+    c = np.ones(len(X)) if c is None else c
+    for start in range(0, len(X), _ROWS):
+        part = slice(start, start + _ROWS)
+        y = reference.value(upto, w, X[part])
+        _, slope, bend = paired.evaluate(2, y, t[part])
+        yield reference.per_sample_grad(upto, w, X[part]), y, slope, bend, c[part] / c.sum()
+
+
+@dataclass(frozen=True)
+class _Upto:
+    """A network whose output activation is another."""
+
+    n_inputs: int
+    n_neurons: int
+    activations: tuple[Activation, ...]
+    output: Activation
+
+
+def _compare(name: str, got: Any, want: Any, size: float, limit: float) -> Check:
+    difference = float(np.max(np.abs(np.asarray(got, np.float64) - want), initial=0.0))
+    return Check("kernel", name, difference / size if size else difference, limit)
+
+
+def _kernel_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
+    net, limit = case.net, case.limit
+    w, X, t, c = case.wide
+    given: dict[str, Any] = {"loss": case.loss, "sample_weight": case.c}
+    wide: dict[str, Any] = {"loss": case.loss, "sample_weight": c}
+    p = rng.standard_normal(net.n_params).astype(net.dtype)
+    # Sizes of the terms that the results are sums of: by these, rounding is to be judged.
+    size_y, size_loss = 0.0, 0.0
+    size_g = np.zeros(net.n_params)
+    for J, y, slope, bend, part in _rows(case):
+        terms = np.abs(y) + np.abs(J) @ np.abs(w)
+        size_y = max(size_y, float(terms.max()))
+        size_g += (part * (np.abs(slope) + np.abs(bend) * terms)) @ np.abs(J)
+        size_loss += float(part @ (np.abs(slope) * terms + np.abs(bend) * terms**2))
+    largest_g = float(size_g.max())
+    value = reference.value(net, w, X)
+    mean, gradient = reference.loss_and_grad(net, w, X, t, **wide)
+    got_mean, got_gradient = net.loss_and_grad(case.w, case.X, case.t, **given)
+    inputs = reference.input_grad(net, w, X)
+    bent = reference.hvp(net, w, X, t, p.astype(np.float64), **wide)
+    size_value = max(size_y, float(np.abs(value).max()))
+    return [
+        _compare(
+            "value, kernel against reference", net.value(case.w, case.X), value, size_value, limit
+        ),
+        _compare("loss", got_mean, mean, max(abs(mean), size_loss), limit),
+        _compare("gradient by w", got_gradient, gradient, largest_g, limit),
+        _compare("gradient by x", net.input_grad(case.w, case.X), inputs, _largest(inputs), limit),
+        _compare(
+            "Hessian product",
+            net.hvp(case.w, case.X, case.t, p, **given),
+            bent,
+            max(_largest(bent), largest_g),
+            limit,
+        ),
+    ]
+
+
+def _largest(array: Array) -> float:
+    return float(np.max(np.abs(array), initial=0.0))
+
+
+def _taylor_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
+    net = case.net
+    few = slice(_TAYLOR_OBSERVATIONS)
+    c = None if case.c is None or not case.c[few].any() else case.c[few]
+    case = _Case(net, case.w, case.X[few], case.t[few], case.loss, c)
+    w, X, t, c = case.wide
+    given: dict[str, Any] = {"loss": case.loss, "sample_weight": case.c}
+
+    def mean(w: Array) -> Any:
+        return reference.loss_and_grad(net, w, X, t, loss=case.loss, sample_weight=c)[0]
+
+    def product(w: Array, h: Array) -> Array:
+        return net.hvp(case.w, case.X, case.t, h.astype(net.dtype), **given)
+
+    gradient = net.loss_and_grad(case.w, case.X, case.t, **given)[1]
+    first, second = [], []
+    for _ in range(_DIRECTIONS):
+        h = rng.standard_normal(net.n_params)
+        h *= max(1.0, float(np.linalg.norm(w))) / np.linalg.norm(h)
+        h = h.astype(net.dtype).astype(np.float64)
+        first.append(taylor_test(mean, gradient, w, h).order)
+        second.append(taylor_test(mean, gradient, w, h, second_derivative=product).order)
+    return [
+        Check("taylor", "gradient by w, Taylor test", max(first), 2 - _LEAST_ORDER),
+        Check("taylor", "Hessian product, Taylor test", max(second), 3 - _LEAST_ORDER),
+    ]
+
+
+def _adjoint_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
+    net = case.net
+    given: dict[str, Any] = {"loss": case.loss, "sample_weight": case.c}
+    ybar = rng.standard_normal(len(case.X)).astype(net.dtype)
+    p, q = rng.standard_normal((2, net.n_params)).astype(net.dtype)
+
+    def check(name: str, x: Any, Ay: Any, y: Any, Ax: Any) -> Check:
+        left, right = (np.multiply(u, v, dtype=np.float64) for u, v in ((x, Ay), (y, Ax)))
+        size = max(float(np.abs(left).sum()), float(np.abs(right).sum()))
+        difference = abs(float(left.sum()) - float(right.sum()))
+        return Check("adjoint", name, difference / size if size else difference, case.limit)
+
+    along = net.jvp(case.w, case.X, p)
+    back = net.vjp(case.w, case.X, ybar)
+    H_p, H_q = (net.hvp(case.w, case.X, case.t, d, **given) for d in (p, q))
+    return [
+        check("products with J and with J^T", ybar, along, p, back),
+        check("symmetry of the Hessian", q, H_p, p, H_q),
+    ]

@@ -1,0 +1,251 @@
+"""`threads=`: the same bits for any number; processes made after their use; memory."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support import random_case
+from test_kernels import in_threads
+
+import fastbp
+from fastbp.kernels._passes import part_size
+from fastbp.kernels._threads import automatic
+
+DTYPES = ("float64", "float32")
+# One part; two; the most with whole ones; a last one of few samples; more than any threads.
+SHAPES = [(3, 5, 1), (3, 5, 511), (3, 5, 1025), (7, 9, 1537), (2, 3, 8200), (40, 60, 3000)]
+
+
+def all_calls(net, case, threads):
+    """Return the results of all calls that take threads."""
+    w, X, t, c, ybar = case.w, case.X, case.t, case.c, case.ybar
+    mean, g = net.loss_and_grad(w, X, t, threads=threads)
+    weighted, weighted_g = net.loss_and_grad(
+        w, X, t, loss="log_cosh", sample_weight=c, threads=threads
+    )
+    product, rows = net.vjp(w, X, ybar, inputs=True, threads=threads)
+    results = {
+        "mean": mean,
+        "gradient": g,
+        "weighted": weighted,
+        "weighted gradient": weighted_g,
+        "vjp": product,
+        "vjp alone": net.vjp(w, X, ybar, threads=threads),
+        "rows": rows,
+        "value": net.value(w, X, threads=threads),
+        "input_grad": net.input_grad(w, X, threads=threads),
+    }
+    for name, call in {
+        "gradient": lambda out: net.loss_and_grad(w, X, t, threads=threads, out=out)[1],
+        "vjp": lambda out: net.vjp(w, X, ybar, threads=threads, out=out),
+        "value": lambda out: net.value(w, X, threads=threads, out=out),
+        "input_grad": lambda out: net.input_grad(w, X, threads=threads, out=out),
+    }.items():
+        out = np.full_like(results[name], np.nan)
+        assert call(out) is out
+        np.testing.assert_array_equal(out, results[name])
+    return results
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_any_number_gives_the_same_bits(shape, dtype):
+    case = random_case([81, *shape], *shape).astype(dtype)
+    net = case.net.network(dtype)
+    want = all_calls(net, case, 1)
+    for threads in (2, 3, 7, "auto", np.int64(2)):
+        got = all_calls(net, case, threads)
+        for name, result in want.items():
+            np.testing.assert_array_equal(got[name], result, err_msg=f"{threads} {name}")
+
+
+def test_a_network_first_used_with_threads():
+    case = random_case(82, 7, 9, 3000)
+    got = all_calls(case.net.network(), case, 3)
+    want = all_calls(case.net.network(), case, 1)
+    for name, result in want.items():
+        np.testing.assert_array_equal(got[name], result, err_msg=name)
+
+
+def test_threads_of_several_callers():
+    cases = [random_case([83, k], 5, 20, 2000, outputs=["tanh"]) for k in range(4)]
+    net = cases[0].net.network()
+
+    def job(case, threads):
+        return lambda: [net.loss_and_grad(case.w, case.X, case.t, threads=threads)] * 5
+
+    want = [job(case, 1)() for case in cases]
+    for results, right in zip(in_threads([job(case, 3) for case in cases]), want, strict=True):
+        for (mean, g), (right_mean, right_g) in zip(results, right, strict=True):
+            assert mean == right_mean
+            np.testing.assert_array_equal(g, right_g)
+
+
+RACE = """
+import random, threading, time
+import numpy as np
+import fastbp
+
+slope = random.random()
+
+@fastbp.activation
+def fresh(z):  # in no cache: it takes its time
+    return z / (1.0 + abs(z)) + slope * z
+
+X, t = np.ones((50, 3)), np.ones(50)
+for warm in (fastbp.Network(3, 4), fastbp.Network(3, 4, activations=fresh)):
+    w = warm.init(seed=0)
+    warm.value(w, X)
+fastbp.Network(3, 4).vjp(w, X, t)
+results = []
+
+def call():
+    for _ in range(40):
+        results.append(warm.vjp(w, X, t, out=np.empty_like(w)))
+        time.sleep(0.005)
+
+threads = [threading.Thread(target=call) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(results) == 160
+assert all((result == results[0]).all() for result in results)
+print("done")
+"""
+
+
+def test_threads_that_meet_while_a_kernel_is_compiled():
+    assert fresh_process(["-c", RACE]).stdout == "done\n"
+
+
+def test_parts_do_not_depend_on_threads_and_cover_the_batch():
+    for B in (*range(1, 3000, 7), 8191, 8192, 8193, 100_000, 10**6):
+        part = part_size.py_func(B)
+        assert part == B or part % 48 == 0  # whole vectors and panels of either dtype
+        assert -(-B // part) <= 16
+        assert B < 1024 or part < B
+
+
+def test_auto_looks_at_the_work():
+    assert automatic(32, (12, 64)) == 1
+    assert automatic(10**6, (64, 256)) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "two", None])
+def test_what_is_refused(threads):
+    net = fastbp.Network(2, 3)
+    w, X, t = net.init(seed=0), np.zeros((4, 2)), np.zeros(4)
+    for call in (
+        lambda: net.loss_and_grad(w, X, t, threads=threads),
+        lambda: net.vjp(w, X, t, threads=threads),
+        lambda: net.vjp(w, X, t, inputs=True, threads=threads),
+        lambda: net.value(w, X, threads=threads),
+        lambda: net.value(w, X, threads=threads, out=np.empty(4)),
+        lambda: net.input_grad(w, X, threads=threads),
+    ):
+        for _ in range(2):  # the second time, everything is ready
+            with pytest.raises(ValueError, match=r'threads must be a positive integer or "auto"'):
+                call()
+
+
+# --- Other processes ------------------------------------------------------------------------------
+
+PROCESSES = """
+import multiprocessing, sys, warnings
+import numpy as np
+import fastbp
+
+net = fastbp.Network(3, 20, output="identity")
+rng = np.random.default_rng(0)
+X, t, w = rng.standard_normal((3000, 3)), rng.standard_normal(3000), net.init(seed=0)
+
+def run(objective):
+    mean, g = net.loss_and_grad(w, X, t, threads=3)
+    again, again_g = objective(w)
+    assert (again, again_g.tolist()) == (mean, g.tolist())
+    return mean, g.tolist()
+
+if __name__ == "__main__":
+    # Python warns that threads and fork rarely go together; here they do.
+    warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+    objective = net.objective(X, t, threads=2)
+    want = run(objective)
+    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+        assert pool.map_async(run, [objective] * 4).get(timeout=60) == [want] * 4
+    assert run(objective) == want
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_started_after_threads_were_used(method, tmp_path):
+    import multiprocessing
+
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} on this system")
+    file = tmp_path / "processes.py"
+    file.write_text(PROCESSES)
+    done = fresh_process([str(file), method])
+    assert done.stdout == "done\n"
+
+
+def fresh_process(arguments):
+    """Run Python, with warnings as errors; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+GROWTH = """
+import sys
+import numpy as np
+import fastbp
+
+def peak():
+    # ru_maxrss would begin with that of the process that started this one.
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
+N, B, threads = 8, 300_000, int(sys.argv[1])
+net = fastbp.Network(N, 64, output="identity")
+w = net.init(seed=0)
+X, t, y, rows = np.ones((B, N)), np.ones(B), np.ones(B), np.ones((B, N))
+g = np.empty_like(w)
+calls = {
+    "loss_and_grad": lambda n: net.loss_and_grad(w, X[:n], t[:n], out=g, threads=threads),
+    "value": lambda n: net.value(w, X[:n], out=y[:n], threads=threads),
+    "vjp": lambda n: net.vjp(w, X[:n], t[:n], out=g, threads=threads),
+    "input_grad": lambda n: net.input_grad(w, X[:n], out=rows[:n], threads=threads),
+    "jvp": lambda n: net.jvp(w, X[:n], w, out=y[:n]),
+    "hvp": lambda n: net.hvp(w, X[:n], t[:n], w, out=g),
+    "gauss_newton_product": lambda n: net.gauss_newton_product(w, X[:n], t[:n], w, out=g),
+}
+for call in calls.values():
+    call(3000)  # compiled and loaded
+with open("/proc/self/clear_refs", "w") as reset:
+    reset.write("5")  # the peak begins here
+before = peak()
+for name, call in calls.items():
+    call(B)
+    print(name, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="reads Linux's /proc")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_memory_does_not_grow_with_the_batch(threads):
+    for line in fresh_process(["-c", GROWTH, str(threads)]).stdout.splitlines():
+        name, growth = line.split()
+        # The data have 22 MiB, z of all samples would have 146 MiB.
+        assert float(growth) < 8.0, f"{name}: {growth} MiB"
