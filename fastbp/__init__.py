@@ -50,7 +50,7 @@ _HOMES.update(
         ("LBFGS", "SGD", "Adam", "AdamW", "LevenbergMarquardt", "Minimize"), "optimizers"
     )
 )
-_MODULES = ("activations", "datasets", "functions", "losses", "optimizers", "reference")
+_MODULES = ("activations", "calculus", "datasets", "functions", "losses", "optimizers", "reference")
 
 __all__ = [
     "LBFGS",
@@ -72,6 +72,7 @@ __all__ = [
     "Objective",
     "activation",
     "activations",
+    "calculus",
     "datasets",
     "fit",
     "fit_many",
@@ -95,7 +96,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from . import activations, datasets, losses, optimizers, reference
+    from . import activations, calculus, datasets, losses, optimizers, reference
     from ._fit import EarlyStopping, FitResult, FitState, NonFiniteLossError, fit
     from ._many import Fits, fit_many
     from ._models import Model, load, save

@@ -23,16 +23,30 @@ def _described(value: Any) -> str:
     return f"{type(value).__name__} {value!r}"[:120]
 
 
+def _plain(array: NDArray, dtype: np.dtype) -> NDArray:
+    """View an array of `dtype` as compiled code takes it: no subclass, and that very dtype.
+
+    The check there knows classes and dtypes by their addresses, and arrays that come out of a
+    pickle bring an equal dtype of their own.
+    """
+    if type(array) is np.ndarray and array.dtype is dtype:
+        return array
+    return np.asarray(array).view(dtype)
+
+
 def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool) -> NDArray:
     """Convert to a C-ordered array of `dtype`, refusing what would lose information.
 
     Python numbers and sequences, integers and booleans, and floats no wider than `dtype` are
     converted; wider floats, complex numbers, text and objects are not.
     """
-    given = np.asarray(value)
+    try:
+        given = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        raise ValueError(f"{name} must be an array of numbers; got {_described(value)}") from None
     if given.dtype.kind not in "fiub":
         raise TypeError(
-            f"{name} must hold real numbers convertible to {dtype}; got {_described(given)}"
+            f"{name} must hold real numbers convertible to {dtype}; got {_described(value)}"
         )
     own = isinstance(value, np.ndarray | np.generic)
     if own and given.dtype.kind == "f" and given.dtype.itemsize > dtype.itemsize:
@@ -47,8 +61,7 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
                 f"{name} holds integers beyond ±{limit}, which {dtype} can't hold without loss; "
                 f"got {_described(given)}"
             )
-    array = np.require(given, dtype, ["C", "A"])
-    array = np.asarray(array)
+    array = _plain(np.require(given, dtype, ["C", "A"]), dtype)
     if check_finite and not np.isfinite(array).all():
         place = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name} must be finite; got {array[place]} at index {place}")
@@ -149,7 +162,8 @@ def weights(
     if (array < 0).any():
         b = int(np.argmax(array < 0))
         raise ValueError(f"sample_weight must not be negative; got {array[b]} at index {b}")
-    total = float(array.sum(dtype=np.float64))
+    with np.errstate(over="ignore"):
+        total = float(array.sum(dtype=np.float64))
     if not 0.0 < total < np.inf:
         raise ValueError(f"sample_weight must have a positive, finite sum; got {total}")
     return array
@@ -158,7 +172,7 @@ def weights(
 def output(
     out: NDArray | None, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[NDArray | None]
 ) -> NDArray:
-    """Check the caller's buffer, or make one."""
+    """Check the caller's buffer, or make one; what is returned shares its memory."""
     if out is None:
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
@@ -170,4 +184,4 @@ def output(
     for given in inputs:
         if given is not None and np.may_share_memory(out, given):
             raise ValueError("out must not overlap the memory of an input")
-    return out
+    return _plain(out, dtype)

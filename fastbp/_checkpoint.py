@@ -84,7 +84,7 @@ class Checkpoint:
     def load(self) -> dict[str, NDArray] | None:
         """Return the arrays of the file, or None where there is no file."""
         try:
-            with np.load(self._path, allow_pickle=False) as file:
+            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = dict(file)
             header = json.loads(arrays.pop("header").item())
         except FileNotFoundError:

@@ -42,6 +42,7 @@ __all__ = ["EarlyStopping", "FitResult", "FitState", "NonFiniteLossError", "fit"
 Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | float
 
 _EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
+_BAR_SECONDS = 0.1  # between two updates
 _SEGMENT = 100  # iterations of a SciPy method between checkpoints
 _CALL_OPERATIONS = 2e8  # of Levenberg–Marquardt in one compiled call: about 0.02 s
 
@@ -366,7 +367,9 @@ class _Bar:
             if progress == "auto":
                 return
             raise ImportError("a progress bar needs rich: pip install 'fastbp[cli]'") from error
-        self._bar = Progress(console=Console(stderr=True), transient=True)
+        terminal = True if progress is True else None  # None: rich finds out
+        console = Console(stderr=True, force_terminal=terminal)
+        self._bar = Progress(console=console, transient=True)
         self._task = self._bar.add_task("fit", total=epochs)
         self._shown = 0.0
 
@@ -381,7 +384,7 @@ class _Bar:
 
     def show(self, step: int, loss: float) -> None:
         """Move on, ten times a second."""
-        if self._bar is not None and time.monotonic() - self._shown > 0.1:
+        if self._bar is not None and time.monotonic() - self._shown > _BAR_SECONDS:
             self._shown = time.monotonic()
             self._bar.update(self._task, completed=step, description=f"loss {loss:.4g}")
 
@@ -789,8 +792,10 @@ def fit(
     )
     chosen = get_optimizer(optimizer, problem.loss.name, net.n_params)
     early = early_stopping
-    if not isinstance(early, EarlyStopping):
+    if early is None or isinstance(early, int | np.integer):
         early = EarlyStopping(patience=early)
+    if not isinstance(early, EarlyStopping):
+        raise TypeError(f"early_stopping must be an integer or an EarlyStopping; got {early!r}")
     problem.target = -np.inf if early.target is None else early.target
     n_epochs = _EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
     if not isinstance(n_epochs, int | np.integer) or n_epochs < 0:

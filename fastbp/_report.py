@@ -107,7 +107,7 @@ def figure_class() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ValueError("--plot needs matplotlib: pip install 'fastbp[plot]'") from None
+        raise ImportError("--plot needs matplotlib: pip install 'fastbp[plot]'") from None
     return Figure
 
 

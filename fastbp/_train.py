@@ -29,7 +29,8 @@ class Fit(NamedTuple):
 
     w0: Vector
     w: Vector
-    losses: Vector  # after each step, with penalty
+    loss: float  # with penalty, as the others
+    losses: Vector  # at each step
     reason: str
     seconds: float
 
@@ -75,7 +76,7 @@ def fit(
         progress=False,
     )
     seconds = time.perf_counter() - start
-    return Fit(w0, result.w, result.history["loss"], result.reason, seconds)
+    return Fit(w0, result.w, result.loss, result.history["loss"], result.reason, seconds)
 
 
 def measure(problem: Problem, fit: Fit) -> dict[str, Any]:

@@ -48,6 +48,8 @@ class _NetworkEstimator(BaseEstimator):
     l2: float
     epochs: int | None
     batch_size: int | None
+    early_stopping: int | fastbp.EarlyStopping | None
+    validation_fraction: float | None
     standardize: bool
     random_state: Any
     threads: int | str
@@ -63,12 +65,18 @@ class _NetworkEstimator(BaseEstimator):
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self._rng = np.random.default_rng(seed)
 
-    def _fit(self, w0: NDArray, X: NDArray, t: NDArray, c: NDArray | None, **options: Any) -> Any:
+    def _fit(
+        self, w0: NDArray, X: NDArray, t: NDArray, c: NDArray | None, **options: Any
+    ) -> fastbp.FitResult:
         """Fit one network to inputs as they come and to scaled targets."""
         if c is not None and not c.all():  # weight 0 is as good as absent, from the batches too
             X, t, c = X[c > 0], t[c > 0], c[c > 0]
-        given = {"epochs": self.epochs, "batch_size": self.batch_size}
-        options = {name: value for name, value in given.items() if value is not None} | options
+        options = {
+            "optimizer": self.optimizer,
+            "epochs": self.epochs,
+            "early_stopping": self.early_stopping,
+            "validation": self.validation_fraction,
+        } | options
         return fastbp.fit(
             self.network_,
             self.scaling_.inputs(X),
@@ -81,7 +89,8 @@ class _NetworkEstimator(BaseEstimator):
             free=standardise.free(self.network_),
             progress=False,
             threads=self.threads,
-            **({"optimizer": self.optimizer} | options),
+            batch_size=self.batch_size,
+            **options,
         )
 
     def _weights(self, X: NDArray, sample_weight: ArrayLike | None) -> NDArray | None:
@@ -99,10 +108,12 @@ class _NetworkEstimator(BaseEstimator):
         return self.scaling_.inputs(checked)
 
 
-def _in_batches(optimizer: str | Optimizer | None) -> Optimizer:
-    """Return the optimizer where it works in batches, else Adam."""
+def _one_epoch(optimizer: str | Optimizer | None) -> dict[str, Any]:
+    """Return the options of an epoch by the optimizer where it works in batches, else by Adam."""
     chosen = Adam() if optimizer is None else get_optimizer(optimizer, "", 0)
-    return chosen if isinstance(chosen, SGD | Adam) else Adam()
+    if not isinstance(chosen, SGD | Adam):
+        chosen = Adam()
+    return {"optimizer": chosen, "epochs": 1, "early_stopping": None, "validation": None}
 
 
 class NetworkRegressor(RegressorMixin, _NetworkEstimator):
@@ -124,6 +135,11 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         Penalty: l2/2 · ‖w‖² is added to the mean loss.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
+    early_stopping : int or EarlyStopping, optional
+        As in :func:`fastbp.fit`: an integer is a patience.
+    validation_fraction : float, optional
+        Share of the observations to hold out; the parameters with the least loss on them are
+        kept. Neither of the two is used by :meth:`partial_fit`.
     standardize : bool
         Scale the inputs to mean 0 and deviation 1 (weighted, over what is fitted).
     standardize_target : bool, optional
@@ -143,7 +159,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     loss_ : float
         The loss that was reached, with the penalty.
     result_ : FitResult
-        All about the last fit.
+        All about the last fit, its data included: a deviation needs them.
     scaling_, target_scaling_ : Scaling
         Mean and scale of the inputs and of the target.
     n_features_in_ : int
@@ -172,6 +188,8 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         l2: float = 1e-3,
         epochs: int | None = None,
         batch_size: int | None = None,
+        early_stopping: int | fastbp.EarlyStopping | None = None,
+        validation_fraction: float | None = None,
         standardize: bool = True,
         standardize_target: bool | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -185,6 +203,8 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         self.l2 = l2
         self.epochs = epochs
         self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.standardize = standardize
         self.standardize_target = standardize_target
         self.random_state = random_state
@@ -210,7 +230,9 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         """
         X, t, c = self._checked(X, y, sample_weight, reset=True)
         self._begin(X, t, c)
-        return self._continue(X, t, c)
+        self._continue(X, t, c)
+        self._at_optimum = True
+        return self
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -237,22 +259,36 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         X, t, c = self._checked(X, y, sample_weight, reset=first)
         if first:
             self._begin(X, t, c)
-        return self._continue(X, t, c, epochs=1, optimizer=_in_batches(self.optimizer))
+        self._continue(X, t, c, **_one_epoch(self.optimizer))
+        self._at_optimum = False
+        return self
 
-    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Return the network's output on the scale of the target.
 
         Parameters
         ----------
         X : array_like, shape (B, N)
             Observations.
+        return_std : bool
+            Also return the standard deviation of the output by the delta method, as
+            :meth:`fastbp.FitResult.predict` explains it; after :meth:`fit` alone.
 
         Returns
         -------
         y : ndarray, shape (B,)
+        std : ndarray, shape (B,)
+            Only with `return_std`.
         """
         Z = self._inputs(X)
-        return self.target_scaling_.undo(self.network_.value(self.w_, Z, threads=self.threads))
+        if not return_std:
+            return self.target_scaling_.undo(self.network_.value(self.w_, Z, threads=self.threads))
+        if not self._at_optimum:
+            raise ValueError(
+                "return_std is for what fit has fitted; partial_fit went on from there"
+            )
+        y, std = self.result_.predict(Z, return_std=True, threads=self.threads)
+        return self.target_scaling_.undo(y), std * self.target_scaling_.scale
 
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
@@ -272,12 +308,9 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         self.target_scaling_ = Scaling.of(t, c) if scaled else Scaling.none(t)
         self.w_ = standardise.start(self.network_, self._rng)
 
-    def _continue(
-        self, X: NDArray, t: NDArray, c: NDArray | None, **options: Any
-    ) -> NetworkRegressor:
+    def _continue(self, X: NDArray, t: NDArray, c: NDArray | None, **options: Any) -> None:
         self.result_ = self._fit(self.w_, X, self.target_scaling_.apply(t), c, **options)
         self.w_, self.loss_ = self.result_.w, float(self.result_.loss)
-        return self
 
 
 class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
@@ -300,6 +333,11 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         Penalty: l2/2 · ‖w‖² is added to the mean loss.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
+    early_stopping : int or EarlyStopping, optional
+        As in :func:`fastbp.fit`: an integer is a patience.
+    validation_fraction : float, optional
+        Share of the observations to hold out; the parameters with the least loss on them are
+        kept. Neither of the two is used by :meth:`partial_fit`.
     standardize : bool
         Scale the inputs to mean 0 and deviation 1 (weighted, over what is fitted).
     random_state : int, RandomState or None
@@ -317,8 +355,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         Its parameters: for the second of two classes, or for each class.
     loss_ : ndarray, shape (1,) or (K,)
         The losses that were reached, with the penalty.
-    results_ : list of FitResult
-        All about the last fits.
+    histories_ : list of dict
+        How each network's loss fell, as in ``FitResult.history``.
     scaling_ : Scaling
         Mean and scale of the inputs.
     n_features_in_ : int
@@ -348,6 +386,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         l2: float = 1e-3,
         epochs: int | None = None,
         batch_size: int | None = None,
+        early_stopping: int | fastbp.EarlyStopping | None = None,
+        validation_fraction: float | None = None,
         standardize: bool = True,
         random_state: int | np.random.RandomState | None = None,
         threads: int | str = 1,
@@ -359,6 +399,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         self.l2 = l2
         self.epochs = epochs
         self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.standardize = standardize
         self.random_state = random_state
         self.threads = threads
@@ -427,11 +469,11 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
             raise ValueError(f"two classes or more are expected; got {len(known)} class")
         strange = np.setdiff1d(y, known)
         if len(strange):
-            raise ValueError(f"y holds {strange[0]!r}, which is none of the classes {known}")
+            raise ValueError(f"y holds {strange[0]}, which is none of the classes {known}")
         if first:
             self.classes_ = known
             self._begin(X, c)
-        return self._continue(X, y, c, epochs=1, optimizer=_in_batches(self.optimizer))
+        return self._continue(X, y, c, **_one_epoch(self.optimizer))
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the log odds s of each class against all others; y = σ(s).
@@ -508,12 +550,13 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     def _continue(
         self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
     ) -> NetworkClassifier:
-        self.results_ = [
+        results = [
             self._fit(w, X, (y == k).astype(np.float64), c, **options)
             for w, k in zip(self.w_, self._told_apart(), strict=True)
         ]
-        self.w_ = np.stack([result.w for result in self.results_])
-        self.loss_ = np.array([float(result.loss) for result in self.results_])
+        self.w_ = np.stack([result.w for result in results])
+        self.loss_ = np.array([float(result.loss) for result in results])
+        self.histories_ = [result.history for result in results]
         return self
 
 

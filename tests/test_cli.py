@@ -346,6 +346,22 @@ def test_data_that_can_not_be_used_exit_with_2_and_say_why(
     assert len(printed.err.splitlines()) == 1
 
 
+def test_a_fit_that_goes_astray_exits_with_1(capsys):
+    words = "train --optimizer sgd --learning-rate 1e9 --activation square"
+    assert _cli.main(words.split()) == 1
+    printed = capsys.readouterr()
+    assert "error: the loss is infinite after step" in printed.err
+    assert "--learning-rate" in printed.err
+
+
+def test_a_missing_package_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert _cli.main(["train", "--plot", "fit.png"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --plot needs matplotlib: pip install 'fastbp[plot]'\n"
+    )
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         _cli.main(["--version"])

@@ -240,6 +240,8 @@ def variants(array):
         "read-only": frozen,
         "swapped bytes": array.astype(array.dtype.newbyteorder()),
         "subclass": array.view(type("Sub", (np.ndarray,), {})),
+        "out of a pickle": pickle.loads(pickle.dumps(array)),
+        "dtype with metadata": array.astype(np.dtype(array.dtype, metadata={"unit": "m"})),
     }
 
 
@@ -291,6 +293,17 @@ def test_out_is_filled_and_returned(name, network):
     np.testing.assert_array_equal(flat(got), flat(want))
 
 
+@pytest.mark.parametrize("kind", ["subclass", "out of a pickle", "dtype with metadata"])
+@pytest.mark.parametrize("name", CALLS)
+def test_out_may_have_a_class_or_dtype_of_its_own(name, kind, network):
+    # Compiled code knows both by their addresses.
+    _, arguments = make()
+    out = variants(np.full(OUT_SHAPES[name], np.nan))[kind]
+    got = calls(network, **arguments, out=out)[name]()
+    np.testing.assert_array_equal(flat(got), flat(calls(network, **arguments)[name]()))
+    assert np.shares_memory(out, got[1] if isinstance(got, tuple) else got)
+
+
 def test_not_finite_data_pass_through_unless_checked(network):
     _, arguments = make()
     for name in ("w", "X", "t", "c", "ybar"):
@@ -340,6 +353,7 @@ WRONG_VALUES = [
     ("c", np.zeros(B), r"positive, finite sum; got 0\.0"),
     ("c", [1.0, np.nan, 1.0, 1.0, 1.0], "positive, finite sum; got nan"),
     ("c", [1.0, np.inf, 1.0, 1.0, 1.0], "positive, finite sum; got inf"),
+    ("c", [1e308, 1e308, 1.0, 1.0, 1.0], "positive, finite sum; got inf"),
 ]
 
 
@@ -370,6 +384,24 @@ def test_numbers_that_would_be_changed_are_refused(dtype, message, network):
         shown = "sample_weight" if argument == "c" else argument
         for name in takers.get(argument, CALLS):
             refuses(network, given, name, TypeError, f"{shown} .*{message}")
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (None, TypeError, "X must hold real numbers convertible to float64; got NoneType None"),
+        ("abc", TypeError, "X must hold real numbers convertible to float64; got str 'abc'"),
+        ([[10**30, 1, 2]], TypeError, "X must hold real numbers convertible to float64; got list"),
+        (
+            [[1, 2, 3], [1, 2]],
+            ValueError,
+            r"X must be an array of numbers; got list \[\[1, 2, 3\],",
+        ),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(X, error, message, network):
+    with pytest.raises(error, match=message):
+        network.value(np.ones(P), X)
 
 
 def test_float64_in_a_network_of_float32_is_refused():

@@ -20,6 +20,7 @@ SMOOTH = ("squared", "log_cosh", "poisson", "cross_entropy", "huber")
 # NumPy's own complex functions of these are missing or lose digits (see test_reference).
 COMPLEX = tuple(v for v in NAMES if v not in ("erf", "gelu", "log_cosh", "mish", "softplus"))
 STEP = 1e-30
+EDGES = [(1, 1, 1), (1, 6, 9), (6, 1, 9), (6, 7, 1), (4, 5, 300)]  # (N, H, B)
 UNITS = 64.0
 """Rounding units of the size of a result that a kernel may differ from the reference."""
 
@@ -90,9 +91,7 @@ def agree(case, dtype, losses=("squared",)):
     for loss, weighted in itertools.product(losses, (False, True)):
         size = sizes(exact, loss)
         for name in ("hvp", "gauss_newton_product"):
-            got = getattr(net, name)(
-                w, X, t, p, loss=loss, sample_weight=c if weighted else None
-            )
+            got = getattr(net, name)(w, X, t, p, loss=loss, sample_weight=c if weighted else None)
             want = getattr(reference, name)(
                 *args, exact.t, exact.p, loss=loss, sample_weight=exact.c if weighted else None
             )
@@ -116,7 +115,7 @@ def test_random_networks(seed, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 9), (6, 1, 9), (6, 7, 1), (4, 5, 300)], ids=str)
+@pytest.mark.parametrize("shape", EDGES, ids=str)
 def test_every_loss_at_every_scale(shape, dtype):
     for loss, scale in itertools.product(LOSSES, SCALES):
         case = random_case([33, *shape], *shape, scale=scale, outputs=outputs_for(loss))
@@ -424,8 +423,8 @@ T = np.zeros(5)
         (lambda: NET.jvp(W[1:], X, W), ValueError, r"w must have shape \(16,\); got \(15,\)"),
         (lambda: NET.jvp(W, X, "p"), TypeError, "p must hold real numbers"),
         (lambda: NET.jvp(W, X, 1j * W), TypeError, "p must hold real numbers"),
-        (lambda: NET.jvp(W, X, W, dX=X[:4]), ValueError, r"dX .* shape of X, \(5, 3\); got \(4, 3\)"),
-        (lambda: NET.jvp(W, X[0], W, dX=X), ValueError, r"dX .* shape of X, \(3,\); got \(5, 3\)"),
+        (lambda: NET.jvp(W, X, W, dX=X[:4]), ValueError, r"dX .* X, \(5, 3\); got \(4, 3\)"),
+        (lambda: NET.jvp(W, X[0], W, dX=X), ValueError, r"dX .* X, \(3,\); got \(5, 3\)"),
         (lambda: NET.jvp(W, X, W, out=np.empty(4)), ValueError, r"out .* \(5,\) .* \(4,\)"),
         (lambda: NET.jvp(W, X, W, out=T[::-1]), ValueError, "out must be writable, .* C order"),
         (lambda: NET.input_hvp(W, X, X[:, :2]), ValueError, r"v must have shape \(B, 3\)"),

@@ -115,6 +115,34 @@ def test_quantiles_by_the_pinball_loss():
     assert np.mean(y <= model.fit(X, y).predict(X)) == pytest.approx(0.9, abs=0.04)
 
 
+def test_deviation_is_that_of_the_result_in_the_target_s_units(friedman):
+    X, X_test, y, _ = friedman
+    model = NetworkRegressor(3, l2=1e-4, random_state=0).fit(X, y)
+    mean, std = model.predict(X_test, return_std=True)
+    np.testing.assert_array_equal(mean, model.predict(X_test))
+    _, scaled = model.result_.predict(model.scaling_.inputs(X_test), return_std=True)
+    np.testing.assert_allclose(std, scaled * y.std(), rtol=1e-12)
+    assert (std > 0.0).all()
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X_test, return_std=True)[1], std)
+    model.partial_fit(X, y)
+    with pytest.raises(ValueError, match="return_std is for what fit has fitted"):
+        model.predict(X_test, return_std=True)
+
+
+def test_early_stopping_on_held_out_observations(friedman):
+    X, X_test, y, y_test = friedman
+    model = NetworkRegressor(
+        40, optimizer=Adam(0.01), early_stopping=20, validation_fraction=0.2, epochs=1000, l2=0.0
+    ).set_params(random_state=0)
+    model.fit(X, y)
+    assert model.result_.reason == "early stopping"
+    assert model.result_.validation_loss == model.result_.history["validation_loss"].min()
+    assert model.score(X_test, y_test) > 0.85
+    model.partial_fit(X, y)
+    assert len(model.result_.history["loss"]) == 1
+
+
 # ---- one's own functions, cloned and pickled ---------------------------------------------------
 
 

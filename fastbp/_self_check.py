@@ -1,0 +1,64 @@
+"""``python -m fastbp check``: all derivatives of all named activations, on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .activations import NAMES
+
+if TYPE_CHECKING:
+    from .calculus import GradientReport
+
+_OBSERVATIONS = 300  # more than a chunk of the kernels
+_HEADS = ("v', v''", "kernel", "adjoint", "order 2", "order 3")
+
+
+def run(say: Callable[[str], None]) -> bool:
+    """Check networks with every named activation in both number types; return whether all passed.
+
+    Parameters
+    ----------
+    say : callable
+        Receives the lines of the table, each when it is known, then the reports of those that
+        failed and the verdict.
+    """
+    heads = "".join(f"{head:>10}" for head in _HEADS)
+    say("Largest relative differences, and the orders of Taylor's remainders (1 where wrong):")
+    say(f"{'activation':16}{'dtype':9}{heads}")
+    failed = []
+    number = 0
+    for name, report in _reports():
+        number += 1
+        differences = [report.worst(kind) for kind in ("activation", "kernel", "adjoint")]
+        orders = [check.measured for check in report.checks if check.kind == "taylor"]
+        figures = "".join(f"{x:10.0e}" for x in differences)
+        figures += "".join(f"{order:10.2f}" for order in orders)
+        say(f"{name:16}{report.net.dtype.name:9}{figures}  {'pass' if report.ok else 'FAIL'}")
+        if not report.ok:
+            failed.append(report)
+    for report in failed:
+        say(f"\n{report!r}")
+    if failed:
+        say(f"fail: {len(failed)} of {number} networks have wrong derivatives on this machine")
+    else:
+        say(f"pass: all derivatives of {number} networks are right on this machine")
+    return not failed
+
+
+def _reports() -> Iterator[tuple[str, GradientReport]]:
+    """Yield a report for each activation, as all neurons and output, and for all of them mixed."""
+    from .calculus import check_gradient
+    from .network import Network
+
+    for dtype in (np.float64, np.float32):
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((_OBSERVATIONS, 5)).astype(dtype)
+        t = rng.uniform(0.1, 0.9, _OBSERVATIONS).astype(dtype)
+        for name in NAMES:
+            net = Network(5, 7, activations=name, output=name, dtype=dtype)
+            yield name, check_gradient(net, net.init(1), X[:50], t[:50])
+        net = Network(5, activations=NAMES, output="logistic", dtype=dtype)
+        yield "all, mixed", check_gradient(net, net.init(1), X, t, loss="cross_entropy")

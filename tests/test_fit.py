@@ -1,0 +1,624 @@
+"""fit, fit_many and the uncertainty of what they find."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import EarlyStopping, NonFiniteLossError, reference
+from fastbp.optimizers import SGD, Adam, AdamW, Cosine, LevenbergMarquardt, Minimize
+
+RNG = np.random.default_rng(0)
+X = np.column_stack([RNG.uniform(-1.0, 1.0, (60, 2)), np.ones(60)])
+T = np.sin(2.0 * X[:, 0]) + 0.5 * X[:, 1] + 0.1 * RNG.standard_normal(60)
+C = RNG.uniform(0.2, 2.0, 60)
+NET = fastbp.Network(3, activations=["tanh"] * 4 + ["one"], output="identity")
+W0 = NET.init(0)
+
+OPTIMIZERS: list[Any] = [
+    SGD(0.02, momentum=0.9),
+    Adam(Cosine(0.02)),
+    AdamW(0.02),
+    LevenbergMarquardt(),
+    LevenbergMarquardt(damping="marquardt"),
+    "lbfgs",
+    "bfgs",
+]
+
+
+def objective(w: Any, l2: float = 0.0, **options: Any) -> float:
+    return float(reference.loss_and_grad(NET, w, X, T, **options)[0] + 0.5 * l2 * w @ w)
+
+
+def same(a: fastbp.FitResult, b: fastbp.FitResult) -> None:
+    """Assert that two results have the same bits."""
+    assert a.w.tobytes() == b.w.tobytes()
+    assert a.loss == b.loss
+    assert a.reason == b.reason
+    assert a.n_evaluations == b.n_evaluations
+    assert a.validation_loss == b.validation_loss
+    assert a.history.keys() == b.history.keys()
+    for name in a.history:
+        assert a.history[name].tobytes() == b.history[name].tobytes()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_lowers_the_loss_it_says(optimizer: Any) -> None:
+    given = (X.copy(), T.copy(), C.copy(), W0.copy())
+    result = fastbp.fit(
+        NET, X, T, w0=W0, optimizer=optimizer, sample_weight=C, l2=1e-3, epochs=60, seed=4
+    )
+    want = objective(result.w, l2=1e-3, sample_weight=C)
+    np.testing.assert_allclose(result.loss, want, rtol=1e-12)
+    assert result.loss < 0.2 * objective(W0, l2=1e-3, sample_weight=C)
+    assert 1 <= len(result.history["loss"]) <= 60
+    assert result.n_evaluations >= len(result.history["loss"])
+    for before, after in zip(given, (X, T, C, W0), strict=True):
+        assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_is_repeatable_and_seeded(optimizer: Any) -> None:
+    def run(seed: int) -> fastbp.FitResult:
+        return fastbp.fit(NET, X, T, optimizer=optimizer, epochs=7, batch_size=8, seed=seed)
+
+    same(run(1), run(1))
+    assert not np.array_equal(run(1).w, run(2).w)
+
+
+def test_generators_as_seeds() -> None:
+    a = fastbp.fit(NET, X, T, optimizer="adam", epochs=3, seed=np.random.default_rng(5))
+    b = fastbp.fit(NET, X, T, optimizer="adam", epochs=3, seed=np.random.default_rng(5))
+    same(a, b)
+
+
+def test_epoch_order_is_that_of_the_stream() -> None:
+    rng, w = np.random.default_rng([7, 1]), W0.copy()
+    for _ in range(2):
+        order = rng.permutation(60)
+        for first in range(0, 60, 16):
+            rows = order[first : first + 16]
+            w = w - 0.05 * reference.loss_and_grad(NET, w, X[rows], T[rows])[1]
+    got = fastbp.fit(NET, X, T, w0=W0, optimizer=SGD(0.05), epochs=2, batch_size=16, seed=7).w
+    np.testing.assert_allclose(got, w, rtol=1e-11)
+
+
+def test_without_shuffling() -> None:
+    w = W0 - 0.05 * reference.loss_and_grad(NET, W0, X, T)[1]
+    options: dict[str, Any] = {"optimizer": SGD(0.05), "epochs": 1, "shuffle": False}
+    got = fastbp.fit(NET, X, T, w0=W0, batch_size=1000, **options).w
+    np.testing.assert_allclose(got, w, rtol=1e-11)
+
+
+def test_schedule_runs_over_all_epochs() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def schedule(step: int, total: int) -> float:
+        seen.append((step, total))
+        return 0.01
+
+    fastbp.fit(NET, X, T, optimizer=SGD(schedule), epochs=3, batch_size=25)
+    assert seen == [(k, 9) for k in range(9)]
+
+
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "nelder-mead", "newton-cg"])
+def test_free_parameters(optimizer: Any) -> None:
+    free = np.zeros(NET.n_params, bool)
+    free[:5] = True
+    result = fastbp.fit(NET, X, T, w0=W0, optimizer=optimizer, free=free, epochs=30)
+    assert np.array_equal(result.w[~free], W0[~free])
+    assert (result.w[free] != W0[free]).all()
+    assert result.loss < objective(W0)
+
+
+def test_optimizers_agree_where_they_must() -> None:
+    """The output weights alone: a linear problem with one optimum."""
+    free = np.zeros(NET.n_params, bool)
+    free[:5] = True
+    U = reference.V(NET, reference.L(NET, W0, X))
+    a = np.linalg.lstsq(U, T, rcond=None)[0]
+    for optimizer in (LevenbergMarquardt(), "bfgs", "lbfgs", "trust-krylov"):
+        result = fastbp.fit(NET, X, T, w0=W0, optimizer=optimizer, free=free)
+        np.testing.assert_allclose(result.w[:5], a, rtol=2e-2, atol=2e-2)
+        assert result.converged
+
+
+@pytest.mark.parametrize(
+    "method",
+    "nelder-mead powell cg bfgs newton-cg l-bfgs-b tnc cobyla slsqp trust-ncg trust-krylov".split(),
+)
+def test_every_scipy_method(method: str) -> None:
+    pytest.importorskip("scipy")
+    result = fastbp.fit(NET, X, T, w0=W0, optimizer=Minimize(method), epochs=25)
+    np.testing.assert_allclose(result.loss, objective(result.w), rtol=1e-12)
+    assert result.loss < objective(W0)
+    assert len(result.history["loss"]) <= 25
+
+
+def test_float32() -> None:
+    net = fastbp.Network(3, 5, output="identity", dtype=np.float32)
+    single = [a.astype(np.float32) for a in (X, T)]
+    for optimizer in OPTIMIZERS:
+        result = fastbp.fit(net, *single, optimizer=optimizer, epochs=40)
+        assert result.w.dtype == np.float32
+        assert result.loss < 0.1
+
+
+def test_cross_entropy_by_levenberg_marquardt() -> None:
+    net = fastbp.Network(3, activations=["tanh"] * 3 + ["one"], output="logistic")
+    t = (T > 0.0).astype(float)
+    options: dict[str, Any] = {"loss": "cross_entropy", "l2": 0.01, "w0": net.init(3)}
+    ours = fastbp.fit(net, X, t, optimizer="lm", **options)
+    theirs = fastbp.fit(net, X, t, optimizer="bfgs", **options)
+    assert ours.loss <= theirs.loss * (1 + 1e-6)
+    y, std = ours.predict(X, return_std=True)
+    assert ((y > 0) & (y < 1) & (std > 0)).all()
+
+
+# ---- validation, early stopping, callbacks -------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_validation_returns_the_best(optimizer: Any) -> None:
+    held = (X[:20], T[:20])
+    seen = []
+
+    def note(state: fastbp.FitState) -> None:
+        seen.append(state.w.copy())
+
+    result = fastbp.fit(
+        NET, X[20:], T[20:], optimizer=optimizer, validation=held, epochs=30, callback=note
+    )
+    validation = result.history["validation_loss"]
+    best = int(validation.argmin())
+    assert result.validation_loss == validation[best]
+    assert np.array_equal(result.w, seen[best])
+    np.testing.assert_allclose(validation[best], NET.loss_and_grad(seen[best], *held)[0])
+    np.testing.assert_allclose(result.loss, NET.loss_and_grad(result.w, X[20:], T[20:])[0])
+
+
+def test_validation_share_and_weights() -> None:
+    result = fastbp.fit(NET, X, T, sample_weight=C, validation=0.25, epochs=5)
+    assert len(result.data.X) == 45
+    assert result.validation_loss is not None
+    other = fastbp.fit(NET, X, T, validation=(X, T, C), epochs=5)
+    want = NET.loss_and_grad(other.w, X, T, sample_weight=C)[0]
+    np.testing.assert_allclose(other.validation_loss, want)
+
+
+def test_patience() -> None:
+    options: dict[str, Any] = {"optimizer": "adam", "validation": (X[:9], -T[:9]), "epochs": 100}
+    result = fastbp.fit(NET, X, T, early_stopping=4, **options)
+    validation = result.history["validation_loss"]
+    assert result.reason == "early stopping"
+    assert len(validation) == validation.argmin() + 5
+
+
+def test_target() -> None:
+    for optimizer in OPTIMIZERS:
+        result = fastbp.fit(
+            NET, X, T, optimizer=optimizer, early_stopping=EarlyStopping(target=0.05), epochs=400
+        )
+        assert result.reason == "target reached"
+        assert result.history["loss"][-1] <= 0.05 < result.history["loss"][-2]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_callback_stops(optimizer: Any) -> None:
+    seen = []
+
+    def callback(state: fastbp.FitState) -> bool:
+        with pytest.raises(ValueError, match="read-only"):
+            state.w[0] = 0.0
+        seen.append((state.step, state.epochs, state.loss))
+        return state.step == 3
+
+    result = fastbp.fit(NET, X, T, optimizer=optimizer, callback=callback, epochs=9)
+    assert result.reason == "stopped by the callback"
+    assert [step for step, *_ in seen] == [1, 2, 3]
+    assert [loss for *_, loss in seen] == result.history["loss"].tolist()
+
+
+def test_a_callback_does_not_change_the_result() -> None:
+    for optimizer in OPTIMIZERS:
+        options: dict[str, Any] = {"optimizer": optimizer, "epochs": 12}
+        watched = fastbp.fit(NET, X, T, callback=lambda state: None, **options)
+        same(fastbp.fit(NET, X, T, **options), watched)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_keyboard_interrupt_returns_what_there_is(optimizer: Any) -> None:
+    def interrupt(state: fastbp.FitState) -> None:
+        if state.step == 4:
+            raise KeyboardInterrupt
+
+    result = fastbp.fit(NET, X, T, optimizer=optimizer, callback=interrupt, epochs=20)
+    assert result.reason == "interrupted"
+    assert len(result.history["loss"]) == 4
+    np.testing.assert_allclose(result.loss, objective(result.w), rtol=1e-12)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signals to threads")
+def test_a_real_ctrl_c() -> None:
+    fastbp.fit(NET, X, T, optimizer="adam", epochs=1)
+    thread = threading.Thread(
+        target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT))
+    )
+    thread.start()
+    result = fastbp.fit(NET, X, T, optimizer="adam", epochs=10**8)
+    thread.join()
+    assert result.reason == "interrupted"
+    assert result.loss < objective(NET.init(0))
+
+
+@pytest.mark.parametrize("optimizer", [SGD(1e6), SGD(1e6, momentum=0.9), Adam(1e200)])
+@pytest.mark.parametrize("batch_size", [1, 8, 60])
+def test_a_loss_that_is_no_longer_finite(optimizer: Any, batch_size: int) -> None:
+    net = fastbp.Network(3, 5, activations="square", output="identity")
+    with pytest.raises(NonFiniteLossError, match="no longer finite") as caught:
+        fastbp.fit(net, X, T, optimizer=optimizer, epochs=500, batch_size=batch_size)
+    error = caught.value
+    assert np.isfinite(error.w).all()
+    assert error.step == len(error.history["loss"])
+    assert np.isfinite(error.history["loss"]).all()
+    copy = pickle.loads(pickle.dumps(error))
+    assert np.array_equal(copy.w, error.w)
+
+
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "nelder-mead", "sgd"])
+def test_a_start_that_is_not_finite(optimizer: Any) -> None:
+    net = fastbp.Network(3, 5, activations="exp", output="identity")
+    w0 = np.full(net.n_params, 1e3)
+    with pytest.raises(NonFiniteLossError) as caught:
+        fastbp.fit(net, X, T, w0=w0, optimizer=optimizer)
+    assert np.array_equal(caught.value.w, w0)
+
+
+def test_zero_epochs() -> None:
+    for optimizer in ("adam", "lm", "lbfgs"):
+        result = fastbp.fit(NET, X, T, w0=W0, optimizer=optimizer, epochs=0)
+        assert np.array_equal(result.w, W0)
+        np.testing.assert_allclose(result.loss, objective(W0))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"epochs": -1}, "epochs must be an integer"),
+        ({"batch_size": 0}, "batch_size must be a positive integer"),
+        ({"l2": -1.0}, "l2 must be"),
+        ({"free": np.ones(3, bool)}, "free must be an array of 20 booleans"),
+        ({"free": np.ones(20)}, "free must be an array of 20 booleans"),
+        ({"validation": 1.5}, "hold out at least one"),
+        ({"validation": X}, r"validation must be \(X, t\)"),
+        ({"validation": (X, T[:3])}, "shape"),
+        ({"progress": "yes"}, "progress must be"),
+        ({"optimizer": "magic"}, "unknown optimizer"),
+        ({"w0": np.zeros(3)}, "w must have shape"),
+        ({"early_stopping": 0}, "patience"),
+        ({"early_stopping": EarlyStopping, "optimizer": "lm"}, "early_stopping must be"),
+        ({"sample_weight": -C}, "negative"),
+        ({"threads": 0}, "threads must be"),
+    ],
+)
+def test_refused(options: Any, match: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=match):
+        fastbp.fit(NET, X, T, **options)
+
+
+def test_refuses_infinite_data() -> None:
+    with pytest.raises(ValueError, match="must be finite"):
+        fastbp.fit(NET, X, np.where(T > 0, np.nan, T))
+
+
+def test_threads_do_not_change_the_result() -> None:
+    big = np.tile(X, (40, 1)), np.tile(T, 40)
+    one, two = (
+        fastbp.fit(NET, *big, optimizer="lbfgs", epochs=10, threads=threads) for threads in (1, 2)
+    )
+    same(one, two)
+
+
+def test_result() -> None:
+    result = fastbp.fit(NET, X, T, epochs=8)
+    assert "FitResult: loss" in repr(result)
+    assert result.predict(X[0]) == pytest.approx(NET(result.w, X[0]))
+    copy = pickle.loads(pickle.dumps(result))
+    same(copy, result)
+    with pytest.raises(AttributeError):
+        result.loss = 3.0  # type: ignore[misc]
+
+
+def test_plot() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    ax = fastbp.fit(NET, X, T, validation=0.2, epochs=8).plot()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training", "validation"]
+    assert ax.get_yscale() == "log"
+    _, given = plt.subplots()
+    assert fastbp.fit(NET, X, T, epochs=8).plot(given) is given
+    plt.close("all")
+
+
+def test_progress(capsys: Any, monkeypatch: Any) -> None:
+    pytest.importorskip("rich")
+    fastbp.fit(NET, X, T, optimizer="adam", epochs=5)
+    assert capsys.readouterr() == ("", "")  # a pipe, no terminal
+    monkeypatch.setattr("fastbp._fit._BAR_SECONDS", 0.0)
+    fastbp.fit(NET, X, T, optimizer="adam", epochs=5, progress=True)
+    assert "loss" in capsys.readouterr().err
+
+
+def test_missing_scipy_is_explained() -> None:
+    code = """
+        import sys, numpy as np
+        sys.modules["scipy"] = sys.modules["scipy.optimize"] = None
+        import fastbp
+        net = fastbp.Network(1, 1)
+        try:
+            fastbp.fit(net, np.ones((3, 1)), np.ones(3), optimizer="lbfgs")
+        except ImportError as error:
+            assert "fastbp[scipy]" in str(error)
+        else:
+            raise AssertionError
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("validation", [None, 0.25])
+def test_resumes_to_the_same_bits(optimizer: Any, validation: Any, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "optimizer": optimizer,
+        "validation": validation,
+        "early_stopping": None if validation is None else 50,
+        "batch_size": 7,
+        "epochs": 12,
+        "seed": 3,
+    }
+    if optimizer in ("lbfgs", "bfgs"):
+        options["epochs"] = 230  # three segments
+    whole = fastbp.fit(NET, X, T, checkpoint=tmp_path / "whole.npz", **options)
+    steps = len(whole.history["loss"])
+    for stop in (1, steps // 2, steps - 1):
+        path = tmp_path / f"{stop}.npz"
+
+        def die(state: fastbp.FitState, stop: int = stop) -> None:
+            if state.step == stop:
+                raise Killed
+
+        with pytest.raises(Killed):
+            fastbp.fit(NET, X, T, checkpoint=path, callback=die, **options)
+        same(fastbp.fit(NET, X, T, checkpoint=path, **options), whole)
+        # Once more: the end is stored too.
+        same(fastbp.fit(NET, X, T, checkpoint=path, **options), whole)
+    assert not list(tmp_path.glob("*.tmp"))
+    if not isinstance(optimizer, str):
+        same(fastbp.fit(NET, X, T, **options), whole)
+
+
+def test_checkpoint_after_ctrl_c(tmp_path: Path) -> None:
+    def interrupt(state: fastbp.FitState) -> None:
+        if state.step == 5:
+            raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"optimizer": "adam", "epochs": 9, "checkpoint": tmp_path / "c.npz"}
+    assert fastbp.fit(NET, X, T, callback=interrupt, **options).reason == "interrupted"
+    whole = fastbp.fit(NET, X, T, optimizer="adam", epochs=9)
+    same(fastbp.fit(NET, X, T, **options), whole)
+
+
+def test_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    fastbp.fit(NET, X, T, optimizer="adam", epochs=2, checkpoint=path)
+    others: list[dict[str, Any]] = [
+        {"optimizer": "sgd"},
+        {"epochs": 3},
+        {"seed": 1},
+        {"l2": 0.1},
+        {"sample_weight": C},
+        {"batch_size": 3},
+        {"validation": 0.5},
+    ]
+    for other in others:
+        with pytest.raises(ValueError, match="other arguments or data"):
+            fastbp.fit(NET, X, T, checkpoint=path, **{"optimizer": "adam", "epochs": 2, **other})
+    with pytest.raises(ValueError, match="other arguments or data"):
+        fastbp.fit(NET, X, T + 1.0, optimizer="adam", epochs=2, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        fastbp.fit(NET, X, T, optimizer="adam", epochs=2, checkpoint=path)
+
+
+def test_a_process_that_is_killed(tmp_path: Path) -> None:
+    """A checkpoint is there and whole at whatever moment the process ends."""
+    path = tmp_path / "c.npz"
+    code = f"""
+        import numpy as np, fastbp
+        from fastbp import _checkpoint
+        _checkpoint._SECONDS = 0.0
+        X = np.random.default_rng(0).normal(size=(60, 3))
+        net = fastbp.Network(3, 5)
+        fastbp.fit(net, X, np.tanh(X[:, 0]), optimizer="adam", epochs=10**7, checkpoint={str(path)!r})
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
+    deadline = time.monotonic() + 120.0
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    process.kill()
+    process.wait()
+    with np.load(path) as file:
+        assert len(file["losses"]) > 0
+
+
+# ---- many at once --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [None, "adam", "lbfgs"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_are_the_same_as_alone(optimizer: Any, threads: int) -> None:
+    options: dict[str, Any] = {"optimizer": optimizer, "epochs": 20, "l2": 1e-3}
+    fits = fastbp.fit_many(NET, X, T, seeds=[3, 1, 8], sample_weight=C, threads=threads, **options)
+    assert fits.seeds == (3, 1, 8)
+    for seed, result in zip(fits.seeds, fits, strict=True):
+        same(result, fastbp.fit(NET, X, T, seed=seed, sample_weight=C, **options))
+    assert fits.best.loss == fits.losses.min()
+    assert len(fits) == 3
+    assert fits[0] is next(iter(fits))
+    assert "3 results" in repr(fits)
+
+
+def test_folds() -> None:
+    fits = fastbp.fit_many(NET, X, T, seeds=2, folds=3, epochs=15, threads=2)
+    assert len(fits) == 6
+    assert np.array_equal(np.sort(np.concatenate(fits.folds[:3])), np.arange(60))
+    for k, (seed, held, result) in enumerate(zip(fits.seeds, fits.folds, fits, strict=True)):
+        rest = np.setdiff1d(np.arange(60), held)
+        same(result, fastbp.fit(NET, X[rest], T[rest], seed=seed, epochs=15))
+        want = NET.loss_and_grad(result.w, X[held], T[held])[0]
+        np.testing.assert_allclose(fits.held_out_losses[k], want)
+    assert fits.best is fits[int(fits.held_out_losses.argmin())]
+    given = fastbp.fit_many(NET, X, T, seeds=2, folds=fits.folds[:3], epochs=15)
+    same(given[4], fits[4])
+
+
+def test_ensemble() -> None:
+    fits = fastbp.fit_many(NET, X, T, seeds=5, bootstrap=True, epochs=15)
+    rows = np.random.default_rng([2, 3]).integers(0, 60, 60)
+    same(fits[2], fastbp.fit(NET, X[rows], T[rows], seed=2, epochs=15))
+    values = np.array([NET(result.w, X) for result in fits])
+    mean, std = fits.predict(X, return_std=True)
+    np.testing.assert_allclose(mean, values.mean(axis=0))
+    np.testing.assert_allclose(std, values.std(axis=0, ddof=1))
+    assert isinstance(fits.predict(X[0]), float)
+    assert (fits.predict(X, return_std=True, noise=True)[1] > std).all()
+    with pytest.raises(ValueError, match="at least two members"):
+        fastbp.fit_many(NET, X, T, seeds=1, epochs=3).predict(X, return_std=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"seeds": 0}, "seeds"),
+        ({"folds": 1}, "folds"),
+        ({"folds": [np.arange(60)]}, "leave some"),
+        ({"folds": 2, "bootstrap": True}, "exclude"),
+        ({"checkpoint": "x"}, "does not take checkpoint"),
+        ({"seed": 1}, "does not take seed"),
+        ({"optimizer": "magic"}, "unknown optimizer"),
+    ],
+)
+def test_many_refuse(options: Any, match: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=match):
+        fastbp.fit_many(NET, X, T, **options)
+
+
+def test_many_stop_at_an_error() -> None:
+    def fail(state: fastbp.FitState) -> None:
+        if state.step == 2:
+            raise RuntimeError("planned")
+
+    with pytest.raises(RuntimeError, match="planned"):
+        fastbp.fit_many(NET, X, T, seeds=4, callback=fail)
+
+
+# ---- uncertainty ---------------------------------------------------------------------------------
+
+
+def test_delta_method_is_exact_for_a_linear_model() -> None:
+    """Ordinary least squares: y ± t s √(x^T (X^T X)⁻¹ x), and ridge with its sandwich."""
+    net = fastbp.Network(3, 1, activations="identity", output="identity")
+    free = np.array([False, True, True, True])
+    w0 = np.array([1.0, 0.0, 0.0, 0.0])
+    for l2 in (0.0, 0.02):
+        result = fastbp.fit(net, X, T, w0=w0, free=free, l2=l2)
+        A = X.T @ X + 60 * l2 * np.eye(3)
+        inverse = np.linalg.inv(A)
+        b = inverse @ X.T @ T
+        np.testing.assert_allclose(result.w[1:], b, rtol=1e-6)
+        s2 = ((T - X @ b) ** 2).sum() / (60 - np.trace(inverse @ X.T @ X))
+        cov = s2 * inverse @ X.T @ X @ inverse
+        np.testing.assert_allclose(result.covariance[1:, 1:], cov, rtol=1e-6)
+        assert not result.covariance[0].any()
+        y, std = result.predict(X[:7], return_std=True)
+        np.testing.assert_allclose(std, np.sqrt(((X[:7] @ cov) * X[:7]).sum(axis=1)), rtol=1e-6)
+        np.testing.assert_allclose(y, X[:7] @ b, rtol=1e-6)
+        noisy = result.predict(X[:7], return_std=True, noise=True)[1]
+        np.testing.assert_allclose(noisy, np.sqrt(std**2 + s2), rtol=1e-6)
+        one = result.predict(X[0], return_std=True)
+        assert one == (pytest.approx(y[0]), pytest.approx(std[0]))
+
+
+def test_robust_losses_have_a_sandwich() -> None:
+    net = fastbp.Network(3, 1, activations="identity", output="identity")
+    free, w0 = np.array([False, True, True, True]), np.array([1.0, 0.0, 0.0, 0.0])
+    result = fastbp.fit(net, X, T, w0=w0, free=free, loss="log_cosh")
+    r = X @ result.w[1:] - T
+    A = (X / np.cosh(r)[:, None] ** 2).T @ X
+    S = (X * np.tanh(r)[:, None] ** 2).T @ X
+    want = np.linalg.solve(A, np.linalg.solve(A, S).T)
+    np.testing.assert_allclose(result.covariance[1:, 1:], want, rtol=1e-5)
+    with pytest.raises(ValueError, match="noise=True needs the squared loss"):
+        result.predict(X, return_std=True, noise=True)
+
+
+def test_likelihoods_have_the_inverse_information() -> None:
+    net = fastbp.Network(3, 1, activations="identity", output="logistic")
+    free, w0 = np.array([False, True, True, True]), np.array([1.0, 0.0, 0.0, 0.0])
+    t = (T + 0.8 * np.random.default_rng(3).standard_normal(60) > 0.0).astype(float)
+    result = fastbp.fit(net, X, t, w0=w0, free=free, loss="cross_entropy", optimizer="lm")
+    y = result.predict(X)
+    information = (X * (y * (1 - y))[:, None]).T @ X
+    np.testing.assert_allclose(result.covariance[1:, 1:], np.linalg.inv(information), rtol=1e-5)
+
+
+def test_a_direction_without_data_does_not_matter() -> None:
+    """A dead neuron makes the matrix singular; predictions at the data stay as they are."""
+    net = fastbp.Network(3, activations=["tanh", "one"], output="identity")
+    result = fastbp.fit(net, X, T, seed=1)
+    std = result.predict(X, return_std=True)[1]
+    assert np.isfinite(std).all()
+    assert (std < 0.2).all()
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_intervals_of_90_percent_cover_90_percent(noise: bool) -> None:
+    """Fresh data 200 times; at each of 20 places, the function (or a new value) is inside."""
+    rng = np.random.default_rng(11)
+    net = fastbp.Network(2, activations=["tanh", "tanh", "one"], output="identity")
+    x = np.column_stack([np.linspace(-2.0, 2.0, 150), np.ones(150)])
+    truth = net.init(0)
+    truth[:] = [1.0, -0.8, 0.3, 2.0, 0.5, 1.0, -1.0, 0.0, 0.0]
+    f = net(truth, x)
+    places = np.column_stack([rng.uniform(-1.8, 1.8, 20), np.ones(20)])
+    f_places = net(truth, places)
+    inside = []
+    for _ in range(200):
+        result = fastbp.fit(net, x, f + 0.2 * rng.standard_normal(150), w0=truth)
+        y, std = result.predict(places, return_std=True, noise=noise)
+        value = f_places + (0.2 * rng.standard_normal(20) if noise else 0.0)
+        inside.append((np.abs(value - y) <= 1.645 * std).mean())
+    rate, error = np.mean(inside), np.std(inside) / np.sqrt(len(inside))
+    assert abs(rate - 0.9) < 3.0 * error + 0.01
