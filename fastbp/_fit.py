@@ -422,7 +422,10 @@ class _Problem:
         )
 
     def penalty(self) -> float:
-        return 0.5 * self.l2 * float(self.w @ self.w) if self.l2 else 0.0
+        if not self.l2:
+            return 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            return 0.5 * self.l2 * float(self.w @ self.w)
 
 
 class _Stochastic:
@@ -475,12 +478,12 @@ class _Stochastic:
             if problem.shuffle:
                 order = problem.rng.permutation(n)
             good[:] = problem.w
-            loss = run.run(order, eta) / n
+            loss = run.run(order, eta) / n + problem.penalty()
             watch.n_evaluations += batches
-            if not np.isfinite(loss) or not np.isfinite(problem.w @ problem.w):
+            if not np.isfinite(loss) or not np.isfinite(problem.w).all():
                 problem.w[:] = good
                 raise _diverged(watch, good)
-            yield watch.after(problem.w, loss + problem.penalty())
+            yield watch.after(problem.w, loss)
 
     def loss(self) -> float:
         return self._problem.objective().value(self._problem.w)

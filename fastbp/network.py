@@ -248,7 +248,7 @@ class Network:
         """Numba's type of this network: what makes it an argument of compiled functions."""
         from .kernels._network_type import type_of
 
-        return type_of(self)
+        return type_of(self._ready(), self.dtype)
 
     @property
     def _address(self) -> int:

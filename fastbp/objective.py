@@ -96,7 +96,9 @@ class Objective:
         self.loss = ell
         self.l2 = float(l2)
         self.threads = boundary.thread_count(threads)
-        self._bound = Bound(self)
+        self._bound = Bound(
+            net, net._ready(), self.X, self.t, self.sample_weight, ell, self.l2, self.threads
+        )
         self._entry = self._bound.entry
         self._record = self._bound.address
 

@@ -253,9 +253,7 @@ def test_keyboard_interrupt_returns_what_there_is(optimizer: Any) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="no signals to threads")
 def test_a_real_ctrl_c() -> None:
     fastbp.fit(NET, X, T, optimizer="adam", epochs=1)
-    thread = threading.Thread(
-        target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT))
-    )
+    thread = threading.Thread(target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT)))
     thread.start()
     result = fastbp.fit(NET, X, T, optimizer="adam", epochs=10**8)
     thread.join()
@@ -460,7 +458,8 @@ def test_a_process_that_is_killed(tmp_path: Path) -> None:
         _checkpoint._SECONDS = 0.0
         X = np.random.default_rng(0).normal(size=(60, 3))
         net = fastbp.Network(3, 5)
-        fastbp.fit(net, X, np.tanh(X[:, 0]), optimizer="adam", epochs=10**7, checkpoint={str(path)!r})
+        options = dict(optimizer="adam", epochs=10**7, checkpoint={str(path)!r})
+        fastbp.fit(net, X, np.tanh(X[:, 0]), **options)
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
     deadline = time.monotonic() + 120.0

@@ -150,7 +150,7 @@ def test_every_number_of_inputs_up_to_two_panels(H, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("B", [1, 3, 40])
+@pytest.mark.parametrize("B", [1, 2, 3, 40])
 def test_every_number_of_neurons_up_to_five_tiles(B, dtype):
     for H in range(1, 42):
         case = sound_case(H, 3, H, B, **FEW)

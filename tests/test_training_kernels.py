@@ -109,7 +109,9 @@ def test_adam_is_the_textbook_loop(batch: int, rule: Rule) -> None:
         case = random_case(seed, N, H, 41, activations=TAME, outputs=TAME)
         free = np.random.default_rng(seed).random(case.net.n_params) < 0.8
         given = orders(41, 3)
-        want = adam(case.w, batches(case, case.net, given, batch, "squared", None), 0.01, free, rule)
+        want = adam(
+            case.w, batches(case, case.net, given, batch, "squared", None), 0.01, free, rule
+        )
         got, _ = run(case, np.float64, "adam", settings, batch, 0.01, free=free, orders=given)
         assert_close(got, want, 1e-9)
 
@@ -157,7 +159,9 @@ def test_loss_sum_is_that_before_each_step(batch: int) -> None:
 @pytest.mark.parametrize("loss", losses.NAMES)
 def test_gauss_newton_is_the_reference(dtype: Any, loss: str) -> None:
     tolerance = 1e-12 if dtype == np.float64 else 3e-5
-    for seed, (B, N, H) in enumerate([(1, 1, 1), (7, 2, 5), (200, 3, 11), (241, 4, 6), (500, 2, 3)]):
+    for seed, (B, N, H) in enumerate(
+        [(1, 1, 1), (7, 2, 5), (200, 3, 11), (241, 4, 6), (500, 2, 3)]
+    ):
         case = random_case(seed, N, H, B, outputs=outputs_for(loss)).astype(dtype)
         for c in (None, case.c):
             want = reference.gauss_newton(
@@ -319,7 +323,9 @@ def test_levenberg_reweights_robust_losses(loss: str) -> None:
     result = fastbp.fit(net, X, t, optimizer="lm", loss=loss, seed=3, epochs=500)
     other = fastbp.fit(net, X, t, optimizer="bfgs", loss=loss, w0=result.w)
     assert result.loss <= other.loss * (1.0 + (1e-2 if loss == "pinball" else 1e-6))
-    assert abs(result.predict(X[12:]) - np.tanh(2 * X[12:, 0])).max() < 0.4  # least squares: more than 2
+    assert (
+        abs(result.predict(X[12:]) - np.tanh(2 * X[12:, 0])).max() < 0.4
+    )  # least squares: more than 2
 
 
 def test_levenberg_float32() -> None:

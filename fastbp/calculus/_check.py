@@ -263,6 +263,22 @@ def _rows(case: _Case) -> Any:
         yield reference.per_sample_grad(upto, w, X[part]), y, slope, bend, c[part] / c.sum()
 
 
+def _sizes(case: _Case) -> tuple[float, float, Array]:
+    """Return the sizes of the terms that values, the loss and the gradient are sums of.
+
+    By these their rounding is to be judged: what is left of terms that cancel is no measure.
+    """
+    w = case.wide[0]
+    size_y, size_loss = 0.0, 0.0
+    size_g = np.zeros(w.size)
+    for J, y, slope, bend, c in _rows(case):
+        terms = np.abs(y) + np.abs(J) @ np.abs(w)
+        size_y = max(size_y, float(terms.max()))
+        size_loss += float(c @ (np.abs(slope) * terms + np.abs(bend) * terms**2))
+        size_g += (c * (np.abs(slope) + np.abs(bend) * terms)) @ np.abs(J)
+    return size_y, size_loss, size_g
+
+
 @dataclass(frozen=True)
 class _Upto:
     """A network whose output activation is another."""
@@ -284,14 +300,7 @@ def _kernel_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     given: dict[str, Any] = {"loss": case.loss, "sample_weight": case.c}
     wide: dict[str, Any] = {"loss": case.loss, "sample_weight": c}
     p = rng.standard_normal(net.n_params).astype(net.dtype)
-    # Sizes of the terms that the results are sums of: by these, rounding is to be judged.
-    size_y, size_loss = 0.0, 0.0
-    size_g = np.zeros(net.n_params)
-    for J, y, slope, bend, part in _rows(case):
-        terms = np.abs(y) + np.abs(J) @ np.abs(w)
-        size_y = max(size_y, float(terms.max()))
-        size_g += (part * (np.abs(slope) + np.abs(bend) * terms)) @ np.abs(J)
-        size_loss += float(part @ (np.abs(slope) * terms + np.abs(bend) * terms**2))
+    size_y, size_loss, size_g = _sizes(case)
     largest_g = float(size_g.max())
     value = reference.value(net, w, X)
     mean, gradient = reference.loss_and_grad(net, w, X, t, **wide)
@@ -335,13 +344,18 @@ def _taylor_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
         return net.hvp(case.w, case.X, case.t, h.astype(net.dtype), **given)
 
     gradient = net.loss_and_grad(case.w, case.X, case.t, **given)[1]
-    first, second = [], []
+    eps = float(np.finfo(net.dtype).eps)
+    size_g = _sizes(case)[2]
+    first: list[float] = []
+    second: list[float] = []
     for _ in range(_DIRECTIONS):
         h = rng.standard_normal(net.n_params)
         h *= max(1.0, float(np.linalg.norm(w))) / np.linalg.norm(h)
         h = h.astype(net.dtype).astype(np.float64)
-        first.append(taylor_test(mean, gradient, w, h).order)
-        second.append(taylor_test(mean, gradient, w, h, second_derivative=product).order)
+        error = eps * float(size_g @ np.abs(h))
+        for orders, bent in ((first, None), (second, product)):
+            test = taylor_test(mean, gradient, w, h, second_derivative=bent, derivative_error=error)
+            orders.append(test.order)
     return [
         Check("taylor", "gradient by w, Taylor test", float(np.median(first)), 2 - _LEAST_ORDER),
         Check("taylor", "Hessian product, Taylor test", float(np.median(second)), 3 - _LEAST_ORDER),

@@ -104,6 +104,7 @@ def taylor_test(
     direction: ArrayLike | None = None,
     *,
     second_derivative: Derivative | None = None,
+    derivative_error: float | None = None,
     steps: ArrayLike | None = None,
     seed: int | np.random.Generator = 0,
 ) -> TaylorTest:
@@ -127,6 +128,9 @@ def taylor_test(
     second_derivative : callable or array_like, optional
         For a number-valued f: (x, h) ↦ H h, such as ``hvp``, or H, of shape (n, n), as an array.
         For an array-valued f: (x, h) ↦ D²f[h, h], of the value's shape.
+    derivative_error : float, optional
+        How far rounding may have taken J h from its value, where more is known of it than its
+        dtype: a gradient near 0 is a sum of terms that are not.
     steps : array_like, optional
         t, positive; 2⁻¹ … 2⁻²⁴ where left out.
     seed : int or numpy.random.Generator
@@ -169,6 +173,8 @@ def taylor_test(
 
     start = _value(f, x)
     terms = [_first(derivative, x, h, start)]
+    if derivative_error is not None:
+        terms[0] = _Term(terms[0].value, derivative_error)
     if second_derivative is not None:
         terms.append(_second(second_derivative, x, h, start))
 

@@ -15,7 +15,6 @@ from ._address import POINTER, STACK_NUMBERS, stack_numbers, view
 from ._build import Unit, scalar
 from ._elementary import namespace
 
-
 # The vectorising functions that give NaN for large arguments (`_elementary`), and the library's.
 _LIMITED = {"sin": math.sin, "cos": math.cos, "tan": math.tan}
 

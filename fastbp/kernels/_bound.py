@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ._passes import passes
 from ._threads import automatic
 from .bound import (
-    BUSY,
     DATA,
     L2,
     LOSS,
@@ -29,7 +28,9 @@ from .bound import (
 )
 
 if TYPE_CHECKING:
-    from ..objective import Objective
+    from ..losses import Loss
+    from ._calls import Calls
+    from ._network_plan import Described
 
 
 class Bound:
@@ -43,13 +44,25 @@ class Bound:
         ``entry(address, w, g) -> loss``.
     """
 
-    def __init__(self, objective: Objective) -> None:
-        net, X, t, c = objective.net, objective.X, objective.t, objective.sample_weight
-        self._calls = calls = net._ready()
-        self._objective = objective
+    def __init__(
+        self,
+        net: Described,
+        calls: Calls,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+        loss: Loss,
+        l2: float,
+        threads: int,
+    ) -> None:
+        self._shape = (net.n_inputs, net.n_neurons)
+        self._calls = calls
+        self._data = (X, t, c)
+        self._l2 = l2
+        self._threads = threads
         B = len(X)
         for order in (1, 0):
-            table = calls.prepare_loss(objective.loss, objective.loss, order, B, c is not None)
+            table = calls.prepare_loss(loss, loss, order, B, c is not None)
         record = np.zeros(RECORD_SIZE, np.int64)
         record[PLAN] = calls.address
         record[LOSS] = self._table = table
@@ -57,32 +70,30 @@ class Bound:
         record[TARGETS] = t.ctypes.data
         record[SAMPLE_WEIGHTS] = 0 if c is None else c.ctypes.data
         total = float(B) if c is None else calls.weight_sum(c)
-        record[[TOTAL, L2]] = np.array([total, objective.l2]).view(np.int64)
-        self._panels = np.empty(0, net.dtype)
-        if not passes(net.dtype).few.py_func(B):
+        record[[TOTAL, L2]] = np.array([total, l2]).view(np.int64)
+        self._panels = np.empty(0, X.dtype)
+        if not passes(X.dtype).few.py_func(B):
             # Packed once: filled up to whole vectors (64 bytes at most) at the end.
-            self._panels = np.empty((B + 16) * net.n_inputs, net.dtype)
+            self._panels = np.empty((B + 16) * net.n_inputs, X.dtype)
             record[PANELS] = self._panels.ctypes.data
-            pack_batch_unit(net.dtype).entry(
+            pack_batch_unit(X.dtype).entry(
                 calls.address, X.ctypes.data, B, self._panels.ctypes.data
             )
-        self._workspace = np.empty(sizes_unit(net.dtype).entry(calls.address, B), net.dtype)
+        self._workspace = np.empty(sizes_unit(X.dtype).entry(calls.address, B), X.dtype)
         record[WORKSPACE] = self._workspace.ctypes.data
-        record[BUSY] = 0
         self._record = record
         self.address = record.ctypes.data
-        self.entry = bound_entry(net.dtype).entry
+        self.entry = bound_entry(X.dtype).entry
 
     def loss(self, w: NDArray, g: NDArray | None) -> float:
         """Loss, and gradient where g is given, on the objective's threads; w already checked."""
-        o = self._objective
-        threads = o.threads or automatic(len(o.X), (o.net.n_inputs, o.net.n_neurons))
+        X, t, c = self._data
+        threads = self._threads or automatic(len(X), self._shape)
         if threads == 1:
             return self.entry(self.address, w, g)
-        loss = self._calls.loss_threaded(
-            threads, self._table, w, o.X, o.t, o.sample_weight, g, self._panels
-        )
-        if o.l2:
+        panels = self._panels if self._panels.size else None
+        loss = self._calls.loss_threaded(threads, self._table, w, X, t, c, g, panels)
+        if self._l2:
             address = 0 if g is None else g.ctypes.data
-            loss += penalty_unit(w.dtype).entry(o.l2, w.ctypes.data, address, w.size)
+            loss += penalty_unit(w.dtype).entry(self._l2, w.ctypes.data, address, w.size)
         return loss

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ._network_plan import Described, Plan
 from ._passes import part_size, passes
-from ._plan import BATCH, PER_SAMPLE, REVERSE, REVERSE_FEW, TANGENT, WEIGHTS, Plan
+from ._plan import BATCH, PER_SAMPLE, REVERSE, REVERSE_FEW, TANGENT, WEIGHTS
 from ._threads import automatic, over_parts
 from .batch import batch_unit, weights_unit
 from .entries import cotangent_entry, loss_entry, per_sample_entry, point_entry, tangent_entry
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..losses import Loss
-    from ..network import Network
 
 
 class Calls:
@@ -36,7 +36,7 @@ class Calls:
         The same for the second-order calls, by what they compute.
     """
 
-    def __init__(self, net: Network) -> None:
+    def __init__(self, net: Described) -> None:
         self._dtype = net.dtype
         self._net_shape = (net.n_inputs, net.n_neurons)
         self.plan = Plan(net)

@@ -39,17 +39,15 @@ from ._plan import (
     NAMED_LOSSES,
     OUTPUT,
     PER_SAMPLE,
+    READY,
     RESOLVE,
     REVERSE,
     REVERSE_FEW,
-    RUN_BLOCK,
-    RUNS,
     TANGENT,
 )
 from .second_order import GAUSS_NEWTON, HESSIAN, NOTHING
 
 if TYPE_CHECKING:
-    from ..network import Network
     from ._calls import Calls
 
 _networks: WeakValueDictionary[int, Calls] = WeakValueDictionary()
@@ -69,12 +67,11 @@ class _NetworkModel(models.PrimitiveModel):
         super().__init__(manager, kind, INT64)
 
 
-def type_of(net: Network) -> NetworkType:
+def type_of(calls: Calls, dtype: np.dtype) -> NetworkType:
     """Numba's type of a network; also makes its plan known to compiled code."""
-    calls = net._ready()
     _networks[calls.address] = calls
     calls.plan.table[RESOLVE] = _RESOLVE_ADDRESS
-    return NetworkType(types.float64 if net.dtype == np.float64 else types.float32)
+    return NetworkType(types.float64 if dtype == np.float64 else types.float32)
 
 
 @unbox(NetworkType)
@@ -193,7 +190,7 @@ def _value(net, w, X, out=None):
             N = load(plan, N_INPUTS)
             if w.size != load(plan, N_NEURONS) * (N + 1) or X.size != N:
                 raise ValueError("fastbp.value: w or X does not fit the network")
-            if not (load(plan, REVERSE_FEW) and load(plan, OUTPUT)):
+            if not (load(plan, REVERSE_FEW) and load(plan, READY)):
                 invoke(load(plan, RESOLVE), (plan, _VALUE))
             y = np.empty(1, w.dtype)
             result = stack_number()
@@ -210,7 +207,7 @@ def _value(net, w, X, out=None):
         B = X.shape[0]
         if w.size != load(plan, N_NEURONS) * (N + 1) or X.shape[1] != N or out.size != B:
             raise ValueError("fastbp.value: w, X or out does not fit the network")
-        if not (load(plan, REVERSE_FEW) and load(plan, OUTPUT)):
+        if not (load(plan, REVERSE_FEW) and load(plan, READY)):
             invoke(load(plan, RESOLVE), (plan, _VALUE))
         result = stack_number()
         args = (plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0, 0, result)
@@ -232,7 +229,7 @@ def _value_and_grad(net, w, x, out):
         P = load(plan, N_NEURONS) * (N + 1)
         if w.size != P or x.size != N or out.size != P:
             raise ValueError("fastbp.value_and_grad: w, x or out does not fit the network")
-        if not (load(plan, REVERSE_FEW) and load(plan, OUTPUT + 1)):
+        if not (load(plan, REVERSE_FEW) and load(plan, READY + 1)):
             invoke(load(plan, RESOLVE), (plan, _GRADIENT))
         y = stack_number()  # large enough for one number of either type
         args = (
@@ -268,7 +265,7 @@ def _vjp(net, w, X, ybar, out):
         B = X.shape[0]
         if w.size != P or X.shape[1] != N or ybar.size != B or out.size != P:
             raise ValueError("fastbp.vjp: w, X, ybar or out does not fit the network")
-        if not (load(plan, REVERSE) and load(plan, OUTPUT + 1)):
+        if not (load(plan, REVERSE) and load(plan, READY + 1)):
             invoke(load(plan, RESOLVE), (plan, _GRADIENT))
         if B == 0:
             out[:] = 0.0
@@ -296,7 +293,7 @@ def _input_grad(net, w, X, out):
         fits = X.shape[axis] == N and out.shape == X.shape
         if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
             raise ValueError("fastbp.input_grad: w, X or out does not fit the network")
-        if not (load(plan, REVERSE_FEW) and load(plan, OUTPUT + 1)):
+        if not (load(plan, REVERSE_FEW) and load(plan, READY + 1)):
             invoke(load(plan, RESOLVE), (plan, _GRADIENT))
         args = (
             plan, 0, _data(w), _data(X), X.size // N, 0, 0, 0, 0.0, 0, 0, 0, _data(out), 0, 0,
@@ -321,7 +318,7 @@ def _per_sample_grad(net, w, X, out):
         B = X.shape[0]
         if w.size != P or X.shape[1] != N or out.shape[0] != B or out.shape[1] != P:
             raise ValueError("fastbp.per_sample_grad: w, X or out does not fit the network")
-        if not (load(plan, PER_SAMPLE) and load(plan, OUTPUT + 1)):
+        if not (load(plan, PER_SAMPLE) and load(plan, READY + 1)):
             invoke(load(plan, RESOLVE), (plan, _ROWS))
         if B:
             invoke(load(plan, PER_SAMPLE), (plan, _data(w), _data(X), B, _data(out)))
@@ -344,7 +341,7 @@ def _loss_and_grad(net, w, X, t, out, loss="squared"):
         B = X.shape[0]
         if w.size != P or X.shape[1] != N or t.size != B or out.size != P or B == 0:
             raise ValueError("fastbp.loss_and_grad: w, X, t or out does not fit the network")
-        table = _ready_loss(plan, place, 1, OUTPUT + 1, REVERSE, request)
+        table = _ready_loss(plan, place, 1, READY + 1, REVERSE, request)
         result = stack_number()
         _check_targets(table, t, B, result)
         args = (
@@ -402,7 +399,7 @@ def _jvp(net, w, X, p, out):
         B = X.shape[0]
         if w.size != P or X.shape[1] != N or p.size != P or out.size != B:
             raise ValueError("fastbp.jvp: w, X, p or out does not fit the network")
-        if not (load(plan, TANGENT) and load(plan, OUTPUT + 1)):
+        if not (load(plan, TANGENT) and load(plan, READY + 1)):
             invoke(load(plan, RESOLVE), (plan, _TANGENT + NOTHING))
         args = (plan, 0, _data(w), _data(X), B, _data(p), 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0)
         if B:
@@ -423,9 +420,7 @@ def _input_hvp(net, w, X, v, out):
         fits = X.shape[1] == N and out.shape == X.shape and v.shape == X.shape
         if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
             raise ValueError("fastbp.input_hvp: w, X, v or out does not fit the network")
-        if not (
-            load(plan, TANGENT) and load(plan, OUTPUT + 2) and load(plan, RUNS + RUN_BLOCK + 2)
-        ):
+        if not (load(plan, TANGENT) and load(plan, OUTPUT + 2) and load(plan, READY + 2)):
             invoke(load(plan, RESOLVE), (plan, _TANGENT + HESSIAN))
         args = (
             plan, 0, _data(w), _data(X), X.shape[0], 0, _data(v), 0, 0, 0.0, HESSIAN, 0, 0,
@@ -459,8 +454,8 @@ def _overload_product(function: Callable, what: int) -> None:
             fits = w.size == P and p.size == P and out.size == P
             if not fits or X.shape[1] != N or t.size != B or B == 0:
                 raise ValueError("fastbp: w, X, t, p or out does not fit the network")
-            run = RUNS + RUN_BLOCK + order
-            table = _ready_loss(plan, place, 2, run, TANGENT, request)
+            ready = READY + order
+            table = _ready_loss(plan, place, 2, ready, TANGENT, request)
             _check_targets(table, t, B, stack_number())
             args = (
                 plan, table, _data(w), _data(X), B, _data(p), 0, _data(t), 0, 1.0 / B, what, 0,

@@ -41,6 +41,7 @@ from ._plan import (
     OUTPUT,
     PACK,
     PER_SAMPLE,
+    READY,
     REVERSE,
     REVERSE_FEW,
     TANGENT,
@@ -93,7 +94,7 @@ def loss_entry(dtype: np.dtype) -> Unit:
         if not (
             load(plan, BATCH)
             and reverse
-            and load(plan, OUTPUT + order)
+            and load(plan, READY + order)
             and load(loss, LOSS_BLOCK + order)
             and B > 0
             and array_length(w_, 0) == P
@@ -167,7 +168,7 @@ def cotangent_entry(dtype: np.dtype) -> Unit:
         if not (
             load(plan, BATCH)
             and reverse
-            and load(plan, OUTPUT + order)
+            and load(plan, READY + order)
             and array_length(w_, 0) == P
             and array_length(X_, 1) == N
             and (ybar_ == none or array_length(ybar_, 0) == B)
@@ -224,7 +225,7 @@ def point_entry(dtype: np.dtype) -> Unit:
             and fits(plan, g_, 1, WRITABLE)
             and load(plan, BATCH)
             and load(plan, REVERSE_FEW if few(1) else REVERSE)
-            and load(plan, OUTPUT + 1)
+            and load(plan, READY + 1)
             and array_length(w_, 0) == P
             and array_length(x_, 0) == N
             and array_length(g_, 0) == P
@@ -261,7 +262,7 @@ def per_sample_entry(dtype: np.dtype) -> Unit:
             and fits(plan, X_, 2, READABLE)
             and fits(plan, J_, 2, WRITABLE)
             and load(plan, PER_SAMPLE)
-            and load(plan, OUTPUT + 1)
+            and load(plan, READY + 1)
             and array_length(w_, 0) == P
             and array_length(X_, 1) == N
             and array_length(J_, 0) == array_length(X_, 0)
@@ -308,7 +309,7 @@ def tangent_entry(dtype: np.dtype) -> Unit:
         if not (
             load(plan, TANGENT)
             and load(plan, PACK)
-            and load(plan, OUTPUT + order)
+            and load(plan, READY + order)
             and load(plan, OUTPUT + head)
             and (loss == 0 or load(loss, LOSS_BLOCK + 2))
             and fits(plan, w_, 1, READABLE)

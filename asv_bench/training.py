@@ -1,0 +1,455 @@
+"""Training against other libraries: epochs, Levenberg–Marquardt, restarts, held-out quality.
+
+    python asv_bench/training.py                 # all four, some minutes
+    python asv_bench/training.py epochs lm       # some
+
+Prints what, target, measured, ok; exits 1 where a target is missed. One core, float64, all
+libraries in this process and in turns; those that are not installed are left out. Needs JAX,
+PyTorch, scikit-learn, SciPy and torch-levenberg-marquardt (with pytorch-lightning).
+"""
+
+import _one_core  # noqa: F401  first: before anything that computes
+
+# isort: split
+import argparse
+import importlib
+import statistics
+import sys
+import time
+import warnings
+
+import numpy as np
+
+import fastbp
+from fastbp.optimizers import SGD
+
+EPOCHS = [  # samples, N, H, batch; targets over JAX, PyTorch, scikit-learn
+    ((442, 10, 16, 32), (2, 10, 5)),
+    ((1797, 64, 48, 16), (2, 10, 5)),
+    ((3000, 5, 24, 1), (5, 10, 5)),
+    ((10000, 10, 64, 32), (2, 10, 5)),
+    ((10000, 64, 256, 128), (2, 2, 2)),
+]
+RATE, MOMENTUM = 1e-3, 0.9
+PEERS = ("jax", "torch", "sklearn")
+
+
+class Report:
+    def __init__(self):
+        self.missed = 0
+
+    def line(self, what, target, measured, ok):
+        self.missed += not ok
+        print(f"{what:<58} {target:>9} {measured:>14}  {'ok' if ok else 'MISSED'}", flush=True)
+
+    def ratio(self, what, target, measured):
+        self.line(what, f">= {target} x", f"{measured:.1f} x", measured >= target)
+
+
+def available(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        print(f"({name} is not installed)")
+        return None
+
+
+def seconds(calls, rounds=5):
+    """Return the best time of each call, in turns."""
+    best = [np.inf] * len(calls)
+    for call in calls:
+        call()
+    for _ in range(rounds):
+        for k, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            best[k] = min(best[k], time.perf_counter() - start)
+    return best
+
+
+# ---- epochs --------------------------------------------------------------------------------------
+
+
+def orders(n, epochs, seed=0):
+    """Return the orders of `fastbp.fit`: every library trains on the same batches."""
+    rng = np.random.default_rng([seed, 1])
+    return (rng.permutation(n) for _ in range(epochs))
+
+
+def by_fastbp(net, w, X, t, batch, epochs):
+    rule = SGD(RATE, momentum=MOMENTUM)
+    return fastbp.fit(
+        net, X, t, w0=w, optimizer=rule, epochs=epochs, batch_size=batch, progress=False
+    ).w
+
+
+def by_jax(N, H, w, X, t, batch):
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+
+    def loss(w, x, t):
+        a, W = w[:H], w[H:].reshape(H, N)
+        return 0.5 * jnp.mean((jnp.tanh(x @ W.T) @ a - t) ** 2)
+
+    gradient = jax.grad(loss)
+    n = len(t)
+    whole = n // batch * batch
+
+    @jax.jit
+    def epoch(w, m, X, t, order):
+        def step(carry, rows):
+            w, m = carry
+            m = MOMENTUM * m + gradient(w, X[rows], t[rows])
+            return (w - RATE * m, m), None
+
+        carry, _ = jax.lax.scan(step, (w, m), order[:whole].reshape(-1, batch))
+        if whole < n:
+            carry, _ = step(carry, order[whole:])
+        return carry
+
+    X, t, w = (jnp.asarray(a) for a in (X, t, w))
+
+    def train(epochs):
+        carry = w, jnp.zeros_like(w)
+        for order in orders(n, epochs):
+            carry = epoch(*carry, X, t, order)
+        return np.asarray(carry[0])
+
+    return train
+
+
+def by_torch(N, H, w, X, t, batch):
+    import torch
+
+    torch.set_num_threads(1)
+    X, t = torch.from_numpy(X), torch.from_numpy(t)[:, None]
+
+    def train(epochs):
+        first, last = torch.nn.Linear(N, H, bias=False), torch.nn.Linear(H, 1, bias=False)
+        model = torch.nn.Sequential(first, torch.nn.Tanh(), last).double()
+        with torch.no_grad():
+            last.weight.copy_(torch.from_numpy(w[:H])[None])
+            first.weight.copy_(torch.from_numpy(w[H:].reshape(H, N)))
+        rule = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM)
+        for order in orders(len(X), epochs):
+            for rows in torch.from_numpy(order).split(batch):
+                rule.zero_grad()
+                loss = 0.5 * torch.nn.functional.mse_loss(model(X[rows]), t[rows])
+                loss.backward()
+                rule.step()
+        return np.concatenate([p.detach().numpy().ravel() for p in (last.weight, first.weight)])
+
+    return train
+
+
+def by_sklearn(H, X, t, batch, epochs):
+    """Train scikit-learn's network: the same size, with biases and orders of its own."""
+    from sklearn.neural_network import MLPRegressor
+
+    model = MLPRegressor(
+        (H,), activation="tanh", solver="sgd", alpha=0.0, batch_size=batch, learning_rate_init=RATE,
+        momentum=MOMENTUM, nesterovs_momentum=False, max_iter=epochs, tol=0.0,
+        n_iter_no_change=10**9, random_state=0,
+    )  # fmt: skip
+    return model.fit(X, t)
+
+
+def epochs(report):
+    """Compare SGD epochs: fit's time by epoch, of as many as take some hundredths of a second."""
+    have = {name: available(name) is not None for name in PEERS}
+    for (n, N, H, batch), targets in EPOCHS:
+        net = fastbp.Network(N, H, output="identity")
+        rng = np.random.default_rng(0)
+        X, t, w = rng.normal(size=(n, N)), rng.normal(size=n), net.init(0)
+        calls = {"fastbp": lambda k, a=(net, w, X, t, batch): by_fastbp(*a, k)}
+        if have["jax"]:
+            calls["jax"] = by_jax(N, H, w, X, t, batch)
+        if have["torch"]:
+            calls["torch"] = by_torch(N, H, w, X, t, batch)
+        name = f"SGD epoch {(n, N, H, batch)}"
+        ours = calls["fastbp"](3)
+        for other in ("jax", "torch"):
+            if other in calls:
+                off = np.abs(calls[other](3) - ours).max()
+                report.line(f"{name}: after 3 epochs as {other}", "1e-9", f"{off:.0e}", off < 1e-9)
+        if have["sklearn"]:
+            calls["sklearn"] = lambda k, a=(H, X, t, batch): by_sklearn(*a, k)
+        start = time.perf_counter()
+        calls["fastbp"](3)
+        number = max(3, int(0.1 / (time.perf_counter() - start)))
+        few = max(1, number // 10)
+        number_of = {k: number if k in ("fastbp", "jax") else few for k in calls}
+        best = seconds([lambda c=c, m=number_of[k]: c(m) for k, c in calls.items()])
+        each = {k: s / number_of[k] for k, s in zip(calls, best, strict=True)}
+        print(f"  {name}: " + ", ".join(f"{k} {s * 1e6:.1f} µs" for k, s in each.items()))
+        for other, target in zip(PEERS, targets, strict=True):
+            if other in each:
+                report.ratio(f"{name} against {other}", target, each[other] / each["fastbp"])
+
+
+# ---- Levenberg–Marquardt -------------------------------------------------------------------------
+
+
+def teacher(N, H, B):
+    """Return a network with biases, and standardised targets that one of its size made."""
+    net = fastbp.Network(N + 1, activations=["tanh"] * H + ["one"], output="identity")
+    rng = np.random.default_rng(1000)
+    X = np.column_stack([rng.uniform(-1.0, 1.0, (B, N)), np.ones(B)])
+    w = net.init(100)
+    t = net(w, X)
+    return net, X, (t - t.mean()) / t.std()
+
+
+def clock(call):
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def run_fastbp(net, X, t, w0, mse, optimizer, most=5000):
+    stop = fastbp.EarlyStopping(target=mse / 2.0)
+    took, result = clock(
+        lambda: fastbp.fit(
+            net, X, t, w0=w0, optimizer=optimizer, early_stopping=stop, epochs=most, progress=False
+        )
+    )
+    return took if result.reason == "target reached" else np.inf
+
+
+def run_least_squares(net, X, t, w0, mse):
+    from scipy.optimize import least_squares
+
+    class Arrived(Exception):
+        pass
+
+    def residuals(w):
+        r = net(w, X) - t
+        if r @ r / len(r) <= mse:
+            raise Arrived
+        return r
+
+    def go():
+        try:
+            least_squares(
+                residuals, w0, lambda w: net.per_sample_grad(w, X), method="trf",
+                xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=2000,
+            )  # fmt: skip
+        except Arrived:
+            return True
+        return False
+
+    took, arrived = clock(go)
+    return took if arrived else np.inf
+
+
+def run_sklearn(H, X, t, seed, mse):
+    """Time scikit-learn's L-BFGS to the same loss: to the iteration that first has it."""
+    from sklearn.neural_network import MLPRegressor
+
+    def fit(most):
+        model = MLPRegressor(
+            (H,), activation="tanh", solver="lbfgs", alpha=0.0, max_iter=most, max_fun=10**8,
+            tol=0.0, random_state=seed,
+        )  # fmt: skip
+        took, _ = clock(lambda: model.fit(X[:, :-1], t))
+        return took, np.mean((model.predict(X[:, :-1]) - t) ** 2)
+
+    most = 64
+    while most <= 16384:
+        took, reached = fit(most)
+        if reached <= mse:
+            return took
+        most = most * 5 // 4
+    return np.inf
+
+
+def torch_model(net, w0):
+    import torch
+
+    N, H = net.n_inputs - 1, net.n_neurons - 1
+    a, W = net.split(w0)
+    first, last = torch.nn.Linear(N, H), torch.nn.Linear(H, 1)
+    model = torch.nn.Sequential(first, torch.nn.Tanh(), last).double()
+    with torch.no_grad():
+        first.weight.copy_(torch.from_numpy(W[:H, :N].copy()))
+        first.bias.copy_(torch.from_numpy(W[:H, N].copy()))
+        last.weight.copy_(torch.from_numpy(a[:H].copy())[None])
+        last.bias.copy_(torch.from_numpy(a[H:].copy()))
+    return model
+
+
+def run_torch_lm(net, X, t, w0, mse):
+    import torch
+    from torch_levenberg_marquardt.training import LevenbergMarquardtModule
+
+    X, t = torch.from_numpy(X[:, :-1].copy()), torch.from_numpy(t)[:, None]
+    module = LevenbergMarquardtModule(torch_model(net, w0), solve_method="cholesky")
+
+    def go():
+        for _ in range(1000):
+            _, loss, stop, _ = module.training_step(X, t)
+            if float(loss) <= mse:
+                return True
+            if stop:
+                return False
+        return False
+
+    took, arrived = clock(go)
+    return took if arrived else np.inf
+
+
+def run_torch_adam(net, X, t, w0, mse, most):
+    """Time Adam in PyTorch on whole batches, up to `most` seconds."""
+    import torch
+
+    model = torch_model(net, w0)
+    X, t = torch.from_numpy(X[:, :-1].copy()), torch.from_numpy(t)[:, None]
+    rule = torch.optim.Adam(model.parameters(), 1e-2)
+    start = time.perf_counter()
+    while (took := time.perf_counter() - start) < most:
+        rule.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(X), t)
+        loss.backward()
+        rule.step()
+        if float(loss) <= mse:
+            break
+    return took
+
+
+def lm(report):
+    """Compare the time to a training MSE on noise-free teachers, from ten starts."""
+    have_torch = available("torch") is not None
+    have_lm = have_torch and available("torch_levenberg_marquardt") is not None
+    if have_torch:
+        import torch
+
+        torch.set_num_threads(1)
+    for (N, H, B), mse, target in (((2, 10, 200), 1e-5, 30), ((5, 16, 500), 2e-5, 12)):
+        net, X, t = teacher(N, H, B)
+        name = f"LM {N}-{H}-1, {B} samples"
+        starts = [(seed, net.init(seed)) for seed in range(10)]
+        run_fastbp(net, X, t, starts[0][1], mse, "lm")
+        runs = {"fastbp": [], "L-BFGS on our gradient": [], "L-BFGS of sklearn": []}
+        runs["least_squares on our Jacobian"] = []
+        if have_torch:
+            runs["Adam of PyTorch"] = []
+        if have_lm:
+            runs["torch-levenberg-marquardt"] = []
+        lbfgs = fastbp.LBFGS(ftol=0.0, gtol=0.0)
+        for seed, w0 in starts:
+            runs["fastbp"].append(min(run_fastbp(net, X, t, w0, mse, "lm") for _ in range(3)))
+            runs["L-BFGS on our gradient"].append(run_fastbp(net, X, t, w0, mse, lbfgs, most=20000))
+            runs["L-BFGS of sklearn"].append(run_sklearn(H, X, t, seed, mse))
+            runs["least_squares on our Jacobian"].append(run_least_squares(net, X, t, w0, mse))
+            if have_torch:
+                runs["Adam of PyTorch"].append(run_torch_adam(net, X, t, w0, mse, 10.0))
+            if have_lm:
+                runs["torch-levenberg-marquardt"].append(run_torch_lm(net, X, t, w0, mse))
+        medians = {k: statistics.median(times) for k, times in runs.items()}
+        for k, times in runs.items():
+            arrived = sum(np.isfinite(s) for s in times)
+            print(f"  {name}: {k}: median {medians[k] * 1e3:.2f} ms, {arrived} of 10 arrive")
+        arrived = sum(np.isfinite(s) for s in runs["fastbp"])
+        report.line(f"{name}: all starts arrive", "10", str(arrived), arrived == 10)
+        wanted = {"L-BFGS on our gradient": target, "L-BFGS of sklearn": target}
+        wanted["Adam of PyTorch"] = 100
+        for k in medians:
+            if k != "fastbp":
+                report.ratio(
+                    f"{name} against {k}", wanted.get(k, 1), medians[k] / medians["fastbp"]
+                )
+
+
+# ---- restarts ------------------------------------------------------------------------------------
+
+
+def diabetes():
+    X, t, _ = fastbp.datasets.load_diabetes()
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    return X, (t - t.mean()) / t.std()
+
+
+def restarts(report):
+    """Compare 64 restarts of the default fit, two threads, and 64 fits of scikit-learn."""
+    from sklearn.neural_network import MLPRegressor
+
+    X, t = diabetes()
+    ones = np.column_stack([X, np.ones(len(X))])
+    net = fastbp.Network(11, activations=["tanh"] * 16 + ["one"], output="identity")
+    fastbp.fit_many(net, ones, t, seeds=2, threads=2)
+    ours, fits = clock(lambda: fastbp.fit_many(net, ones, t, seeds=64, threads=2))
+
+    def sklearn_fits():
+        found = []
+        for seed in range(64):
+            model = MLPRegressor((16,), activation="tanh", solver="lbfgs", random_state=seed)
+            found.append(0.5 * np.mean((model.fit(X, t).predict(X) - t) ** 2))
+        return found
+
+    theirs, losses = clock(sklearn_fits)
+    print(f"  64 restarts: fastbp {ours:.3f} s, sklearn {theirs:.3f} s")
+    report.ratio("64 restarts, two threads, against sklearn", 10, theirs / ours)
+    mean, other = fits.losses.mean(), np.mean(losses)
+    report.line("64 restarts: mean training loss", f"<= {other:.4f}", f"{mean:.4f}", mean <= other)
+
+
+# ---- held-out quality ----------------------------------------------------------------------------
+
+
+def quality(report):
+    """Compare held-out quality at defaults: scikit-learn's own networks of the same size."""
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.datasets import load_digits, make_friedman1, make_moons
+    from sklearn.model_selection import train_test_split
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from fastbp.sklearn import NetworkClassifier, NetworkRegressor
+
+    problems = {
+        "diabetes": (diabetes(), False, 16),
+        "digits": (load_digits(return_X_y=True), True, 32),
+        "friedman1": (make_friedman1(600, noise=1.0, random_state=0), False, 16),
+        "moons": (make_moons(600, noise=0.25, random_state=0), True, 16),
+    }
+    for name, ((X, y), classify, H) in problems.items():
+        scores = {"fastbp": [], "sklearn": []}
+        for seed in range(10):
+            parts = train_test_split(X, y, random_state=seed)
+            X_fit, X_held, y_fit, y_held = parts
+            if classify:
+                ours = NetworkClassifier(H, random_state=seed)
+                theirs = make_pipeline(StandardScaler(), MLPClassifier((H,), random_state=seed))
+            else:
+                ours = NetworkRegressor(H, random_state=seed)
+                theirs = TransformedTargetRegressor(
+                    make_pipeline(StandardScaler(), MLPRegressor((H,), random_state=seed)),
+                    transformer=StandardScaler(),
+                )
+            scores["fastbp"].append(ours.fit(X_fit, y_fit).score(X_held, y_held))
+            scores["sklearn"].append(theirs.fit(X_fit, y_fit).score(X_held, y_held))
+        ours, theirs = (float(np.mean(scores[k])) for k in ("fastbp", "sklearn"))
+        error = float(np.std(np.subtract(*scores.values())) / np.sqrt(10))
+        what = f"held-out score on {name} (10 seeds, ± {error:.3f})"
+        report.line(what, f">= {theirs:.3f}", f"{ours:.3f}", ours >= theirs)
+
+
+SECTIONS = {f.__name__: f for f in (epochs, lm, restarts, quality)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
+    chosen = parser.parse_args().sections or list(SECTIONS)
+    warnings.simplefilter("ignore")  # scikit-learn's of iterations that end
+    report = Report()
+    for name in chosen:
+        SECTIONS[name](report)
+    return 1 if report.missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
