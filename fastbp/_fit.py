@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -421,6 +422,12 @@ class _Problem:
             threads=self.threads,
         )
 
+    def value(self) -> float:
+        from .kernels._fitting import mean_loss
+
+        mean = mean_loss(self.net, self.w, self.X, self.t, self.c, self.loss)
+        return mean + self.penalty()
+
     def penalty(self) -> float:
         if not self.l2:
             return 0.0
@@ -480,13 +487,13 @@ class _Stochastic:
             good[:] = problem.w
             loss = run.run(order, eta) / n + problem.penalty()
             watch.n_evaluations += batches
-            if not np.isfinite(loss) or not np.isfinite(problem.w).all():
+            if not math.isfinite(loss):
                 problem.w[:] = good
                 raise _diverged(watch, good)
             yield watch.after(problem.w, loss)
 
     def loss(self) -> float:
-        return self._problem.objective().value(self._problem.w)
+        return self._problem.value()
 
     def state(self) -> dict[str, NDArray]:
         return {"state": self._run.state.copy(), "left": self._run.left.copy()}
@@ -847,7 +854,7 @@ def _result(
     if best is not None:
         problem.w[:] = best
     moved_back = best is not None or reason == "interrupted" or not watch.step
-    value = problem.objective().value(problem.w) if moved_back else method.loss()
+    value = problem.value() if moved_back else method.loss()
     c = problem.c
     return FitResult(
         problem.net,

@@ -45,7 +45,7 @@ class _NetworkEstimator(BaseEstimator):
     activation: str | Activation | Sequence[str | Activation]
     loss: str | Loss
     optimizer: str | Optimizer | None
-    l2: float
+    l2: float | None
     epochs: int | None
     batch_size: int | None
     early_stopping: int | fastbp.EarlyStopping | None
@@ -54,14 +54,20 @@ class _NetworkEstimator(BaseEstimator):
     random_state: Any
     threads: int | str
 
+    _largest_l2: float  # where l2 is left out; chosen by held-out scores of small data sets
+
     network_: Network
     scaling_: Scaling
+    l2_: float
     n_features_in_: int
 
     def _start(self, X: NDArray, c: NDArray | None, output: str | Activation) -> None:
-        """Take over what is decided before the first fit: the scales, the network, the seeds."""
+        """Decide what the first data decide: scales, penalty, network and seeds."""
         self.scaling_ = Scaling.of(X, c) if self.standardize else Scaling.none(X)
         self.network_ = standardise.network(X.shape[1], self.n_neurons, self.activation, output)
+        # The second is a normal prior of w that does not depend on the number of observations.
+        total = len(X) if c is None else float(c.sum())
+        self.l2_ = min(self._largest_l2, 3.0 / total) if self.l2 is None else self.l2
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self._rng = np.random.default_rng(seed)
 
@@ -84,7 +90,7 @@ class _NetworkEstimator(BaseEstimator):
             w0=w0,
             loss=self.loss,
             sample_weight=c,
-            l2=self.l2,
+            l2=self.l2_,
             seed=int(self._rng.integers(2**31)),
             free=standardise.free(self.network_),
             progress=False,
@@ -131,8 +137,9 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         What is minimised, by its weighted mean over the observations.
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
-    l2 : float
-        Penalty: l2/2 · ‖w‖² is added to the mean loss.
+    l2 : float, optional
+        Penalty: l2/2 · ‖w‖² is added to the mean loss. Left out, it is 0.01, or 3 over the number
+        of observations (the sum of their weights) where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
     early_stopping : int or EarlyStopping, optional
@@ -160,6 +167,8 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         The loss that was reached, with the penalty.
     result_ : FitResult
         All about the last fit, its data included: a deviation needs them.
+    l2_ : float
+        The penalty's weight.
     scaling_, target_scaling_ : Scaling
         Mean and scale of the inputs and of the target.
     n_features_in_ : int
@@ -177,6 +186,8 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     True
     """
 
+    _largest_l2 = 0.01
+
     def __init__(
         self,
         n_neurons: int = 16,
@@ -185,7 +196,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         output: str | Activation = "identity",
         loss: str | Loss = "squared",
         optimizer: str | Optimizer | None = None,
-        l2: float = 1e-3,
+        l2: float | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
         early_stopping: int | fastbp.EarlyStopping | None = None,
@@ -239,8 +250,9 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     ) -> NetworkRegressor:
         """Go once over some observations, from where the last call or :meth:`fit` ended.
 
-        The first call decides the scales and the start. An optimizer that works in batches makes
-        an epoch; in place of any other, `Adam` does. Its moments begin anew with every call.
+        The first call decides the scales, the penalty and the start. An optimizer that works in
+        batches makes an epoch; in place of any other, `Adam` does. Its moments begin anew with
+        every call.
 
         Parameters
         ----------
@@ -329,8 +341,9 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         ℓ(y, t) of a probability y and a target t of 0 or 1; its weighted mean is minimised.
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
-    l2 : float
-        Penalty: l2/2 · ‖w‖² is added to the mean loss.
+    l2 : float, optional
+        Penalty: l2/2 · ‖w‖² is added to the mean loss. Left out, it is 0.002, or 3 over the number
+        of observations (the sum of their weights) where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
     early_stopping : int or EarlyStopping, optional
@@ -357,6 +370,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         The losses that were reached, with the penalty.
     histories_ : list of dict
         How each network's loss fell, as in ``FitResult.history``.
+    l2_ : float
+        The penalty's weight.
     scaling_ : Scaling
         Mean and scale of the inputs.
     n_features_in_ : int
@@ -376,6 +391,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     array([[1., 0., 0.]])
     """
 
+    _largest_l2 = 0.002
+
     def __init__(
         self,
         n_neurons: int = 16,
@@ -383,7 +400,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         activation: str | Activation | Sequence[str | Activation] = "tanh",
         loss: str | Loss = "cross_entropy",
         optimizer: str | Optimizer | None = None,
-        l2: float = 1e-3,
+        l2: float | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
         early_stopping: int | fastbp.EarlyStopping | None = None,
@@ -440,8 +457,9 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     ) -> NetworkClassifier:
         """Go once over some observations, from where the last call or :meth:`fit` ended.
 
-        The first call decides the scales and the start. An optimizer that works in batches makes
-        an epoch; in place of any other, `Adam` does. Its moments begin anew with every call.
+        The first call decides the scales, the penalty and the start. An optimizer that works in
+        batches makes an epoch; in place of any other, `Adam` does. Its moments begin anew with
+        every call.
 
         Parameters
         ----------

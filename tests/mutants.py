@@ -343,14 +343,14 @@ KERNELS = (
     ),
     _kernel(
         "a run of neurons takes the next one in",
-        "kernels/_plan.py",
+        "kernels/_network_plan.py",
         "self.table[place + RUN_COUNT] = count\n",
         "self.table[place + RUN_COUNT] = count + (number > 0 and start + count < net.n_neurons)\n",
         _NEURONS,
     ),
     _kernel(
         "cross-entropy taken from y, not from s",
-        "kernels/_plan.py",
+        "kernels/_network_plan.py",
         "output, paired = loss.with_output(self._output)",
         "output, paired = self._output, loss",
         "test_kernels.py::test_cross_entropy_is_exact_for_huge_s[40-float64]",

@@ -129,7 +129,7 @@ def test_taylor_in_float32():
 def test_taylor_of_a_linear_function_has_nothing_but_rounding():
     c = np.array([1.0, -3.0])
     assert taylor_test(lambda x: c @ x, c, X0).order == math.inf
-    assert_allclose(taylor_test(lambda x: c @ x, c + 0.01, X0).order, 1.0, atol=1e-6)
+    assert_allclose(taylor_test(lambda x: c @ x, c + 0.01, X0).order, 1.0, atol=1e-4)
 
 
 def test_taylor_of_nan_fails():
@@ -344,7 +344,9 @@ def test_affine_by_taylor_and_adjoint():
     B, c, x, h = data((5, 3), np.float64)
     f2 = Affine(B, c)
     assert taylor_test(f2.value, f2.jvp, x).order == math.inf
-    assert_allclose(taylor_test(f2.value, lambda x, h: 1.01 * f2.jvp(x, h), x).order, 1, atol=1e-6)
+    assert_allclose(
+        taylor_test(f2.value, lambda x, h: 1.01 * f2.jvp(x, h), x).order, 1.0, atol=1e-4
+    )
     assert_allclose(f2.jvp(x, h) @ c, f2.vjp(x, c) @ h, rtol=1e-13)
 
 

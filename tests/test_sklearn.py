@@ -46,7 +46,7 @@ def iris():
 
 def test_regression_in_any_units(friedman):
     X, X_test, y, y_test = friedman
-    model = NetworkRegressor(10, random_state=0).fit(X, y)
+    model = NetworkRegressor(10, l2=1e-3, random_state=0).fit(X, y)
     assert model.score(X_test, y_test) > 0.95
     assert model.network_.n_inputs == 11 and model.network_.n_neurons == 11
     assert model.w_.shape == (132,)
@@ -80,9 +80,19 @@ def test_inputs_are_standardised_with_the_weights(friedman):
 def test_constant_inputs_do_no_harm(friedman):
     X, X_test, y, y_test = friedman
     X, X_test = (np.column_stack([Z, np.full(len(Z), 0.1)]) for Z in (X, X_test))
-    model = NetworkRegressor(10, random_state=0).fit(X, y)
+    model = NetworkRegressor(10, l2=1e-3, random_state=0).fit(X, y)
     assert model.scaling_.scale[-1] == 1.0
     assert model.score(X_test, y_test) > 0.95
+
+
+def test_penalty_is_a_prior_where_it_is_left_out(friedman):
+    X, _, y, _ = friedman
+    many = [np.concatenate([data] * 4) for data in (X, y)]
+    assert NetworkRegressor(1, epochs=1).fit(X, y).l2_ == 0.01
+    assert NetworkRegressor(1, epochs=1).fit(*many).l2_ == 3.0 / 900
+    assert NetworkRegressor(1, epochs=1).fit(X, y, np.full(225, 4.0)).l2_ == 3.0 / 900
+    assert NetworkRegressor(1, epochs=1, l2=0.5).fit(X, y).l2_ == 0.5
+    assert NetworkClassifier(1, epochs=1).fit(X, y > np.median(y)).l2_ == 0.002
 
 
 def test_standardisation_can_be_left_out(friedman):
@@ -220,7 +230,7 @@ def test_several_classes_by_one_network_each(iris):
         loss, _ = model.network_.loss_and_grad(
             model.w_[k], Z, (y == k).astype(float), loss="cross_entropy"
         )
-        penalty = 0.5 * model.l2 * model.w_[k] @ model.w_[k]
+        penalty = 0.5 * model.l2_ * model.w_[k] @ model.w_[k]
         assert model.loss_[k] == pytest.approx(loss + penalty, rel=1e-9)
 
 
@@ -267,7 +277,7 @@ def test_one_class_is_refused(iris):
 
 def test_partial_fit_goes_on_where_it_ended(friedman):
     X, X_test, y, y_test = friedman
-    model = NetworkRegressor(10, optimizer=Adam(0.02), batch_size=16, random_state=0)
+    model = NetworkRegressor(10, optimizer=Adam(0.02), batch_size=16, l2=1e-3, random_state=0)
     scores = []
     for _ in range(60):
         model.partial_fit(X, y)
@@ -280,7 +290,7 @@ def test_partial_fit_goes_on_where_it_ended(friedman):
 
 def test_partial_fit_refines_a_fit(friedman):
     X, X_test, y, y_test = friedman
-    model = NetworkRegressor(10, random_state=0).fit(X, y)
+    model = NetworkRegressor(10, l2=1e-3, random_state=0).fit(X, y)
     before = model.score(X_test, y_test)
     model.partial_fit(X, y)
     assert abs(model.score(X_test, y_test) - before) < 0.02

@@ -1,8 +1,9 @@
 """Network as an argument of compiled functions, and the library's calls inside them.
 
 To Numba a network is one number, the address of its plan. Activations and sizes are not part
-of its type: a user's compiled function serves every network, and neither holds code of fastbp
-nor goes stale with it, because it reaches every kernel through the plan it is given.
+of its type: a user's compiled function serves every network, and reaches every kernel through
+the plan it is given. It does hold the checks below, and the places in the plan; so the type's name
+has the digest of fastbp's kernels, and a user's ``cache=True`` does not outlive them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .. import functions
 from ..losses import NAMES as LOSSES
 from ..losses import get_loss
 from ._address import INT64, invoke, load, load_float, stack_number
+from ._build import build_digest
 from ._plan import (
     BATCH,
     LOSS_BLOCK,
@@ -54,11 +56,11 @@ _networks: WeakValueDictionary[int, Calls] = WeakValueDictionary()
 
 
 class NetworkType(types.Type):
-    """Numba's type of a network: its number type, and nothing else."""
+    """Numba's type of a network: its number type, and the build it belongs to."""
 
     def __init__(self, dtype: types.Float) -> None:
         self.dtype = dtype
-        super().__init__(name=f"fastbp.Network({dtype})")
+        super().__init__(name=f"fastbp.Network({dtype}, build {build_digest()[:16]})")
 
 
 @register_model(NetworkType)
@@ -190,7 +192,7 @@ def _value(net, w, X, out=None):
             N = load(plan, N_INPUTS)
             if w.size != load(plan, N_NEURONS) * (N + 1) or X.size != N:
                 raise ValueError("fastbp.value: w or X does not fit the network")
-            if not (load(plan, REVERSE_FEW) and load(plan, READY)):
+            if not _ready(plan, 0):
                 invoke(load(plan, RESOLVE), (plan, _VALUE))
             y = np.empty(1, w.dtype)
             result = stack_number()
@@ -207,7 +209,7 @@ def _value(net, w, X, out=None):
         B = X.shape[0]
         if w.size != load(plan, N_NEURONS) * (N + 1) or X.shape[1] != N or out.size != B:
             raise ValueError("fastbp.value: w, X or out does not fit the network")
-        if not (load(plan, REVERSE_FEW) and load(plan, READY)):
+        if not _ready(plan, 0):
             invoke(load(plan, RESOLVE), (plan, _VALUE))
         result = stack_number()
         args = (plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0, 0, result)
@@ -229,7 +231,7 @@ def _value_and_grad(net, w, x, out):
         P = load(plan, N_NEURONS) * (N + 1)
         if w.size != P or x.size != N or out.size != P:
             raise ValueError("fastbp.value_and_grad: w, x or out does not fit the network")
-        if not (load(plan, REVERSE_FEW) and load(plan, READY + 1)):
+        if not _ready(plan, 1):
             invoke(load(plan, RESOLVE), (plan, _GRADIENT))
         y = stack_number()  # large enough for one number of either type
         args = (
@@ -265,7 +267,7 @@ def _vjp(net, w, X, ybar, out):
         B = X.shape[0]
         if w.size != P or X.shape[1] != N or ybar.size != B or out.size != P:
             raise ValueError("fastbp.vjp: w, X, ybar or out does not fit the network")
-        if not (load(plan, REVERSE) and load(plan, READY + 1)):
+        if not _ready(plan, 1):
             invoke(load(plan, RESOLVE), (plan, _GRADIENT))
         if B == 0:
             out[:] = 0.0
@@ -293,7 +295,7 @@ def _input_grad(net, w, X, out):
         fits = X.shape[axis] == N and out.shape == X.shape
         if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
             raise ValueError("fastbp.input_grad: w, X or out does not fit the network")
-        if not (load(plan, REVERSE_FEW) and load(plan, READY + 1)):
+        if not _ready(plan, 1):
             invoke(load(plan, RESOLVE), (plan, _GRADIENT))
         args = (
             plan, 0, _data(w), _data(X), X.size // N, 0, 0, 0, 0.0, 0, 0, 0, _data(out), 0, 0,
@@ -341,7 +343,7 @@ def _loss_and_grad(net, w, X, t, out, loss="squared"):
         B = X.shape[0]
         if w.size != P or X.shape[1] != N or t.size != B or out.size != P or B == 0:
             raise ValueError("fastbp.loss_and_grad: w, X, t or out does not fit the network")
-        table = _ready_loss(plan, place, 1, READY + 1, REVERSE, request)
+        table = _ready_loss(plan, place, 1, _ready(plan, 1), request)
         result = stack_number()
         _check_targets(table, t, B, result)
         args = (
@@ -354,16 +356,28 @@ def _loss_and_grad(net, w, X, t, out, loss="squared"):
     return implementation
 
 
-def _ready_loss(plan, place, order, output, driver, request):
-    """Table of a named loss, filled in at the given order together with the driver."""
+def _ready(plan, order):
+    """Whether batches of every size can be driven at an order."""
+
+
+@overload(_ready, jit_options={"nogil": True})
+def _ready_compiled(plan, order):
+    def implementation(plan, order):
+        drivers = load(plan, REVERSE) != 0 and load(plan, REVERSE_FEW) != 0
+        return drivers and load(plan, READY + order) != 0
+
+    return implementation
+
+
+def _ready_loss(plan, place, order, ready, request):
+    """Table of a named loss, filled in at the given order; with what else is not `ready`."""
 
 
 @overload(_ready_loss, jit_options={"nogil": True})
-def _ready_loss_compiled(plan, place, order, output, driver, request):
-    def implementation(plan, place, order, output, driver, request):
+def _ready_loss_compiled(plan, place, order, ready, request):
+    def implementation(plan, place, order, ready, request):
         table = load(plan, NAMED_LOSSES + place)
-        ready = table != 0 and load(table, LOSS_BLOCK + order) != 0
-        if not (ready and load(plan, driver) and load(plan, output)):
+        if not ready or table == 0 or load(table, LOSS_BLOCK + order) == 0:
             invoke(load(plan, RESOLVE), (plan, request))
             table = load(plan, NAMED_LOSSES + place)
         return table
@@ -454,8 +468,8 @@ def _overload_product(function: Callable, what: int) -> None:
             fits = w.size == P and p.size == P and out.size == P
             if not fits or X.shape[1] != N or t.size != B or B == 0:
                 raise ValueError("fastbp: w, X, t, p or out does not fit the network")
-            ready = READY + order
-            table = _ready_loss(plan, place, 2, ready, TANGENT, request)
+            ready = load(plan, TANGENT) != 0 and load(plan, READY + order) != 0
+            table = _ready_loss(plan, place, 2, ready, request)
             _check_targets(table, t, B, stack_number())
             args = (
                 plan, table, _data(w), _data(X), B, _data(p), 0, _data(t), 0, 1.0 / B, what, 0,

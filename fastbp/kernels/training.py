@@ -27,8 +27,8 @@ MOMENTUM, NESTEROV = 2, 3  # SGD
 BETA1, BETA2, EPSILON = 2, 3, 4  # Adam
 N_SETTINGS = 5
 # Places in the float64 vector that an epoch leaves behind.
-LOSS_SUM, POWER1, POWER2 = 0, 1, 2  # the powers of Adam's betas, for the next epoch
-N_RESULTS = 3
+LOSS_SUM, POWER1, POWER2, FINITE = range(4)  # the powers of Adam's betas, for the next epoch
+N_RESULTS = 4
 
 
 class Rule(NamedTuple):
@@ -51,8 +51,9 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
 
     The batches are the `n` entries of `order` (int64), `batch` at a time; `rates` (float64) holds
     the learning rate of each; `c` is 0 or weights of mean one; `state` is what the rule keeps;
-    `free` is a vector of ones, and zeros where a parameter is not to move. The sum of the losses
-    before each batch's update is left in ``result[LOSS_SUM]``.
+    `free` is 0, or a vector of ones, and zeros where a parameter is not to move. It leaves the sum
+    of the losses before each batch's update in ``result[LOSS_SUM]``, and in ``result[FINITE]``
+    whether all parameters are finite.
     """
     p = passes(dtype)
     pointer, size, few, width, real = p.pointer, p.size, p.few, p.width, p.real
@@ -66,7 +67,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
     pointer64 = POINTER[np.dtype(np.float64)]
     workspace = workspace_of(dtype)
     coefficients, move, n_states = rule
-    zero, one = real(0), real(1)
+    zero, one, infinity = real(0), real(1), real(np.inf)
 
     @loop
     def lines(numbers):
@@ -114,7 +115,8 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         s = D + lines(hp)
         ds, bar, slope = s + 64, s + 128, s + 192
         by_columns(w, w_, N, H, hp, False)
-        by_columns(free, free_, N, H, hp, False)
+        if free:
+            by_columns(free, free_, N, H, hp, False)
         for k in range(n_states):
             by_columns(state + k * P * size, state_ + k * whole, N, H, hp, False)
         rate = view(pointer64(rates), n)
@@ -132,19 +134,31 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
             head(plan, loss, s, ds, bar, slope, 0, 1, 1, t + at * size, c_, 1.0, 0, 0, 1, result)
             multiply_scaled(sbar[0], w_, D, hp)
             k = coefficients(settings, result, rate[b])
-            move(w_, V, sbar[0], state_, whole, free_, hp, k)
+            move(w_, V, sbar[0], state_, whole, free_ if free else 0, hp, k)
             for j in range(N):
                 row = (1 + j) * hp * size
-                move(w_ + row, D, x[j], state_ + row, whole, free_ + row, hp, k)
+                f = free_ + row if free else 0
+                move(w_ + row, D, x[j], state_ + row, whole, f, hp, k)
         by_columns(w, w_, N, H, hp, True)
         for k in range(n_states):
             by_columns(state + k * P * size, state_ + k * whole, N, H, hp, True)
         release(own)
 
+    @loop
+    def finite(w, P):
+        """Whether all parameters are, as a number."""
+        wv = view(pointer(w), P)
+        bad = 0
+        for k in range(P):
+            bad += 0 if abs(wv[k]) < infinity else 1
+        return 1.0 if bad == 0 else 0.0
+
     def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):
-        view(pointer64(result), 1)[0] = 0.0
+        left = view(pointer64(result), N_RESULTS)
+        left[LOSS_SUM] = 0.0
         if batch == 1 and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):
             single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result)
+            left[FINITE] = finite(w, load(plan, N_NEURONS) * (load(plan, N_INPUTS) + 1))
             return
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
@@ -173,6 +187,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
             move(w, g, one, state, P * size, free, P, k)
             first += m
             step += 1
+        left[FINITE] = finite(w, P)
         release(own)
 
     epoch.__name__ = name
@@ -204,6 +219,13 @@ def sgd_unit(dtype: np.dtype) -> Unit:
         wv = view(pointer(w), n)
         gv = view(pointer(source), n)
         mv = view(pointer(state), n)
+        if free == 0:
+            for i in range(n):
+                g = factor * gv[i] + shrink * wv[i]
+                m = mu * mv[i] + g
+                mv[i] = m
+                wv[i] -= alpha * g + beta * m
+            return
         moves = view(pointer(free), n)
         for i in range(n):
             g = factor * gv[i] + shrink * wv[i]
@@ -257,6 +279,7 @@ def adam_unit(dtype: np.dtype) -> Unit:
             v = b2 * vv[i] + c2 * (g * g)
             mv[i] = m
             vv[i] = v
-            wv[i] -= moves[i] * (step * m / (real(math.sqrt(v)) * lift + eps) + decay * wv[i])
+            moved = step * m / (real(math.sqrt(v)) * lift + eps) + decay * wv[i]
+            wv[i] -= moves[i] * moved if free else moved
 
     return _epoch_unit(dtype, "adam_epoch", Rule(coefficients, move, 2))

@@ -1,0 +1,60 @@
+"""The pages in docs: their scripts run, their links lead somewhere, their names exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastbp import reference
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = {page.name: page for page in sorted((ROOT / "docs").glob("*.md"))}
+ALONE = ("compiled.md",)  # its scripts stand each by itself; tests/test_functions.py runs them
+
+
+def text_of(name):
+    return PAGES[name].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in ALONE])
+def test_scripts_run_in_order_without_a_warning(name, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```$", text_of(name), re.MULTILINE | re.DOTALL)
+    assert blocks
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(blocks), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text_of(name)):
+        assert (PAGES[name].parent / target).exists(), target
+
+
+def test_mathematics_names_what_exists_and_all_of_it():
+    text = text_of("mathematics.md")
+    named = set(re.findall(r"`reference\.(\w+)`", text))
+    for name in named:
+        assert hasattr(reference, name), name
+    jacobians = {name for name in reference.__all__ if name.startswith("J_")}
+    counted = {name for name in reference.__all__ if name.endswith("_layer")}
+    assert jacobians | counted | {"L", "V", "M", "sigma", "vjp", "jvp", "hvp"} <= named
+    kernels = "\n".join(
+        file.read_text(encoding="utf-8") for file in (ROOT / "fastbp" / "kernels").glob("*.py")
+    )
+    for unit in set(re.findall(r"`(\w+_unit)`", text)):
+        assert f"def {unit}(" in kernels, unit
+    for number in range(3, 10):
+        assert f"## Question {number}:" in text
+    assert "## Questions 1 and 2:" in text
