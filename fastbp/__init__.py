@@ -46,9 +46,7 @@ _HOMES.update(
 )
 _HOMES.update(dict.fromkeys(("Fits", "fit_many"), "_many"))
 _HOMES.update(
-    dict.fromkeys(
-        ("LBFGS", "SGD", "Adam", "AdamW", "LevenbergMarquardt", "Minimize"), "optimizers"
-    )
+    dict.fromkeys(("LBFGS", "SGD", "Adam", "AdamW", "LevenbergMarquardt", "Minimize"), "optimizers")
 )
 _MODULES = ("activations", "calculus", "datasets", "functions", "losses", "optimizers", "reference")
 

@@ -164,7 +164,8 @@ def weights(
         raise ValueError(f"sample_weight must not be negative; got {array[b]} at index {b}")
     with np.errstate(over="ignore"):
         total = float(array.sum(dtype=np.float64))
-    if not 0.0 < total < np.inf:
+    # Its inverse must be a number too.
+    if not np.finfo(dtype).tiny <= total < np.inf:
         raise ValueError(f"sample_weight must have a positive, finite sum; got {total}")
     return array
 

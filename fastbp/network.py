@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .kernels._calls import Calls
     from .objective import Objective
 
+_LOSSES = (str, Loss)
 _DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -600,7 +601,7 @@ class Network:
         """
         calls = self._calls
         if calls is not None and threads == 1 and not check_finite:
-            table = calls.tables.get((loss, 1))
+            table = calls.tables.get((loss, 1)) if isinstance(loss, _LOSSES) else None
             if table is not None:
                 gradient = np.empty(self.n_params, self.dtype) if out is None else out
                 try:
@@ -975,7 +976,7 @@ class Network:
     ) -> NDArray:
         calls = self._calls
         if calls is not None and not check_finite:
-            table = calls.tangent_tables.get((loss, what))
+            table = calls.tangent_tables.get((loss, what)) if isinstance(loss, _LOSSES) else None
             if table is not None:
                 product = np.empty(self.n_params, self.dtype) if out is None else out
                 try:

@@ -67,7 +67,7 @@ class _NetworkEstimator(BaseEstimator):
         self.network_ = standardise.network(X.shape[1], self.n_neurons, self.activation, output)
         # The second is a normal prior of w that does not depend on the number of observations.
         total = len(X) if c is None else float(c.sum())
-        self.l2_ = min(self._largest_l2, 3.0 / total) if self.l2 is None else self.l2
+        self.l2_ = min(self._largest_l2, 4.0 / total) if self.l2 is None else self.l2
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self._rng = np.random.default_rng(seed)
 
@@ -138,7 +138,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, optional
-        Penalty: l2/2 · ‖w‖² is added to the mean loss. Left out, it is 0.01, or 3 over the number
+        Penalty: l2/2 · ‖w‖² is added to the mean loss. Left out, it is 0.01, or 4 over the number
         of observations (the sum of their weights) where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
@@ -342,7 +342,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, optional
-        Penalty: l2/2 · ‖w‖² is added to the mean loss. Left out, it is 0.002, or 3 over the number
+        Penalty: l2/2 · ‖w‖² is added to the mean loss. Left out, it is 0.002, or 4 over the number
         of observations (the sum of their weights) where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.

@@ -353,6 +353,7 @@ WRONG_VALUES = [
     ("c", np.zeros(B), r"positive, finite sum; got 0\.0"),
     ("c", [1.0, np.nan, 1.0, 1.0, 1.0], "positive, finite sum; got nan"),
     ("c", [1.0, np.inf, 1.0, 1.0, 1.0], "positive, finite sum; got inf"),
+    ("c", np.full(B, 1e-310), "positive, finite sum; got 5e-310"),
     ("c", [1e308, 1e308, 1.0, 1.0, 1.0], "positive, finite sum; got inf"),
 ]
 

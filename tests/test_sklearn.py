@@ -89,8 +89,8 @@ def test_penalty_is_a_prior_where_it_is_left_out(friedman):
     X, _, y, _ = friedman
     many = [np.concatenate([data] * 4) for data in (X, y)]
     assert NetworkRegressor(1, epochs=1).fit(X, y).l2_ == 0.01
-    assert NetworkRegressor(1, epochs=1).fit(*many).l2_ == 3.0 / 900
-    assert NetworkRegressor(1, epochs=1).fit(X, y, np.full(225, 4.0)).l2_ == 3.0 / 900
+    assert NetworkRegressor(1, epochs=1).fit(*many).l2_ == 4.0 / 900
+    assert NetworkRegressor(1, epochs=1).fit(X, y, np.full(225, 4.0)).l2_ == 4.0 / 900
     assert NetworkRegressor(1, epochs=1, l2=0.5).fit(X, y).l2_ == 0.5
     assert NetworkClassifier(1, epochs=1).fit(X, y > np.median(y)).l2_ == 0.002
 

@@ -78,7 +78,11 @@ def numpy_where(z):
 
 
 def conditions_as_numbers(z):
-    return (z > 0.3) * z + ((z <= 0.3) & np.logical_not(z < -1.0)) * z * z + ((z < -1.0) | (z > 3.0)) * 2.0
+    return (
+        (z > 0.3) * z
+        + ((z <= 0.3) & np.logical_not(z < -1.0)) * z * z
+        + ((z < -1.0) | (z > 3.0)) * 2.0
+    )
 
 
 def local_import(z):

@@ -70,6 +70,7 @@ def loss_entry(dtype: np.dtype) -> Unit:
     """``loss(plan, loss, w, X, t, c, g) -> mean loss``; g None for the loss alone."""
     few = passes(dtype).few
     size = dtype.itemsize
+    least = float(np.finfo(dtype).tiny)  # 1 / Σ c must be a number too
 
     def loss_and_grad(plan, loss, w, X, t, c, g):
         none = load(plan, NONE)
@@ -127,7 +128,7 @@ def loss_entry(dtype: np.dtype) -> Unit:
                 raise Refused
             invoke(load(plan, WEIGHTS), (c_, B, result))
             total = load_float(result)
-            if not 0.0 < total < np.inf:
+            if not least <= total < np.inf:
                 raise Refused
         args = (plan, loss, w_, X_, B, 0, t_, c_, 1.0 / total, 0, 0, g_, 0, 0, 0, result)
         invoke(load(plan, BATCH), args)
@@ -290,6 +291,7 @@ def tangent_entry(dtype: np.dtype) -> Unit:
     Returns Σ c_b, 1 without a loss.
     """
     size = dtype.itemsize
+    least = float(np.finfo(dtype).tiny)
 
     def tangent(plan, loss, w, X, t, c, p, dX, ydot, g, xbar, what):
         none = load(plan, NONE)
@@ -370,7 +372,7 @@ def tangent_entry(dtype: np.dtype) -> Unit:
                     raise Refused
                 invoke(load(plan, WEIGHTS), (c_, B, result))
                 total = load_float(result)
-            if not 0.0 < total < np.inf:
+            if not least <= total < np.inf:
                 raise Refused
         if B:
             scale = 1.0 / total

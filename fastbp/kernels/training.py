@@ -195,6 +195,38 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
 
 
 @cache
+def shuffle_unit() -> Unit:
+    """Make the unit that draws an order: ``shuffle(order, n, state)``.
+
+    Fills `order` with 0 … n − 1 in random order, after Fisher and Yates (Knuth, TAOCP 2,
+    algorithm 3.4.2 P), and moves the 64 bits of `state` on. The generator is SplitMix64 (Steele,
+    Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014). A place is the
+    product of its upper 32 bits and the number of places: off a uniform choice by less than
+    n / 2^32. NumPy's shuffle takes 14 ns an entry, a tenth of a step with one sample; this 2 ns.
+    """
+    increment = np.uint64(0x9E3779B97F4A7C15)
+    factor1, factor2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+    by27, by30, by31, by32 = (np.uint64(k) for k in (27, 30, 31, 32))
+
+    def shuffle(order, n, state):
+        entries = view(_pointer_int(order), n)
+        kept = view(_pointer_int(state), 1)
+        for k in range(n):
+            entries[k] = k
+        x = np.uint64(kept[0])
+        for k in range(n - 1, 0, -1):
+            x += increment
+            z = (x ^ (x >> by30)) * factor1
+            z = (z ^ (z >> by27)) * factor2
+            z = (z ^ (z >> by31)) >> by32
+            j = np.int64((z * np.uint64(k + 1)) >> by32)
+            entries[k], entries[j] = entries[j], entries[k]
+        kept[0] = np.int64(x)
+
+    return Unit(shuffle, types.void(*[types.int64] * 3), python=True)
+
+
+@cache
 def sgd_unit(dtype: np.dtype) -> Unit:
     """Stochastic gradient descent with momentum, as PyTorch has it.
 
@@ -203,14 +235,16 @@ def sgd_unit(dtype: np.dtype) -> Unit:
     """
     pointer, real = POINTER[dtype], dtype.type
     pointer64 = POINTER[np.dtype(np.float64)]
+    zero = real(0)
 
     @loop
     def coefficients(settings, result, rate):
         s = view(pointer64(settings), N_SETTINGS)
         mu = s[MOMENTUM]
         # The step η (α g + β m) covers both: (0, 1) without Nesterov's correction, (1, μ) with it.
-        alpha = rate if s[NESTEROV] != 0.0 else 0.0
-        beta = rate * mu if s[NESTEROV] != 0.0 else rate
+        looks_ahead = s[NESTEROV] != 0.0 and mu != 0.0
+        alpha = rate if looks_ahead else 0.0
+        beta = rate * mu if looks_ahead else rate
         return real(s[L2] + s[DECAY]), real(mu), real(alpha), real(beta)
 
     @loop
@@ -218,6 +252,10 @@ def sgd_unit(dtype: np.dtype) -> Unit:
         shrink, mu, alpha, beta = k
         wv = view(pointer(w), n)
         gv = view(pointer(source), n)
+        if free == 0 and mu == zero:
+            for i in range(n):
+                wv[i] -= beta * (factor * gv[i] + shrink * wv[i])
+            return
         mv = view(pointer(state), n)
         if free == 0:
             for i in range(n):
