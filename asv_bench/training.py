@@ -21,6 +21,7 @@ import warnings
 import numpy as np
 
 import fastbp
+from fastbp.kernels._fitting import Order
 from fastbp.optimizers import SGD
 
 EPOCHS = [  # samples, N, H, batch; targets over JAX, PyTorch, scikit-learn
@@ -30,7 +31,7 @@ EPOCHS = [  # samples, N, H, batch; targets over JAX, PyTorch, scikit-learn
     ((10000, 10, 64, 32), (2, 10, 5)),
     ((10000, 64, 256, 128), (2, 2, 2)),
 ]
-RATE, MOMENTUM = 1e-3, 0.9
+RATE = 1e-3
 PEERS = ("jax", "torch", "sklearn")
 
 
@@ -70,14 +71,14 @@ def seconds(calls, rounds=5):
 # ---- epochs --------------------------------------------------------------------------------------
 
 
-def orders(n, epochs, seed=0):
+def orders(n, epochs):
     """Return the orders of `fastbp.fit`: every library trains on the same batches."""
-    rng = np.random.default_rng([seed, 1])
-    return (rng.permutation(n) for _ in range(epochs))
+    drawn = Order(n, np.random.default_rng([0, 1]))
+    return (drawn.next() for _ in range(epochs))
 
 
 def by_fastbp(net, w, X, t, batch, epochs):
-    rule = SGD(RATE, momentum=MOMENTUM)
+    rule = SGD(RATE)
     return fastbp.fit(
         net, X, t, w0=w, optimizer=rule, epochs=epochs, batch_size=batch, progress=False
     ).w
@@ -98,24 +99,20 @@ def by_jax(N, H, w, X, t, batch):
     whole = n // batch * batch
 
     @jax.jit
-    def epoch(w, m, X, t, order):
-        def step(carry, rows):
-            w, m = carry
-            m = MOMENTUM * m + gradient(w, X[rows], t[rows])
-            return (w - RATE * m, m), None
+    def epoch(w, X, t, order):
+        def step(w, rows):
+            return w - RATE * gradient(w, X[rows], t[rows]), None
 
-        carry, _ = jax.lax.scan(step, (w, m), order[:whole].reshape(-1, batch))
-        if whole < n:
-            carry, _ = step(carry, order[whole:])
-        return carry
+        w, _ = jax.lax.scan(step, w, order[:whole].reshape(-1, batch))
+        return step(w, order[whole:])[0] if whole < n else w
 
     X, t, w = (jnp.asarray(a) for a in (X, t, w))
 
     def train(epochs):
-        carry = w, jnp.zeros_like(w)
+        moved = w
         for order in orders(n, epochs):
-            carry = epoch(*carry, X, t, order)
-        return np.asarray(carry[0])
+            moved = epoch(moved, X, t, order.copy())
+        return np.asarray(moved)
 
     return train
 
@@ -132,9 +129,9 @@ def by_torch(N, H, w, X, t, batch):
         with torch.no_grad():
             last.weight.copy_(torch.from_numpy(w[:H])[None])
             first.weight.copy_(torch.from_numpy(w[H:].reshape(H, N)))
-        rule = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM)
+        rule = torch.optim.SGD(model.parameters(), RATE)
         for order in orders(len(X), epochs):
-            for rows in torch.from_numpy(order).split(batch):
+            for rows in torch.from_numpy(order.copy()).split(batch):
                 rule.zero_grad()
                 loss = 0.5 * torch.nn.functional.mse_loss(model(X[rows]), t[rows])
                 loss.backward()
@@ -150,7 +147,7 @@ def by_sklearn(H, X, t, batch, epochs):
 
     model = MLPRegressor(
         hidden_layer_sizes=H, activation="tanh", solver="sgd", alpha=0.0, batch_size=batch, learning_rate_init=RATE,
-        momentum=MOMENTUM, nesterovs_momentum=False, max_iter=epochs, tol=0.0,
+        momentum=0.0, nesterovs_momentum=False, max_iter=epochs, tol=0.0,
         n_iter_no_change=10**9, random_state=0,
     )  # fmt: skip
     return model.fit(X, t)

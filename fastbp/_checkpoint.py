@@ -67,11 +67,6 @@ class Checkpoint:
         The file.
     mark : str
         The fit's `fingerprint`: a file with another is refused.
-
-    Attributes
-    ----------
-    rng_state : dict
-        State of the generator, once loaded.
     """
 
     def __init__(self, path: Path, mark: str) -> None:
@@ -79,7 +74,6 @@ class Checkpoint:
         self._mark = mark
         self._kept: dict[str, NDArray] | None = None
         self._written = time.monotonic()
-        self.rng_state: dict[str, Any] = {}
 
     def load(self) -> dict[str, NDArray] | None:
         """Return the arrays of the file, or None where there is no file."""
@@ -96,12 +90,11 @@ class Checkpoint:
                 f"{self._path} belongs to a fit with other arguments or data; give another path, "
                 "or delete it"
             )
-        self.rng_state = header["rng"]
         return arrays
 
-    def keep(self, arrays: dict[str, NDArray], rng: np.random.Generator) -> None:
+    def keep(self, arrays: dict[str, NDArray]) -> None:
         """Take over a consistent state, and write it if the last write is some time ago."""
-        header = {"version": _VERSION, "mark": self._mark, "rng": rng.bit_generator.state}
+        header = {"version": _VERSION, "mark": self._mark}
         self._kept = {"header": np.array(json.dumps(header)), **arrays}
         if time.monotonic() - self._written > _SECONDS:
             self.write()

@@ -439,7 +439,7 @@ class _Stochastic:
     """SGD, Adam, AdamW: a compiled call an epoch."""
 
     def __init__(self, problem: _Problem, optimizer: SGD | Adam) -> None:
-        from .kernels._fitting import Epochs
+        from .kernels._fitting import Epochs, Order
 
         self._problem = problem
         self._rate = optimizer.learning_rate
@@ -458,6 +458,7 @@ class _Stochastic:
         c = problem.c
         if c is not None:
             c = (c * (len(c) / float(c.sum(dtype=np.float64)))).astype(c.dtype)
+        self._order = Order(len(problem.X), problem.rng)
         self._run = Epochs(
             problem.net,
             problem.w,
@@ -483,7 +484,7 @@ class _Stochastic:
             done = watch.step * batches
             eta = constant if constant is not None else rates(self._rate, done, batches, total)
             if problem.shuffle:
-                order = problem.rng.permutation(n)
+                order = self._order.next()
             good[:] = problem.w
             loss = run.run(order, eta) / n + problem.penalty()
             watch.n_evaluations += batches
@@ -496,11 +497,13 @@ class _Stochastic:
         return self._problem.value()
 
     def state(self) -> dict[str, NDArray]:
-        return {"state": self._run.state.copy(), "left": self._run.left.copy()}
+        order = self._order.state.copy()
+        return {"state": self._run.state.copy(), "left": self._run.left.copy(), "order": order}
 
     def restore(self, state: dict[str, NDArray]) -> None:
         self._run.state[:] = state["state"]
         self._run.left[:] = state["left"]
+        self._order.state[:] = state["order"]
 
 
 class _Levenberg:
@@ -824,7 +827,6 @@ def fit(
             if saved is not None:
                 reason = saved["reason"].item()
                 problem.w[:] = saved["w"]
-                problem.rng.bit_generator.state = store.rng_state
                 watch.restore(saved)
                 method.restore(saved)
 
@@ -836,7 +838,7 @@ def fit(
             if not reason:
                 for reason in method.steps(watch):
                     if store is not None:
-                        store.keep(snapshot(), problem.rng)
+                        store.keep(snapshot())
                     if reason:
                         break
         except KeyboardInterrupt:

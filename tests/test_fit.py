@@ -18,6 +18,7 @@ import pytest
 
 import fastbp
 from fastbp import EarlyStopping, NonFiniteLossError, reference
+from fastbp.kernels._fitting import Order
 from fastbp.optimizers import SGD, Adam, AdamW, Cosine, LevenbergMarquardt, Minimize
 
 RNG = np.random.default_rng(0)
@@ -84,10 +85,10 @@ def test_generators_as_seeds() -> None:
     same(a, b)
 
 
-def test_epoch_order_is_that_of_the_stream() -> None:
-    rng, w = np.random.default_rng([7, 1]), W0.copy()
+def test_epochs_are_plain_steps_in_random_orders() -> None:
+    orders, w = Order(60, np.random.default_rng([7, 1])), W0.copy()
     for _ in range(2):
-        order = rng.permutation(60)
+        order = orders.next()
         for first in range(0, 60, 16):
             rows = order[first : first + 16]
             w = w - 0.05 * reference.loss_and_grad(NET, w, X[rows], T[rows])[1]

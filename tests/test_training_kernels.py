@@ -10,7 +10,7 @@ from support import assert_close, outputs_for, random_case
 
 import fastbp
 from fastbp import losses, reference
-from fastbp.kernels._fitting import Epochs, Levenberg
+from fastbp.kernels._fitting import Epochs, Levenberg, Order
 
 Rule = dict[str, float]
 
@@ -141,6 +141,20 @@ def test_float32(batch: int, rule: str) -> None:
     single, _ = run(case, np.float32, rule, settings, batch, 0.01, free=free, orders=given)
     assert single.dtype == np.float32
     assert_close(single, double, 2e-3 if rule == "adam" else 2e-5)
+
+
+def test_orders_are_random_permutations() -> None:
+    orders = Order(5, np.random.default_rng(0))
+    seen = np.array([orders.next() for _ in range(12000)])
+    assert (np.sort(seen, axis=1) == np.arange(5)).all()
+    for weight in ([1, 5, 25, 125, 625],):  # each of the 120 orders is as frequent
+        counts = np.unique(seen @ weight, return_counts=True)[1]
+        assert len(counts) == 120
+        assert ((counts - 100.0) ** 2 / 100.0).sum() < 119 + 4 * np.sqrt(2 * 119)
+    state = orders.state.copy()
+    following = orders.next().copy()
+    orders.state[:] = state
+    assert np.array_equal(orders.next(), following)
 
 
 @pytest.mark.parametrize("batch", [1, 7])

@@ -46,7 +46,19 @@ def _pointer32(typingctx, address):
     return types.CPointer(types.float32)(types.int64), codegen
 
 
-POINTER = {np.dtype(np.float64): _pointer64, np.dtype(np.float32): _pointer32}
+@intrinsic
+def _pointer_int64(typingctx, address):
+    def codegen(context, builder, signature, args):
+        return pointer(builder, args[0], INT64)
+
+    return types.CPointer(types.int64)(types.int64), codegen
+
+
+POINTER = {
+    np.dtype(np.float64): _pointer64,
+    np.dtype(np.float32): _pointer32,
+    np.dtype(np.int64): _pointer_int64,
+}
 
 
 @intrinsic

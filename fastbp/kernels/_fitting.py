@@ -61,6 +61,28 @@ def mean_loss(
     return float(calls.loss(calls.address, table, w, X, t, c, None))
 
 
+class Order:
+    """Random orders of n observations; `state`, one int64, is all that it keeps.
+
+    Parameters
+    ----------
+    n : int
+    rng : numpy.random.Generator
+        Gives the first state.
+    """
+
+    def __init__(self, n: int, rng: np.random.Generator) -> None:
+        self.state = rng.integers(-(2**63), 2**63, 1)
+        self._order = np.arange(n, dtype=np.int64)
+        self._shuffle = training.shuffle_unit().entry
+        self._addresses = self._order.ctypes.data, n, self.state.ctypes.data
+
+    def next(self) -> NDArray:
+        """Return the next order, in the same memory as the last."""
+        self._shuffle(*self._addresses)
+        return self._order
+
+
 class Epochs:
     """Stochastic training by one rule; `w` and `state` are what it changes.
 

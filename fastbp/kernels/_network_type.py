@@ -97,8 +97,14 @@ _VALUE, _GRADIENT, _ROWS, _TANGENT = range(4)  # _TANGENT + NOTHING, GAUSS_NEWTO
 _KINDS = 8
 
 
-def _resolve(address: int, request: int) -> None:
-    """Fill in what a plan lacks; the request is kind + _KINDS · (place of the loss + 1)."""
+def _resolve(address: int, request: int, result: int) -> None:
+    """Fill in what a plan lacks; the request is kind + _KINDS · (place of the loss + 1).
+
+    The float64 at `result` is 1 afterwards, and stays 0 where an exception ends the call: ctypes
+    prints it and goes on.
+    """
+    done = ctypes.c_double.from_address(result)
+    done.value = 0.0
     calls = _networks[address]
     place, kind = divmod(request, _KINDS)
     loss = None if place == 0 else get_loss(LOSSES[place - 1])
@@ -113,9 +119,10 @@ def _resolve(address: int, request: int) -> None:
         table = calls.prepare_tangent(loss, kind - _TANGENT)
         if loss is not None:
             calls.plan.table[NAMED_LOSSES + place - 1] = table
+    done.value = 1.0
 
 
-_callback = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(_resolve)
+_callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(_resolve)
 _RESOLVE_ADDRESS = ctypes.cast(_callback, ctypes.c_void_p).value or 0
 
 
@@ -193,12 +200,12 @@ def _value(net, w, X, out=None):
             if w.size != load(plan, N_NEURONS) * (N + 1) or X.size != N:
                 raise ValueError("fastbp.value: w or X does not fit the network")
             if not _ready(plan, 0):
-                invoke(load(plan, RESOLVE), (plan, _VALUE))
-            y = np.empty(1, w.dtype)
+                _fill(plan, _VALUE)
+            y = stack_number()
             result = stack_number()
-            args = (plan, 0, _data(w), _data(X), 1, 0, 0, 0, 0.0, 0, _data(y), 0, 0, 0, 0, result)
+            args = (plan, 0, _data(w), _data(X), 1, 0, 0, 0, 0.0, 0, y, 0, 0, 0, 0, result)
             invoke(load(plan, BATCH), args)
-            return y[0]
+            return _number(y, w)
 
         return one
     _check_types(net, "value", out=(out, (1,)))
@@ -210,7 +217,7 @@ def _value(net, w, X, out=None):
         if w.size != load(plan, N_NEURONS) * (N + 1) or X.shape[1] != N or out.size != B:
             raise ValueError("fastbp.value: w, X or out does not fit the network")
         if not _ready(plan, 0):
-            invoke(load(plan, RESOLVE), (plan, _VALUE))
+            _fill(plan, _VALUE)
         result = stack_number()
         args = (plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0, 0, result)
         if B:
@@ -232,7 +239,7 @@ def _value_and_grad(net, w, x, out):
         if w.size != P or x.size != N or out.size != P:
             raise ValueError("fastbp.value_and_grad: w, x or out does not fit the network")
         if not _ready(plan, 1):
-            invoke(load(plan, RESOLVE), (plan, _GRADIENT))
+            _fill(plan, _GRADIENT)
         y = stack_number()  # large enough for one number of either type
         args = (
             plan, 0, _data(w), _data(x), 1, 0, 0, 0, 0.0, 0, y, _data(out), 0, 0, 0, stack_number(),
@@ -268,7 +275,7 @@ def _vjp(net, w, X, ybar, out):
         if w.size != P or X.shape[1] != N or ybar.size != B or out.size != P:
             raise ValueError("fastbp.vjp: w, X, ybar or out does not fit the network")
         if not _ready(plan, 1):
-            invoke(load(plan, RESOLVE), (plan, _GRADIENT))
+            _fill(plan, _GRADIENT)
         if B == 0:
             out[:] = 0.0
             return
@@ -296,7 +303,7 @@ def _input_grad(net, w, X, out):
         if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
             raise ValueError("fastbp.input_grad: w, X or out does not fit the network")
         if not _ready(plan, 1):
-            invoke(load(plan, RESOLVE), (plan, _GRADIENT))
+            _fill(plan, _GRADIENT)
         args = (
             plan, 0, _data(w), _data(X), X.size // N, 0, 0, 0, 0.0, 0, 0, 0, _data(out), 0, 0,
             stack_number(),
@@ -321,7 +328,7 @@ def _per_sample_grad(net, w, X, out):
         if w.size != P or X.shape[1] != N or out.shape[0] != B or out.shape[1] != P:
             raise ValueError("fastbp.per_sample_grad: w, X or out does not fit the network")
         if not (load(plan, PER_SAMPLE) and load(plan, READY + 1)):
-            invoke(load(plan, RESOLVE), (plan, _ROWS))
+            _fill(plan, _ROWS)
         if B:
             invoke(load(plan, PER_SAMPLE), (plan, _data(w), _data(X), B, _data(out)))
 
@@ -356,6 +363,21 @@ def _loss_and_grad(net, w, X, t, out, loss="squared"):
     return implementation
 
 
+def _fill(plan, request):
+    """Have Python fill in what the plan lacks."""
+
+
+@overload(_fill, jit_options={"nogil": True})
+def _fill_compiled(plan, request):
+    def implementation(plan, request):
+        done = stack_number()
+        invoke(load(plan, RESOLVE), (plan, request, done))
+        if load_float(done) == 0.0:
+            raise RuntimeError("fastbp: a kernel could not be compiled; the cause is printed above")
+
+    return implementation
+
+
 def _ready(plan, order):
     """Whether batches of every size can be driven at an order."""
 
@@ -378,7 +400,7 @@ def _ready_loss_compiled(plan, place, order, ready, request):
     def implementation(plan, place, order, ready, request):
         table = load(plan, NAMED_LOSSES + place)
         if not ready or table == 0 or load(table, LOSS_BLOCK + order) == 0:
-            invoke(load(plan, RESOLVE), (plan, request))
+            _fill(plan, request)
             table = load(plan, NAMED_LOSSES + place)
         return table
 
@@ -414,7 +436,7 @@ def _jvp(net, w, X, p, out):
         if w.size != P or X.shape[1] != N or p.size != P or out.size != B:
             raise ValueError("fastbp.jvp: w, X, p or out does not fit the network")
         if not (load(plan, TANGENT) and load(plan, READY + 1)):
-            invoke(load(plan, RESOLVE), (plan, _TANGENT + NOTHING))
+            _fill(plan, _TANGENT + NOTHING)
         args = (plan, 0, _data(w), _data(X), B, _data(p), 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0)
         if B:
             invoke(load(plan, TANGENT), args)
@@ -435,7 +457,7 @@ def _input_hvp(net, w, X, v, out):
         if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
             raise ValueError("fastbp.input_hvp: w, X, v or out does not fit the network")
         if not (load(plan, TANGENT) and load(plan, OUTPUT + 2) and load(plan, READY + 2)):
-            invoke(load(plan, RESOLVE), (plan, _TANGENT + HESSIAN))
+            _fill(plan, _TANGENT + HESSIAN)
         args = (
             plan, 0, _data(w), _data(X), X.shape[0], 0, _data(v), 0, 0, 0.0, HESSIAN, 0, 0,
             _data(out), 0,

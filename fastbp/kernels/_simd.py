@@ -1,4 +1,4 @@
-"""All hand-written LLVM IR: a register-tiled product, a transposing pack, a copy, dot products.
+"""Hand-written LLVM IR: a register-tiled product, a transposing pack, a copy, dot products.
 
 A plain loop reaches at most 47 % of the FMA peak on such a product and vector IR 88 to 99 %, so
 these three are IR. They are emitted for one `Vectors`: a number type and the lanes of a register.

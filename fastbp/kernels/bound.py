@@ -71,7 +71,7 @@ def _penalty_of(dtype: np.dtype):
         ws = view(pointer(w), P)
         square = 0.0
         for k in range(P):
-            square += float(ws[k]) * float(ws[k])
+            square += np.float64(ws[k]) * np.float64(ws[k])
         if g:
             gs = view(pointer(g), P)
             decay = real(l2)

@@ -70,10 +70,10 @@ def _head_of(dtype: np.dtype):
             if c:
                 cv = view(pointer(c + first * size), n)
                 for b in range(n):
-                    total += float(cv[b]) * float(sv[b])
+                    total += np.float64(cv[b]) * np.float64(sv[b])
             else:
                 for b in range(n):
-                    total += float(sv[b])
+                    total += np.float64(sv[b])
             out[0] += total
             if order == 0:
                 return
