@@ -841,7 +841,7 @@ class Network:
         >>> import fastbp
         >>> net = fastbp.Network(1, 1, activations="square", output="identity")
         >>> net.hvp([0.5, 1.0], [[2.0]], [1.0], [1.0, 0.0])
-        array([16., 20.])
+        array([16., 24.])
         """
         return self._product(2, w, X, t, p, loss, sample_weight, out, check_finite)
 
