@@ -407,7 +407,7 @@ class _Problem:
     free: NDArray
     batch: int
     shuffle: bool
-    rng: np.random.Generator
+    seed: int | np.random.Generator
     threads: int | str
     target: float
 
@@ -458,7 +458,7 @@ class _Stochastic:
         c = problem.c
         if c is not None:
             c = (c * (len(c) / float(c.sum(dtype=np.float64)))).astype(c.dtype)
-        self._order = Order(len(problem.X), problem.rng)
+        self._order = Order(len(problem.X), _stream(problem.seed, 1))
         self._run = Epochs(
             problem.net,
             problem.w,
@@ -888,11 +888,6 @@ def _problem(
     """Check the arguments; also returns the objective of the validation, and the start."""
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network; got {net!r}")
-    if isinstance(seed, np.random.Generator):
-        rng = split_rng = seed
-    else:
-        # Streams of their own: the start is net.init(seed) whatever else is drawn.
-        rng, split_rng = (np.random.default_rng([int(seed), stream]) for stream in (1, 2))
     given = net.init(seed) if w0 is None else w0
     ell, start, X, t, c = net._loss_inputs(given, X, t, loss, sample_weight, True)
     if not 0.0 <= float(l2) < np.inf:
@@ -906,7 +901,7 @@ def _problem(
         )
     held_out: Objective | None = None
     if isinstance(validation, int | float | np.number):
-        X, t, c, held_out = _split(net, X, t, c, ell, float(validation), split_rng)
+        X, t, c, held_out = _split(net, X, t, c, ell, float(validation), _stream(seed, 2))
     elif validation is not None:
         if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise TypeError(
@@ -921,10 +916,15 @@ def _problem(
     if not isinstance(batch, int | np.integer) or batch < 1:
         raise ValueError(f"batch_size must be a positive integer; got {batch_size!r}")
     problem = _Problem(
-        net, start.copy(), X, t, c, ell, float(l2), moves, min(int(batch), len(X)), shuffle, rng,
+        net, start.copy(), X, t, c, ell, float(l2), moves, min(int(batch), len(X)), shuffle, seed,
         threads, -np.inf,
     )  # fmt: skip
     return problem, held_out, start
+
+
+def _stream(seed: int | np.random.Generator, number: int) -> np.random.Generator:
+    """Return a generator of its own for one purpose, so that the start is net.init(seed)."""
+    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng([seed, number])
 
 
 def _split(

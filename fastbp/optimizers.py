@@ -367,12 +367,12 @@ class LevenbergMarquardt(Optimizer):
 
     Examples
     --------
-    >>> LevenbergMarquardt(start=1e-2).damping
+    >>> LevenbergMarquardt(start=1.0).damping
     'nielsen'
     """
 
     damping: str = "nielsen"
-    start: float = 1.0
+    start: float = 0.03
     curvature: str = "auto"
     gtol: float = 1e-10
     xtol: float = 1e-10

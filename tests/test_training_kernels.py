@@ -173,7 +173,7 @@ def test_loss_sum_is_that_before_each_step(batch: int) -> None:
 def test_gauss_newton_is_the_reference(dtype: Any, loss: str) -> None:
     tolerance = 1e-12 if dtype == np.float64 else 3e-5
     for seed, (B, N, H) in enumerate(
-        [(1, 1, 1), (7, 2, 5), (200, 3, 11), (241, 4, 6), (500, 2, 3)]
+        [(1, 1, 1), (7, 2, 5), (200, 3, 11), (241, 4, 6), (500, 2, 3), (260, 5, 7)]
     ):
         case = random_case(seed, N, H, B, outputs=outputs_for(loss)).astype(dtype)
         for c in (None, case.c):
@@ -195,6 +195,16 @@ def test_every_edge_of_the_panels(H: int) -> None:
     case = random_case(H, 1, H, 30, activations=("tanh", "identity"))
     want = reference.gauss_newton(case.net, case.w, case.X, case.t)[2]
     assert_close(case.net.network().gauss_newton(case.w, case.X, case.t)[2], want, 1e-12)
+
+
+@pytest.mark.parametrize("N", [4, 5, 6, 7, 8, 11, 16, 64, 65])
+def test_pairs(N: int) -> None:
+    for H in (5, 6, 9):
+        case = random_case(N, N, H, 250, activations=("tanh", "identity", "one"))
+        want = reference.gauss_newton(case.net, case.w, case.X, case.t, sample_weight=case.c)
+        got = case.net.network().gauss_newton(case.w, case.X, case.t, sample_weight=case.c)
+        for ours, theirs in zip(got, want, strict=True):
+            assert_close(ours, theirs, 1e-12)
 
 
 def test_gauss_newton_product_agrees() -> None:

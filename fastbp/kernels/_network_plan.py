@@ -137,7 +137,7 @@ class Plan:
             if np.isfinite(limits).any():
                 table[LOSS_CHECK] = targets_unit(self._dtype).address
             table[[LOSS_LOWEST, LOSS_HIGHEST]] = limits.view(np.int64)
-            self._losses[loss] = table
+            table = self._losses.setdefault(loss, table)  # one table, whoever is first
         if not table[LOSS_BLOCK + order]:
             output, paired = loss.with_output(self._output)
             table[LOSS_OUTPUT + order] = block_unit(output, order, self._dtype).address

@@ -15,9 +15,9 @@ from numba import types
 
 from ._address import POINTER, allocate, invoke, load, release, view
 from ._build import Unit, loop
+from ._cholesky import ROWS, cholesky_of, solve_of
 from ._passes import passes
 from ._plan import BATCH, N_INPUTS, N_NEURONS, PRODUCT
-from .matrix import CHOLESKY_ROWS, cholesky_of, solve_of
 
 # Places in the float64 vector of settings.
 TOTAL, L2, DAMPING, CURVATURE, START, GTOL, XTOL, FTOL, TARGET = range(9)
@@ -92,7 +92,7 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
         moves = view(pointer(free), P)
         nielsen = s[DAMPING] == NIELSEN
         scale = 1.0 / s[TOTAL]
-        own = allocate((P * P + (2 + CHOLESKY_ROWS) * P) * size + 5 * 64)
+        own = allocate((P * P + (2 + ROWS) * P) * size + 5 * 64)
         U = (own + 63) // 64 * 64
         h = U + (P * P * size + 63) // 64 * 64
         w_ = h + (P * size + 63) // 64 * 64
@@ -101,7 +101,7 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
         trial = view(pointer(w_), P)
         reason = GOING
         done = 0
-        while True:
+        while done < n:
             if state[FRESH] == 0.0:
                 curvature = int(s[CURVATURE])
                 args = (plan, loss, w, X, B, t, c, scale, curvature, g, G, 0, result)
@@ -130,7 +130,7 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
                 reason = STUCK
             if state[LOSS] <= s[TARGET]:
                 reason = ON_TARGET
-            if reason != GOING or done == n:
+            if reason != GOING:
                 break
             gain = -1.0
             fall = 0.0

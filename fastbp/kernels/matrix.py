@@ -5,14 +5,16 @@ Per chunk of samples (MATHS.md, "Jacobians"), with ℓ', ℓ'' and c of each sam
     J^T: rows σ'(s_b) u_{b,i} and δ_{b,i} x_{b,j}      P × chunk, the only part of J that exists
     g += J^T r,  r_b = c_b ℓ'_b / Σ c                  G += J^T K J,  K = diag(c_b ℓ''_b / Σ c)
 
-Only the upper triangle of G is multiplied out. It is factored in place, G + μ D = U^T U, by the
-same product kernel; a library's Cholesky could not be called from here.
+Only the upper triangle of G is multiplied out. Where N and H are not small, not even that:
+
+    G[ij, kl] = Σ_b κ_b (δ_{b,i} δ_{b,k}) (x_{b,j} x_{b,l})
+
+is the same for (j, l) and (l, j), so all of it is in the product of the H (H + 1) / 2 pairs of δ
+and the N (N + 1) / 2 pairs of x, half as many multiplications.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -28,6 +30,9 @@ CURVED, REWEIGHTED = 0, 1
 _LEAST_RESIDUAL = 1e-6  # |y − t| in the quotient: pinball's has no bound
 
 _MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
+# Where pairs are faster than J: fewer inputs don't fill vectors, and the pairs of very many
+# don't fit in the caches.
+_LEAST_PAIRED, _MOST_PAIRED, _LEAST_NEURONS = 7, 64, 6
 
 
 @cache
@@ -139,21 +144,142 @@ def matrix_unit(dtype: np.dtype) -> Unit:
                     for j in range(j0, min(j0 + side, i)):
                         matrix[i * P + j] = matrix[j * P + i]
 
-    def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result):
-        N = load(plan, N_INPUTS)
-        H = load(plan, N_NEURONS)
-        product = load(plan, PRODUCT)
+    @loop
+    def direct(plan, w, V, D, XT, e, r, k, J, panels, N, H, cp, g, G, add):
+        """Add a chunk to g and G by way of J."""
         P = H * (N + 1)
-        n_chunks = (B + _MOST_CHUNK - 1) // _MOST_CHUNK
-        chunk = ((B + n_chunks - 1) // n_chunks + width - 1) // width * width
+        jacobian(w, V, D, XT, e, J, N, H, cp)
+        invoke(load(plan, PACK), (J, P, cp, panels))
+        weigh(J, r, k, g, P, cp, add)
         # Rows of G at a time: few enough that little is computed below the diagonal.
         block = min(max(P // 8, 1), 5 * panel)
         block = (block + panel - 1) // panel * panel
-        whole = lines((2 * P + width + 2 * H + N + 6) * chunk) + 12 * 64
-        own = allocate(whole)
+        row = 0
+        while row < P:
+            # Panels are three vectors wide but for the last four vectors, 2 and 2, which
+            # must not be parted (`panel_vectors`).
+            rows = block if row + block + width < P else P - row
+            a = J + row * cp * size
+            b = panels + row * cp * size
+            target = G + (row * P + row) * size
+            invoke(load(plan, PRODUCT), (a, cp, 1, b, 0, target, P, cp, rows, P - row, add))
+            row += rows
+
+    @loop
+    def pairs(x, Y, XY, n, cp):
+        """Products of one row with each of n rows."""
+        xs = view(pointer(x), cp)
+        for i in range(n):
+            y = view(pointer(Y + i * cp * size), cp)
+            xy = view(pointer(XY + i * cp * size), cp)
+            for b in range(cp):
+                xy[b] = xs[b] * y[b]
+
+    @loop
+    def clear(numbers, n):
+        values = view(pointer(numbers), n)
+        for k in range(n):
+            values[k] = zero
+
+    @loop
+    def paired(plan, w, V, D, X, XT, e, r, k, J, panels, N, H, n, cp, g, G, T, add):
+        """Add a chunk to g, the rows of G that belong to a, and T, the product of the pairs."""
+        P = H * (N + 1)
+        n_pairs = N * (N + 1) // 2
+        product = load(plan, PRODUCT)
+        pack = load(plan, PACK)
+        av = view(pointer(w), H)
+        gv = view(pointer(g), H)
+        slopes = view(pointer(e), cp)
+        rs = view(pointer(r), cp)
+        ks = view(pointer(k), cp)
+        # V becomes σ' u, D becomes δ, and J the rows of δ r. Beyond the first `last` neurons δ is
+        # zero: the neuron of a bias is constant.
+        last = 0
+        for i in range(H):
+            v = view(pointer(V + i * cp * size), cp)
+            d = view(pointer(D + i * cp * size), cp)
+            row = view(pointer(J + i * cp * size), cp)
+            total = zero
+            size_d = zero
+            for b in range(cp):
+                v[b] *= slopes[b]
+                total += v[b] * rs[b]
+                d[b] = slopes[b] * (av[i] * d[b])
+                row[b] = d[b] * rs[b]
+                size_d += abs(d[b])
+            if not size_d == zero:
+                last = i + 1
+            gv[i] = gv[i] + total if add else total
+        invoke(product, (J, cp, 1, X, N, g + H * size, N, n, H, N, add))
+        # Rows of G that belong to a: those columns, and with κ σ' u δ those of W.
+        invoke(pack, (V, H, cp, panels))
+        for i in range(H):
+            v = view(pointer(V + i * cp * size), cp)
+            for b in range(cp):
+                v[b] *= ks[b]
+        invoke(product, (V, cp, 1, panels, 0, G, P, cp, H, H, add))
+        invoke(pack, (XT, N, cp, panels))
+        for i in range(H):
+            pairs(V + i * cp * size, D, J, last, cp)
+            row_of = G + (i * P + H) * size
+            invoke(product, (J, cp, 1, panels, 0, row_of, N, cp, last, N, add))
+            if not add:
+                clear(row_of + last * N * size, (H - last) * N)
+        # The pairs of x and of δ.
+        for j in range(N):
+            x = XT + j * cp * size
+            pairs(x, x, J + (j * N - j * (j - 1) // 2) * cp * size, N - j, cp)
+        invoke(pack, (J, n_pairs, cp, panels))
+        for i in range(H):
+            v = view(pointer(V), cp)
+            d = view(pointer(D + i * cp * size), cp)
+            for b in range(cp):
+                v[b] = ks[b] * d[b]
+            n_rows = max(last - i, 0)
+            pairs(V, D + i * cp * size, J, n_rows, cp)
+            target = T + (i * H - i * (i - 1) // 2) * n_pairs * size
+            invoke(product, (J, cp, 1, panels, 0, target, n_pairs, cp, n_rows, n_pairs, add))
+            if not add:
+                clear(target + n_rows * n_pairs * size, (H - i - n_rows) * n_pairs)
+
+    @loop
+    def spread(T, N, H, G):
+        """Fill in G's upper triangle of W from the product of the pairs."""
+        P = H * (N + 1)
+        n_pairs = N * (N + 1) // 2
+        t = 0
+        for i in range(H):
+            for k in range(i, H):
+                given = view(pointer(T + t * n_pairs * size), n_pairs)
+                for j in range(N):
+                    row = G + ((H + i * N + j) * P + H + k * N) * size
+                    target = view(pointer(row), N)
+                    start = j * N - j * (j - 1) // 2 - j
+                    for m in range(j, N):
+                        target[m] = given[start + m]
+                    if k > i:
+                        place = j
+                        for m in range(j):
+                            target[m] = given[place]
+                            place += N - 1 - m
+                t += 1
+
+    def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result):
+        N = load(plan, N_INPUTS)
+        H = load(plan, N_NEURONS)
+        P = H * (N + 1)
+        by_pairs = _LEAST_PAIRED <= N <= _MOST_PAIRED and H >= _LEAST_NEURONS
+        n_pairs = N * (N + 1) // 2
+        n_rows = max(H, n_pairs) if by_pairs else P  # of J, or what stands in its place
+        n_products = H * (H + 1) // 2 * n_pairs if by_pairs else 0
+        n_chunks = (B + _MOST_CHUNK - 1) // _MOST_CHUNK
+        chunk = ((B + n_chunks - 1) // n_chunks + width - 1) // width * width
+        whole = (2 * n_rows + width + 2 * H + N + 6) * chunk + n_products
+        own = allocate(lines(whole) + 13 * 64)
         J = (own + 63) // 64 * 64
-        panels = J + lines(P * chunk)
-        V = panels + lines((P + width) * chunk)
+        panels = J + lines(n_rows * chunk)
+        V = panels + lines((n_rows + width) * chunk)
         D = V + lines(H * chunk)
         XT = D + lines(H * chunk)
         s = XT + lines(N * chunk)
@@ -162,138 +288,31 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         k = r + lines(chunk)
         d = k + lines(chunk)
         dd = d + lines(chunk)
+        T = dd + lines(chunk)
         view(pointer64(result), 1)[0] = 0.0
         first = 0
         while first < B:
             n = min(chunk, B - first)
             cp = (n + width - 1) // width * width
             at = first * size
+            x = X + at * N
             add = 1 if first else 0
-            transpose(X + at * N, n, N, cp, XT)
-            invoke(product, (w + H * size, N, 1, XT, cp, V, cp, N, H, cp, 0))
+            transpose(x, n, N, cp, XT)
+            invoke(load(plan, PRODUCT), (w + H * size, N, 1, XT, cp, V, cp, N, H, cp, 0))
             activate(plan, 1, V, D, 0, cp, H)
             weighted_rows(w, V, s, H, cp, 0)
             c_ = c + at if c else 0
             head(loss, s, t + at, c_, n, cp, real(scale), curvature, e, r, k, d, dd, result)
-            jacobian(w, V, D, XT, e, J, N, H, cp)
-            invoke(load(plan, PACK), (J, P, cp, panels))
-            weigh(J, r, k, g, P, cp, add)
-            row = 0
-            while row < P:
-                # Panels are three vectors wide but for the last four vectors, 2 and 2, which
-                # must not be parted (`panel_vectors`).
-                rows = block if row + block + width < P else P - row
-                invoke(
-                    product,
-                    (
-                        J + row * cp * size,
-                        cp,
-                        1,
-                        panels + row * cp * size,
-                        0,
-                        G + (row * P + row) * size,
-                        P,
-                        cp,
-                        rows,
-                        P - row,
-                        add,
-                    ),
-                )
-                row += rows
+            if by_pairs:
+                paired(plan, w, V, D, x, XT, e, r, k, J, panels, N, H, n, cp, g, G, T, add)
+            else:
+                direct(plan, w, V, D, XT, e, r, k, J, panels, N, H, cp, g, G, add)
             first += n
+        if by_pairs:
+            spread(T, N, H, G)
         if mirror:
             mirrored(G, P)
         release(own)
 
     signature = types.void(*[types.int64] * 7, types.float64, *[types.int64] * 5)
     return Unit(matrix, signature, key=dtype.name, python=True)
-
-
-@cache
-def cholesky_of(dtype: np.dtype) -> Callable:
-    """Return the jitted function ``factor(product, U, P, buffer) -> whether it is definite``.
-
-    In place of the upper triangle of a symmetric matrix, U with U^T U = A; the buffer has
-    CHOLESKY_ROWS · P numbers. Blocked, right-looking: Golub & Van Loan, Matrix Computations
-    (4th ed.), section 4.2.6.
-    """
-    pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
-    zero, one = real(0), real(1)
-
-    @loop
-    def factor(product, U, P, buffer):
-        k0 = 0
-        while k0 < P:
-            end = min(k0 + CHOLESKY_ROWS, P)
-            for k in range(k0, end):
-                row = view(pointer(U + (k * P + k) * size), P - k)
-                pivot = row[0]
-                if not zero < pivot < real(np.inf):
-                    return False
-                scale = one / real(math.sqrt(pivot))
-                for j in range(P - k):
-                    row[j] *= scale
-                for i in range(k + 1, end):
-                    f = row[i - k]
-                    above = view(pointer(U + (k * P + i) * size), P - i)
-                    target = view(pointer(U + (i * P + i) * size), P - i)
-                    for j in range(P - i):
-                        target[j] -= f * above[j]
-            for k in range(k0, end):
-                row = view(pointer(U + k * P * size), P)
-                negative = view(pointer(buffer + (k - k0) * P * size), P)
-                for j in range(end, P):
-                    negative[j] = -row[j]
-            r = end
-            while r < P:
-                rows = min(2 * CHOLESKY_ROWS, P - r)
-                args = (
-                    buffer + r * size,
-                    1,
-                    P,
-                    U + (k0 * P + r) * size,
-                    P,
-                    U + (r * P + r) * size,
-                    P,
-                    end - k0,
-                    rows,
-                    P - r,
-                    1,
-                )
-                invoke(product, args)
-                r += rows
-            k0 = end
-        return True
-
-    return factor
-
-
-@cache
-def solve_of(dtype: np.dtype) -> Callable:
-    """Return the jitted function ``solve(U, P, b)``: x with U^T U x = b in place of b."""
-    pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
-    zero = real(0)
-
-    @loop
-    def solve(U, P, b):
-        x = view(pointer(b), P)
-        for k in range(P):
-            row = view(pointer(U + (k * P + k) * size), P - k)
-            x[k] /= row[0]
-            f = x[k]
-            rest = view(pointer(b + k * size), P - k)
-            for j in range(1, P - k):
-                rest[j] -= f * row[j]
-        for i in range(P):
-            k = P - 1 - i
-            row = view(pointer(U + (k * P + k) * size), P - k)
-            rest = view(pointer(b + k * size), P - k)
-            total = zero
-            for j in range(1, P - k):
-                total += row[j] * rest[j]
-            x[k] = (x[k] - total) / row[0]
-
-    return solve
-
-
-CHOLESKY_ROWS = 16
