@@ -12,42 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Activation": "activations",
-    "ActivationError": "_trace",
-    "Loss": "losses",
-    "Model": "_models",
-    "Network": "network",
-    "Objective": "objective",
-    "activation": "activations",
-    "load": "_models",
-    "loss": "losses",
-    "save": "_models",
+_PUBLIC = {
+    "_fit": ("EarlyStopping", "FitResult", "FitState", "NonFiniteLossError", "fit"),
+    "_many": ("Fits", "fit_many"),
+    "_models": ("Model", "load", "save"),
+    "_trace": ("ActivationError",),
+    "activations": ("Activation", "activation"),
+    "functions": (
+        "gauss_newton_product",
+        "hvp",
+        "input_grad",
+        "input_hvp",
+        "jvp",
+        "loss_and_grad",
+        "per_sample_grad",
+        "value",
+        "value_and_grad",
+        "vjp",
+    ),
+    "losses": ("Loss", "loss"),
+    "network": ("Network",),
+    "objective": ("Objective",),
+    "optimizers": ("LBFGS", "SGD", "Adam", "AdamW", "LevenbergMarquardt", "Minimize"),
 }
-_HOMES.update(
-    dict.fromkeys(
-        (
-            "gauss_newton_product",
-            "hvp",
-            "input_grad",
-            "input_hvp",
-            "jvp",
-            "loss_and_grad",
-            "per_sample_grad",
-            "value",
-            "value_and_grad",
-            "vjp",
-        ),
-        "functions",
-    )
-)
-_HOMES.update(
-    dict.fromkeys(("EarlyStopping", "FitResult", "FitState", "NonFiniteLossError", "fit"), "_fit")
-)
-_HOMES.update(dict.fromkeys(("Fits", "fit_many"), "_many"))
-_HOMES.update(
-    dict.fromkeys(("LBFGS", "SGD", "Adam", "AdamW", "LevenbergMarquardt", "Minimize"), "optimizers")
-)
+_HOMES = {name: home for home, names in _PUBLIC.items() for name in names}
 _MODULES = ("activations", "calculus", "datasets", "functions", "losses", "optimizers", "reference")
 
 __all__ = [

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
-import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._files import write_atomically
 
 _SECONDS = 5.0  # between two writes
 _VERSION = 1
@@ -103,14 +104,7 @@ class Checkpoint:
         """Write the last state taken over."""
         if self._kept is None:
             return
-        handle, temporary = tempfile.mkstemp(dir=self._path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **self._kept)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        content = io.BytesIO()
+        np.savez(content, **self._kept)  # type: ignore[arg-type]
+        write_atomically(self._path, content.getvalue())
         self._written = time.monotonic()

@@ -200,7 +200,6 @@ def fit_many(
     start = np.zeros(net.n_params, net.dtype)
     ell, _, X, t, c = net._loss_inputs(start, X, t, ell, sample_weight, True)
     jobs = _jobs(seeds, folds, bootstrap, len(X))
-    _prepare(net, ell)
     stop = threading.Event()
 
     def run(job: _Job) -> FitResult:
@@ -247,13 +246,6 @@ def fit_many(
         tuple(job.held for job, _ in done if job.held is not None),
         np.array(losses),
     )
-
-
-def _prepare(net: Network, loss: Loss) -> None:
-    """Make what the fits share before they run side by side."""
-    calls = net._ready()
-    for order in (0, 1, 2):
-        calls.plan.loss_table(loss, order)
 
 
 def _jobs(

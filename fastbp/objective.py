@@ -186,16 +186,7 @@ class Objective:
         TypeError, ValueError
             Where w or p does not fit.
         """
-        p = self._parameters("p", p)
-        product = self.net.hvp(
-            self._parameters("w", w),
-            self.X,
-            self.t,
-            p,
-            loss=self.loss,
-            sample_weight=self.sample_weight,
-        )
-        return product + self.l2 * p if self.l2 else product
+        return self._product(self.net.hvp, w, p)
 
     def gauss_newton_product(self, w: ArrayLike, p: ArrayLike) -> NDArray:
         """Gauss–Newton matrix (l2 included) times p.
@@ -214,16 +205,7 @@ class Objective:
         TypeError, ValueError
             Where w or p does not fit.
         """
-        p = self._parameters("p", p)
-        product = self.net.gauss_newton_product(
-            self._parameters("w", w),
-            self.X,
-            self.t,
-            p,
-            loss=self.loss,
-            sample_weight=self.sample_weight,
-        )
-        return product + self.l2 * p if self.l2 else product
+        return self._product(self.net.gauss_newton_product, w, p)
 
     def gauss_newton(self, w: ArrayLike) -> tuple[float, NDArray, NDArray]:
         """Loss, gradient and Gauss–Newton matrix, l2 included in all three.
@@ -253,6 +235,12 @@ class Objective:
             gradient += self.l2 * w
             matrix[np.diag_indices_from(matrix)] += self.l2
         return loss, gradient, matrix
+
+    def _product(self, call: Callable, w: ArrayLike, p: ArrayLike) -> NDArray:
+        w, p = self._parameters("w", w), self._parameters("p", p)
+        c = self.sample_weight
+        product = call(w, self.X, self.t, p, loss=self.loss, sample_weight=c)
+        return product + self.l2 * p if self.l2 else product
 
     def _parameters(self, name: str, value: ArrayLike) -> NDArray:
         net = self.net

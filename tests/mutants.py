@@ -205,14 +205,14 @@ KERNELS = (
     _kernel(
         "later chunks overwrite the gradient",
         "kernels/first_order.py",
-        "more = 1 if add or first else 0",
-        "more = add",
+        "more = 1 if first else 0",
+        "more = 0",
         _CHUNKS,
     ),
     _kernel(
         "the first chunk adds to what was in out",
         "kernels/first_order.py",
-        "more = 1 if add or first else 0",
+        "more = 1 if first else 0",
         "more = 1",
         _SIZES,
         _MEMORY,

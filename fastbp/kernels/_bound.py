@@ -61,11 +61,11 @@ class Bound:
         self._l2 = l2
         self._threads = threads
         B = len(X)
-        for order in (1, 0):
-            table = calls.prepare_loss(loss, loss, order, B, c is not None)
+        self._loss = loss
+        self._table = self._prepare(1)
         record = np.zeros(RECORD_SIZE, np.int64)
         record[PLAN] = calls.address
-        record[LOSS] = self._table = table
+        record[LOSS] = self._table
         record[DATA], record[N_SAMPLES] = X.ctypes.data, B
         record[TARGETS] = t.ctypes.data
         record[SAMPLE_WEIGHTS] = 0 if c is None else c.ctypes.data
@@ -85,8 +85,13 @@ class Bound:
         self.address = record.ctypes.data
         self.entry = bound_entry(X.dtype).entry
 
+    def _prepare(self, order: int) -> int:
+        X, _, c = self._data
+        return self._calls.prepare_loss(self._loss, self._loss, order, len(X), c is not None)
+
     def loss(self, w: NDArray, g: NDArray | None) -> float:
         """Loss, and gradient where g is given, on the objective's threads; w already checked."""
+        self._prepare(0 if g is None else 1)
         X, t, c = self._data
         threads = self._threads or automatic(len(X), self._shape)
         if threads == 1:

@@ -437,7 +437,7 @@ def _jvp(net, w, X, p, out):
             raise ValueError("fastbp.jvp: w, X, p or out does not fit the network")
         if not (load(plan, TANGENT) and load(plan, READY + 1)):
             _fill(plan, _TANGENT + NOTHING)
-        args = (plan, 0, _data(w), _data(X), B, _data(p), 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0)
+        args = (plan, 0, _data(w), _data(X), B, _data(p), 0, 0, 0, 0.0, 0, _data(out), 0, 0)
         if B:
             invoke(load(plan, TANGENT), args)
 
@@ -460,7 +460,7 @@ def _input_hvp(net, w, X, v, out):
             _fill(plan, _TANGENT + HESSIAN)
         args = (
             plan, 0, _data(w), _data(X), X.shape[0], 0, _data(v), 0, 0, 0.0, HESSIAN, 0, 0,
-            _data(out), 0,
+            _data(out),
         )  # fmt: skip
         if X.shape[0]:
             invoke(load(plan, TANGENT), args)
@@ -495,7 +495,7 @@ def _overload_product(function: Callable, what: int) -> None:
             _check_targets(table, t, B, stack_number())
             args = (
                 plan, table, _data(w), _data(X), B, _data(p), 0, _data(t), 0, 1.0 / B, what, 0,
-                _data(out), 0, 0,
+                _data(out), 0,
             )  # fmt: skip
             invoke(load(plan, TANGENT), args)
 

@@ -62,6 +62,11 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
         return min(max(most, panel), padded)
 
     @loop
+    def lines(numbers):
+        """Bytes of so many numbers, in whole cache lines: buffers begin on one."""
+        return (numbers * size + 63) // 64 * 64
+
+    @loop
     def few(B):
         """Whether the samples are too few for vectors of samples."""
         return 2 * B <= width + 2  # measured: at 3 samples of 4 lanes both layouts cost the same
@@ -77,13 +82,12 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
             invoke(block, (z + first, d + first, dd + first, n))
 
     @loop
-    def weighted_rows(a, V, s, H, cp, add):
-        """s_b (+)= Σ_i a_i V[i, b], neuron-major; four rows at a time share the load of s."""
+    def weighted_rows(a, V, s, H, cp):
+        """s_b = Σ_i a_i V[i, b], neuron-major; four rows at a time share the load of s."""
         av = view(pointer(a), H)
         sv = view(pointer(s), cp)
-        if not add:
-            for b in range(cp):
-                sv[b] = zero
+        for b in range(cp):
+            sv[b] = zero
         i = 0
         while i + 4 <= H:
             a0, a1, a2, a3 = av[i], av[i + 1], av[i + 2], av[i + 3]
@@ -151,6 +155,22 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
         for k in range(n):
             yv[k] = factor * xv[k] * yv[k]
 
+    @loop
+    def penalty(l2, w, g, P):
+        """½ λ ‖w‖²; λ w is added to the gradient g, unless g is 0."""
+        if l2 == 0.0:
+            return 0.0
+        ws = view(pointer(w), P)
+        square = 0.0
+        for k in range(P):
+            square += np.float64(ws[k]) * np.float64(ws[k])
+        if g:
+            gs = view(pointer(g), P)
+            decay = real(l2)
+            for k in range(P):
+                gs[k] += decay * ws[k]
+        return 0.5 * l2 * square
+
     return SimpleNamespace(
         pointer=pointer,
         width=width,
@@ -158,10 +178,12 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
         real=real,
         chunk_size=chunk_size,
         few=few,
+        lines=lines,
         activate=activate,
         weighted_rows=weighted_rows,
         accumulate=accumulate,
         dot=dot,
         add_scaled=add_scaled,
         multiply_scaled=multiply_scaled,
+        penalty=penalty,
     )

@@ -63,7 +63,6 @@ def batch_unit(dtype: np.dtype) -> Unit:
                 y + at if y else 0,
                 out,
                 xbar + at * N if xbar else 0,
-                0,
                 scratch,
                 result,
             )

@@ -12,7 +12,6 @@ from numba.extending import intrinsic
 from .._boundary import Refused
 from ._address import (
     INT64,
-    POINTER,
     array_data,
     array_length,
     handle,
@@ -22,11 +21,10 @@ from ._address import (
     load_float,
     pointer,
     stack_number,
-    view,
 )
-from ._build import Unit, loop
+from ._build import Unit
 from ._passes import part_size, passes
-from ._plan import BATCH, N_INPUTS, N_NEURONS, NONE, PACK
+from ._plan import BATCH, LOSS_BLOCK, N_INPUTS, N_NEURONS, NONE, PACK, READY
 from .entries import READABLE, WRITABLE, apart, fits
 from .first_order import workspace_of
 
@@ -62,30 +60,9 @@ def _give_back(typingctx, record):
 
 
 @cache
-def _penalty_of(dtype: np.dtype):
-    """Return the jitted ½ λ ‖w‖², which also adds λ w to the gradient where there is one."""
-    pointer, real = POINTER[dtype], dtype.type
-
-    @loop
-    def penalty(l2, w, g, P):
-        ws = view(pointer(w), P)
-        square = 0.0
-        for k in range(P):
-            square += np.float64(ws[k]) * np.float64(ws[k])
-        if g:
-            gs = view(pointer(g), P)
-            decay = real(l2)
-            for k in range(P):
-                gs[k] += decay * ws[k]
-        return 0.5 * l2 * square
-
-    return penalty
-
-
-@cache
 def penalty_unit(dtype: np.dtype) -> Unit:
     """``penalty(l2, w, g, P) -> ½ λ ‖w‖²``, for the sum of parts made on several threads."""
-    step = _penalty_of(dtype)
+    step = passes(dtype).penalty
 
     def penalty(l2, w, g, P):
         return step(l2, w, g, P)
@@ -97,7 +74,7 @@ def penalty_unit(dtype: np.dtype) -> Unit:
 @cache
 def bound_entry(dtype: np.dtype) -> Unit:
     """``bound(record, w, g) -> loss``; g None for the loss alone."""
-    size, penalty = dtype.itemsize, _penalty_of(dtype)
+    size, penalty = dtype.itemsize, passes(dtype).penalty
 
     def bound(record, w, g):
         plan = load(record, PLAN)
@@ -105,6 +82,9 @@ def bound_entry(dtype: np.dtype) -> Unit:
         P = load(plan, N_NEURONS) * (load(plan, N_INPUTS) + 1)
         w_ = handle_address(w)
         g_ = handle_address(g)
+        order = 0 if g_ == none else 1
+        if not (load(plan, READY + order) and load(load(record, LOSS), LOSS_BLOCK + order)):
+            raise Refused
         if not (fits(plan, w_, 1, READABLE) and array_length(w_, 0) == P):
             raise Refused
         w_ = array_data(w_)
@@ -151,10 +131,7 @@ def bound_entry(dtype: np.dtype) -> Unit:
         if free:
             _give_back(record)
         loss = load_float(result) / total
-        l2 = load_float(record + 8 * L2)
-        if l2 != 0.0:
-            loss += penalty(l2, w_, g_, P)
-        return loss
+        return loss + penalty(load_float(record + 8 * L2), w_, g_, P)
 
     return Unit(bound, types.float64(types.int64, handle, handle), key=dtype.name, python=True)
 

@@ -65,6 +65,25 @@ def apart(x, n_x, y, n_y, size):
     return x == 0 or y == 0 or x + n_x * size <= y or y + n_y * size <= x
 
 
+@loop
+def weight_sum(plan, loss, t, c, B, least):
+    """Σ c_b, refused where it, a weight or a target is not what the loss allows."""
+    result = stack_number()
+    if load(loss, LOSS_CHECK):
+        invoke(load(loss, LOSS_CHECK), (loss, t, B, result))
+        if load_float(result) > 0.0:
+            raise Refused
+    total = float(B)
+    if c:
+        if load(plan, WEIGHTS) == 0:
+            raise Refused
+        invoke(load(plan, WEIGHTS), (c, B, result))
+        total = load_float(result)
+    if not least <= total < np.inf:
+        raise Refused
+    return total
+
+
 @cache
 def loss_entry(dtype: np.dtype) -> Unit:
     """``loss(plan, loss, w, X, t, c, g) -> mean loss``; g None for the loss alone."""
@@ -117,19 +136,8 @@ def loss_entry(dtype: np.dtype) -> Unit:
             and apart(g_, P, c_, B, size)
         ):
             raise Refused
+        total = weight_sum(plan, loss, t_, c_, B, least)
         result = stack_number()
-        if load(loss, LOSS_CHECK):
-            invoke(load(loss, LOSS_CHECK), (loss, t_, B, result))
-            if load_float(result) > 0.0:
-                raise Refused
-        total = float(B)
-        if c_:
-            if load(plan, WEIGHTS) == 0:
-                raise Refused
-            invoke(load(plan, WEIGHTS), (c_, B, result))
-            total = load_float(result)
-            if not least <= total < np.inf:
-                raise Refused
         args = (plan, loss, w_, X_, B, 0, t_, c_, 1.0 / total, 0, 0, g_, 0, 0, 0, result)
         invoke(load(plan, BATCH), args)
         return load_float(result) / total
@@ -287,8 +295,7 @@ def per_sample_entry(dtype: np.dtype) -> Unit:
 def tangent_entry(dtype: np.dtype) -> Unit:
     """``tangent(plan, loss, w, X, t, c, p, dX, ydot, g, xbar, what)``, see `tangent_unit`.
 
-    Called with arrays that `fastbp._boundary` has already made fit; None for what is absent.
-    Returns Σ c_b, 1 without a loss.
+    None stands for what is absent. Returns Σ c_b, 1 without a loss.
     """
     size = dtype.itemsize
     least = float(np.finfo(dtype).tiny)
@@ -359,24 +366,10 @@ def tangent_entry(dtype: np.dtype) -> Unit:
                 and apart(out, n, dX_, B * N, size)
             ):
                 raise Refused
-        total = 1.0
-        if loss:
-            total = float(B)
-            result = stack_number()
-            if load(loss, LOSS_CHECK):
-                invoke(load(loss, LOSS_CHECK), (loss, t_, B, result))
-                if load_float(result) > 0.0:
-                    raise Refused
-            if c_:
-                if load(plan, WEIGHTS) == 0:
-                    raise Refused
-                invoke(load(plan, WEIGHTS), (c_, B, result))
-                total = load_float(result)
-            if not least <= total < np.inf:
-                raise Refused
+        total = weight_sum(plan, loss, t_, c_, B, least) if loss else 1.0
         if B:
             scale = 1.0 / total
-            args = (plan, loss, w_, X_, B, p_, dX_, t_, c_, scale, what, ydot_, g_, xbar_, 0)
+            args = (plan, loss, w_, X_, B, p_, dX_, t_, c_, scale, what, ydot_, g_, xbar_)
             invoke(load(plan, TANGENT), args)
         return total
 

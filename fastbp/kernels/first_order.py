@@ -1,6 +1,6 @@
 """First-order kernels: the forward pass and the reverse accumulation, chunk by chunk.
 
-Per chunk of samples (MATHS.md, "Gradient"), neuron-major:
+Per chunk of samples (docs/mathematics.md, question 7), neuron-major:
 
     Z^T = W · X^T                      u, v' = v_i(z_i), v_i'(z_i)
     s = a · U^T,  y = σ(s)             s̄ = ȳ σ'(s), or c ℓ'(y, t) σ'(s) / Σ c for a loss
@@ -43,7 +43,7 @@ def workspace_of(dtype: np.dtype):
 
 
 @cache
-def _head_of(dtype: np.dtype):
+def head_of(dtype: np.dtype):
     """Return the jitted step from s to y, the loss and s̄: all that σ and ℓ have a part in."""
     p = passes(dtype)
     pointer, size, real = p.pointer, p.size, p.real
@@ -100,27 +100,27 @@ def _head_of(dtype: np.dtype):
     return head
 
 
-_SIGNATURE = types.void(*[types.int64] * 8, types.float64, *[types.int64] * 7)
+_SIGNATURE = types.void(*[types.int64] * 8, types.float64, *[types.int64] * 6)
 
 
 @cache
 def reverse_unit(dtype: np.dtype) -> Unit:
     """Value, gradients and loss of a run of samples: the one first-order driver.
 
-    ``reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result)``
+    ``reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result)``
 
     Addresses are 0 where a thing is not given or not wanted: with a `loss` table the cotangent
     is that of Σ_b c_b ℓ(y_b, t_b) times `scale` and ``result[0]`` grows by the weighted
-    losses; without it, it is `ybar` (ones where 0). y, g (overwritten, or added to where `add`)
-    and xbar receive values, ∇_w and the rows ȳ_b ∇_x f_b. `panels` is X already packed.
+    losses; without it, it is `ybar` (ones where 0). y, g and xbar
+    receive values, ∇_w and the rows ȳ_b ∇_x f_b. `panels` is X already packed.
     """
     p = passes(dtype)
     width, size = p.width, p.size
-    chunk_size, activate = p.chunk_size, p.activate
+    chunk_size, activate, lines = p.chunk_size, p.activate, p.lines
     weighted_rows, accumulate = p.weighted_rows, p.accumulate
-    head = _head_of(dtype)
+    head = head_of(dtype)
 
-    def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result):
+    def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
@@ -130,9 +130,9 @@ def reverse_unit(dtype: np.dtype) -> Unit:
         ws = (ws + 63) // 64 * 64
         chunk = chunk_size(N, H, B, 2)
         packed = ws
-        V = packed + (chunk * (N + width) * size + 63) // 64 * 64
-        D = V + (chunk * H * size + 63) // 64 * 64
-        s = D + (chunk * H * size + 63) // 64 * 64
+        V = packed + lines(chunk * (N + width))
+        D = V + lines(chunk * H)
+        s = D + lines(chunk * H)
         ds = s + chunk * size
         sbar = ds + chunk * size
         ell = sbar + chunk * size
@@ -147,10 +147,10 @@ def reverse_unit(dtype: np.dtype) -> Unit:
                 source = packed
             invoke(product, (W, N, 1, source, 0, V, cp, N, H, cp, 0))
             activate(plan, order, V, D, 0, cp, H)
-            weighted_rows(w, V, s, H, cp, 0)
+            weighted_rows(w, V, s, H, cp)
             head(plan, loss, s, ds, sbar, ell, first, n, cp, t, c, scale, ybar, y, order, result)
             if order:
-                more = 1 if add or first else 0
+                more = 1 if first else 0
                 accumulate(w, V, D, sbar, g, H, cp, more)
                 if g and N > 3 * width and H >= 16:
                     # Packing the chunk again costs 1/H of the product: 2 to 30 % faster there.
@@ -178,9 +178,9 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
         p.multiply_scaled,
     )
     dots = dots_of(dtype)
-    head = _head_of(dtype)
+    head = head_of(dtype)
 
-    def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, add, ws, result):
+    def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
@@ -210,10 +210,10 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
         bar = view(pointer(sbar), B)
         for b in range(B):
             if g:
-                add_scaled(bar[b], V + b * hp * size, g, H, add or b > 0)
+                add_scaled(bar[b], V + b * hp * size, g, H, b > 0)
             multiply_scaled(bar[b], w, D + b * hp * size, H)
         if g:
-            invoke(product, (D, 1, hp, X, N, gW, N, B, H, N, add))
+            invoke(product, (D, 1, hp, X, N, gW, N, B, H, N, 0))
         if xbar:
             invoke(product, (D, hp, 1, W, N, xbar, N, H, B, N, 0))
 
@@ -228,7 +228,7 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
     """
     p = passes(dtype)
     pointer, width, size = p.pointer, p.width, p.size
-    chunk_size, few, activate = p.chunk_size, p.few, p.activate
+    chunk_size, few, activate, lines = p.chunk_size, p.few, p.activate, p.lines
     weighted_rows, dot = p.weighted_rows, p.dot
     dots = dots_of(dtype)
     workspace = workspace_of(dtype)
@@ -274,9 +274,9 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
             return
         chunk = chunk_size(N, H, B, 2)
         packed = ws
-        V = packed + (chunk * (N + width) * size + 63) // 64 * 64
-        D = V + (chunk * H * size + 63) // 64 * 64
-        s = D + (chunk * H * size + 63) // 64 * 64
+        V = packed + lines(chunk * (N + width))
+        D = V + lines(chunk * H)
+        s = D + lines(chunk * H)
         ds = s + chunk * size
         first = 0
         while first < B:
@@ -286,7 +286,7 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
             invoke(load(plan, PACK), (x, n, N, packed))
             invoke(product, (W, N, 1, packed, 0, V, cp, N, H, cp, 0))
             activate(plan, 1, V, D, 0, cp, H)
-            weighted_rows(w, V, s, H, cp, 0)
+            weighted_rows(w, V, s, H, cp)
             invoke(output, (s, ds, 0, n))
             slopes = view(pointer(ds), n)
             for b in range(n):

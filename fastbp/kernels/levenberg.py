@@ -38,7 +38,7 @@ _FACTOR = 10.0  # Marquardt's ν
 def levenberg_unit(dtype: np.dtype) -> Unit:
     """Make the unit of the whole optimiser.
 
-    ``levenberg(plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, trace, result)``
+    ``levenberg(plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result)``
 
     At most `n` iterations from w, which is overwritten; `history` (float64) receives the loss
     after each. g, G and `kept` go from call to call: FRESH is 0 where they don't belong to w,
@@ -47,19 +47,10 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
     """
     p = passes(dtype)
     pointer, size, real = p.pointer, p.size, p.real
+    lines, penalty = p.lines, p.penalty
     pointer64 = POINTER[np.dtype(np.float64)]
     factor, solve = cholesky_of(dtype), solve_of(dtype)
     zero, one = real(0), real(1)
-
-    @loop
-    def penalty(w, P, l2):
-        if l2 == 0.0:
-            return 0.0
-        wv = view(pointer(w), P)
-        total = zero
-        for k in range(P):
-            total += wv[k] * wv[k]
-        return 0.5 * l2 * float(total)
 
     @loop
     def damped(G, U, g, h, mu, free, P):
@@ -94,9 +85,9 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
         scale = 1.0 / s[TOTAL]
         own = allocate((P * P + (2 + ROWS) * P) * size + 5 * 64)
         U = (own + 63) // 64 * 64
-        h = U + (P * P * size + 63) // 64 * 64
-        w_ = h + (P * size + 63) // 64 * 64
-        buffer = w_ + (P * size + 63) // 64 * 64
+        h = U + lines(P * P)
+        w_ = h + lines(P)
+        buffer = w_ + lines(P)
         hv = view(pointer(h), P)
         trial = view(pointer(w_), P)
         reason = GOING
@@ -107,7 +98,7 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
                 args = (plan, loss, w, X, B, t, c, scale, curvature, g, G, 0, result)
                 invoke(matrix, args)
                 if state[MU] == 0.0:  # afterwards it is the one summed as the trials' are
-                    state[LOSS] = out[0] * scale + penalty(w, P, s[L2])
+                    state[LOSS] = out[0] * scale + penalty(s[L2], w, 0, P)
                 if s[L2] != 0.0:
                     for i in range(P):
                         gv[i] += real(s[L2]) * wv[i]
@@ -151,7 +142,7 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
                     break
                 trial_args = (plan, loss, w_, X, B, 0, t, c, scale, 0, 0, 0, 0, B, 0, result)
                 invoke(load(plan, BATCH), trial_args)
-                value = out[0] * scale + penalty(w_, P, s[L2])
+                value = out[0] * scale + penalty(s[L2], w_, 0, P)
                 fall = state[LOSS] - value
                 # Not foreseen > 0 only where rounding has taken over.
                 if fall > 0.0 and foreseen > zero:

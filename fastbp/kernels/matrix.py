@@ -1,6 +1,6 @@
 """The Gauss–Newton matrix, block by block of samples, and its damped solution.
 
-Per chunk of samples (MATHS.md, "Jacobians"), with ℓ', ℓ'' and c of each sample:
+Per chunk of samples (docs/mathematics.md, question 6), with ℓ', ℓ'' and c of each sample:
 
     J^T: rows σ'(s_b) u_{b,i} and δ_{b,i} x_{b,j}      P × chunk, the only part of J that exists
     g += J^T r,  r_b = c_b ℓ'_b / Σ c                  G += J^T K J,  K = diag(c_b ℓ''_b / Σ c)
@@ -47,14 +47,10 @@ def matrix_unit(dtype: np.dtype) -> Unit:
     """
     p = passes(dtype)
     pointer, size, width, real = p.pointer, p.size, p.width, p.real
-    activate, weighted_rows = p.activate, p.weighted_rows
+    activate, weighted_rows, lines = p.activate, p.weighted_rows, p.lines
     pointer64 = POINTER[np.dtype(np.float64)]
     zero, least = real(0), real(_LEAST_RESIDUAL)
     panel = 3 * width
-
-    @loop
-    def lines(numbers):
-        return (numbers * size + 63) // 64 * 64
 
     @loop
     def transpose(X, n, N, cp, XT):
@@ -300,7 +296,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
             transpose(x, n, N, cp, XT)
             invoke(load(plan, PRODUCT), (w + H * size, N, 1, XT, cp, V, cp, N, H, cp, 0))
             activate(plan, 1, V, D, 0, cp, H)
-            weighted_rows(w, V, s, H, cp, 0)
+            weighted_rows(w, V, s, H, cp)
             c_ = c + at if c else 0
             head(loss, s, t + at, c_, n, cp, real(scale), curvature, e, r, k, d, dd, result)
             if by_pairs:

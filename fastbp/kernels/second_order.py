@@ -1,6 +1,7 @@
 """Directional and second-order kernels: forward over reverse, and the Gauss–Newton matrix.
 
-Per chunk, neuron-major, with the direction p = (p_a, P_W) in w and dX in x (MATHS.md, "hvp"):
+Per chunk, neuron-major, with the direction p = (p_a, P_W) in w and dX in x (docs/mathematics.md,
+"Beyond the sheet"):
 
     Z^T = W · X^T                      Ż^T = P_W · X^T + W · dX^T
     s = a · U^T                        ṡ = p_a · U^T + a · (V' ∘ Ż)^T,   ẏ = σ'(s) ṡ
@@ -43,15 +44,16 @@ def _workspace_of(dtype: np.dtype):
 def tangent_unit(dtype: np.dtype) -> Unit:
     """Directional derivative, Gauss–Newton and Hessian products of a run of samples.
 
-    ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add)``
+    ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar)``
 
     `p` and `dX` are the direction, each 0 where it is zero; `ydot` receives ẏ_b; with `what`
-    GAUSS_NEWTON or HESSIAN, g (overwritten, or added to where `add`) and xbar receive the
+    GAUSS_NEWTON or HESSIAN, g and xbar receive the
     product; without a `loss`, ȳ = 1 and ℓ'' = 0.
     """
     q = passes(dtype)
     pointer, width, size, real = q.pointer, q.width, q.size, q.real
     chunk_size, activate, weighted_rows = q.chunk_size, q.activate, q.weighted_rows
+    lines = q.lines
     workspace = _workspace_of(dtype)
     zero = real(0)
 
@@ -93,7 +95,7 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                 out = view(pointer(g + i * size), 1)
                 out[0] = out[0] + total if add else total
 
-    def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, add):
+    def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
@@ -103,12 +105,12 @@ def tangent_unit(dtype: np.dtype) -> Unit:
         chunk = chunk_size(N, H, B, 4)
         own = allocate(workspace(N, H, B) * size)
         panels = (own + 63) // 64 * 64
-        moved = panels + (chunk * N * size + 63) // 64 * 64
-        V = moved + (chunk * N * size + 63) // 64 * 64
-        D = V + (chunk * H * size + 63) // 64 * 64
-        DD = D + (chunk * H * size + 63) // 64 * 64
-        Zdot = DD + (chunk * H * size + 63) // 64 * 64
-        s = Zdot + (chunk * H * size + 63) // 64 * 64
+        moved = panels + lines(chunk * N)
+        V = moved + lines(chunk * N)
+        D = V + lines(chunk * H)
+        DD = D + lines(chunk * H)
+        Zdot = DD + lines(chunk * H)
+        s = Zdot + lines(chunk * H)
         ds = s + chunk * size
         dds = ds + chunk * size
         sdot = dds + chunk * size
@@ -130,10 +132,10 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                 invoke(pack, (dX + first * N * size, n, N, moved))
                 invoke(product, (W, N, 1, moved, 0, Zdot, cp, N, H, cp, 1 if p else 0))
             activate(plan, order, V, D, DD, cp, H)
-            weighted_rows(w, V, s, H, cp, 0)
+            weighted_rows(w, V, s, H, cp)
             sd = view(pointer(sdot), cp)
             if p:
-                weighted_rows(p, V, sdot, H, cp, 0)
+                weighted_rows(p, V, sdot, H, cp)
             else:
                 sd[:] = zero
             move_rows(w, D, Zdot, sdot, H, cp)
@@ -170,7 +172,7 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                 for b in range(n, cp):
                     bar[b] = zero
                     dot[b] = zero
-                more = 1 if add or first else 0
+                more = 1 if first else 0
                 gradients(V, D, DD, Zdot, w, p, sbar, sbardot, g, H, cp, what, more)
                 if g:
                     invoke(product, (D, cp, 1, x, N, g + H * size, N, n, H, N, more))
@@ -180,5 +182,5 @@ def tangent_unit(dtype: np.dtype) -> Unit:
             first += n
         release(own)
 
-    signature = types.void(*[types.int64] * 9, types.float64, *[types.int64] * 5)
+    signature = types.void(*[types.int64] * 9, types.float64, *[types.int64] * 4)
     return Unit(tangent, signature, key=dtype.name)

@@ -19,7 +19,7 @@ from ._address import POINTER, allocate, invoke, load, release, view
 from ._build import Unit, loop
 from ._passes import passes
 from ._plan import N_INPUTS, N_NEURONS, REVERSE, REVERSE_FEW
-from .first_order import _head_of, workspace_of
+from .first_order import head_of, workspace_of
 
 # Places in the float64 vector of an epoch's settings.
 L2, DECAY = 0, 1  # both rules
@@ -56,23 +56,19 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
     whether all parameters are finite.
     """
     p = passes(dtype)
-    pointer, size, few, width, real = p.pointer, p.size, p.few, p.width, p.real
+    pointer, size, width, real = p.pointer, p.size, p.width, p.real
+    few, lines = p.few, p.lines
     activate, weighted_rows, dot, multiply_scaled = (
         p.activate,
         p.weighted_rows,
         p.dot,
         p.multiply_scaled,
     )
-    head = _head_of(dtype)
+    head = head_of(dtype)
     pointer64 = POINTER[np.dtype(np.float64)]
     workspace = workspace_of(dtype)
     coefficients, move, n_states = rule
     zero, one, infinity = real(0), real(1), real(np.inf)
-
-    @loop
-    def lines(numbers):
-        """Bytes of so many numbers, in whole cache lines."""
-        return (numbers * size + 63) // 64 * 64
 
     @loop
     def gather(source, order, first, n, row_size, target):
@@ -127,7 +123,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         for b in range(n):
             at = load(order, b)
             x = view(pointer(X + at * N * size), N)
-            weighted_rows(X + at * N * size, w_ + hp * size, V, N, hp, 0)
+            weighted_rows(X + at * N * size, w_ + hp * size, V, N, hp)
             activate(plan, 1, V, D, 0, 1, H)
             sv[0] = dot(w_, V, hp)
             c_ = c + at * size if c else 0
@@ -181,7 +177,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
                 gather(c, order, first, m, 1, weights)
             c_ = weights if c else 0
             driver = load(plan, REVERSE_FEW if few(m) else REVERSE)
-            args = (plan, loss, w, rows, m, 0, targets, c_, 1.0 / m, 0, 0, g, 0, 0, scratch, result)
+            args = (plan, loss, w, rows, m, 0, targets, c_, 1.0 / m, 0, 0, g, 0, scratch, result)
             invoke(driver, args)
             k = coefficients(settings, result, rate[step])
             move(w, g, one, state, P * size, free, P, k)
