@@ -363,6 +363,20 @@ KERNELS = (
         "test_cache.py::test_renamed_activation_is_found_and_changed_ones_are_compiled",
     ),
     _kernel(
+        "two exponentials of different arguments taken for one",
+        "kernels/_stages.py",
+        "key = (argument, call[2])",
+        'key = (argument, "z")',
+        "test_blocks.py::test_blocks_equal_the_text_in_numpy[of_many-float64]",
+    ),
+    _kernel(
+        "numbers after the last whole stretch of a block left out",
+        "kernels/_blocks.py",
+        "rest = n % STACK_NUMBERS",
+        "rest = 0 * n",
+        "test_blocks.py::test_place_in_a_block_does_not_matter[tanh-float64]",
+    ),
+    _kernel(
         "a stored file is believed whatever it holds",
         "kernels/_build.py",
         "    if hashlib.sha256(content[32:]).digest() != content[:32]:\n",

@@ -116,15 +116,22 @@ def stack_number(typingctx):
 STACK_NUMBERS = 64
 
 
-@intrinsic
-def stack_numbers(typingctx):
-    """Address of STACK_NUMBERS numbers of up to 8 bytes on the stack of the function."""
+def _stack(number: types.Type) -> Any:
+    @intrinsic
+    def stack_numbers(typingctx):
+        """Pointer to STACK_NUMBERS numbers on the stack of the function."""
 
-    def codegen(context, builder, signature, args):
-        block = ir.ArrayType(ir.DoubleType(), STACK_NUMBERS)
-        return builder.ptrtoint(cgutils.alloca_once(builder, block), INT64)
+        def codegen(context, builder, signature, args):
+            element = context.get_value_type(number)
+            block = cgutils.alloca_once(builder, ir.ArrayType(element, STACK_NUMBERS))
+            return builder.bitcast(block, element.as_pointer())
 
-    return types.int64(), codegen
+        return types.CPointer(number)(), codegen
+
+    return stack_numbers
+
+
+STACK = {np.dtype(np.float64): _stack(types.float64), np.dtype(np.float32): _stack(types.float32)}
 
 
 @intrinsic

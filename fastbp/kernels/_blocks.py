@@ -11,9 +11,10 @@ import numpy as np
 from numba import types
 
 from .._trace import Function
-from ._address import POINTER, STACK_NUMBERS, stack_numbers, view
+from ._address import POINTER, STACK, STACK_NUMBERS, view
 from ._build import Unit, scalar
 from ._elementary import namespace
+from ._stages import Stages, cut
 
 # The vectorising functions that give NaN for large arguments (`_elementary`), and the library's.
 _LIMITED = {"sin": math.sin, "cos": math.cos, "tan": math.tan}
@@ -24,8 +25,11 @@ def _jitted(function: Function, order: int, dtype: np.dtype, *, exact: bool = Fa
 
     With `exact`, those that are limited are the library's. None where that makes no difference.
     """
-    text = function.source(order)
-    code = compile(text, f"<fastbp {function.name}, order {order}>", "exec")
+    return _compiled(function, function.source(order), dtype, exact)
+
+
+def _compiled(function: Function, text: str, dtype: np.dtype, exact: bool = False) -> Any:
+    code = compile(text, f"<fastbp {function.name}>", "exec")
     available = {**namespace(dtype), **_untraced(function)}
     scope: dict[str, Any] = {"__name__": __name__}
     exec(code, scope)
@@ -66,27 +70,39 @@ def block_unit(function: Function, order: int, dtype: np.dtype) -> Unit:
     f = _jitted(function, order, dtype)
     if len(function.variables) == 2:
         return Unit(_loss_block(f, order, dtype), types.void(*[types.int64] * 5), key=key)
-    block = _activation_block(f, _jitted(function, order, dtype, exact=True), order, dtype)
+    exact = _jitted(function, order, dtype, exact=True)
+    stages = cut(function.source(order))
+    if exact is not None:
+        block = _limited_block(f, exact, order, dtype)
+    elif stages is not None:
+        functions = {
+            "front": _compiled(function, stages.front, dtype),
+            "back": _compiled(function, stages.back, dtype),
+            "grow": namespace(dtype)["grow"],
+        }
+        block = _staged_block(stages, functions, order, dtype)
+    else:
+        block = _activation_block(f, order, dtype)
     return Unit(block, types.void(*[types.int64] * 4), key=key)
 
 
 def _activation_step(f: Any, order: int) -> Any:
-    """Jitted step that puts v, v', v'' of one number in its place."""
+    """Jitted step that puts v, v', v'' of one number in its place; `more` are f's other inputs."""
 
-    def step0(zs, ds, dds, k):
-        zs[k] = f(zs[k])
+    def step0(zs, ds, dds, k, *more):
+        zs[k] = f(zs[k], *more)
 
-    def step1(zs, ds, dds, k):
-        zs[k], ds[k] = f(zs[k])
+    def step1(zs, ds, dds, k, *more):
+        zs[k], ds[k] = f(zs[k], *more)
 
-    def step2(zs, ds, dds, k):
-        zs[k], ds[k], dds[k] = f(zs[k])
+    def step2(zs, ds, dds, k, *more):
+        zs[k], ds[k], dds[k] = f(zs[k], *more)
 
     return scalar((step0, step1, step2)[order])
 
 
-def _activation_block(f: Any, exact: Any, order: int, dtype: np.dtype) -> Callable:
-    pointer, size = POINTER[dtype], dtype.itemsize
+def _activation_block(f: Any, order: int, dtype: np.dtype) -> Callable:
+    pointer = POINTER[dtype]
     step = _activation_step(f, order)
 
     def block(z, d, dd, n):
@@ -94,12 +110,52 @@ def _activation_block(f: Any, exact: Any, order: int, dtype: np.dtype) -> Callab
         for k in range(n):
             step(zs, ds, dds, k)
 
-    if exact is None:
-        return block
+    return block
+
+
+def _staged_block(stages: Stages, functions: dict, order: int, dtype: np.dtype) -> Callable:
+    pointer, size, stack = POINTER[dtype], dtype.itemsize, STACK[dtype]
+    front, grow = functions["front"], functions["grow"]
+    back = _activation_step(functions["back"], order)
+    both = stages.n == 2
+
+    def staged_block(z, d, dd, n):
+        m0, e0 = view(stack(), STACK_NUMBERS), view(stack(), STACK_NUMBERS)
+        m1, e1 = view(stack(), STACK_NUMBERS), view(stack(), STACK_NUMBERS)
+        at = 0
+        for _ in range(n // STACK_NUMBERS):
+            zs = view(pointer(z + at), STACK_NUMBERS)
+            ds = view(pointer(d + at), STACK_NUMBERS)
+            dds = view(pointer(dd + at), STACK_NUMBERS)
+            for k in range(STACK_NUMBERS):
+                front(zs[k], m0, e0, m1, e1, k)
+            for k in range(STACK_NUMBERS):
+                e0[k] = grow(e0[k])
+            if both:
+                for k in range(STACK_NUMBERS):
+                    e1[k] = grow(e1[k])
+            for k in range(STACK_NUMBERS):
+                back(zs, ds, dds, k, m0[k], e0[k], m1[k], e1[k])
+            at += STACK_NUMBERS * size
+        rest = n % STACK_NUMBERS
+        zs, ds = view(pointer(z + at), rest), view(pointer(d + at), rest)
+        dds = view(pointer(dd + at), rest)
+        for k in range(rest):
+            front(zs[k], m0, e0, m1, e1, k)
+            g0 = grow(e0[k])
+            g1 = grow(e1[k]) if both else g0
+            back(zs, ds, dds, k, m0[k], g0, m1[k], g1)
+
+    return staged_block
+
+
+def _limited_block(f: Any, exact: Any, order: int, dtype: np.dtype) -> Callable:
+    pointer, size, stack = POINTER[dtype], dtype.itemsize, STACK[dtype]
+    step = _activation_step(f, order)
     exact_step = _activation_step(exact, order)
 
     def block_of_limited(z, d, dd, n):
-        kept = view(pointer(stack_numbers()), STACK_NUMBERS)
+        kept = view(stack(), STACK_NUMBERS)
         for start in range(0, n, STACK_NUMBERS):
             m, at = min(STACK_NUMBERS, n - start), start * size
             zs, ds = view(pointer(z + at), m), view(pointer(d + at), m)
