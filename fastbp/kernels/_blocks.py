@@ -14,6 +14,7 @@ from .._trace import Function
 from ._address import POINTER, STACK, STACK_NUMBERS, view
 from ._build import Unit, scalar
 from ._elementary import namespace
+from ._integers import smaller
 from ._stages import Stages, cut
 
 # The vectorising functions that give NaN for large arguments (`_elementary`), and the library's.
@@ -157,7 +158,7 @@ def _limited_block(f: Any, exact: Any, order: int, dtype: np.dtype) -> Callable:
     def block_of_limited(z, d, dd, n):
         kept = view(stack(), STACK_NUMBERS)
         for start in range(0, n, STACK_NUMBERS):
-            m, at = min(STACK_NUMBERS, n - start), start * size
+            m, at = smaller(STACK_NUMBERS, n - start), start * size
             zs, ds = view(pointer(z + at), m), view(pointer(d + at), m)
             dds = view(pointer(dd + at), m)
             for k in range(m):

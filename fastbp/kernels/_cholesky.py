@@ -14,6 +14,7 @@ import numpy as np
 
 from ._address import POINTER, invoke, view
 from ._build import loop
+from ._integers import smaller
 
 ROWS = 8  # of a block: the rank-one updates within one cost P times so many
 
@@ -33,7 +34,7 @@ def cholesky_of(dtype: np.dtype) -> Callable:
     def factor(product, U, P, buffer):
         start = 0
         while start < P:
-            end = min(start + ROWS, P)
+            end = smaller(start + ROWS, P)
             rows = end - start
             if start:
                 # U[start:end, start:] −= U[:start, start:end]^T U[:start, start:]

@@ -9,6 +9,7 @@ import numpy as np
 from numba import types
 
 from ._build import Unit, loop
+from ._integers import larger, smaller
 from ._simd import Vectors, copy, dots, pack, register_bytes, strip
 
 # Bytes of B's strip, to stay in the first-level cache, and of A's block, in the second.
@@ -49,14 +50,14 @@ def product_unit(dtype: np.dtype) -> Unit:
 
     def product(A, a_row, a_step, B, b_row, C, c_row, n, n_rows, n_columns, add):
         # Equal blocks: 257 terms are two blocks of 129 and 128, not 256 and 1.
-        blocks = max((n + most_depth - 1) // most_depth, 1)
+        blocks = larger((n + most_depth - 1) // most_depth, 1)
         block = (n + blocks - 1) // blocks
         i = 0
         while i < n_rows:
-            rows = min(most_rows, n_rows - i)
+            rows = smaller(most_rows, n_rows - i)
             for number in range(blocks):
                 k = number * block
-                depth = min(block, n - k)
+                depth = smaller(block, n - k)
                 adding = add if number == 0 else 1
                 a = A + (i * a_row + k * a_step) * size
                 start = 0

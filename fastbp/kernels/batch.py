@@ -9,6 +9,7 @@ from numba import types
 
 from ._address import POINTER, allocate, invoke, load, release, view
 from ._build import Unit
+from ._integers import smaller
 from ._passes import part_size, passes
 from ._plan import LOSS_HIGHEST, LOSS_LOWEST, N_INPUTS, N_NEURONS, REVERSE, REVERSE_FEW
 from .first_order import workspace_of
@@ -38,15 +39,14 @@ def batch_unit(dtype: np.dtype) -> Unit:
         sums = view(pointer64(result), 1)
         own = 0
         if not ws:
-            own = allocate((workspace(N, H, min(B, part)) + (P if parts else 0)) * size)
+            own = allocate((workspace(N, H, smaller(B, part)) + (P if parts else 0)) * size)
             ws = own
         reverse = load(plan, REVERSE_FEW if few(B) else REVERSE)
         scratch = ws + P * size if parts else ws
         total = 0.0
-        first = 0
-        while first < B:
+        for first in range(0, B, part):
             sums[0] = 0.0
-            n = min(part, B - first)
+            n = smaller(part, B - first)
             at = first * size
             out = ws if first and g else g
             args = (
@@ -70,7 +70,6 @@ def batch_unit(dtype: np.dtype) -> Unit:
             if out != g:
                 add_scaled(one, out, g, P, True)
             total += sums[0]
-            first += part
         sums[0] = total
         if own:
             release(own)

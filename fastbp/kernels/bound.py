@@ -23,6 +23,7 @@ from ._address import (
     stack_number,
 )
 from ._build import Unit
+from ._integers import smaller
 from ._passes import part_size, passes
 from ._plan import BATCH, LOSS_BLOCK, N_INPUTS, N_NEURONS, NONE, PACK, READY
 from .entries import READABLE, WRITABLE, apart, fits
@@ -145,15 +146,13 @@ def pack_batch_unit(dtype: np.dtype) -> Unit:
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         part = part_size(B)
-        first = 0
-        while first < B:
-            end = min(first + part, B)
+        for first in range(0, B, part):
+            end = smaller(first + part, B)
             chunk = chunk_size(N, H, end - first, 2)
-            while first < end:
-                n = min(chunk, end - first)
-                at = first * N * size
+            for sample in range(first, end, chunk):
+                n = smaller(chunk, end - sample)
+                at = sample * N * size
                 invoke(load(plan, PACK), (X + at, n, N, target + at))
-                first += n
 
     return Unit(pack_batch, types.void(*[types.int64] * 4), key=dtype.name, python=True)
 
@@ -168,6 +167,6 @@ def sizes_unit(dtype: np.dtype) -> Unit:
         H = load(plan, N_NEURONS)
         part = part_size(B)
         partial = H * (N + 1) if part < B else 0
-        return workspace(N, H, min(B, part)) + partial
+        return workspace(N, H, smaller(B, part)) + partial
 
     return Unit(sizes, types.int64(types.int64, types.int64), key=dtype.name, python=True)

@@ -26,6 +26,7 @@ from ._address import (
     view,
 )
 from ._build import Unit, loop
+from ._integers import larger, smaller
 from ._simd import Vectors, _count, integer, pack
 
 _LINE = 64  # bytes
@@ -180,17 +181,49 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
         else:
             for i in range(m):
                 rs[i] = zero
-        for j in range(n):
-            c = view(pointer_to(C + j * _NARROW_ROWS * size), m)
-            xj = xs[j]
+        # Four columns at a time share the loads of r.
+        j = 0
+        while j + 4 <= n:
+            c = C + j * _NARROW_ROWS * size
+            c0 = view(pointer_to(c), m)
+            c1 = view(pointer_to(c + _NARROW_ROWS * size), m)
+            c2 = view(pointer_to(c + 2 * _NARROW_ROWS * size), m)
+            c3 = view(pointer_to(c + 3 * _NARROW_ROWS * size), m)
+            x0, x1, x2, x3 = xs[j], xs[j + 1], xs[j + 2], xs[j + 3]
             for i in range(m):
-                rs[i] += xj * c[i]
-        for j in range(n):
-            c = view(pointer_to(C + j * _NARROW_ROWS * size), m)
-            sum = zero
+                rs[i] += (x0 * c0[i] + x1 * c1[i]) + (x2 * c2[i] + x3 * c3[i])
+            j += 4
+        while j < n:
+            c0 = view(pointer_to(C + j * _NARROW_ROWS * size), m)
+            x0 = xs[j]
             for i in range(m):
-                sum += rs[i] * c[i]
-            gs[j] += sum
+                rs[i] += x0 * c0[i]
+            j += 1
+        j = 0
+        while j + 4 <= n:
+            c = C + j * _NARROW_ROWS * size
+            c0 = view(pointer_to(c), m)
+            c1 = view(pointer_to(c + _NARROW_ROWS * size), m)
+            c2 = view(pointer_to(c + 2 * _NARROW_ROWS * size), m)
+            c3 = view(pointer_to(c + 3 * _NARROW_ROWS * size), m)
+            g0 = g1 = g2 = g3 = zero
+            for i in range(m):
+                g0 += rs[i] * c0[i]
+                g1 += rs[i] * c1[i]
+                g2 += rs[i] * c2[i]
+                g3 += rs[i] * c3[i]
+            gs[j] += g0
+            gs[j + 1] += g1
+            gs[j + 2] += g2
+            gs[j + 3] += g3
+            j += 4
+        while j < n:
+            c0 = view(pointer_to(C + j * _NARROW_ROWS * size), m)
+            g0 = zero
+            for i in range(m):
+                g0 += rs[i] * c0[i]
+            gs[j] += g0
+            j += 1
         square_sum = zero
         for i in range(m):
             square_sum += rs[i] * rs[i]
@@ -221,7 +254,7 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
         row = n * size
         i = 0
         while few and i < m:
-            rows = min(m - i, _NARROW_ROWS)
+            rows = smaller(m - i, _NARROW_ROWS)
             columns = r + _NARROW_ROWS * size
             total += narrow(
                 A + i * row, rows, m - i, n, b + i * size if b else 0, xp, gp, columns, r
@@ -314,8 +347,8 @@ def factorization_unit(dtype: np.dtype) -> Unit:
 
     def factorization(product, copy, pack, M, m, n, k, x, h, g, what):
         most = _TILE_BYTES // size // (_BLOCK_ROWS + 3 * k) // panel * panel
-        most = min(max(most, panel), (n + width - 1) // width * width)
-        rows_most = min(m, _BLOCK_ROWS)
+        most = smaller(larger(most, panel), (n + width - 1) // width * width)
+        rows_most = smaller(m, _BLOCK_ROWS)
         # Room for k columns or rows in whole vectors, whichever way a tile is packed.
         packed = ((k + width) * (most + width) * size + _LINE - 1) // _LINE * _LINE
         block = (rows_most * most * size + _LINE - 1) // _LINE * _LINE
@@ -336,7 +369,7 @@ def factorization_unit(dtype: np.dtype) -> Unit:
         total = 0.0
         j = 0
         while j < n:
-            columns = min(most, n - j)
+            columns = smaller(most, n - j)
             pack_tile(copy, pack, Q + j * size, k, n, columns, flat, panels, turned)
             if what == HESSIAN:
                 Q_dot = P_dot + (m * k + j) * size
@@ -344,7 +377,7 @@ def factorization_unit(dtype: np.dtype) -> Unit:
             right = 1 if j else 0
             i = 0
             while i < m:
-                rows = min(rows_most, m - i)
+                rows = smaller(rows_most, m - i)
                 below = 1 if i else 0
                 p = P + i * k * size
                 gp = gP + i * k * size

@@ -62,7 +62,8 @@ def fits(plan, array, n_dimensions, flags):
 @loop
 def apart(x, n_x, y, n_y, size):
     """Whether two stretches of numbers share no memory; an address is 0 for none."""
-    return x == 0 or y == 0 or x + n_x * size <= y or y + n_y * size <= x
+    # Without branches, which take Numba 0.1 s longer.
+    return (x == 0) | (y == 0) | (x + n_x * size <= y) | (y + n_y * size <= x)
 
 
 @loop

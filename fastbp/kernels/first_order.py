@@ -17,6 +17,7 @@ from numba import types
 
 from ._address import POINTER, allocate, invoke, load, release, view
 from ._build import Unit, loop
+from ._integers import smaller
 from ._passes import passes
 from ._plan import COPY, LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, OUTPUT, PACK, PRODUCT
 from ._products import dots_of
@@ -136,9 +137,8 @@ def reverse_unit(dtype: np.dtype) -> Unit:
         ds = s + chunk * size
         sbar = ds + chunk * size
         ell = sbar + chunk * size
-        first = 0
-        while first < B:
-            n = min(chunk, B - first)
+        for first in range(0, B, chunk):
+            n = smaller(chunk, B - first)
             cp = (n + width - 1) // width * width
             x = X + first * N * size
             source = panels + first * N * size
@@ -161,7 +161,6 @@ def reverse_unit(dtype: np.dtype) -> Unit:
                 if xbar:
                     out = xbar + first * N * size
                     invoke(product, (D, 1, cp, W, N, out, N, H, n, N, 0))
-            first += n
 
     return Unit(reverse, _SIGNATURE, key=dtype.name, python=True)
 
@@ -278,9 +277,8 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
         D = V + lines(chunk * H)
         s = D + lines(chunk * H)
         ds = s + chunk * size
-        first = 0
-        while first < B:
-            n = min(chunk, B - first)
+        for first in range(0, B, chunk):
+            n = smaller(chunk, B - first)
             cp = (n + width - 1) // width * width
             x = X + first * N * size
             invoke(load(plan, PACK), (x, n, N, packed))
@@ -293,7 +291,6 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
                 at = b * size
                 out = J + (first + b) * P
                 row(product, w, V + at, D + at, cp, slopes[b], x + b * N * size, out, N, H)
-            first += n
         release(own)
 
     return Unit(per_sample, types.void(*[types.int64] * 5), key=dtype.name)

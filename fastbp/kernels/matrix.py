@@ -22,6 +22,7 @@ from numba import types
 
 from ._address import POINTER, allocate, invoke, load, release, view
 from ._build import Unit, loop
+from ._integers import larger, smaller
 from ._passes import passes
 from ._plan import LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, PACK, PRODUCT
 
@@ -59,7 +60,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         columns = view(pointer(XT), N * cp)
         for j in range(N):
             for b in range(cp):
-                columns[j * cp + b] = rows[min(b, n - 1) * N + j]
+                columns[j * cp + b] = rows[smaller(b, n - 1) * N + j]
 
     @loop
     def head(loss, s, t, c, n, cp, factor, curvature, e, r, k, d, dd, result):
@@ -136,8 +137,8 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         side = 32
         for i0 in range(0, P, side):
             for j0 in range(0, i0 + 1, side):
-                for i in range(i0, min(i0 + side, P)):
-                    for j in range(j0, min(j0 + side, i)):
+                for i in range(i0, smaller(i0 + side, P)):
+                    for j in range(j0, smaller(j0 + side, i)):
                         matrix[i * P + j] = matrix[j * P + i]
 
     @loop
@@ -148,7 +149,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         invoke(load(plan, PACK), (J, P, cp, panels))
         weigh(J, r, k, g, P, cp, add)
         # Rows of G at a time: few enough that little is computed below the diagonal.
-        block = min(max(P // 8, 1), 5 * panel)
+        block = smaller(larger(P // 8, 1), 5 * panel)
         block = (block + panel - 1) // panel * panel
         row = 0
         while row < P:
@@ -232,7 +233,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
             d = view(pointer(D + i * cp * size), cp)
             for b in range(cp):
                 v[b] = ks[b] * d[b]
-            n_rows = max(last - i, 0)
+            n_rows = larger(last - i, 0)
             pairs(V, D + i * cp * size, J, n_rows, cp)
             target = T + (i * H - i * (i - 1) // 2) * n_pairs * size
             invoke(product, (J, cp, 1, panels, 0, target, n_pairs, cp, n_rows, n_pairs, add))
@@ -267,7 +268,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         P = H * (N + 1)
         by_pairs = _LEAST_PAIRED <= N <= _MOST_PAIRED and H >= _LEAST_NEURONS
         n_pairs = N * (N + 1) // 2
-        n_rows = max(H, n_pairs) if by_pairs else P  # of J, or what stands in its place
+        n_rows = larger(H, n_pairs) if by_pairs else P  # of J, or what stands in its place
         n_products = H * (H + 1) // 2 * n_pairs if by_pairs else 0
         n_chunks = (B + _MOST_CHUNK - 1) // _MOST_CHUNK
         chunk = ((B + n_chunks - 1) // n_chunks + width - 1) // width * width
@@ -286,9 +287,8 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         dd = d + lines(chunk)
         T = dd + lines(chunk)
         view(pointer64(result), 1)[0] = 0.0
-        first = 0
-        while first < B:
-            n = min(chunk, B - first)
+        for first in range(0, B, chunk):
+            n = smaller(chunk, B - first)
             cp = (n + width - 1) // width * width
             at = first * size
             x = X + at * N
@@ -303,7 +303,6 @@ def matrix_unit(dtype: np.dtype) -> Unit:
                 paired(plan, w, V, D, x, XT, e, r, k, J, panels, N, H, n, cp, g, G, T, add)
             else:
                 direct(plan, w, V, D, XT, e, r, k, J, panels, N, H, cp, g, G, add)
-            first += n
         if by_pairs:
             spread(T, N, H, G)
         if mirror:

@@ -19,6 +19,7 @@ from numba import types
 
 from ._address import allocate, invoke, load, release, view
 from ._build import Unit, loop
+from ._integers import smaller
 from ._passes import passes
 from ._plan import LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, OUTPUT, PACK, PRODUCT
 
@@ -119,9 +120,8 @@ def tangent_unit(dtype: np.dtype) -> Unit:
         sbar = ll + chunk * size
         sbardot = sbar + chunk * size
         factor = real(scale)
-        first = 0
-        while first < B:
-            n = min(chunk, B - first)
+        for first in range(0, B, chunk):
+            n = smaller(chunk, B - first)
             cp = (n + width - 1) // width * width
             x = X + first * N * size
             invoke(pack, (x, n, N, panels))
@@ -179,7 +179,6 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                 if xbar:
                     rows = xbar + first * N * size
                     invoke(product, (D, 1, cp, W, N, rows, N, H, n, N, 0))
-            first += n
         release(own)
 
     signature = types.void(*[types.int64] * 9, types.float64, *[types.int64] * 4)

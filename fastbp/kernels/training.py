@@ -17,6 +17,7 @@ from numba import types
 
 from ._address import POINTER, allocate, invoke, load, release, view
 from ._build import Unit, loop
+from ._integers import larger, smaller
 from ._passes import passes
 from ._plan import N_INPUTS, N_NEURONS, REVERSE, REVERSE_FEW
 from .first_order import head_of, workspace_of
@@ -159,7 +160,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         P = H * (N + 1)
-        numbers = max(workspace(N, H, 1), workspace(N, H, batch))
+        numbers = larger(workspace(N, H, 1), workspace(N, H, batch))
         own = allocate(64 + lines(P) + lines(batch * N) + 2 * lines(batch) + numbers * size)
         g = (own + 63) // 64 * 64
         rows = g + lines(P)
@@ -167,10 +168,8 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         weights = targets + lines(batch)
         scratch = weights + lines(batch)
         rate = view(pointer64(rates), (n + batch - 1) // batch)
-        first = 0
-        step = 0
-        while first < n:
-            m = min(batch, n - first)
+        for first in range(0, n, batch):
+            m = smaller(batch, n - first)
             gather(X, order, first, m, N, rows)
             gather(t, order, first, m, 1, targets)
             if c:
@@ -179,10 +178,8 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
             driver = load(plan, REVERSE_FEW if few(m) else REVERSE)
             args = (plan, loss, w, rows, m, 0, targets, c_, 1.0 / m, 0, 0, g, 0, scratch, result)
             invoke(driver, args)
-            k = coefficients(settings, result, rate[step])
+            k = coefficients(settings, result, rate[first // batch])
             move(w, g, one, state, P * size, free, P, k)
-            first += m
-            step += 1
         left[FINITE] = finite(w, P)
         release(own)
 
