@@ -15,21 +15,17 @@ from ._address import POINTER, STACK, STACK_NUMBERS, view
 from ._build import Unit, scalar
 from ._elementary import namespace
 from ._integers import smaller
-from ._stages import Stages, cut
+from ._stages import cut
 
 # The vectorising functions that give NaN for large arguments (`_elementary`), and the library's.
 _LIMITED = {"sin": math.sin, "cos": math.cos, "tan": math.tan}
 
 
-def _jitted(function: Function, order: int, dtype: np.dtype, *, exact: bool = False) -> Any:
-    """Compile the emitted text of a function against the vectorising elementary functions.
+def _jitted(function: Function, text: str, dtype: np.dtype, *, exact: bool = False) -> Any:
+    """Compile text of a function against the vectorising elementary functions.
 
     With `exact`, those that are limited are the library's. None where that makes no difference.
     """
-    return _compiled(function, function.source(order), dtype, exact)
-
-
-def _compiled(function: Function, text: str, dtype: np.dtype, exact: bool = False) -> Any:
     code = compile(text, f"<fastbp {function.name}>", "exec")
     available = {**namespace(dtype), **_untraced(function)}
     scope: dict[str, Any] = {"__name__": __name__}
@@ -68,22 +64,19 @@ def block_unit(function: Function, order: int, dtype: np.dtype) -> Unit:
     since LLVM vectorises ``z[k] = f(z[k])`` but not two arrays that turn out to be the same.
     """
     key = repr((function.digest, order, dtype.name))
-    f = _jitted(function, order, dtype)
+    text = function.source(order)
+    f = _jitted(function, text, dtype)
     if len(function.variables) == 2:
         return Unit(_loss_block(f, order, dtype), types.void(*[types.int64] * 5), key=key)
-    exact = _jitted(function, order, dtype, exact=True)
-    stages = cut(function.source(order))
+    exact = _jitted(function, text, dtype, exact=True)
+    stages = cut(text)
     if exact is not None:
         block = _limited_block(f, exact, order, dtype)
     elif stages is not None:
-        functions = {
-            "front": _compiled(function, stages.front, dtype),
-            "back": _compiled(function, stages.back, dtype),
-            "grow": namespace(dtype)["grow"],
-        }
-        block = _staged_block(stages, functions, order, dtype)
+        front, back = (_jitted(function, part, dtype) for part in (stages.front, stages.back))
+        block = _staged_block(front, back, stages.n, order, dtype)
     else:
-        block = _activation_block(f, order, dtype)
+        block = _plain_block(f, order, dtype)
     return Unit(block, types.void(*[types.int64] * 4), key=key)
 
 
@@ -102,7 +95,7 @@ def _activation_step(f: Any, order: int) -> Any:
     return scalar((step0, step1, step2)[order])
 
 
-def _activation_block(f: Any, order: int, dtype: np.dtype) -> Callable:
+def _plain_block(f: Any, order: int, dtype: np.dtype) -> Callable:
     pointer = POINTER[dtype]
     step = _activation_step(f, order)
 
@@ -114,11 +107,12 @@ def _activation_block(f: Any, order: int, dtype: np.dtype) -> Callable:
     return block
 
 
-def _staged_block(stages: Stages, functions: dict, order: int, dtype: np.dtype) -> Callable:
+def _staged_block(front: Any, back: Any, n_cut: int, order: int, dtype: np.dtype) -> Callable:
+    """Loops of `_stages` over what fits the stack; `n_cut` is the number of exponentials."""
     pointer, size, stack = POINTER[dtype], dtype.itemsize, STACK[dtype]
-    front, grow = functions["front"], functions["grow"]
-    back = _activation_step(functions["back"], order)
-    both = stages.n == 2
+    grow = namespace(dtype)["grow"]
+    last = _activation_step(back, order)
+    both = n_cut == 2
 
     def staged_block(z, d, dd, n):
         m0, e0 = view(stack(), STACK_NUMBERS), view(stack(), STACK_NUMBERS)
@@ -136,7 +130,7 @@ def _staged_block(stages: Stages, functions: dict, order: int, dtype: np.dtype) 
                 for k in range(STACK_NUMBERS):
                     e1[k] = grow(e1[k])
             for k in range(STACK_NUMBERS):
-                back(zs, ds, dds, k, m0[k], e0[k], m1[k], e1[k])
+                last(zs, ds, dds, k, m0[k], e0[k], m1[k], e1[k])
             at += STACK_NUMBERS * size
         rest = n % STACK_NUMBERS
         zs, ds = view(pointer(z + at), rest), view(pointer(d + at), rest)
@@ -145,7 +139,7 @@ def _staged_block(stages: Stages, functions: dict, order: int, dtype: np.dtype) 
             front(zs[k], m0, e0, m1, e1, k)
             g0 = grow(e0[k])
             g1 = grow(e1[k]) if both else g0
-            back(zs, ds, dds, k, m0[k], g0, m1[k], g1)
+            last(zs, ds, dds, k, m0[k], g0, m1[k], g1)
 
     return staged_block
 
