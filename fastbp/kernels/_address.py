@@ -113,6 +113,17 @@ def stack_number(typingctx):
     return types.int64(), codegen
 
 
+@intrinsic
+def shifted(typingctx, address, n_bytes):
+    """An address moved on; 0, which stands for nothing, stays."""
+
+    def codegen(context, builder, signature, args):
+        given = builder.icmp_signed("!=", args[0], ir.Constant(INT64, 0))
+        return builder.select(given, builder.add(*args), args[0])
+
+    return types.int64(types.int64, types.int64), codegen
+
+
 STACK_NUMBERS = 64
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ._address import POINTER, invoke, load, view
+from ._address import POINTER, invoke, load
 from ._build import loop
 from ._plan import (
     N_RUNS,
@@ -84,23 +84,23 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     @loop
     def weighted_rows(a, V, s, H, cp):
         """s_b = Σ_i a_i V[i, b], neuron-major; four rows at a time share the load of s."""
-        av = view(pointer(a), H)
-        sv = view(pointer(s), cp)
+        av = pointer(a)
+        sv = pointer(s)
         for b in range(cp):
             sv[b] = zero
         i = 0
         while i + 4 <= H:
             a0, a1, a2, a3 = av[i], av[i + 1], av[i + 2], av[i + 3]
-            v0 = view(pointer(V + i * cp * size), cp)
-            v1 = view(pointer(V + (i + 1) * cp * size), cp)
-            v2 = view(pointer(V + (i + 2) * cp * size), cp)
-            v3 = view(pointer(V + (i + 3) * cp * size), cp)
+            v0 = pointer(V + i * cp * size)
+            v1 = pointer(V + (i + 1) * cp * size)
+            v2 = pointer(V + (i + 2) * cp * size)
+            v3 = pointer(V + (i + 3) * cp * size)
             for b in range(cp):
                 sv[b] += (a0 * v0[b] + a1 * v1[b]) + (a2 * v2[b] + a3 * v3[b])
             i += 4
         while i < H:
             a0 = av[i]
-            v0 = view(pointer(V + i * cp * size), cp)
+            v0 = pointer(V + i * cp * size)
             for b in range(cp):
                 sv[b] += a0 * v0[b]
             i += 1
@@ -111,25 +111,25 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
 
         Neuron-major; one pass over both, since each row is in the first-level cache once.
         """
-        av = view(pointer(a), H)
-        sv = view(pointer(s), cp)
+        av = pointer(a)
+        sv = pointer(s)
         for i in range(H):
             ai = av[i]
-            v = view(pointer(V + i * cp * size), cp)
-            d = view(pointer(D + i * cp * size), cp)
+            v = pointer(V + i * cp * size)
+            d = pointer(D + i * cp * size)
             total = zero
             for b in range(cp):
                 total += v[b] * sv[b]
                 d[b] = ai * sv[b] * d[b]
             if g:
-                out = view(pointer(g + i * size), 1)
+                out = pointer(g + i * size)
                 out[0] = out[0] + total if add else total
 
     @loop
     def dot(x, y, n):
         """Σ x_k y_k."""
-        xv = view(pointer(x), n)
-        yv = view(pointer(y), n)
+        xv = pointer(x)
+        yv = pointer(y)
         total = zero
         for k in range(n):
             total += xv[k] * yv[k]
@@ -138,8 +138,8 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     @loop
     def add_scaled(factor, x, y, n, add):
         """y (+)= factor x."""
-        xv = view(pointer(x), n)
-        yv = view(pointer(y), n)
+        xv = pointer(x)
+        yv = pointer(y)
         if add:
             for k in range(n):
                 yv[k] += factor * xv[k]
@@ -150,8 +150,8 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     @loop
     def multiply_scaled(factor, x, y, n):
         """y = factor x y, entry by entry."""
-        xv = view(pointer(x), n)
-        yv = view(pointer(y), n)
+        xv = pointer(x)
+        yv = pointer(y)
         for k in range(n):
             yv[k] = factor * xv[k] * yv[k]
 
@@ -160,12 +160,12 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
         """½ λ ‖w‖²; λ w is added to the gradient g, unless g is 0."""
         if l2 == 0.0:
             return 0.0
-        ws = view(pointer(w), P)
+        ws = pointer(w)
         square = 0.0
         for k in range(P):
             square += np.float64(ws[k]) * np.float64(ws[k])
         if g:
-            gs = view(pointer(g), P)
+            gs = pointer(g)
             decay = real(l2)
             for k in range(P):
                 gs[k] += decay * ws[k]

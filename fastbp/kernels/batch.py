@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numba import types
 
-from ._address import POINTER, allocate, invoke, load, release, view
+from ._address import POINTER, allocate, invoke, load, release, shifted
 from ._build import Unit
 from ._integers import smaller
 from ._passes import part_size, passes
@@ -36,7 +36,7 @@ def batch_unit(dtype: np.dtype) -> Unit:
         P = H * (N + 1)
         part = part if part else part_size(B)
         parts = part < B
-        sums = view(pointer64(result), 1)
+        sums = pointer64(result)
         own = 0
         if not ws:
             own = allocate((workspace(N, H, smaller(B, part)) + (P if parts else 0)) * size)
@@ -55,14 +55,14 @@ def batch_unit(dtype: np.dtype) -> Unit:
                 w,
                 X + at * N,
                 n,
-                panels + at * N if panels else 0,
+                shifted(panels, at * N),
                 t + at,
-                c + at if c else 0,
+                shifted(c, at),
                 scale,
-                ybar + at if ybar else 0,
-                y + at if y else 0,
+                shifted(ybar, at),
+                shifted(y, at),
                 out,
-                xbar + at * N if xbar else 0,
+                shifted(xbar, at * N),
                 scratch,
                 result,
             )
@@ -85,14 +85,14 @@ def weights_unit(dtype: np.dtype) -> Unit:
     pointer64 = POINTER[np.dtype(np.float64)]
 
     def weights(c, n, result):
-        values = view(pointer(c), n)
+        values = pointer(c)
         total = 0.0
         bad = 0
         for b in range(n):
             value = float(values[b])
             total += value
             bad += 0 if value >= 0.0 else 1
-        view(pointer64(result), 1)[0] = np.nan if bad else total
+        pointer64(result)[0] = np.nan if bad else total
 
     return Unit(weights, types.void(*[types.int64] * 3), key=dtype.name, python=True)
 
@@ -104,13 +104,13 @@ def targets_unit(dtype: np.dtype) -> Unit:
     pointer64 = POINTER[np.dtype(np.float64)]
 
     def targets(loss, t, n, result):
-        lowest = view(pointer64(loss + 8 * LOSS_LOWEST), 1)[0]
-        highest = view(pointer64(loss + 8 * LOSS_HIGHEST), 1)[0]
-        values = view(pointer(t), n)
+        lowest = pointer64(loss + 8 * LOSS_LOWEST)[0]
+        highest = pointer64(loss + 8 * LOSS_HIGHEST)[0]
+        values = pointer(t)
         outside = 0
         for b in range(n):
             value = float(values[b])
             outside += 0 if lowest <= value <= highest else 1
-        view(pointer64(result), 1)[0] = outside
+        pointer64(result)[0] = outside
 
     return Unit(targets, types.void(*[types.int64] * 4), key=dtype.name)

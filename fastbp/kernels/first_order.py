@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numba import types
 
-from ._address import POINTER, allocate, invoke, load, release, view
+from ._address import POINTER, allocate, invoke, load, release
 from ._build import Unit, loop
 from ._integers import smaller
 from ._passes import passes
@@ -56,20 +56,20 @@ def head_of(dtype: np.dtype):
         """s → y, ℓ and s̄ for n samples; s̄ is zero on the padding up to cp."""
         output = load(loss, LOSS_OUTPUT + order) if loss else load(plan, OUTPUT + order)
         invoke(output, (s, ds, 0, n))
-        sv = view(pointer(s), n)
-        dv = view(pointer(ds), n)
-        bar = view(pointer(sbar), cp)
+        sv = pointer(s)
+        dv = pointer(ds)
+        bar = pointer(sbar)
         if y:
-            yv = view(pointer(y + first * size), n)
+            yv = pointer(y + first * size)
             for b in range(n):
                 yv[b] = sv[b]
         if loss:
             invoke(load(loss, LOSS_BLOCK + order), (s, t + first * size, ell, 0, n))
-            lv = view(pointer(ell), n)
-            out = view(pointer64(result), 1)
+            lv = pointer(ell)
+            out = pointer64(result)
             total = 0.0
             if c:
-                cv = view(pointer(c + first * size), n)
+                cv = pointer(c + first * size)
                 for b in range(n):
                     total += np.float64(cv[b]) * np.float64(sv[b])
             else:
@@ -80,7 +80,7 @@ def head_of(dtype: np.dtype):
                 return
             factor = real(scale)
             if c:
-                cv = view(pointer(c + first * size), n)
+                cv = pointer(c + first * size)
                 for b in range(n):
                     bar[b] = factor * cv[b] * (lv[b] * dv[b])
             else:
@@ -89,7 +89,7 @@ def head_of(dtype: np.dtype):
         elif order == 0:
             return
         elif ybar:
-            yb = view(pointer(ybar + first * size), n)
+            yb = pointer(ybar + first * size)
             for b in range(n):
                 bar[b] = yb[b] * dv[b]
         else:
@@ -194,7 +194,7 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
         ds = s + 64
         sbar = ds + 64
         ell = sbar + 64
-        sv = view(pointer(s), B)
+        sv = pointer(s)
         for b in range(B):
             v = V + b * hp * size
             i = 0
@@ -206,7 +206,7 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
         head(plan, loss, s, ds, sbar, ell, 0, B, B, t, c, scale, ybar, y, order, result)
         if order == 0:
             return
-        bar = view(pointer(sbar), B)
+        bar = pointer(sbar)
         for b in range(B):
             if g:
                 add_scaled(bar[b], V + b * hp * size, g, H, b > 0)
@@ -235,11 +235,11 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
     @loop
     def row(product, w, V, D, step, slope, x, J, N, H):
         """Write one row of J; the numbers of a neuron are `step` apart; spoils D."""
-        av = view(pointer(w), H)
-        jv = view(pointer(J), H)
+        av = pointer(w)
+        jv = pointer(J)
         for i in range(H):
-            v = view(pointer(V + i * step * size), 1)
-            d = view(pointer(D + i * step * size), 1)
+            v = pointer(V + i * step * size)
+            d = pointer(D + i * step * size)
             jv[i] = slope * v[0]
             d[0] = slope * av[i] * d[0]
         invoke(product, (D, step, 0, x, N, J + H * size, N, 1, H, N, 0))
@@ -266,9 +266,9 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
                     dots(W + i * N * size, N, H - i, x, N, V + i * size)
                     i += width
                 activate(plan, 1, V, D, 0, 1, H)
-                view(pointer(s), 1)[0] = dot(w, V, H)
+                pointer(s)[0] = dot(w, V, H)
                 invoke(output, (s, ds, 0, 1))
-                row(product, w, V, D, 1, view(pointer(ds), 1)[0], x, J + b * P, N, H)
+                row(product, w, V, D, 1, pointer(ds)[0], x, J + b * P, N, H)
             release(own)
             return
         chunk = chunk_size(N, H, B, 2)
@@ -286,7 +286,7 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
             activate(plan, 1, V, D, 0, cp, H)
             weighted_rows(w, V, s, H, cp)
             invoke(output, (s, ds, 0, n))
-            slopes = view(pointer(ds), n)
+            slopes = pointer(ds)
             for b in range(n):
                 at = b * size
                 out = J + (first + b) * P

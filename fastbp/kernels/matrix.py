@@ -20,7 +20,7 @@ from functools import cache
 import numpy as np
 from numba import types
 
-from ._address import POINTER, allocate, invoke, load, release, view
+from ._address import POINTER, allocate, invoke, load, release, shifted, view
 from ._build import Unit, loop
 from ._integers import larger, smaller
 from ._passes import passes
@@ -297,7 +297,7 @@ def matrix_unit(dtype: np.dtype) -> Unit:
             invoke(load(plan, PRODUCT), (w + H * size, N, 1, XT, cp, V, cp, N, H, cp, 0))
             activate(plan, 1, V, D, 0, cp, H)
             weighted_rows(w, V, s, H, cp)
-            c_ = c + at if c else 0
+            c_ = shifted(c, at)
             head(loss, s, t + at, c_, n, cp, real(scale), curvature, e, r, k, d, dd, result)
             if by_pairs:
                 paired(plan, w, V, D, x, XT, e, r, k, J, panels, N, H, n, cp, g, G, T, add)

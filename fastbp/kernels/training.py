@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from ._address import POINTER, allocate, invoke, load, release, view
+from ._address import POINTER, allocate, invoke, load, release, shifted, view
 from ._build import Unit, loop
 from ._integers import larger, smaller
 from ._passes import passes
@@ -127,7 +127,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
             weighted_rows(X + at * N * size, w_ + hp * size, V, N, hp)
             activate(plan, 1, V, D, 0, 1, H)
             sv[0] = dot(w_, V, hp)
-            c_ = c + at * size if c else 0
+            c_ = shifted(c, at * size)
             head(plan, loss, s, ds, bar, slope, 0, 1, 1, t + at * size, c_, 1.0, 0, 0, 1, result)
             multiply_scaled(sbar[0], w_, D, hp)
             k = coefficients(settings, result, rate[b])
