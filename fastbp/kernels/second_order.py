@@ -60,15 +60,23 @@ def tangent_unit(dtype: np.dtype) -> Unit:
 
     @loop
     def move_rows(a, D, Zdot, sdot, H, cp):
-        """ṡ_b += Σ_i a_i v'[i, b] ż[i, b], neuron-major."""
-        av = view(pointer(a), H)
-        sv = view(pointer(sdot), cp)
-        for i in range(H):
-            ai = av[i]
-            d = view(pointer(D + i * cp * size), cp)
-            z = view(pointer(Zdot + i * cp * size), cp)
+        """ṡ_b += Σ_i a_i v'[i, b] ż[i, b], neuron-major; two rows at a time share ṡ."""
+        av = pointer(a)
+        sv = pointer(sdot)
+        i = 0
+        while i + 2 <= H:
+            a0, a1 = av[i], av[i + 1]
+            d0, z0 = pointer(D + i * cp * size), pointer(Zdot + i * cp * size)
+            d1, z1 = pointer(D + (i + 1) * cp * size), pointer(Zdot + (i + 1) * cp * size)
             for b in range(cp):
-                sv[b] += ai * d[b] * z[b]
+                sv[b] += a0 * (d0[b] * z0[b]) + a1 * (d1[b] * z1[b])
+            i += 2
+        while i < H:
+            a0 = av[i]
+            d0, z0 = pointer(D + i * cp * size), pointer(Zdot + i * cp * size)
+            for b in range(cp):
+                sv[b] += a0 * (d0[b] * z0[b])
+            i += 1
 
     @loop
     def gradients(V, D, DD, Zdot, a, pa, sbar, sbardot, g, H, cp, what, add):
