@@ -462,9 +462,8 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
     @scalar
     def hyperbola(a):
         a = _select(a > sinh_highest, sinh_highest, a)
-        m = _muladd(a, per_log2, magic)
+        m, r = reduce(a)
         n = m - magic
-        r = _muladd(-n, log2_lower, _muladd(-n, log2_upper, a))
         z = r * r
         s = _muladd(r * z, _polynomial(z, sinh_table), r)
         c = z * _muladd(z, _polynomial(z, cosh_table), half)  # cosh(r) - 1

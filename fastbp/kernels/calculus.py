@@ -155,7 +155,7 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
     dot_one = _sweep(v, 1, adding=False, dotting=True)
     add_one = _sweep(v, 1, adding=True, dotting=False)
     square = pack(v)
-    lanes = v.lanes
+    lanes, column = v.lanes, _NARROW_ROWS
 
     @loop
     def narrow(A, m, left, n, b, x, g, C, r):
@@ -164,11 +164,11 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
         while i < m:
             j = 0
             while j < n:
-                start = C + (j * _NARROW_ROWS + i) * size
+                start = C + (j * column + i) * size
                 # Without a mask, 1.3 times faster, where more rows follow: what is beyond the
                 # last column is theirs and is not used.
                 columns = lanes if left - i >= 2 * lanes else n - j
-                square(A + (i * n + j) * size, n, m - i, columns, start, _NARROW_ROWS)
+                square(A + (i * n + j) * size, n, m - i, columns, start, column)
                 j += lanes
             i += lanes
         xs = view(pointer_to(x), n)
@@ -182,48 +182,37 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
             for i in range(m):
                 rs[i] = zero
         # Four columns at a time share the loads of r.
-        j = 0
-        while j + 4 <= n:
-            c = C + j * _NARROW_ROWS * size
-            c0 = view(pointer_to(c), m)
-            c1 = view(pointer_to(c + _NARROW_ROWS * size), m)
-            c2 = view(pointer_to(c + 2 * _NARROW_ROWS * size), m)
-            c3 = view(pointer_to(c + 3 * _NARROW_ROWS * size), m)
+        whole = n // 4 * 4
+        for j in range(0, whole, 4):
+            c = pointer_to(C + j * column * size)
             x0, x1, x2, x3 = xs[j], xs[j + 1], xs[j + 2], xs[j + 3]
             for i in range(m):
-                rs[i] += (x0 * c0[i] + x1 * c1[i]) + (x2 * c2[i] + x3 * c3[i])
-            j += 4
-        while j < n:
-            c0 = view(pointer_to(C + j * _NARROW_ROWS * size), m)
-            x0 = xs[j]
+                part0 = x0 * c[i] + x1 * c[i + column]
+                part1 = x2 * c[i + 2 * column] + x3 * c[i + 3 * column]
+                rs[i] += part0 + part1
+        for j in range(whole, n):
+            c = pointer_to(C + j * column * size)
+            xj = xs[j]
             for i in range(m):
-                rs[i] += x0 * c0[i]
-            j += 1
-        j = 0
-        while j + 4 <= n:
-            c = C + j * _NARROW_ROWS * size
-            c0 = view(pointer_to(c), m)
-            c1 = view(pointer_to(c + _NARROW_ROWS * size), m)
-            c2 = view(pointer_to(c + 2 * _NARROW_ROWS * size), m)
-            c3 = view(pointer_to(c + 3 * _NARROW_ROWS * size), m)
+                rs[i] += xj * c[i]
+        for j in range(0, whole, 4):
+            c = pointer_to(C + j * column * size)
             g0 = g1 = g2 = g3 = zero
             for i in range(m):
-                g0 += rs[i] * c0[i]
-                g1 += rs[i] * c1[i]
-                g2 += rs[i] * c2[i]
-                g3 += rs[i] * c3[i]
+                g0 += rs[i] * c[i]
+                g1 += rs[i] * c[i + column]
+                g2 += rs[i] * c[i + 2 * column]
+                g3 += rs[i] * c[i + 3 * column]
             gs[j] += g0
             gs[j + 1] += g1
             gs[j + 2] += g2
             gs[j + 3] += g3
-            j += 4
-        while j < n:
-            c0 = view(pointer_to(C + j * _NARROW_ROWS * size), m)
-            g0 = zero
+        for j in range(whole, n):
+            c = pointer_to(C + j * column * size)
+            sum = zero
             for i in range(m):
-                g0 += rs[i] * c0[i]
-            gs[j] += g0
-            j += 1
+                sum += rs[i] * c[i]
+            gs[j] += sum
         square_sum = zero
         for i in range(m):
             square_sum += rs[i] * rs[i]
