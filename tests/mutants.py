@@ -191,7 +191,8 @@ _NEURONS_FEW = "test_kernels.py::test_every_number_of_neurons_up_to_five_tiles[1
 _CHUNKS = "test_kernels.py::test_batches_around_chunks[3-5-float64]"
 _PARTS = "test_kernels.py::test_batches_around_parts[1600-float64]"
 _BLOCKS = "test_kernels.py::test_products_of_several_blocks[1300-3-float64]"
-_MEMORY = "test_kernels.py::test_only_out_is_written_and_only_arguments_are_read[(3, 2, 5)-float64]"
+_MEMORY = "test_kernels.py::test_only_out_is_written_and_only_arguments_are_read[(7, 5, 19)-float64]"
+_PLAIN = "test_training_kernels.py::test_plain_sgd_where_all_move"
 _PADDING = "test_kernels.py::test_padding_brings_in_no_value_that_no_sample_has[float64]"
 
 KERNELS = (
@@ -205,17 +206,31 @@ KERNELS = (
     _kernel(
         "later chunks overwrite the gradient",
         "kernels/first_order.py",
-        "more = 1 if first else 0",
-        "more = 0",
+        "more = 1 if first or g == w else 0",
+        "more = 1 if g == w else 0",
         _CHUNKS,
     ),
     _kernel(
         "the first chunk adds to what was in out",
         "kernels/first_order.py",
-        "more = 1 if first else 0",
+        "more = 1 if first or g == w else 0",
         "more = 1",
         _SIZES,
         _MEMORY,
+    ),
+    _kernel(
+        "a plain step writes its gradient over the parameters",
+        "kernels/first_order.py",
+        "more = 1 if first or g == w else 0",
+        "more = 1 if first else 0",
+        f"{_PLAIN}[33]",
+    ),
+    _kernel(
+        "a plain step moves the parameters between two chunks",
+        "kernels/training.py",
+        "adding = chunk_size(N, H, batch, 2) >= batch and is_plain(settings, free)",
+        "adding = is_plain(settings, free)",
+        f"{_PLAIN}[650]",
     ),
     _kernel(
         "a chunk begins where the one before it began to be padded",
@@ -299,17 +314,17 @@ KERNELS = (
         _SIZES,
     ),
     _kernel(
-        "the last mask one lane too narrow",
+        "the last vector one lane too far back",
         "kernels/_products.py",
-        "last = left - (vectors - 1) * width",
-        "last = left - (vectors - 1) * width - (left % width == 1)",
+        "last = smaller(left - (vectors - 1) * width, width)",
+        "last = smaller(left - (vectors - 1) * width - (left % width == 1), width)",
         _MANY_INPUTS,
     ),
     _kernel(
-        "the last mask one lane too wide",
+        "the last vector reaches one lane beyond C",
         "kernels/_products.py",
-        "last = left - (vectors - 1) * width",
-        "last = left - (vectors - 1) * width + 1",
+        "last = smaller(left - (vectors - 1) * width, width)",
+        "last = smaller(left - (vectors - 1) * width + 1, width)",
         _MEMORY,
     ),
     _kernel(

@@ -101,6 +101,19 @@ def test_sgd_is_the_textbook_loop(batch: int, name: str) -> None:
         assert np.array_equal(got[~free], case.w[~free])
 
 
+@pytest.mark.parametrize("batch", [1, 3, 4, 33, 300, 650])
+def test_plain_sgd_where_all_move(batch: int) -> None:
+    """Steps that the driver adds to w itself, and batches of more than a chunk, where it can't."""
+    for seed, (N, H) in enumerate([(13, 17), (1, 1), (10, 16), (2, 40)]):
+        case = random_case(seed, N, H, 650, activations=TAME, outputs=TAME)
+        free, given = np.ones(case.net.n_params, bool), orders(650, 2)
+        c = case.c * (650 / case.c.sum()) if seed % 2 else None
+        want = sgd(case.w, batches(case, case.net, given, batch, "squared", c), 0.02, free, {})
+        got, sums = run(case, np.float64, "sgd", [0.0], batch, 0.02, free=free, orders=given, c=c)
+        assert_close(got, want, 1e-11)
+        assert sums[1] < sums[0]
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5, 32])
 @pytest.mark.parametrize("rule", [{"l2": 0.0, "decay": 0.0}, {"l2": 0.1, "decay": 0.03}])
 def test_adam_is_the_textbook_loop(batch: int, rule: Rule) -> None:

@@ -36,15 +36,10 @@ def product_unit(dtype: np.dtype) -> Unit:
     """
     v = Vectors(dtype)
     width, size = v.lanes, v.size
-    edge3, edge2, edge1 = (strip(v, k, True) for k in (3, 2, 1))
-    # With AVX2 or AVX-512 a masked load costs what a plain one does: one kind of strip serves.
-    # Without them it is scalar code, so whole vectors have strips of their own.
-    whole3, whole2, whole1 = (
-        (edge3, edge2, edge1)
-        if register_bytes() > 16
-        else (strip(v, 3, False), strip(v, 2, False), strip(v, 1, False))
-    )
-    one_kind = whole3 is edge3
+    strip3, strip2, masked = strip(v, 3, False), strip(v, 2, False), strip(v, 1, True)
+    # With AVX2 or AVX-512 a masked load costs what a plain one does; without them it is scalar
+    # code, so a whole vector has a strip of its own.
+    strip1 = masked if register_bytes() > 16 else strip(v, 1, False)
     most_depth = _STRIP_BYTES // (3 * register_bytes())
     most_rows = _BLOCK_BYTES // (most_depth * size)
 
@@ -64,26 +59,21 @@ def product_unit(dtype: np.dtype) -> Unit:
                 while start < n_columns:
                     left = n_columns - start
                     vectors = panel_vectors((left + width - 1) // width)
-                    last = left - (vectors - 1) * width
+                    last = smaller(left - (vectors - 1) * width, width)
                     c = C + (i * c_row + start) * size
                     row = b_row
                     b = B + (start + k * b_row) * size
                     if b_row == 0:
                         row = vectors * width
                         b = B + (start * n + k * row) * size
-                    if one_kind or last < width:
-                        if vectors == 3:
-                            edge3(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
-                        elif vectors == 2:
-                            edge2(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
-                        else:
-                            edge1(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
-                    elif vectors == 3:
-                        whole3(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
+                    if vectors == 3:
+                        strip3(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
                     elif vectors == 2:
-                        whole2(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
+                        strip2(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
+                    elif last < width:
+                        masked(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
                     else:
-                        whole1(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
+                        strip1(a, a_row, a_step, b, row, c, c_row, depth, rows, last, adding)
                     start += vectors * width
             i += rows
 

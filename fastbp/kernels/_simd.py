@@ -195,16 +195,21 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
     """Make the intrinsic of a column of register tiles: C (+)= A · B for up to three vectors.
 
     ``strip(A, a_row, a_step, B, b_row, C, c_row, n, n_rows, last, add)``: C has n_rows rows of
-    `n_vectors` vectors; with `masked`, only `last` lanes of the last vector exist, and no other
-    memory is touched. The product sums over n. The strides count numbers: A[i, k] is at
-    ``A + i a_row + k a_step``, rows of B and C at multiples of `b_row` and `c_row`. Where `add`
-    is 0, C is overwritten and not read. Rows are taken `tile_rows` at a time, the remainder by
-    smaller powers of two.
+    `n_vectors` vectors, of whose last only `last` lanes exist; no other memory is touched. The
+    product sums over n. The strides count numbers: A[i, k] is at ``A + i a_row + k a_step``, rows
+    of B and C at multiples of `b_row` and `c_row`. Where `add` is 0, C is overwritten and not
+    read. Rows are taken `tile_rows` at a time, the remainder by smaller powers of two.
+
+    A last vector that is not whole is moved back over the one before it, and what they share is
+    computed twice: masked stores cost some 20 instructions each in AVX2. A single vector can't
+    move: it is `masked`, or must be whole.
     """
     edge = n_vectors - 1
 
     def tile(builder, n_rows, A, a_row, a_step, B, b_row, C, c_row, n, last, add, mask):
-        masks = [None] * edge + [mask]
+        places = [integer(i * v.lanes * v.size) for i in range(n_vectors)]
+        if edge:
+            places[edge] = v.at(builder, integer((edge - 1) * v.lanes * v.size), last)
         # The loop carries two addresses, A[0, k] and B[k], and adds constants to them: products of
         # k and a stride, made anew for every row, are spilled to the stack where registers are few.
         a_stride, b_stride = v.at(builder, integer(0), a_step), v.at(builder, integer(0), b_row)
@@ -212,10 +217,7 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
 
         def body(k, carried):
             a_at, row, *sums = carried
-            b = [
-                v.load(builder, builder.add(row, integer(i * v.lanes * v.size)), masks[i])
-                for i in range(n_vectors)
-            ]
+            b = [v.load(builder, builder.add(row, place), mask) for place in places]
             new = []
             for r in range(n_rows):
                 a = v.spread_at(builder, builder.add(a_at, rows[r]))
@@ -225,32 +227,35 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
 
         _, _, *sums = _count(builder, n, [A, B] + [v.zero] * (n_rows * n_vectors), body)
 
-        def write(masks, adding):
-            for place, value in enumerate(sums):
-                r, i = divmod(place, n_vectors)
-                number = builder.add(builder.mul(c_row, integer(r)), integer(i * v.lanes))
-                where = v.at(builder, C, number)
-                if adding:
-                    value = builder.fadd(value, v.load(builder, where, masks[i]))
-                v.store(builder, value, where, masks[i])
+        def write(mask, adding):
+            for r in range(n_rows):
+                row = v.at(builder, C, builder.mul(c_row, integer(r)))
+                targets = [builder.add(row, place) for place in places]
+                values = sums[r * n_vectors : (r + 1) * n_vectors]
+                if adding:  # all of a row is read before any of it is written: vectors overlap
+                    values = [
+                        builder.fadd(value, v.load(builder, target, mask))
+                        for value, target in zip(values, targets, strict=True)
+                    ]
+                for value, target in zip(values, targets, strict=True):
+                    v.store(builder, value, target, mask)
 
-        def choose(masks):
+        def choose(mask):
             with builder.if_else(builder.icmp_signed("!=", add, integer(0))) as (yes, no):
                 with yes:
-                    write(masks, True)
+                    write(mask, True)
                 with no:
-                    write(masks, False)
+                    write(mask, False)
 
         if mask is None:
-            choose(masks)
+            choose(None)
             return
-        # AVX2's masked stores are slow (about 20 instructions each), so whole vectors avoid them.
         whole = builder.icmp_signed(">=", last, integer(v.lanes))
         with builder.if_else(whole) as (yes, no):
             with yes:
-                choose([None] * n_vectors)
+                choose(None)
             with no:
-                choose(masks)
+                choose(mask)
 
     @intrinsic
     def kernel(typingctx, A, a_row, a_step, B, b_row, C, c_row, n, n_rows, last, add):

@@ -114,6 +114,8 @@ def reverse_unit(dtype: np.dtype) -> Unit:
     is that of Σ_b c_b ℓ(y_b, t_b) times `scale` and ``result[0]`` grows by the weighted
     losses; without it, it is `ybar` (ones where 0). y, g and xbar
     receive values, ∇_w and the rows ȳ_b ∇_x f_b. `panels` is X already packed.
+    Where g is w itself, ∇_w is added to it: with a negative `scale` that is a step of descent,
+    for samples that are one chunk.
     """
     p = passes(dtype)
     width, size = p.width, p.size
@@ -150,7 +152,7 @@ def reverse_unit(dtype: np.dtype) -> Unit:
             weighted_rows(w, V, s, H, cp)
             head(plan, loss, s, ds, sbar, ell, first, n, cp, t, c, scale, ybar, y, order, result)
             if order:
-                more = 1 if first else 0
+                more = 1 if first or g == w else 0
                 accumulate(w, V, D, sbar, g, H, cp, more)
                 if g and N > 3 * width and H >= 16:
                     # Packing the chunk again costs 1/H of the product: 2 to 30 % faster there.
