@@ -198,13 +198,17 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
     `n_vectors` vectors, of whose last only `last` lanes exist; no other memory is touched. The
     product sums over n. The strides count numbers: A[i, k] is at ``A + i a_row + k a_step``, rows
     of B and C at multiples of `b_row` and `c_row`. Where `add` is 0, C is overwritten and not
-    read. Rows are taken `tile_rows` at a time, the remainder by smaller powers of two.
+    read. Rows are taken as many at a time as registers hold sums, the remainder by fewer.
 
     A last vector that is not whole is moved back over the one before it, and what they share is
     computed twice: masked stores cost some 20 instructions each in AVX2. A single vector can't
     move: it is `masked`, or must be whole.
     """
     edge = n_vectors - 1
+    # Eight sums or more, for the additions of four cycles each; 16 registers hold 12 sums.
+    heights = [8, 4, 2, 1]
+    if tile_rows() == 4:
+        heights = {3: [4, 2, 1], 2: [6, 4, 2, 1], 1: heights}[n_vectors]
 
     def tile(builder, n_rows, A, a_row, a_step, B, b_row, C, c_row, n, last, add, mask):
         places = [integer(i * v.lanes * v.size) for i in range(n_vectors)]
@@ -273,14 +277,18 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
 
                 _count(builder, count, [], one)
 
-            height = max(tile_rows(), 8) if n_vectors == 1 else tile_rows()
             done = integer(0)
-            while height:
+            for height in heights:
                 left = builder.sub(n_rows, done)
                 count = builder.sdiv(left, integer(height))
+                if height == 6:  # eight rows are two fours: two rows alone cost what four do
+                    rest = builder.sub(left, builder.mul(count, integer(height)))
+                    two = builder.icmp_signed("==", builder.ashr(rest, integer(1)), integer(1))
+                    some = builder.icmp_signed(">", count, integer(0))
+                    fewer = builder.zext(builder.and_(two, some), INT64)
+                    count = builder.sub(count, fewer)
                 tiles(height, done, count)
                 done = builder.add(done, builder.mul(count, integer(height)))
-                height //= 2
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 11), codegen
