@@ -191,7 +191,9 @@ _NEURONS_FEW = "test_kernels.py::test_every_number_of_neurons_up_to_five_tiles[1
 _CHUNKS = "test_kernels.py::test_batches_around_chunks[3-5-float64]"
 _PARTS = "test_kernels.py::test_batches_around_parts[1600-float64]"
 _BLOCKS = "test_kernels.py::test_products_of_several_blocks[1300-3-float64]"
-_MEMORY = "test_kernels.py::test_only_out_is_written_and_only_arguments_are_read[(7, 5, 19)-float64]"
+_MEMORY = (
+    "test_kernels.py::test_only_out_is_written_and_only_arguments_are_read[(7, 5, 19)-float64]"
+)
 _PLAIN = "test_training_kernels.py::test_plain_sgd_where_all_move"
 _PADDING = "test_kernels.py::test_padding_brings_in_no_value_that_no_sample_has[float64]"
 

@@ -192,7 +192,8 @@ def test_plot_without_matplotlib_names_the_extra(monkeypatch):
 
 # Rows and columns around the sizes of groups, vectors and blocks of the kernel.
 SHAPES = [(1, 1), (1, 40), (2, 3), (3, 17), (4, 8), (5, 9), (7, 2), (255, 4), (257, 6), (600, 5)]
-SHAPES += [(6, 12), (9, 13), (33, 24), (64, 100), (301, 63), (17, 5000)]
+SHAPES += [(6, 12), (9, 13), (33, 24), (64, 100), (301, 63), (17, 5000), (8, 600), (23, 513)]
+SHAPES += [(130, 12), (129, 20), (5, 33000)]
 
 
 def data(shape, dtype, seed=0):
