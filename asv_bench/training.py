@@ -156,7 +156,7 @@ def by_sklearn(H, X, t, batch, epochs):
 
 
 def epochs(report):
-    """Compare SGD epochs: fit's time by epoch, of as many as take some hundredths of a second."""
+    """Compare SGD epochs: fit's time by epoch, of as many as take some tenths of a second."""
     have = {name: available(name) is not None for name in PEERS}
     for (n, N, H, batch), targets in EPOCHS:
         net = fastbp.Network(N, H, output="identity")
@@ -177,8 +177,9 @@ def epochs(report):
             calls["sklearn"] = lambda k, a=(H, X, t, batch): by_sklearn(*a, k)
         start = time.perf_counter()
         calls["fastbp"](3)
-        number = max(5, int(0.1 / (time.perf_counter() - start)))
-        few = max(1, number // 10)
+        # So many that a fit's ends (arguments checked, the loss at the end) count for little.
+        number = max(40, int(0.5 / (time.perf_counter() - start)))
+        few = max(1, number // 40)
         number_of = {k: number if k in ("fastbp", "jax") else few for k in calls}
         best = seconds([lambda c=c, m=number_of[k]: c(m) for k, c in calls.items()])
         each = {k: s / number_of[k] for k, s in zip(calls, best, strict=True)}

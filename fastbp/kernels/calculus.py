@@ -156,13 +156,12 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
     is done while they are in the caches, in the loop that multiplies the next group, so that
     arithmetic on the one fills the wait for the other.
     """
-    v = Vectors(dtype)
     pointer_to, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
-    lanes = v.lanes
+    lanes = Vectors(dtype).lanes
     narrow = _narrow(dtype)
-    one, some = _groups(v, 1), _groups(v, _GROUP)
+    one, some = _groups(dtype, 1), _groups(dtype, _GROUP)
     has_many = register_bytes() == 64
-    many = _groups(v, _LARGE_GROUP) if has_many else some
+    many = _groups(dtype, _LARGE_GROUP) if has_many else some
 
     def least_squares(A, m, n, b, x, g, want):
         padded = (n + lanes - 1) // lanes * lanes
@@ -213,9 +212,9 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
     return Unit(least_squares, signature, key=dtype.name, python=True)
 
 
-def _groups(v: Vectors, n_rows: int) -> Any:
+def _groups(dtype: np.dtype, n_rows: int) -> Any:
     """Make the jitted loop over groups of `n_rows` rows."""
-    dtype = np.dtype(np.float64 if v.size == 8 else np.float32)
+    v = Vectors(dtype)
     pointer_to, size = POINTER[dtype], v.size
     dot = _sweep(v, n_rows, adding=False, dotting=True)
     add = _sweep(v, n_rows, adding=True, dotting=False)
