@@ -17,6 +17,21 @@ class Refused(Exception):
     """Raised by compiled code whose arguments are not what it takes as they are."""
 
 
+class Fixed:
+    """A mixin: public attributes are set once. Compiled code holds addresses of what they are."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and hasattr(self, name):
+            kind = type(self).__name__
+            raise AttributeError(f"{name} of this {kind} can't be changed; make another {kind}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name} of a {type(self).__name__} can't be deleted")
+
+
 def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
@@ -52,7 +67,7 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
     if own and given.dtype.kind == "f" and given.dtype.itemsize > dtype.itemsize:
         raise TypeError(
             f"{name} is {given.dtype}, which {dtype} can't hold without loss; "
-            f"convert it with {name}.astype(numpy.{dtype}), or use a network of dtype {given.dtype}"
+            f"convert it with {name}.astype(numpy.{dtype})"
         )
     if given.dtype.kind in "iu" and given.size:
         limit = 2 ** (np.finfo(dtype).nmant + 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .activations import NAMES
+from .losses import NAMES as LOSSES
 
 if TYPE_CHECKING:
     from .calculus import GradientReport
@@ -27,7 +28,7 @@ def run(say: Callable[[str], None]) -> bool:
     """
     heads = "".join(f"{head:>10}" for head in _HEADS)
     say("Largest relative differences, and the orders of Taylor's remainders (1 where wrong):")
-    say(f"{'activation':16}{'dtype':9}{heads}")
+    say(f"{'activation':20}{'dtype':9}{heads}")
     failed = []
     number = 0
     for name, report in _reports():
@@ -36,7 +37,7 @@ def run(say: Callable[[str], None]) -> bool:
         orders = [check.measured for check in report.checks if check.kind == "taylor"]
         figures = "".join(f"{x:10.0e}" for x in differences)
         figures += "".join(f"{order:10.2f}" for order in orders)
-        say(f"{name:16}{report.net.dtype.name:9}{figures}  {'pass' if report.ok else 'FAIL'}")
+        say(f"{name:20}{report.net.dtype.name:9}{figures}  {'pass' if report.ok else 'FAIL'}")
         if not report.ok:
             failed.append(report)
     for report in failed:
@@ -49,7 +50,7 @@ def run(say: Callable[[str], None]) -> bool:
 
 
 def _reports() -> Iterator[tuple[str, GradientReport]]:
-    """Yield a report for each activation, as all neurons and output, and for all of them mixed."""
+    """Yield a report for each activation, as neurons and output, and for all under each loss."""
     from .calculus import check_gradient
     from .network import Network
 
@@ -61,4 +62,5 @@ def _reports() -> Iterator[tuple[str, GradientReport]]:
             net = Network(5, 7, activations=name, output=name, dtype=dtype)
             yield net.output.name, check_gradient(net, net.init(1), X[:50], t[:50])
         net = Network(5, activations=NAMES, output="logistic", dtype=dtype)
-        yield "all, mixed", check_gradient(net, net.init(1), X, t, loss="cross_entropy")
+        for loss in LOSSES:
+            yield f"all, {loss}", check_gradient(net, net.init(1), X, t, loss=loss)

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -48,49 +49,60 @@ __all__ = [
 ]
 
 
+def _buffer(out: NDArray) -> NDArray:
+    """Refuse what nothing can be written into: a method would make an array, here it is lost."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an array to write into; got {type(out).__name__}")
+    return out
+
+
 def value(net: Network, w: NDArray, X: NDArray, out: NDArray | None = None) -> float | None:
     """Write f at every row of X, (B, N), into out, (B,); for one observation, (N,), return it."""
-    if X.ndim == 1:
+    if np.ndim(X) == 1:
+        if out is not None:
+            raise TypeError("the value of one observation is returned: leave out away")
         return net.value(w, X)
-    net.value(w, X, out=out)
+    if out is None:
+        raise TypeError("values of several observations need an array to write into, out")
+    net.value(w, X, out=_buffer(out))
     return None
 
 
 def value_and_grad(net: Network, w: NDArray, x: NDArray, out: NDArray) -> float:
     """Return f(w, x) for one observation, (N,); write ∇_w f into out, (P,)."""
-    return net.value_and_grad(w, x, out=out)[0]
+    return net.value_and_grad(w, x, out=_buffer(out))[0]
 
 
 def vjp(net: Network, w: NDArray, X: NDArray, ybar: NDArray, out: NDArray) -> None:
     """Write Σ_b ȳ_b ∇_w f_b into out, (P,)."""
-    net.vjp(w, X, ybar, out=out)
+    net.vjp(w, X, ybar, out=_buffer(out))
 
 
 def jvp(net: Network, w: NDArray, X: NDArray, p: NDArray, out: NDArray) -> None:
     """Write ∇_w f_b · p into out, (B,)."""
-    net.jvp(w, X, p, out=out)
+    net.jvp(w, X, p, out=_buffer(out))
 
 
 def input_grad(net: Network, w: NDArray, X: NDArray, out: NDArray) -> None:
     """Write the rows ∇_x f_b into out, of the shape of X: (B, N), or (N,) for one observation."""
-    net.input_grad(w, X, out=out)
+    net.input_grad(w, X, out=_buffer(out))
 
 
 def input_hvp(net: Network, w: NDArray, X: NDArray, v: NDArray, out: NDArray) -> None:
     """Write the rows ∇²_x f_b · v_b into out, (B, N)."""
-    net.input_hvp(w, X, v, out=out)
+    net.input_hvp(w, X, v, out=_buffer(out))
 
 
 def per_sample_grad(net: Network, w: NDArray, X: NDArray, out: NDArray) -> None:
     """Write the rows ∇_w f_b into out, (B, P)."""
-    net.per_sample_grad(w, X, out=out)
+    net.per_sample_grad(w, X, out=_buffer(out))
 
 
 def loss_and_grad(
     net: Network, w: NDArray, X: NDArray, t: NDArray, out: NDArray, loss: str = "squared"
 ) -> float:
     """Return the mean loss over the batch; write its gradient into out, (P,)."""
-    return net.loss_and_grad(w, X, t, loss=loss, out=out)[0]
+    return net.loss_and_grad(w, X, t, loss=loss, out=_buffer(out))[0]
 
 
 def hvp(
@@ -103,7 +115,7 @@ def hvp(
     loss: str = "squared",
 ) -> None:
     """Write the Hessian of the mean loss times p into out, (P,)."""
-    net.hvp(w, X, t, p, loss=loss, out=out)
+    net.hvp(w, X, t, p, loss=loss, out=_buffer(out))
 
 
 def gauss_newton_product(
@@ -116,4 +128,4 @@ def gauss_newton_product(
     loss: str = "squared",
 ) -> None:
     """Write the Gauss–Newton matrix of the mean loss times p into out, (P,)."""
-    net.gauss_newton_product(w, X, t, p, loss=loss, out=out)
+    net.gauss_newton_product(w, X, t, p, loss=loss, out=_buffer(out))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .network import Network
 
 
-class Objective:
+class Objective(boundary.Fixed):
     """The mean loss of a network on fixed data, as a function of w: made by `Network.objective`.
 
     The data are checked and packed once, and the workspace is owned, so that a call costs what
@@ -28,7 +28,7 @@ class Objective:
     Attributes
     ----------
     net : Network
-        The network.
+        The network. (None of these can be set: make another objective.)
     X, t, sample_weight : ndarray
         The data (read-only copies); `sample_weight` may be None.
     loss : Loss

@@ -230,6 +230,38 @@ def test_least_squares_is_numpys(shape, dtype):
         assert_array_equal(array, before)
 
 
+@pytest.mark.parametrize(
+    "f", [LeastSquares(np.eye(3), np.ones(3)), Affine(np.eye(3), np.ones(3)),
+          Factorization(np.eye(3), 1)], ids=repr,
+)  # fmt: skip
+def test_objectives_are_fixed(f):
+    """The kernels hold addresses of the data: another array in its place would be a wrong one."""
+    for name in ("A", "b", "B", "c", "M", "rank", "n_variables", "dtype"):
+        if hasattr(f, name):
+            with pytest.raises(AttributeError, match=f"{name} of this .* can't be changed"):
+                setattr(f, name, getattr(f, name))
+            with pytest.raises(AttributeError, match="can't be deleted"):
+                delattr(f, name)
+
+
+def test_sparse_data_are_checked_as_dense_ones_are():
+    b = np.ones(3)
+    for dtype in (np.complex128, np.longdouble):
+        with pytest.raises(TypeError):
+            LeastSquares(scipy.sparse.csr_array(np.eye(3, dtype=dtype)), b)
+    with pytest.raises(ValueError, match="at least one entry"):
+        LeastSquares(scipy.sparse.csr_array((3, 0)), b)
+    f1 = LeastSquares(scipy.sparse.coo_array(np.eye(3, dtype=np.int32)), b)
+    assert f1.dtype == np.float64 and f1.value(b) == 0.0
+    with pytest.raises(ValueError, match="A must be an array of numbers"):
+        LeastSquares([[1.0, 2.0], [3.0]], [1.0, 2.0])
+
+
+def test_taylor_test_refuses_complex_points():
+    with pytest.raises(TypeError, match="real numbers; got complex128"):
+        taylor_test(np.sum, np.ones(3), 1j * np.ones(3))
+
+
 def test_least_squares_by_taylor():
     A, b, x, h = data((30, 7), np.float64)
     f1 = LeastSquares(A, b)
@@ -699,6 +731,56 @@ def test_wrong_kernel_is_found(monkeypatch):
     assert "gradient by w" in failed(report)
 
 
+SPOILED = {
+    "value": "value, kernel against reference",
+    "value_and_grad": "value of one observation",
+    "input_grad": "gradient by x",
+    "input_hvp": "Hessian product by x",
+    "per_sample_grad": "gradients by w",
+    "hvp": "Hessian product",
+    "gauss_newton_product": "Gauss–Newton product",
+    "gauss_newton": "the Gauss–Newton matrix",
+}
+
+
+@pytest.mark.parametrize("call", SPOILED)
+def test_each_wrong_call_is_found(monkeypatch, call):
+    right = getattr(fastbp.Network, call)
+
+    def wrong(self, *args, **kwargs):
+        got = right(self, *args, **kwargs)
+        scale = 1.0 + 1e-9
+        return tuple(scale * part for part in got) if isinstance(got, tuple) else scale * got
+
+    monkeypatch.setattr(fastbp.Network, call, wrong)
+    net = fastbp.Network(2, 3)
+    report = check_gradient(net, net.init(0), np.eye(2), [0.5, -0.5])
+    assert SPOILED[call] in failed(report)
+
+
+@pytest.mark.parametrize("H", [64, 256])
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_kinks_do_not_fail_a_good_network(H, scale):
+    rng = np.random.default_rng(0)
+    X, t = rng.normal(size=(100, 10)), rng.normal(size=100)
+    net = fastbp.Network(10, H, activations="relu", output="identity")
+    for seed in range(10):
+        report = check_gradient(net, scale * net.init(seed), X, t, seed=seed)
+        assert report.ok, report
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 50.0])
+def test_saturation_does_not_fail_a_good_network_in_float32(scale):
+    rng = np.random.default_rng(0)
+    for N, H, B in ((10, 16, 100), (1, 1, 1)):
+        X, t = rng.normal(size=(B, N)), rng.normal(size=B)
+        net = fastbp.Network(N, H, dtype=np.float32)
+        for seed in range(10):
+            w = (scale * net.init(seed)).astype(np.float32)
+            report = check_gradient(net, w, X.astype(np.float32), t.astype(np.float32))
+            assert report.ok, [c for c in report.checks if not c.ok]
+
+
 def test_wrong_jvp_is_found(monkeypatch):
     right = fastbp.Network.jvp
     monkeypatch.setattr(
@@ -733,10 +815,10 @@ def test_check_command(monkeypatch, capsys):
     assert [line.split()[:2] for line in lines[2:5]] == [
         ["tanh", "float64"],
         ["relu", "float64"],
-        ["all,", "mixed"],
+        ["all,", "squared"],
     ]
-    assert all(line.endswith("pass") for line in lines[2:8])
-    assert lines[-1] == "pass: all derivatives of 6 networks are right on this machine"
+    assert all(line.endswith("pass") for line in lines[2:18])
+    assert lines[-1] == "pass: all derivatives of 16 networks are right on this machine"
 
 
 def test_check_command_fails_where_a_derivative_is_wrong(monkeypatch, capsys):
@@ -744,4 +826,4 @@ def test_check_command_fails_where_a_derivative_is_wrong(monkeypatch, capsys):
     assert _cli.main(["check"]) == 1
     printed = capsys.readouterr().out
     assert "v' of spoiled, complex step" in printed
-    assert "fail: 4 of 6 networks have wrong derivatives on this machine" in printed
+    assert "fail: 14 of 16 networks have wrong derivatives on this machine" in printed

@@ -560,3 +560,28 @@ def test_hamiltonian_monte_carlo_on_a_known_posterior():
     assert (standard_error < 0.05 * np.sqrt(np.diag(covariance))).all()
     assert (np.abs(chain.mean(axis=0) - mean) < 5.0 * standard_error).all()
     np.testing.assert_allclose(np.cov(chain.T), covariance, rtol=0.1, atol=0.05 * covariance.max())
+
+
+def test_functions_in_python_take_lists_and_refuse_what_they_would_lose():
+    net = fastbp.Network(2, 3)
+    w, X = net.init(0), np.eye(2)
+    out = np.empty(2)
+    fastbp.value(net, w, X.tolist(), out)
+    np.testing.assert_array_equal(out, net(w, X))
+    assert fastbp.value(net, w, [1.0, 0.0]) == out[0]
+    with pytest.raises(TypeError, match="need an array to write into"):
+        fastbp.value(net, w, X)
+    with pytest.raises(TypeError, match="leave out away"):
+        fastbp.value(net, w, X[0], out)
+    for call in (fastbp.jvp, fastbp.vjp, fastbp.input_hvp):
+        with pytest.raises(TypeError, match="out must be an array to write into; got NoneType"):
+            call(net, w, X, w, None)
+    with pytest.raises(TypeError, match="got NoneType"):
+        fastbp.hvp(net, w, X, out, w, None)
+
+    @njit
+    def inside(net, w, x, out):
+        return fastbp.value(net, w, x, out)
+
+    with pytest.raises(TypingError, match="leave out away"):
+        inside(net, w, X[0], out)

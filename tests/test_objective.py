@@ -335,3 +335,13 @@ def test_what_is_converted():
         assert got == mean
         np.testing.assert_array_equal(got_g, g)
         assert OBJECTIVE.value(w) == pytest.approx(mean, rel=1e-14)
+
+
+def test_attributes_can_not_be_set():
+    """Calls read them, or what was made of them: they would disagree."""
+    case = random_case(0, 3, 4, 9)
+    objective = case.net.network().objective(case.X, case.t, l2=0.1)
+    for name in ("net", "X", "t", "sample_weight", "loss", "l2", "threads"):
+        with pytest.raises(AttributeError, match=f"{name} of this Objective can't be changed"):
+            setattr(objective, name, getattr(objective, name))
+    assert objective.l2 == 0.1

@@ -15,25 +15,27 @@ Array = NDArray[Any]
 
 def _data(name: str, value: Any) -> Array:
     """Numbers in C order, float32 where they are given so and float64 otherwise."""
-    given = np.asarray(value)
-    dtype = np.dtype(np.float32 if given.dtype == np.float32 else np.float64)
+    single = getattr(value, "dtype", None) == np.float32
+    dtype = np.dtype(np.float32 if single else np.float64)
     return boundary.numbers(name, value, dtype, check_finite=False)
 
 
 def _matrix(name: str, value: Any) -> Any:
     """Return a dense matrix in C order, or a SciPy sparse one by rows."""
     if hasattr(value, "tocsr"):
-        sparse = value.tocsr()
-        if sparse.dtype not in (np.float32, np.float64):
-            sparse = sparse.astype(np.float64)
-        return sparse
-    matrix = _data(name, value)
-    if matrix.ndim != 2 or not matrix.size:
+        matrix = value.tocsr()
+        entries = _data(name, matrix.data)
+        if entries is not matrix.data:
+            parts = (entries, matrix.indices, matrix.indptr)
+            matrix = type(matrix)(parts, shape=matrix.shape)
+    else:
+        matrix = _data(name, value)
+    if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(f"{name} must be a matrix with at least one entry; got {matrix.shape}")
     return matrix
 
 
-class _OfVector:
+class _OfVector(boundary.Fixed):
     """A function of one flat vector of `n_variables` numbers of type `dtype`."""
 
     n_variables: int
@@ -554,6 +556,7 @@ class Factorization(_OfVectorToNumber):
         """
         if np.shape(x) != (self.n_variables,):
             raise ValueError(f"x must have shape ({self.n_variables},); got {np.shape(x)}")
+        x = np.asarray(x)
         m, n = self.M.shape
         k = self.rank
         return x[: m * k].reshape(m, k), x[m * k :].reshape(k, n)

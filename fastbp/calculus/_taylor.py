@@ -163,7 +163,9 @@ def taylor_test(
     1.0
     """
     x = np.asarray(x)
-    if x.dtype.kind not in "f":
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"x must hold real numbers; got {x.dtype}")
+    if x.dtype.kind != "f":
         x = x.astype(np.float64)
     h = _direction(x, direction, seed)
     t = np.asarray(_STEPS if steps is None else steps, np.float64)

@@ -193,6 +193,8 @@ def _value(net, w, X, out=None):
         return None
     _check_types(net, "value", w=(w, (1,)), X=(X, (1, 2)))
     if X.ndim == 1:
+        if isinstance(out, types.Array):
+            raise TypingError("fastbp.value returns the value of one observation; leave out away")
 
         def one(net, w, X, out=None):
             plan = _plan(net)
