@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._files import write_atomically
+from .optimizers import rates
 
 _SECONDS = 5.0  # between two writes
+_SAMPLED = 1000  # steps of a schedule
 _VERSION = 1
 
 
@@ -31,9 +33,6 @@ def fingerprint(
     """Hash of all arguments that decide what a fit computes."""
     digest = hashlib.sha256()
     functions = [f.digest for f in (*net.activations, net.output, problem.loss)]
-    schedule = getattr(optimizer, "learning_rate", None)
-    name = getattr(schedule, "__qualname__", None) if callable(schedule) else None
-    described = repr(optimizer) if name is None else f"{type(optimizer).__name__} {name}"
     epochs, seed, *rest = others
     if isinstance(seed, np.random.Generator):
         seed = repr(seed.bit_generator.state)
@@ -41,7 +40,7 @@ def fingerprint(
         net.n_inputs,
         net.dtype.name,
         functions,
-        described,
+        _described(optimizer, int(epochs) * -(-len(problem.X) // problem.batch)),
         repr(early),
         int(epochs),
         seed,
@@ -59,6 +58,18 @@ def fingerprint(
     return digest.hexdigest()
 
 
+def _described(optimizer: Any, total: int) -> tuple:
+    """Tell optimizers apart: of a schedule, by the rates that it gives."""
+    values: list[Any] = [type(optimizer).__name__]
+    for entry in dataclasses.fields(optimizer):
+        value = getattr(optimizer, entry.name)
+        if callable(value):
+            steps = np.unique(np.linspace(0, max(total - 1, 0), _SAMPLED).astype(np.int64))
+            value = [float(rates(value, int(step), 1, max(total, 1))[0]) for step in steps]
+        values.append((entry.name, repr(value)))
+    return tuple(values)
+
+
 class Checkpoint:
     """The file of one fit.
 
@@ -71,6 +82,10 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path, mark: str) -> None:
+        folder = path.parent
+        if not folder.is_dir() or path.is_dir():  # before the work, not after it
+            what = "is a folder" if path.is_dir() else f"can't be written: there is no {folder}"
+            raise ValueError(f"the checkpoint {path} {what}")
         self._path = path
         self._mark = mark
         self._kept: dict[str, NDArray] | None = None
@@ -84,7 +99,7 @@ class Checkpoint:
             header = json.loads(arrays.pop("header").item())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile alone raises five kinds for damaged files
             raise ValueError(f"{self._path} is not a checkpoint of fastbp.fit: {error}") from error
         if header["version"] != _VERSION or header["mark"] != self._mark:
             raise ValueError(

@@ -19,14 +19,15 @@ from . import _models, _problem, _report, _self_check, _table, _train
 from ._files import write_atomically
 from ._problem import Preparation
 
+_INTERRUPTED = 130  # as shells say it
 LOSSES = ("squared", "huber", "log_cosh", "pinball", "cross_entropy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    It is 0 where all is done, 1 where a check fails, and 2 for a wrong use and for files that
-    can't be used.
+    It is 0 where all is done, 1 where a check fails, 2 for a wrong use and for files that can't
+    be used, and 130 after Ctrl-C (`train` first reports and saves what it has reached).
 
     Parameters
     ----------
@@ -43,9 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = "a smaller --learning-rate or a larger --l2 may help"
         print(f"error: the loss is infinite after step {error.step}; {hint}", file=sys.stderr)
         return 1
+    except MemoryError:
+        print("error: there is not enough memory for this", file=sys.stderr)
+        return 2
     except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
 
 
 # ---- the words ---------------------------------------------------------------------------
@@ -154,7 +161,8 @@ def _add_predict(commands: Any) -> None:
     )
     predict.add_argument("model", metavar="MODEL.npz")
     predict.add_argument("data", metavar="DATA.csv")
-    predict.add_argument("--output", metavar="FILE.csv", help="write there (not to the screen)")
+    predict.add_argument("--output", metavar="FILE", help="write there (not to the screen)")
+    predict.add_argument("--json", action="store_true", help="as JSON, not as a table")
     predict.set_defaults(run=_run_predict)
 
 
@@ -174,6 +182,7 @@ def _add_check(commands: Any) -> None:
         "and by the adjoint. Takes a minute where nothing is compiled yet. The exit code is 0 "
         "where all pass and 1 where one fails.",
     )
+    check.add_argument("--json", action="store_true", help="print the results as JSON")
     check.set_defaults(run=_run_check)
 
 
@@ -261,7 +270,7 @@ def _run_train(options: argparse.Namespace) -> int:
         print(json.dumps(results, allow_nan=False))
     else:
         _report.table(_report.train_rows(results))
-    return 0
+    return _INTERRUPTED if fit.reason == "interrupted" else 0
 
 
 # ---- predict and info ------------------------------------------------------------------------
@@ -276,14 +285,19 @@ def _run_predict(options: argparse.Namespace) -> int:
         )
     preparation = Preparation.restored(model.metadata["preparation"])
     y = model.net(model.w, preparation.encode(_table.read(options.data)))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    columns: dict[str, list] = {}
     if preparation.classes is None:
-        writer.writerow([preparation.target])
-        writer.writerows([value] for value in preparation.decode(y).tolist())
+        columns[preparation.target] = preparation.decode(y).tolist()
     else:
-        writer.writerow([preparation.target, f"probability of {preparation.classes[1]}"])
-        writer.writerows([preparation.classes[p > 0.5], p] for p in y.tolist())
+        columns[preparation.target] = [preparation.classes[p > 0.5] for p in y.tolist()]
+        columns[f"probability of {preparation.classes[1]}"] = y.tolist()
+    text = io.StringIO()
+    if options.json:
+        text.write(json.dumps(columns, allow_nan=False) + "\n")
+    else:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
     if options.output:
         write_atomically(options.output, text.getvalue().encode())
     else:
@@ -305,4 +319,9 @@ def _run_info(options: argparse.Namespace) -> int:
 
 
 def _run_check(options: argparse.Namespace) -> int:
-    return 0 if _self_check.run(_report.plain) else 1
+    if not options.json:
+        return 0 if _self_check.run(_report.plain) else 1
+    networks = _self_check.results()
+    passed = all(network["passed"] for network in networks)
+    print(json.dumps({"passed": passed, "networks": networks}))
+    return 0 if passed else 1

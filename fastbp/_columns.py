@@ -19,6 +19,7 @@ Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
 MAX_CATEGORIES = 100
+_LARGEST = 1e100
 
 Column = dict[str, Any]
 """{"name", "fill": number or null}, or {"name", "categories": [...], "fill": text or null}."""
@@ -130,6 +131,10 @@ def numbers(table: Table, name: str, fill: float | None = None) -> Vector:
             value = table.number(cell)
             if value is None or not np.isfinite(value):
                 raise TableError(f"{table.place(row, name)}: {cell!r} is no finite number")
+            if abs(value) > _LARGEST:  # else means and deviations overflow
+                raise TableError(
+                    f"{table.place(row, name)}: {cell!r} is too large; {_LARGEST:g} is the most"
+                )
         else:
             value = _filled(table, row, name, fill)
         values[row] = value
@@ -154,7 +159,8 @@ def codes(table: Table, name: str, categories: Sequence[str], fill: str | None =
 def _filled(table: Table, row: int, name: str, fill: Any) -> Any:
     if fill is None:
         raise TableError(
-            f"{table.place(row, name)}: the value is missing (--impute mean fills such in)"
+            f"{table.place(row, name)}: the value is missing (a model of `train --impute mean` "
+            "fills such in)"
         )
     return fill
 

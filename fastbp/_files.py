@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
+from typing import Any
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -20,12 +22,22 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     # tempfile would give the file to its owner alone; "x" gives what the umask says, as open does.
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.part")
     try:
-        with open(temporary, "xb") as file:
+        with _naming(path, open, temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        _naming(path, os.replace, temporary, target)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def _naming(path: str | os.PathLike[str], call: Callable, *arguments: Any) -> Any:
+    """Call; an error names the path that the user gave, not that of the temporary file."""
+    try:
+        return call(*arguments)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None

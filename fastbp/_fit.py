@@ -24,7 +24,9 @@ from .objective import Objective
 from .optimizers import (
     LBFGS,
     SGD,
+    WITH_HESSIAN,
     WITH_HESSIAN_PRODUCT,
+    WITH_POSITIVE_HESSIAN,
     WITHOUT_GRADIENT,
     Adam,
     AdamW,
@@ -44,6 +46,7 @@ Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike
 
 _EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
 _BAR_SECONDS = 0.1  # between two updates
+_LEAST_CURVATURE = 1e-10  # of dogleg's matrix, by its largest
 _SEGMENT = 100  # iterations of a SciPy method between checkpoints
 _CALL_OPERATIONS = 2e8  # of Levenberg–Marquardt in one compiled call: about 0.02 s
 
@@ -54,7 +57,8 @@ class NonFiniteLossError(ArithmeticError):
     Attributes
     ----------
     w : ndarray, shape (P,)
-        The last parameters with a finite loss.
+        The parameters of the best validation loss where there was validation, else the last with
+        a finite loss.
     step : int
         Epochs or iterations done with finite results.
     history : dict of str to ndarray
@@ -300,10 +304,12 @@ class _Watch:
 
     def after(self, w: NDArray, loss: float) -> str:
         """Take note of one step; returns why to stop, or nothing."""
-        self.losses.append(loss)
         judged, validation_loss = loss, None
         if self._validation is not None:
             judged = validation_loss = self._validation.value(w)
+        # Together, so that Ctrl-C does not come between them.
+        self.losses.append(loss)
+        if validation_loss is not None:
             self.validation_losses.append(validation_loss)
         if judged < self.best - (self._early.min_delta if np.isfinite(self.best) else 0.0):
             self.best, self.waited = judged, 0
@@ -407,7 +413,7 @@ class _Problem:
     free: NDArray
     batch: int
     shuffle: bool
-    seed: int | np.random.Generator
+    seed: int | np.random.Generator | None
     threads: int | str
     target: float
 
@@ -458,6 +464,7 @@ class _Stochastic:
         c = problem.c
         if c is not None:
             c = (c * (len(c) / float(c.sum(dtype=np.float64)))).astype(c.dtype)
+        self._loss: float | None = None  # of the parameters at the end
         self._order = Order(len(problem.X), _stream(problem.seed, 1))
         self._run = Epochs(
             problem.net,
@@ -479,22 +486,37 @@ class _Stochastic:
         order = np.arange(n, dtype=np.int64)
         total = batches * watch.epochs
         constant = None if callable(self._rate) else rates(self._rate, 0, batches, total)
-        good = problem.w.copy()
+        # An epoch's loss is that before its updates: the parameters after it are known to be good
+        # once the next epoch, or the end, has found their loss finite.
+        starts = [problem.w.copy(), problem.w.copy()]
         while watch.step < watch.epochs:
             done = watch.step * batches
             eta = constant if constant is not None else rates(self._rate, done, batches, total)
             if problem.shuffle:
                 order = self._order.next()
-            good[:] = problem.w
+            starts.reverse()
+            starts[0][:] = problem.w
             loss = run.run(order, eta) / n + problem.penalty()
             watch.n_evaluations += batches
             if not math.isfinite(loss):
-                problem.w[:] = good
-                raise _diverged(watch, good)
-            yield watch.after(problem.w, loss)
+                raise self._diverged(watch, starts)
+            reason = watch.after(problem.w, loss)
+            if reason or watch.step == watch.epochs:
+                self._loss = problem.value()
+                if not math.isfinite(self._loss):
+                    raise self._diverged(watch, starts)
+            yield reason
+
+    def _diverged(self, watch: _Watch, starts: list[NDArray]) -> NonFiniteLossError:
+        problem = self._problem
+        for w in starts:
+            problem.w[:] = w
+            if math.isfinite(problem.value()):
+                break
+        return _diverged(watch, problem.w.copy())
 
     def loss(self) -> float:
-        return self._problem.value()
+        return self._problem.value() if self._loss is None else self._loss
 
     def state(self) -> dict[str, NDArray]:
         order = self._order.state.copy()
@@ -624,6 +646,15 @@ class _SciPy:
             direction[free] = p
             return objective.hvp(whole(z), direction)[free].astype(np.float64)
 
+        def hess(z: NDArray) -> NDArray:
+            w = whole(z)
+            if self._method in WITH_HESSIAN:
+                return np.array([hessp(z, e) for e in np.eye(len(free))])
+            matrix = objective.gauss_newton(w)[2][np.ix_(free, free)].astype(np.float64)
+            # Definite where it is singular but for rounding.
+            matrix[np.diag_indices_from(matrix)] += _LEAST_CURVATURE * matrix.diagonal().max()
+            return matrix
+
         def note(z: NDArray, *_: Any) -> None:
             w = whole(np.asarray(z))
             value = last[1] if np.array_equal(w, last[0]) else objective.value(w)
@@ -650,6 +681,7 @@ class _SciPy:
                 problem.w[free].astype(np.float64),
                 jac=True if with_gradient else None,
                 hessp=hessp if self._method in WITH_HESSIAN_PRODUCT else None,
+                hess=hess if self._method in (*WITH_HESSIAN, *WITH_POSITIVE_HESSIAN) else None,
                 method=self._method,
                 callback=note,
                 options=options,
@@ -676,6 +708,7 @@ class _SciPy:
 
 
 def _diverged(watch: _Watch, w: NDArray) -> NonFiniteLossError:
+    w = w if watch.best_w is None else watch.best_w
     return NonFiniteLossError(
         f"the loss is no longer finite after step {watch.step}; the last good parameters are in "
         "this error's attribute w. A smaller learning rate, or scaled inputs, may help",
@@ -713,7 +746,7 @@ def fit(
     epochs: int | None = None,
     batch_size: int | None = None,
     shuffle: bool = True,
-    seed: int | np.random.Generator = 0,
+    seed: int | np.random.Generator | None = 0,
     validation: Validation | None = None,
     early_stopping: EarlyStopping | int | None = None,
     free: ArrayLike | None = None,
@@ -755,8 +788,9 @@ def fit(
         all observations.
     shuffle : bool
         Whether each epoch has an order of its own.
-    seed : int or numpy.random.Generator
-        Decides the start, the orders and the validation split.
+    seed : int, numpy.random.Generator or None
+        Decides the start, the orders and the validation split; with None they are other ones in
+        every run.
     validation : tuple or float, optional
         (X, t) or (X, t, sample_weight) of observations that are not fitted, or the share of the
         given ones to hold out. The parameters with the least loss on them are returned.
@@ -778,7 +812,8 @@ def fit(
     Returns
     -------
     result : FitResult
-        Ctrl-C ends the fit too, with the best parameters so far.
+        Ctrl-C ends the fit too, with the parameters of the best validation loss so far where there
+        is validation, else the last (of LM and SciPy's methods these are the best too).
 
     Raises
     ------
@@ -805,10 +840,12 @@ def fit(
     )
     chosen = get_optimizer(optimizer, problem.loss.name, net.n_params)
     early = early_stopping
-    if early is None or isinstance(early, int | np.integer):
+    if early is None or (isinstance(early, int | np.integer) and not isinstance(early, bool)):
         early = EarlyStopping(patience=early)
     if not isinstance(early, EarlyStopping):
-        raise TypeError(f"early_stopping must be an integer or an EarlyStopping; got {early!r}")
+        raise TypeError(
+            f"early_stopping must be a number of steps or an EarlyStopping; got {early!r}"
+        )
     problem.target = -np.inf if early.target is None else early.target
     n_epochs = _EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
     if not isinstance(n_epochs, int | np.integer) or n_epochs < 0:
@@ -880,7 +917,7 @@ def _problem(
     l2: float,
     batch_size: int | None,
     shuffle: bool,
-    seed: int | np.random.Generator,
+    seed: int | np.random.Generator | None,
     validation: Validation | None,
     free: ArrayLike | None,
     threads: int | str,
@@ -922,8 +959,10 @@ def _problem(
     return problem, held_out, start
 
 
-def _stream(seed: int | np.random.Generator, number: int) -> np.random.Generator:
+def _stream(seed: int | np.random.Generator | None, number: int) -> np.random.Generator:
     """Return a generator of its own for one purpose, so that the start is net.init(seed)."""
+    if seed is None:
+        return np.random.default_rng()
     return seed if isinstance(seed, np.random.Generator) else np.random.default_rng([seed, number])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _boundary as boundary
-from ._fit import FitResult, fit
+from ._fit import FitResult, NonFiniteLossError, fit
 from .losses import Loss, get_loss
 from .network import Network
 
@@ -45,12 +46,16 @@ class Fits(Sequence[FitResult]):
         The observations each result has not seen; empty without folds.
     held_out_losses : ndarray
         Mean loss of each result on its fold; empty without folds.
+    failures : tuple of (int, NonFiniteLossError)
+        Seeds of the fits whose loss was no longer finite, and their errors. They have no place in
+        the other attributes.
     """
 
     results: tuple[FitResult, ...]
     seeds: tuple[int, ...]
     folds: tuple[NDArray, ...] = ()
     held_out_losses: NDArray = field(default_factory=lambda: np.empty(0))
+    failures: tuple[tuple[int, NonFiniteLossError], ...] = ()
 
     @overload
     def __getitem__(self, index: int) -> FitResult: ...
@@ -153,9 +158,10 @@ def fit_many(
         The data.
     seeds : int or sequence of int
         As `fit` takes them, one for each fit; a number n stands for 0 … n − 1.
-    folds : int or sequence of array_like of int, optional
-        Cross-validation: so many folds, drawn once, or the indices of each. A fit for each seed
-        and fold, to the observations outside the fold.
+    folds : int or iterable, optional
+        Cross-validation: so many folds, drawn once; or the observations of each, as indices or as
+        a mask of B booleans; or pairs (train, test) of these, as scikit-learn's splitters yield
+        them. A fit for each seed and fold, to the observations outside the fold.
     bootstrap : bool
         Whether each fit has a sample of its own, drawn with replacement by its seed: an ensemble
         whose spread has the noise of the data in it, not only that of the starts.
@@ -172,14 +178,20 @@ def fit_many(
     Returns
     -------
     fits : Fits
-        After Ctrl-C, those that were done, and the running ones as far as they had come.
+        After Ctrl-C, those that were done, and the running ones as far as they had come. Fits
+        whose loss was no longer finite are left out, with a warning, and are in `failures`.
 
     Raises
     ------
     TypeError, ValueError
         As `fit`; for folds that are not at least two, or leave nothing to fit.
     NonFiniteLossError
-        Of the first fit that ends so.
+        Of the first fit, where all end so.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where some do.
 
     Examples
     --------
@@ -202,22 +214,25 @@ def fit_many(
     jobs = _jobs(seeds, folds, bootstrap, len(X))
     stop = threading.Event()
 
-    def run(job: _Job) -> FitResult:
+    def run(job: _Job) -> FitResult | NonFiniteLossError:
         rows = job.fitted
-        return fit(
-            net,
-            X if rows is None else X[rows],
-            t if rows is None else t[rows],
-            sample_weight=c if c is None or rows is None else c[rows],
-            loss=ell,
-            seed=job.seed,
-            progress=False,
-            _stop=stop,
-            **options,
-        )
+        try:
+            return fit(
+                net,
+                X if rows is None else X[rows],
+                t if rows is None else t[rows],
+                sample_weight=c if c is None or rows is None else c[rows],
+                loss=ell,
+                seed=job.seed,
+                progress=False,
+                _stop=stop,
+                **options,
+            )
+        except NonFiniteLossError as error:
+            return error
 
     n = boundary.thread_count(threads) or os.cpu_count() or 1
-    futures: list[Future[FitResult]] = []
+    futures: list[Future[FitResult | NonFiniteLossError]] = []
     with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
         try:
             futures = [pool.submit(run, job) for job in jobs]
@@ -230,10 +245,28 @@ def fit_many(
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    done = [(job, future.result()) for job, future in zip(jobs, futures, strict=False)
-            if not future.cancelled()]  # fmt: skip
+    done: list[tuple[_Job, FitResult]] = []
+    failures: list[tuple[int, NonFiniteLossError]] = []
+    for job, future in zip(jobs, futures, strict=False):
+        if future.cancelled():
+            continue
+        outcome = future.result()
+        if isinstance(outcome, FitResult):
+            done.append((job, outcome))
+        else:
+            failures.append((job.seed, outcome))
+    if failures and not done:
+        raise failures[0][1]
     if not done:
         raise KeyboardInterrupt
+    if failures:
+        which = ", ".join(str(seed) for seed, _ in failures)
+        warnings.warn(
+            f"{len(failures)} of {len(failures) + len(done)} fits are left out, whose loss was no "
+            f"longer finite (seeds {which}); see the attribute failures",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     losses = []
     for job, result in done:
         if job.held is not None:
@@ -245,6 +278,7 @@ def fit_many(
         tuple(job.seed for job, _ in done),
         tuple(job.held for job, _ in done if job.held is not None),
         np.array(losses),
+        tuple(failures),
     )
 
 
@@ -264,14 +298,39 @@ def _jobs(
         if not 2 <= folds <= B:
             raise ValueError(f"folds must lie between 2 and {B}, the observations; got {folds}")
         parts = np.array_split(np.random.default_rng(0).permutation(B), int(folds))
-        held = [np.sort(part) for part in parts]
-    else:
-        held = [np.asarray(part, np.intp) for part in folds]
-    jobs = []
-    for part in held:
-        outside = np.ones(B, bool)
-        outside[part] = False
-        if not part.size or not outside.any():
-            raise ValueError("every fold must hold some observations and leave some to fit")
-        jobs.append((np.flatnonzero(outside), part))
+        folds = [np.sort(part) for part in parts]
+    jobs = [_fold(part, B) for part in folds]
+    if not jobs:
+        raise ValueError("folds must be a number, or hold at least one fold; got none")
     return [_Job(seed, fitted, part) for seed in chosen for fitted, part in jobs]
+
+
+def _fold(part: Any, B: int) -> tuple[NDArray, NDArray]:
+    """Return the observations to fit and those to hold out."""
+    if isinstance(part, tuple) and len(part) == 2 and all(np.ndim(rows) == 1 for rows in part):
+        fitted, held = (_indices(rows, B) for rows in part)
+    else:
+        held = _indices(part, B)
+        outside = np.ones(B, bool)
+        outside[held] = False
+        fitted = np.flatnonzero(outside)
+    if not held.size or not fitted.size:
+        raise ValueError("every fold must hold some observations and leave some to fit")
+    return fitted, held
+
+
+def _indices(rows: Any, B: int) -> NDArray:
+    """Return the indices of observations, given so or as a mask."""
+    given = np.asarray(rows)
+    if given.dtype == bool and given.shape == (B,):
+        return np.flatnonzero(given)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise TypeError(
+            f"a fold must be the indices of observations or a mask of {B} booleans; got an array "
+            f"of shape {given.shape} and dtype {given.dtype}"
+        )
+    indices = given.astype(np.intp)
+    outside = indices[(indices < 0) | (indices >= B)]
+    if outside.size:
+        raise ValueError(f"a fold holds observation {outside[0]}; there are {B}, from 0 on")
+    return indices

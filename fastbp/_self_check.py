@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,6 +47,28 @@ def run(say: Callable[[str], None]) -> bool:
     else:
         say(f"pass: all derivatives of {number} networks are right on this machine")
     return not failed
+
+
+def results() -> list[dict[str, Any]]:
+    """Make the same checks, and return what each found, as JSON has it: a NaN is null."""
+    return [
+        {
+            "activations": name,
+            "dtype": report.net.dtype.name,
+            "passed": report.ok,
+            "checks": [
+                {
+                    "kind": check.kind,
+                    "name": check.name,
+                    "measured": check.measured if np.isfinite(check.measured) else None,
+                    "limit": check.limit,
+                    "passed": check.ok,
+                }
+                for check in report.checks
+            ],
+        }
+        for name, report in _reports()
+    ]
 
 
 def _reports() -> Iterator[tuple[str, GradientReport]]:

@@ -27,8 +27,12 @@ class Scaling(NamedTuple):
 
         A column that is constant keeps its scale, as a deviation of rounding errors is none.
         """
-        mean = np.average(X, axis=0, weights=sample_weight)
-        scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=sample_weight))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = np.average(X, axis=0, weights=sample_weight)
+            scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=sample_weight))
+        if not np.isfinite(scale).all():
+            largest = float(np.max(np.abs(X)))
+            raise ValueError(f"numbers up to {largest:.3g} have no finite deviation; rescale them")
         seen = X if sample_weight is None else X[sample_weight > 0]
         constant = seen.max(axis=0) == seen.min(axis=0)
         return cls(mean, np.where(constant | (scale == 0.0), 1.0, scale))

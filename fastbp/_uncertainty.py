@@ -54,8 +54,8 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     predictions at the data do not depend on them.
     """
     X, t, loss = data.X, data.t, data.loss
-    n = len(X)
-    c = np.ones(n) if data.sample_weight is None else data.sample_weight.astype(np.float64)
+    c = np.ones(len(X)) if data.sample_weight is None else data.sample_weight.astype(np.float64)
+    n = np.count_nonzero(c)  # what weighs nothing is no observation
     c = c * (n / c.sum())
     # In float64 whatever the network's own type: the eigenvalues span many orders of magnitude.
     exact = Network(net.n_inputs, activations=net.activations, output=net.output)

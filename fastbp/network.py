@@ -200,14 +200,14 @@ class Network:
         H = self.n_neurons
         return w[:H], w[H:].reshape(H, self.n_inputs)
 
-    def init(self, seed: int | np.random.Generator) -> NDArray:
+    def init(self, seed: int | np.random.Generator | None) -> NDArray:
         """Return a start vector: uniform with the variances of Glorot and Bengio.
 
         W and a are uniform on ±√(6 / (fan_in + fan_out)): fans N and H for W, H and 1 for a.
 
         Parameters
         ----------
-        seed : int or numpy.random.Generator
+        seed : int, numpy.random.Generator or None
             The same integer gives the same vector.
 
         Returns

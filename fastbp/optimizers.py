@@ -437,7 +437,9 @@ class LBFGS(Optimizer):
 class Minimize(Optimizer):
     """Any method of `scipy.optimize.minimize`; `fastbp.fit` takes its name alone too.
 
-    Gradients are ours, and Hessian products where the method takes them.
+    Gradients are ours, and Hessian products where the method takes them. trust-exact is given the
+    whole Hessian, P products each time, and dogleg, which needs a positive one, the Gauss–Newton
+    matrix.
 
     Parameters
     ----------
@@ -469,7 +471,6 @@ class Minimize(Optimizer):
         return hash((self.method, repr(sorted(self.options.items()))))
 
 
-# Without the methods that need a dense Hessian or are there for constraints alone.
 _SCIPY_METHODS = (
     "Nelder-Mead",
     "Powell",
@@ -484,9 +485,13 @@ _SCIPY_METHODS = (
     "trust-constr",
     "trust-ncg",
     "trust-krylov",
+    "trust-exact",
+    "dogleg",
 )
 WITHOUT_GRADIENT = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
 WITH_HESSIAN_PRODUCT = ("Newton-CG", "trust-constr", "trust-ncg", "trust-krylov")
+WITH_HESSIAN = ("trust-exact",)
+WITH_POSITIVE_HESSIAN = ("dogleg",)  # which the Gauss–Newton matrix stands for
 
 _NAMED: dict[str, Callable[[], Optimizer]] = {
     "sgd": SGD,

@@ -143,6 +143,17 @@ def test_predict_repeats_what_was_fitted(people, tmp_path):
     assert r2 == pytest.approx(results["held_out"]["network"], rel=1e-9)
 
 
+def test_predict_as_json(people, tmp_path):
+    model = tmp_path / "model.npz"
+    for words, columns in ((NUMBERS, 1), (CLASSES, 2)):
+        run("train", people, *words, "--epochs", "5", "--save", model)
+        rows = list(csv.DictReader(io.StringIO(run("predict", model, people))))
+        found = json.loads(run("predict", model, people, "--json"))
+        assert len(found) == columns and list(found) == list(rows[0])
+        for name, values in found.items():
+            assert [str(value) for value in values] == [row[name] for row in rows]
+
+
 def test_predict_needs_the_columns_alone_in_any_order(people, tmp_path):
     model, few = tmp_path / "model.npz", tmp_path / "few.csv"
     run("train", people, *NUMBERS, "--save", model, "--epochs", "5")
@@ -321,11 +332,18 @@ def test_unknown_activation_names_the_nearest(capsys):
         ("predict none.npz none.csv", "none.npz"),
         ("info none.npz", "none.npz"),
         ("train {people}", "people.csv: column 'id' is text with 120 different values"),
-        ("train {people} --drop id", "line 9, column 'height': the value is missing (--impute"),
+        (
+            "train {people} --drop id",
+            "line 9, column 'height': the value is missing (a model of `train --impute",
+        ),
         ("train {people} --drop id --target height", "'height': the value is missing, and it is"),
         ("train {people} --drop id --target city", "the target 'city' is text with 3 different"),
         ("train {one}", "one.csv: no column is left to predict 'a' from"),
         ("train {row} --test-fraction 0.9", "row.csv: 1 rows are too few; none is left to fit"),
+        (
+            "train {large}",
+            "large.csv, line 2, column 'a': '1e308' is too large; 1e+100 is the most",
+        ),
         ("predict {row} {row}", "row.csv: this is no model of fastbp.save (no .npz file at all)"),
         ("info {row}", "row.csv: this is no model of fastbp.save"),
         ("predict {model} {row}", "the model does not say how a table becomes its inputs"),
@@ -338,8 +356,10 @@ def test_data_that_can_not_be_used_exit_with_2_and_say_why(
     one, row, model = tmp_path / "one.csv", tmp_path / "row.csv", tmp_path / "model.npz"
     one.write_text("a\n1\n")
     row.write_text("a,b\n1,2\n")
+    large = tmp_path / "large.csv"
+    large.write_text("a,b\n1e308,2\n-1e308,3\n0,4\n")
     fastbp.save(model, fastbp.Network(1, 1), [1.0, 2.0])
-    words = words.format(people=people, one=one, row=row, model=model)
+    words = words.format(people=people, one=one, row=row, model=model, large=large)
     assert _cli.main(words.split()) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("error: ") and message in printed.err
@@ -352,6 +372,50 @@ def test_a_fit_that_goes_astray_exits_with_1(capsys):
     printed = capsys.readouterr()
     assert "error: the loss is infinite after step" in printed.err
     assert "--learning-rate" in printed.err
+
+
+def test_ctrl_c_in_a_fit_reports_and_saves_what_there_is(monkeypatch, tmp_path, capsys):
+    real = _cli._train.fit
+
+    def fit(*args, **kwargs):
+        return real(*args, **kwargs)._replace(reason="interrupted")
+
+    monkeypatch.setattr(_cli._train, "fit", fit)
+    model = tmp_path / "model.npz"
+    assert _cli.main(["train", "--epochs", "3", "--save", str(model)]) == 130
+    assert "3 steps: interrupted" in capsys.readouterr().out
+    assert fastbp.load(model).metadata["training"]["reason"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (MemoryError(), 2, "error: there is not enough memory for this\n"),
+    ],
+)
+def test_no_traceback(error, code, message, monkeypatch, capsys):
+    def stop(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(_cli._self_check, "run", stop)
+    assert _cli.main(["check"]) == code
+    assert capsys.readouterr().err == message
+
+
+def test_check_as_json(monkeypatch, capsys):
+    monkeypatch.setattr(_cli._self_check, "NAMES", ("tanh",))
+    monkeypatch.setattr(_cli._self_check, "LOSSES", ("squared",))
+    assert _cli.main(["check", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["passed"] is True
+    assert [(n["activations"], n["dtype"]) for n in found["networks"]] == [
+        ("tanh", "float64"), ("all, squared", "float64"),
+        ("tanh", "float32"), ("all, squared", "float32"),
+    ]  # fmt: skip
+    checks = found["networks"][0]["checks"]
+    assert {check["kind"] for check in checks} == {"activation", "kernel", "taylor", "adjoint"}
+    assert all(check["passed"] for check in checks)
 
 
 def test_a_missing_package_is_named(monkeypatch, capsys):

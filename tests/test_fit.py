@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import signal
@@ -79,6 +80,15 @@ def test_is_repeatable_and_seeded(optimizer: Any) -> None:
     assert not np.array_equal(run(1).w, run(2).w)
 
 
+def test_none_as_seed() -> None:
+    for optimizer in ("sgd", "lm"):
+        a, b = (
+            fastbp.fit(NET, X, T, optimizer=optimizer, epochs=2, seed=None, validation=0.2)
+            for _ in range(2)
+        )
+        assert not np.array_equal(a.w, b.w)
+
+
 def test_generators_as_seeds() -> None:
     a = fastbp.fit(NET, X, T, optimizer="adam", epochs=3, seed=np.random.default_rng(5))
     b = fastbp.fit(NET, X, T, optimizer="adam", epochs=3, seed=np.random.default_rng(5))
@@ -138,7 +148,8 @@ def test_optimizers_agree_where_they_must() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    "nelder-mead powell cg bfgs newton-cg l-bfgs-b tnc cobyla slsqp trust-ncg trust-krylov".split(),
+    "nelder-mead powell cg bfgs newton-cg l-bfgs-b tnc cobyla slsqp trust-ncg trust-krylov "
+    "trust-exact dogleg".split(),
 )
 def test_every_scipy_method(method: str) -> None:
     pytest.importorskip("scipy")
@@ -277,6 +288,38 @@ def test_a_loss_that_is_no_longer_finite(optimizer: Any, batch_size: int) -> Non
     assert np.array_equal(copy.w, error.w)
 
 
+def test_an_end_that_is_not_finite() -> None:
+    """An epoch's loss is that before its updates: the last update can lead astray unseen."""
+
+    def last(step: int, total: int) -> float:
+        return 1e155 if step == total - 1 else 0.01
+
+    for epochs in (1, 3):
+        options: Any = {"optimizer": SGD(last), "batch_size": 60, "epochs": epochs}
+        with pytest.raises(NonFiniteLossError) as caught:
+            fastbp.fit(NET, X, T, w0=W0, **options)
+        before = fastbp.fit(NET, X, T, w0=W0, **options | {"optimizer": SGD(0.01)})
+        assert objective(caught.value.w) < np.inf
+        assert len(before.history["loss"]) == epochs
+        for validation in (None, 0.2):
+            with pytest.raises(NonFiniteLossError) as caught:
+                fastbp.fit(NET, X, T, w0=W0, validation=validation, **options)
+            assert objective(caught.value.w) <= objective(W0)
+
+
+def test_what_was_best_survives_divergence() -> None:
+    def late(step: int, total: int) -> float:
+        return 0.05 if step < 30 else 1e4
+
+    best: list[Any] = []
+    with pytest.raises(NonFiniteLossError) as caught:
+        fastbp.fit(
+            NET, X, T, optimizer=SGD(late), batch_size=48, epochs=200, validation=0.2,
+            callback=lambda state: best.append((state.validation_loss, state.w.copy())),
+        )  # fmt: skip
+    assert np.array_equal(caught.value.w, min(best, key=lambda pair: pair[0])[1])
+
+
 @pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "nelder-mead", "sgd"])
 def test_a_start_that_is_not_finite(optimizer: Any) -> None:
     net = fastbp.Network(3, 5, activations="exp", output="identity")
@@ -308,6 +351,7 @@ def test_zero_epochs() -> None:
         ({"optimizer": "magic"}, "unknown optimizer"),
         ({"w0": np.zeros(3)}, "w must have shape"),
         ({"early_stopping": 0}, "patience"),
+        ({"early_stopping": True}, "early_stopping must be a number of steps"),
         ({"early_stopping": EarlyStopping, "optimizer": "lm"}, "early_stopping must be"),
         ({"sample_weight": -C}, "negative"),
         ({"threads": 0}, "threads must be"),
@@ -429,6 +473,33 @@ def test_checkpoint_after_ctrl_c(tmp_path: Path) -> None:
     same(fastbp.fit(NET, X, T, **options), whole)
 
 
+def test_schedules_of_checkpoints_are_told_apart_by_their_rates(tmp_path: Path) -> None:
+    path = tmp_path / "fit.npz"
+
+    def fit(optimizer: Any, **k: Any) -> fastbp.FitResult:
+        return fastbp.fit(NET, X, T, optimizer=optimizer, epochs=3, checkpoint=path, **k)
+
+    def rate(step: int, total: int, *, k: float) -> float:
+        return k
+
+    first = fit(SGD(functools.partial(rate, k=0.01), momentum=0.9))
+    same(fit(SGD(lambda step, total: 0.01, momentum=0.9)), first)  # equal rates: the same fit
+    for other in (
+        SGD(lambda step, total: 0.01),
+        SGD(functools.partial(rate, k=0.02), momentum=0.9),
+        SGD(functools.partial(rate, k=0.01), momentum=0.9, nesterov=True),
+        Adam(lambda step, total: 0.01),
+    ):
+        with pytest.raises(ValueError, match="belongs to a fit with other arguments"):
+            fit(other)
+
+
+def test_checkpoint_that_can_not_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    for path, match in ((tmp_path / "none" / "fit.npz", "there is no"), (tmp_path, "is a folder")):
+        with pytest.raises(ValueError, match=match):
+            fastbp.fit(NET, X, T, callback=pytest.fail, checkpoint=path)
+
+
 def test_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
     fastbp.fit(NET, X, T, optimizer="adam", epochs=2, checkpoint=path)
@@ -525,6 +596,10 @@ def test_ensemble() -> None:
         ({"seeds": 0}, "seeds"),
         ({"folds": 1}, "folds"),
         ({"folds": [np.arange(60)]}, "leave some"),
+        ({"folds": [[0.5, 1.7], [3]]}, "indices of observations or a mask"),
+        ({"folds": [np.ones(59, bool)]}, "a mask of 60 booleans"),
+        ({"folds": [[1, 60]]}, "a fold holds observation 60; there are 60"),
+        ({"folds": []}, "got none"),
         ({"folds": 2, "bootstrap": True}, "exclude"),
         ({"checkpoint": "x"}, "does not take checkpoint"),
         ({"seed": 1}, "does not take seed"),
@@ -534,6 +609,49 @@ def test_ensemble() -> None:
 def test_many_refuse(options: Any, match: str) -> None:
     with pytest.raises((TypeError, ValueError), match=match):
         fastbp.fit_many(NET, X, T, **options)
+
+
+def test_folds_as_masks_and_as_pairs() -> None:
+    mask = np.arange(60) < 20
+    want = fastbp.fit_many(NET, X, T, seeds=1, folds=[np.arange(20), np.arange(20, 60)], epochs=9)
+    for folds in (
+        [mask, ~mask],
+        ((np.flatnonzero(~held), np.flatnonzero(held)) for held in (mask, ~mask)),
+    ):
+        got = fastbp.fit_many(NET, X, T, seeds=1, folds=folds, epochs=9)
+        for a, b in zip(got, want, strict=True):
+            same(a, b)
+        assert np.array_equal(got.held_out_losses, want.held_out_losses)
+
+
+def test_diverged_fits_are_left_out_and_named() -> None:
+    """Of restarts, those that go astray cost the others nothing."""
+
+    def options(**k: Any) -> Any:
+        return {"optimizer": SGD(lambda step, total: 0.01), "epochs": 5, "threads": 2, **k}
+
+    alone = [fastbp.fit(NET, X, T, seed=s, optimizer=SGD(0.01), epochs=5) for s in range(4)]
+    calls: list[int] = []
+
+    def init(self: Any, seed: Any) -> Any:
+        calls.append(seed)
+        return np.full(self.n_params, 1e200) if seed in (1, 3) else start(self, seed)
+
+    start = fastbp.Network.init
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fastbp.Network, "init", init)
+        with pytest.warns(RuntimeWarning, match=r"2 of 4 fits .* \(seeds 1, 3\)"):
+            fits = fastbp.fit_many(NET, X, T, seeds=4, **options())
+        with pytest.raises(NonFiniteLossError):
+            fastbp.fit_many(NET, X, T, seeds=[1, 3], **options())
+        with pytest.warns(RuntimeWarning, match=r"seeds 3, 3"):
+            folds = fastbp.fit_many(NET, X, T, seeds=[0, 3], folds=2, **options())
+    assert fits.seeds == (0, 2) and [seed for seed, _ in fits.failures] == [1, 3]
+    assert all(isinstance(error, NonFiniteLossError) for _, error in fits.failures)
+    for got, k in zip(fits, (0, 2), strict=True):
+        assert np.array_equal(got.w, alone[k].w)
+    assert folds.seeds == (0, 0) and len(folds.folds) == len(folds.held_out_losses) == 2
+    assert pickle.loads(pickle.dumps(fits)).failures[0][0] == 1
 
 
 def test_many_stop_at_an_error() -> None:
@@ -593,6 +711,16 @@ def test_likelihoods_have_the_inverse_information() -> None:
     y = result.predict(X)
     information = (X * (y * (1 - y))[:, None]).T @ X
     np.testing.assert_allclose(result.covariance[1:, 1:], np.linalg.inv(information), rtol=1e-5)
+
+
+def test_observations_without_weight_are_none() -> None:
+    c = np.where(np.arange(60) < 40, C, 0.0)
+    some = fastbp.fit(NET, X[:40], T[:40], sample_weight=C[:40], l2=1e-3)
+    result = fastbp.fit(NET, X, T, w0=some.w, sample_weight=c, l2=1e-3)
+    for noise in (False, True):
+        want = some.predict(X, return_std=True, noise=noise)[1]
+        got = result.predict(X, return_std=True, noise=noise)[1]
+        np.testing.assert_allclose(got, want, rtol=1e-4)
 
 
 def test_a_direction_without_data_does_not_matter() -> None:

@@ -152,7 +152,9 @@ def test_numbers_taken_as_text():
 
 def test_missing_values_are_refused_with_line_and_column():
     read = table()
-    message = r"data\.csv, line 4, column 'age': the value is missing \(--impute mean"
+    message = (
+        r"data\.csv, line 4, column 'age': the value is missing \(a model of `train --impute mean`"
+    )
     with pytest.raises(TableError, match=message):
         _columns.encode(read, described(read, ["age"]))
 
