@@ -68,7 +68,7 @@ def network(
 
     `activation` is one for all of the neurons, or a sequence with one for each.
     """
-    if n_neurons < 1:
+    if not isinstance(n_neurons, int | np.integer) or n_neurons < 1:
         raise ValueError(f"n_neurons must be a positive integer; got {n_neurons!r}")
     if isinstance(activation, str | Activation):
         each = [activation] * n_neurons

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 DELIMITERS = ",;\t|"
 MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?"})
+_SEPARATOR = re.compile(r"sep=(.)\r?\n")  # a first line by which Excel is told the delimiter
+_GROUPED = re.compile(r"[+-]?\d{1,3}([., '\u2019\u00a0\u202f]\d{3})+([.,]\d+)?")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -71,6 +73,10 @@ class Table:
             cell = cell.replace(",", ".")
         return float(cell) if _NUMBER.fullmatch(cell) else None
 
+    def is_grouped(self, cell: str) -> bool:
+        """Whether a cell is a number with thousands separators, which `number` does not take."""
+        return self.number(cell) is None and _GROUPED.fullmatch(cell) is not None
+
 
 def read(path: str | os.PathLike[str]) -> Table:
     """Read a CSV file with a header.
@@ -102,8 +108,11 @@ def parse(text: str, source: str) -> Table:
     """Make a table of the text of a CSV file; see :func:`read`."""
     if "\0" in text:
         raise TableError(f"{source}: this is no text (it has null characters)")
-    delimiter = _delimiter(text)
+    named = _SEPARATOR.match(text)
+    delimiter = named[1] if named else _delimiter(text)
     rows = _rows(text, delimiter, source)
+    if named:
+        rows.pop(0)
     if not rows:
         raise TableError(f"{source}: it is empty; a header and rows of values are expected")
     line, header = rows.pop(0)

@@ -44,6 +44,20 @@ def test_delimiter_is_not_guessed_from_what_is_in_quotes():
     assert read.names == ("a", "b") and read.cells == (("1,2,3,4", "5"), ("x,y,z,u", "6"))
 
 
+def test_the_line_that_tells_excel_the_delimiter():
+    read = table("sep=;\na;b\n1,5;2\n")
+    assert read.names == ("a", "b") and read.number(read.cells[0][0]) == 1.5
+    assert read.lines == (3,)
+
+
+@pytest.mark.parametrize("cell", ["1.000,5", "1'000", "12 345", "-1.234.567", "1\u202f000,25"])
+def test_thousands_separators_are_named(cell):
+    given = table(f"a;b\n1,5;2\n{cell};3\n")
+    with pytest.raises(TableError, match="line 3, column 'a': .* thousands separators"):
+        described(given, ["a"])
+    assert described(given, ["a"], text=["a"])[0]["categories"] == sorted(["1,5", cell])
+
+
 def test_one_column_is_a_table():
     assert table("a\n1\n2\n").column("a") == ["1", "2"]
 
