@@ -53,7 +53,7 @@ def test_the_line_that_tells_excel_the_delimiter():
 @pytest.mark.parametrize("cell", ["1.000,5", "1'000", "12 345", "-1.234.567", "1\u202f000,25"])
 def test_thousands_separators_are_named(cell):
     given = table(f"a;b\n1,5;2\n{cell};3\n")
-    with pytest.raises(TableError, match="line 3, column 'a': .* thousands separators"):
+    with pytest.raises(TableError, match=r"line 3, column 'a': .* thousands separators"):
         described(given, ["a"])
     assert described(given, ["a"], text=["a"])[0]["categories"] == sorted(["1,5", cell])
 
