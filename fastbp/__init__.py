@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "_fit": ("EarlyStopping", "FitResult", "FitState", "NonFiniteLossError", "fit"),
+    "_fit": ("FitResult", "fit"),
     "_many": ("Fits", "fit_many"),
     "_models": ("Model", "load", "save"),
     "_trace": ("ActivationError",),
+    "_watch": ("EarlyStopping", "FitState", "NonFiniteLossError"),
     "activations": ("Activation", "activation"),
     "functions": (
         "gauss_newton_product",
@@ -83,10 +84,11 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import activations, calculus, datasets, losses, optimizers, reference
-    from ._fit import EarlyStopping, FitResult, FitState, NonFiniteLossError, fit
+    from ._fit import FitResult, fit
     from ._many import Fits, fit_many
     from ._models import Model, load, save
     from ._trace import ActivationError
+    from ._watch import EarlyStopping, FitState, NonFiniteLossError
     from .activations import Activation, activation
     from .functions import (
         gauss_newton_product,

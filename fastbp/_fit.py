@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,115 +15,21 @@ from numpy.typing import ArrayLike, NDArray
 from . import _boundary as boundary
 from . import _uncertainty as uncertainty
 from ._checkpoint import Checkpoint, fingerprint
+from ._methods import Levenberg, Problem, SciPy, Stochastic, method_of, stream
+from ._watch import Bar, EarlyStopping, FitState, Watch
 from .losses import Loss
 from .network import Network
 from .objective import Objective
-from .optimizers import (
-    LBFGS,
-    SGD,
-    WITH_HESSIAN,
-    WITH_HESSIAN_PRODUCT,
-    WITH_POSITIVE_HESSIAN,
-    WITHOUT_GRADIENT,
-    Adam,
-    AdamW,
-    LevenbergMarquardt,
-    Minimize,
-    Optimizer,
-    get_optimizer,
-    rates,
-)
+from .optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer, get_optimizer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["EarlyStopping", "FitResult", "FitState", "NonFiniteLossError", "fit"]
+__all__ = ["FitResult", "fit"]
 
 Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | float
 
 _EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
-_BAR_SECONDS = 0.1  # between two updates
-_LEAST_CURVATURE = 1e-10  # of dogleg's matrix, by its largest
-_SEGMENT = 100  # iterations of a SciPy method between checkpoints
-_CALL_OPERATIONS = 2e8  # of Levenberg–Marquardt in one compiled call: about 0.02 s
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The loss, or a parameter, is no longer finite.
-
-    Attributes
-    ----------
-    w : ndarray, shape (P,)
-        The parameters of the best validation loss where there was validation, else the last with
-        a finite loss.
-    step : int
-        Epochs or iterations done with finite results.
-    history : dict of str to ndarray
-        As in `FitResult`, up to there.
-    """
-
-    def __init__(self, message: str, w: NDArray, step: int, history: dict[str, NDArray]) -> None:
-        super().__init__(message)
-        self.w = w
-        self.step = step
-        self.history = history
-
-    def __reduce__(self) -> tuple:
-        return (type(self), (str(self), self.w, self.step, self.history))
-
-
-@dataclass(frozen=True)
-class EarlyStopping:
-    """When a fit is to end before its epochs do.
-
-    Parameters
-    ----------
-    patience : int, optional
-        Epochs or iterations without a new best validation loss (training loss where there is no
-        validation) after which to stop; None for any number.
-    min_delta : float
-        By how much a loss must be lower to be a new best.
-    target : float, optional
-        Stop as soon as the training loss is this low.
-
-    Examples
-    --------
-    >>> EarlyStopping(patience=20)
-    EarlyStopping(patience=20, min_delta=0.0, target=None)
-    """
-
-    patience: int | None = None
-    min_delta: float = 0.0
-    target: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience must be a positive integer; got {self.patience!r}")
-        if not 0.0 <= self.min_delta < np.inf:
-            raise ValueError(f"min_delta must be a number from 0 on; got {self.min_delta!r}")
-
-
-@dataclass(frozen=True)
-class FitState:
-    """What a callback is given after every epoch or iteration.
-
-    Attributes
-    ----------
-    step, epochs : int
-        Epochs or iterations done, and at most to do.
-    w : ndarray, shape (P,)
-        The parameters: a read-only view that changes later.
-    loss : float
-        As in `FitResult.history`.
-    validation_loss : float or None
-        Where there is validation.
-    """
-
-    step: int
-    epochs: int
-    w: NDArray
-    loss: float
-    validation_loss: float | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -266,473 +169,6 @@ class FitResult:
         return ax
 
 
-class _Watch:
-    """Everything that happens after an epoch or iteration, whatever the optimizer."""
-
-    def __init__(
-        self,
-        epochs: int,
-        validation: Objective | None,
-        early: EarlyStopping,
-        callback: Callable[[FitState], Any] | None,
-        bar: _Bar,
-        stop: threading.Event | None,
-    ) -> None:
-        self.epochs = epochs
-        self.losses: list[float] = []
-        self.validation_losses: list[float] = []
-        self.best_w: NDArray | None = None
-        self.best = np.inf
-        self.waited = 0
-        self.n_evaluations = 0
-        self._validation = validation
-        self._early = early
-        self._callback = callback
-        self._bar = bar
-        self._stop = stop
-
-    @property
-    def step(self) -> int:
-        """Epochs or iterations done."""
-        return len(self.losses)
-
-    @property
-    def each_step(self) -> bool:
-        """Whether something has to happen after every single iteration."""
-        waits = self._early.patience is not None
-        return waits or self._validation is not None or self._callback is not None
-
-    def after(self, w: NDArray, loss: float) -> str:
-        """Take note of one step; returns why to stop, or nothing."""
-        judged, validation_loss = loss, None
-        if self._validation is not None:
-            judged = validation_loss = self._validation.value(w)
-        # Together, so that Ctrl-C does not come between them.
-        self.losses.append(loss)
-        if validation_loss is not None:
-            self.validation_losses.append(validation_loss)
-        if judged < self.best - (self._early.min_delta if np.isfinite(self.best) else 0.0):
-            self.best, self.waited = judged, 0
-            if self._validation is not None:
-                self.best_w = w.copy()
-        else:
-            self.waited += 1
-        self._bar.show(self.step, loss)
-        if self._callback is not None:
-            view = w.view()
-            view.flags.writeable = False
-            state = FitState(self.step, self.epochs, view, loss, validation_loss)
-            if self._callback(state):
-                return "stopped by the callback"
-        if self._early.target is not None and loss <= self._early.target:
-            return "target reached"
-        if self._early.patience is not None and self.waited >= self._early.patience:
-            return "early stopping"
-        if self._stop is not None and self._stop.is_set():
-            return "interrupted"
-        return ""
-
-    def history(self) -> dict[str, NDArray]:
-        """Return the losses as arrays."""
-        history = {"loss": np.array(self.losses)}
-        if self._validation is not None:
-            history["validation_loss"] = np.array(self.validation_losses)
-        return history
-
-    def state(self) -> dict[str, NDArray]:
-        """Return what a checkpoint needs."""
-        best_w = np.empty(0) if self.best_w is None else self.best_w
-        return {
-            "losses": np.array(self.losses),
-            "validation_losses": np.array(self.validation_losses),
-            "best_w": best_w,
-            "best": np.array([self.best, self.waited, self.n_evaluations]),
-        }
-
-    def restore(self, state: dict[str, NDArray]) -> None:
-        """Go on from a checkpoint."""
-        self.losses = state["losses"].tolist()
-        self.validation_losses = state["validation_losses"].tolist()
-        self.best_w = state["best_w"] if state["best_w"].size else None
-        self.best = float(state["best"][0])
-        self.waited, self.n_evaluations = (int(value) for value in state["best"][1:])
-
-
-class _Bar:
-    """A progress bar on a terminal, and nothing anywhere else."""
-
-    def __init__(self, progress: bool | str, epochs: int) -> None:
-        self._bar: Any = None
-        if progress not in (True, False, "auto"):
-            raise ValueError(f'progress must be True, False or "auto"; got {progress!r}')
-        if progress is False or (progress == "auto" and not sys.stderr.isatty()):
-            return
-        try:
-            from rich.console import Console
-            from rich.progress import Progress
-        except ImportError as error:
-            if progress == "auto":
-                return
-            raise ImportError("a progress bar needs rich: pip install 'fastbp[cli]'") from error
-        terminal = True if progress is True else None  # None: rich finds out
-        console = Console(stderr=True, force_terminal=terminal)
-        self._bar = Progress(console=console, transient=True)
-        self._task = self._bar.add_task("fit", total=epochs)
-        self._shown = 0.0
-
-    def __enter__(self) -> _Bar:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def show(self, step: int, loss: float) -> None:
-        """Move on, ten times a second."""
-        if self._bar is not None and time.monotonic() - self._shown > _BAR_SECONDS:
-            self._shown = time.monotonic()
-            self._bar.update(self._task, completed=step, description=f"loss {loss:.4g}")
-
-
-# ---- the optimizers: each yields after a step, or a few, with its state consistent -------------
-
-
-@dataclass
-class _Problem:
-    """A fit's arguments, checked."""
-
-    net: Network
-    w: NDArray  # moves
-    X: NDArray
-    t: NDArray
-    c: NDArray | None
-    loss: Loss
-    l2: float
-    free: NDArray
-    batch: int
-    shuffle: bool
-    seed: int | np.random.Generator | None
-    threads: int | str
-    target: float
-
-    def objective(self) -> Objective:
-        return Objective(
-            self.net,
-            self.X,
-            self.t,
-            loss=self.loss,
-            sample_weight=self.c,
-            l2=self.l2,
-            threads=self.threads,
-        )
-
-    def value(self) -> float:
-        from .kernels._fitting import mean_loss
-
-        mean = mean_loss(self.net, self.w, self.X, self.t, self.c, self.loss)
-        return mean + self.penalty()
-
-    def penalty(self) -> float:
-        if not self.l2:
-            return 0.0
-        with np.errstate(over="ignore", invalid="ignore"):
-            return 0.5 * self.l2 * float(self.w @ self.w)
-
-
-class _Stochastic:
-    """SGD, Adam, AdamW: a compiled call an epoch."""
-
-    def __init__(self, problem: _Problem, optimizer: SGD | Adam) -> None:
-        from .kernels._fitting import Epochs, Order
-
-        self._problem = problem
-        self._rate = optimizer.learning_rate
-        if isinstance(optimizer, SGD):
-            rule = "sgd"
-            settings = [
-                problem.l2,
-                optimizer.weight_decay,
-                optimizer.momentum,
-                float(optimizer.nesterov),
-            ]
-        else:
-            rule = "adam"
-            decay = optimizer.weight_decay if isinstance(optimizer, AdamW) else 0.0
-            settings = [problem.l2, decay, optimizer.beta1, optimizer.beta2, optimizer.epsilon]
-        c = problem.c
-        if c is not None:
-            c = (c * (len(c) / float(c.sum(dtype=np.float64)))).astype(c.dtype)
-        self._loss: float | None = None  # of the parameters at the end
-        self._order = Order(len(problem.X), _stream(problem.seed, 1))
-        self._run = Epochs(
-            problem.net,
-            problem.w,
-            problem.X,
-            problem.t,
-            c,
-            problem.loss,
-            rule,
-            settings,
-            problem.free,
-            problem.batch,
-        )
-
-    def steps(self, watch: _Watch) -> Iterator[str]:
-        problem, run = self._problem, self._run
-        n = len(problem.X)
-        batches = -(-n // problem.batch)
-        order = np.arange(n, dtype=np.int64)
-        total = batches * watch.epochs
-        constant = None if callable(self._rate) else rates(self._rate, 0, batches, total)
-        # An epoch's loss is that before its updates: the parameters after it are known to be good
-        # once the next epoch, or the end, has found their loss finite.
-        starts = [problem.w.copy(), problem.w.copy()]
-        while watch.step < watch.epochs:
-            done = watch.step * batches
-            eta = constant if constant is not None else rates(self._rate, done, batches, total)
-            if problem.shuffle:
-                order = self._order.next()
-            starts.reverse()
-            starts[0][:] = problem.w
-            loss = run.run(order, eta) / n + problem.penalty()
-            watch.n_evaluations += batches
-            if not math.isfinite(loss):
-                raise self._diverged(watch, starts)
-            reason = watch.after(problem.w, loss)
-            if reason or watch.step == watch.epochs:
-                self._loss = problem.value()
-                if not math.isfinite(self._loss):
-                    raise self._diverged(watch, starts)
-            yield reason
-
-    def _diverged(self, watch: _Watch, starts: list[NDArray]) -> NonFiniteLossError:
-        problem = self._problem
-        for w in starts:
-            problem.w[:] = w
-            if math.isfinite(problem.value()):
-                break
-        return _diverged(watch, problem.w.copy())
-
-    def loss(self) -> float:
-        return self._problem.value() if self._loss is None else self._loss
-
-    def state(self) -> dict[str, NDArray]:
-        order = self._order.state.copy()
-        return {"state": self._run.state.copy(), "left": self._run.left.copy(), "order": order}
-
-    def restore(self, state: dict[str, NDArray]) -> None:
-        self._run.state[:] = state["state"]
-        self._run.left[:] = state["left"]
-        self._order.state[:] = state["order"]
-
-
-class _Levenberg:
-    """Levenberg–Marquardt: many iterations a compiled call where nobody looks in between."""
-
-    def __init__(self, problem: _Problem, optimizer: LevenbergMarquardt) -> None:
-        from .kernels._fitting import Levenberg
-
-        curvature = optimizer.curvature
-        if curvature == "auto":
-            plain = ("squared", "cross_entropy", "poisson")
-            curvature = "second_derivative" if problem.loss.name in plain else "reweighted"
-        self._problem = problem
-        self._run = Levenberg(
-            problem.net,
-            problem.w,
-            problem.X,
-            problem.t,
-            problem.c,
-            problem.loss,
-            l2=problem.l2,
-            nielsen=optimizer.damping == "nielsen",
-            reweighted=curvature == "reweighted",
-            start=optimizer.start,
-            gtol=optimizer.gtol,
-            xtol=optimizer.xtol,
-            ftol=optimizer.ftol,
-            target=problem.target,
-            free=problem.free,
-        )
-
-    def steps(self, watch: _Watch) -> Iterator[str]:
-        problem, run = self._problem, self._run
-        P = problem.net.n_params
-        work = len(problem.X) * P * P / 2 + P**3 / 6
-        most = 1 if watch.each_step else max(int(_CALL_OPERATIONS / work), 1)
-        while watch.step < watch.epochs:
-            losses, ended = run.run(min(most, watch.epochs - watch.step))
-            watch.n_evaluations += len(losses)
-            reason = ""
-            for loss in losses.tolist():
-                reason = watch.after(problem.w, loss) or reason
-            if ended == run.NOT_FINITE:
-                raise _diverged(watch, problem.w.copy())
-            yield reason or run.REASONS[ended]
-            if ended:
-                return
-
-    def loss(self) -> float:
-        return self._run.loss
-
-    def state(self) -> dict[str, NDArray]:
-        return {"kept": self._run.kept.copy()}
-
-    def restore(self, state: dict[str, NDArray]) -> None:
-        self._run.kept[:] = state["kept"]
-        self._run.forget()
-
-
-class _Stopped(Exception):
-    """Leaves a SciPy method."""
-
-
-class _SciPy:
-    """Methods of `scipy.optimize.minimize` on the free parameters."""
-
-    def __init__(self, problem: _Problem, optimizer: LBFGS | Minimize, segments: bool) -> None:
-        try:
-            import scipy.optimize
-        except ImportError as error:
-            raise ImportError(
-                f"the optimizer {optimizer.method} needs SciPy: pip install 'fastbp[scipy]'"
-            ) from error
-        self._minimize = scipy.optimize.minimize
-        self._problem = problem
-        self._method = optimizer.method
-        self._options = dict(optimizer.options)
-        self._objective = problem.objective()
-        self._free = np.flatnonzero(problem.free)
-        self._loss = np.nan
-        # A method's memory can't be stored. So with a checkpoint it starts afresh every so many
-        # iterations, whether or not the run is interrupted there.
-        self._segments = segments
-
-    def steps(self, watch: _Watch) -> Iterator[str]:
-        while watch.step < watch.epochs:
-            left = watch.epochs - watch.step
-            n = min(left, _SEGMENT) if self._segments else left
-            before = watch.step
-            reason = self._minimise(watch, n)
-            yield reason
-            if reason or watch.step == before:
-                return
-
-    def _minimise(self, watch: _Watch, n: int) -> str:
-        problem, objective, free = self._problem, self._objective, self._free
-        dtype = problem.net.dtype
-        last: list[Any] = [None, np.nan]
-
-        def whole(z: NDArray) -> NDArray:
-            w = problem.w.copy()
-            w[free] = z
-            return w
-
-        def function(z: NDArray) -> Any:
-            watch.n_evaluations += 1
-            w = whole(z)
-            if self._method in WITHOUT_GRADIENT:
-                value = objective.value(w)
-                last[:] = w, value
-                return value
-            value, gradient = objective(w)
-            last[:] = w, value
-            return value, gradient[free].astype(np.float64)
-
-        def hessp(z: NDArray, p: NDArray) -> NDArray:
-            direction = np.zeros(len(problem.w), dtype)
-            direction[free] = p
-            return objective.hvp(whole(z), direction)[free].astype(np.float64)
-
-        def hess(z: NDArray) -> NDArray:
-            w = whole(z)
-            if self._method in WITH_HESSIAN:
-                return np.array([hessp(z, e) for e in np.eye(len(free))])
-            matrix = objective.gauss_newton(w)[2][np.ix_(free, free)].astype(np.float64)
-            # Definite where it is singular but for rounding.
-            matrix[np.diag_indices_from(matrix)] += _LEAST_CURVATURE * matrix.diagonal().max()
-            return matrix
-
-        def note(z: NDArray, *_: Any) -> None:
-            w = whole(np.asarray(z))
-            value = last[1] if np.array_equal(w, last[0]) else objective.value(w)
-            if not np.isfinite(value):
-                raise _diverged(watch, problem.w.copy())
-            problem.w[:] = w
-            self._loss = value
-            reason = watch.after(problem.w, value)
-            if reason or watch.step >= watch.epochs:
-                raise _Stopped(reason)
-
-        first = objective.value(problem.w)
-        if not np.isfinite(first):
-            raise _diverged(watch, problem.w.copy())
-        self._loss = first
-        name = "maxfun" if self._method == "TNC" else "maxiter"
-        options = {name: n, **self._options}
-        if self._method == "L-BFGS-B":
-            options.setdefault("maxfun", 100 * n)
-        with_gradient = self._method not in WITHOUT_GRADIENT
-        try:
-            found = self._minimize(
-                function,
-                problem.w[free].astype(np.float64),
-                jac=True if with_gradient else None,
-                hessp=hessp if self._method in WITH_HESSIAN_PRODUCT else None,
-                hess=hess if self._method in (*WITH_HESSIAN, *WITH_POSITIVE_HESSIAN) else None,
-                method=self._method,
-                callback=note,
-                options=options,
-            )
-        except _Stopped as stopped:
-            return str(stopped)
-        w = whole(found.x)
-        value = objective.value(w)
-        if np.isfinite(value) and value <= self._loss:
-            problem.w[:], self._loss = w, value
-        spent = found.get("nit", found.nfev) >= n  # COBYLA counts evaluations only
-        if spent and (self._segments or not found.success):
-            return ""
-        return f"{'converged' if found.success else 'stuck'}: {found.message}"
-
-    def loss(self) -> float:
-        return self._loss
-
-    def state(self) -> dict[str, NDArray]:
-        return {"scipy_loss": np.array(self._loss)}
-
-    def restore(self, state: dict[str, NDArray]) -> None:
-        self._loss = float(state["scipy_loss"])
-
-
-def _diverged(watch: _Watch, w: NDArray) -> NonFiniteLossError:
-    w = w if watch.best_w is None else watch.best_w
-    return NonFiniteLossError(
-        f"the loss is no longer finite after step {watch.step}; the last good parameters are in "
-        "this error's attribute w. A smaller learning rate, or scaled inputs, may help",
-        w,
-        watch.step,
-        watch.history(),
-    )
-
-
-def _method(
-    problem: _Problem, optimizer: Optimizer, segments: bool
-) -> _Stochastic | _Levenberg | _SciPy:
-    if isinstance(optimizer, SGD | Adam):
-        return _Stochastic(problem, optimizer)
-    if isinstance(optimizer, LevenbergMarquardt):
-        return _Levenberg(problem, optimizer)
-    if isinstance(optimizer, LBFGS | Minimize):
-        return _SciPy(problem, optimizer, segments)
-    raise TypeError(f"optimizer must be a name or one of fastbp.optimizers; got {optimizer!r}")
-
-
-# ---- the function ------------------------------------------------------------------------------
-
-
 def fit(
     net: Network,
     X: ArrayLike,
@@ -850,10 +286,10 @@ def fit(
     n_epochs = _EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
     if not isinstance(n_epochs, int | np.integer) or n_epochs < 0:
         raise ValueError(f"epochs must be an integer from 0 on; got {epochs!r}")
-    method = _method(problem, chosen, checkpoint is not None)
+    method = method_of(problem, chosen, checkpoint is not None)
     reason = ""
-    with _Bar(progress, int(n_epochs)) as bar:
-        watch = _Watch(int(n_epochs), held_out, early, callback, bar, _stop)
+    with Bar(progress, int(n_epochs)) as bar:
+        watch = Watch(int(n_epochs), held_out, early, callback, bar, _stop)
         store = None
         if checkpoint is not None:
             mark = fingerprint(
@@ -887,7 +323,7 @@ def fit(
 
 
 def _result(
-    problem: _Problem, watch: _Watch, method: _Stochastic | _Levenberg | _SciPy, reason: str
+    problem: Problem, watch: Watch, method: Stochastic | Levenberg | SciPy, reason: str
 ) -> FitResult:
     best = watch.best_w
     if best is not None:
@@ -921,7 +357,7 @@ def _problem(
     validation: Validation | None,
     free: ArrayLike | None,
     threads: int | str,
-) -> tuple[_Problem, Objective | None, NDArray]:
+) -> tuple[Problem, Objective | None, NDArray]:
     """Check the arguments; also returns the objective of the validation, and the start."""
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network; got {net!r}")
@@ -938,7 +374,7 @@ def _problem(
         )
     held_out: Objective | None = None
     if isinstance(validation, int | float | np.number):
-        X, t, c, held_out = _split(net, X, t, c, ell, float(validation), _stream(seed, 2))
+        X, t, c, held_out = _split(net, X, t, c, ell, float(validation), stream(seed, 2))
     elif validation is not None:
         if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise TypeError(
@@ -952,18 +388,11 @@ def _problem(
     batch = 32 if batch_size is None else batch_size
     if not isinstance(batch, int | np.integer) or batch < 1:
         raise ValueError(f"batch_size must be a positive integer; got {batch_size!r}")
-    problem = _Problem(
+    problem = Problem(
         net, start.copy(), X, t, c, ell, float(l2), moves, min(int(batch), len(X)), shuffle, seed,
         threads, -np.inf,
     )  # fmt: skip
     return problem, held_out, start
-
-
-def _stream(seed: int | np.random.Generator | None, number: int) -> np.random.Generator:
-    """Return a generator of its own for one purpose, so that the start is net.init(seed)."""
-    if seed is None:
-        return np.random.default_rng()
-    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng([seed, number])
 
 
 def _split(

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _boundary as boundary
-from ._fit import FitResult, NonFiniteLossError, fit
+from ._fit import FitResult, fit
+from ._watch import NonFiniteLossError
 from .losses import Loss, get_loss
 from .network import Network
 

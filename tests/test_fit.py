@@ -402,7 +402,7 @@ def test_progress(capsys: Any, monkeypatch: Any) -> None:
     pytest.importorskip("rich")
     fastbp.fit(NET, X, T, optimizer="adam", epochs=5)
     assert capsys.readouterr() == ("", "")  # a pipe, no terminal
-    monkeypatch.setattr("fastbp._fit._BAR_SECONDS", 0.0)
+    monkeypatch.setattr("fastbp._watch._BAR_SECONDS", 0.0)
     fastbp.fit(NET, X, T, optimizer="adam", epochs=5, progress=True)
     assert "loss" in capsys.readouterr().err
 
