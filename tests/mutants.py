@@ -330,10 +330,23 @@ KERNELS = (
         _MEMORY,
     ),
     _kernel(
+        "columns that two vectors share are added to twice",
+        "kernels/_simd.py",
+        "                if adding:  # all of a row is read before any of it is written: "
+        "vectors overlap\n",
+        "                if adding:\n"
+        "                    for value, target in zip(values, targets, strict=True):\n"
+        "                        total = builder.fadd(value, v.load(builder, target, mask))\n"
+        "                        v.store(builder, total, target, mask)\n"
+        "                    continue\n"
+        "                if False:\n",
+        f"{_PLAIN}[33]",
+    ),
+    _kernel(
         "rows of the product that fill no tile are dropped",
         "kernels/_simd.py",
-        "            while height:\n",
-        "            while height > 1:\n",
+        "            for height in heights:\n",
+        "            for height in heights[:-1]:\n",
         _NEURONS,
     ),
     _kernel(
