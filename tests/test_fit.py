@@ -267,9 +267,14 @@ def test_keyboard_interrupt_returns_what_there_is(optimizer: Any) -> None:
 def test_a_real_ctrl_c() -> None:
     fastbp.fit(NET, X, T, optimizer="adam", epochs=1)
     thread = threading.Thread(target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT)))
-    thread.start()
-    result = fastbp.fit(NET, X, T, optimizer="adam", epochs=10**8)
-    thread.join()
+    # Shells start what runs in the background with this signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread.start()
+        result = fastbp.fit(NET, X, T, optimizer="adam", epochs=10**8)
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.reason == "interrupted"
     assert result.loss < objective(NET.init(0))
 
