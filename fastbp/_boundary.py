@@ -29,7 +29,9 @@ class Fixed:
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{name} of a {type(self).__name__} can't be deleted")
+        if not name.startswith("_"):
+            raise AttributeError(f"{name} of a {type(self).__name__} can't be deleted")
+        super().__delattr__(name)
 
 
 def _described(value: Any) -> str:

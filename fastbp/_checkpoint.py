@@ -97,11 +97,12 @@ class Checkpoint:
             with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = dict(file)
             header = json.loads(arrays.pop("header").item())
+            version, mark = header["version"], header.get("mark", "")
         except FileNotFoundError:
             return None
         except Exception as error:  # zipfile alone raises five kinds for damaged files
             raise ValueError(f"{self._path} is not a checkpoint of fastbp.fit: {error}") from error
-        if header["version"] != _VERSION or header["mark"] != self._mark:
+        if version != _VERSION or mark != self._mark:
             raise ValueError(
                 f"{self._path} belongs to a fit with other arguments or data; give another path, "
                 "or delete it"

@@ -26,8 +26,8 @@ LOSSES = ("squared", "huber", "log_cosh", "pinball", "cross_entropy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    It is 0 where all is done, 1 where a check fails, 2 for a wrong use and for files that can't
-    be used, and 130 after Ctrl-C (`train` first reports and saves what it has reached).
+    It is 0 where all is done, 1 where a check fails or a fit diverges, 2 for a wrong use and for
+    files that can't be used, and 130 after Ctrl-C (`train` first reports and saves what it has).
 
     Parameters
     ----------

@@ -75,14 +75,13 @@ def is_text(table: Table, name: str) -> bool:
     """Whether a column holds text; one that holds both text and numbers is refused."""
     cells = table.column(name)
     present = [row for row, cell in enumerate(cells) if cell]
-    for row in present:
-        if table.is_grouped(cells[row]):
-            raise TableError(
-                f"{table.place(row, name)}: {cells[row]!r} is no number with its thousands "
-                "separators; take them out (--categorical takes the column as text)"
-            )
     numbers = [row for row in present if table.number(cells[row]) is not None]
     others = [row for row in present if table.number(cells[row]) is None]
+    if others and all(table.is_grouped(cells[row]) for row in others):
+        raise TableError(
+            f"{table.place(others[0], name)}: {cells[others[0]]!r} is no number with its "
+            "thousands separators; take them out (--categorical takes the column as text)"
+        )
     if not numbers or not others:
         return bool(others)
     odd, verb = (

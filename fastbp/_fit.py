@@ -226,10 +226,11 @@ def fit(
         Whether each epoch has an order of its own.
     seed : int, numpy.random.Generator or None
         Decides the start, the orders and the validation split; with None they are other ones in
-        every run.
+        every run, and no checkpoint can be kept.
     validation : tuple or float, optional
         (X, t) or (X, t, sample_weight) of observations that are not fitted, or the share of the
-        given ones to hold out. The parameters with the least loss on them are returned.
+        given ones to hold out. The parameters with the least loss on them are returned, or are
+        the `w` of a `NonFiniteLossError`.
     early_stopping : int or EarlyStopping, optional
         An integer is a patience.
     free : array_like of bool, shape (P,), optional
@@ -286,6 +287,8 @@ def fit(
     n_epochs = _EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
     if not isinstance(n_epochs, int | np.integer) or n_epochs < 0:
         raise ValueError(f"epochs must be an integer from 0 on; got {epochs!r}")
+    if checkpoint is not None and seed is None:
+        raise ValueError("a checkpoint needs a seed: another run could not go on from it")
     method = method_of(problem, chosen, checkpoint is not None)
     reason = ""
     with Bar(progress, int(n_epochs)) as bar:
@@ -314,6 +317,10 @@ def fit(
                         store.keep(snapshot())
                     if reason:
                         break
+                else:
+                    reason = "all epochs done"
+                    if store is not None:
+                        store.keep(snapshot())
         except KeyboardInterrupt:
             reason = "interrupted"
         finally:
@@ -337,7 +344,7 @@ def _result(
         value,
         watch.best if watch.validation_losses else None,
         watch.history(),
-        reason or "all epochs done",
+        reason,
         watch.n_evaluations,
         uncertainty.Data(problem.X, problem.t, c, problem.loss, problem.l2, problem.free),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -142,7 +142,7 @@ def fit_many(
     t: ArrayLike,
     *,
     seeds: int | Sequence[int] = 10,
-    folds: int | Sequence[ArrayLike] | None = None,
+    folds: int | Iterable[Any] | None = None,
     bootstrap: bool = False,
     threads: int | str = "auto",
     sample_weight: ArrayLike | None = None,
@@ -185,7 +185,8 @@ def fit_many(
     Raises
     ------
     TypeError, ValueError
-        As `fit`; for folds that are not at least two, or leave nothing to fit.
+        As `fit`; for less than two folds to draw, and folds that are empty, leave nothing to fit
+        or share observations with what is fitted.
     NonFiniteLossError
         Of the first fit, where all end so.
 
@@ -284,7 +285,7 @@ def fit_many(
 
 
 def _jobs(
-    seeds: int | Sequence[int], folds: int | Sequence[ArrayLike] | None, bootstrap: bool, B: int
+    seeds: int | Sequence[int], folds: int | Iterable[Any] | None, bootstrap: bool, B: int
 ) -> list[_Job]:
     if isinstance(seeds, int | np.integer):
         seeds = range(int(seeds))
@@ -315,6 +316,8 @@ def _fold(part: Any, B: int) -> tuple[NDArray, NDArray]:
         outside = np.ones(B, bool)
         outside[held] = False
         fitted = np.flatnonzero(outside)
+    if np.intersect1d(fitted, held).size:
+        raise ValueError("a fold must not share observations with those to fit")
     if not held.size or not fitted.size:
         raise ValueError("every fold must hold some observations and leave some to fit")
     return fitted, held

@@ -29,7 +29,6 @@ from .optimizers import (
     rates,
 )
 
-_LEAST_CURVATURE = 1e-10  # of dogleg's matrix, by its largest
 _SEGMENT = 100  # iterations of a SciPy method between checkpoints
 _CALL_OPERATIONS = 2e8  # of Levenberg–Marquardt in one compiled call: about 0.02 s
 
@@ -107,6 +106,7 @@ class Stochastic:
         if c is not None:
             c = (c * (len(c) / float(c.sum(dtype=np.float64)))).astype(c.dtype)
         self._loss: float | None = None  # of the parameters at the end
+        self._starts = [problem.w.copy(), problem.w.copy()]  # of the last two epochs
         self._order = Order(len(problem.X), stream(problem.seed, 1))
         self._run = Epochs(
             problem.net,
@@ -130,7 +130,7 @@ class Stochastic:
         constant = None if callable(self._rate) else rates(self._rate, 0, batches, total)
         # An epoch's loss is that before its updates: the parameters after it are known to be good
         # once the next epoch, or the end, has found their loss finite.
-        starts = [problem.w.copy(), problem.w.copy()]
+        starts = self._starts
         while watch.step < watch.epochs:
             done = watch.step * batches
             eta = constant if constant is not None else rates(self._rate, done, batches, total)
@@ -141,17 +141,17 @@ class Stochastic:
             loss = run.run(order, eta) / n + problem.penalty()
             watch.n_evaluations += batches
             if not math.isfinite(loss):
-                raise self._diverged(watch, starts)
+                raise self._diverged(watch)
             reason = watch.after(problem.w, loss)
             if reason or watch.step == watch.epochs:
                 self._loss = problem.value()
                 if not math.isfinite(self._loss):
-                    raise self._diverged(watch, starts)
+                    raise self._diverged(watch)
             yield reason
 
-    def _diverged(self, watch: Watch, starts: list[NDArray]) -> NonFiniteLossError:
+    def _diverged(self, watch: Watch) -> NonFiniteLossError:
         problem = self._problem
-        for w in starts:
+        for w in self._starts:
             problem.w[:] = w
             if math.isfinite(problem.value()):
                 break
@@ -162,12 +162,18 @@ class Stochastic:
 
     def state(self) -> dict[str, NDArray]:
         order = self._order.state.copy()
-        return {"state": self._run.state.copy(), "left": self._run.left.copy(), "order": order}
+        return {
+            "state": self._run.state.copy(),
+            "left": self._run.left.copy(),
+            "order": order,
+            "starts": np.array(self._starts),
+        }
 
     def restore(self, state: dict[str, NDArray]) -> None:
         self._run.state[:] = state["state"]
         self._run.left[:] = state["left"]
         self._order.state[:] = state["order"]
+        self._starts = list(state["starts"])
 
 
 class Levenberg:
@@ -294,7 +300,8 @@ class SciPy:
                 return np.array([hessp(z, e) for e in np.eye(len(free))])
             matrix = objective.gauss_newton(w)[2][np.ix_(free, free)].astype(np.float64)
             # Definite where it is singular but for rounding.
-            matrix[np.diag_indices_from(matrix)] += _LEAST_CURVATURE * matrix.diagonal().max()
+            least = len(free) * float(np.finfo(dtype).eps)
+            matrix[np.diag_indices_from(matrix)] += least * (float(matrix.diagonal().max()) or 1.0)
             return matrix
 
         def note(z: NDArray, *_: Any) -> None:
@@ -312,6 +319,8 @@ class SciPy:
         if not np.isfinite(first):
             raise diverged(watch, problem.w.copy())
         self._loss = first
+        if not free.size:
+            return "converged: no parameter is free to move"
         name = "maxfun" if self._method == "TNC" else "maxiter"
         options = {name: n, **self._options}
         if self._method == "L-BFGS-B":
@@ -352,6 +361,7 @@ class SciPy:
 def method_of(
     problem: Problem, optimizer: Optimizer, segments: bool
 ) -> Stochastic | Levenberg | SciPy:
+    """Return the optimizer at work on a problem."""
     if isinstance(optimizer, SGD | Adam):
         return Stochastic(problem, optimizer)
     if isinstance(optimizer, LevenbergMarquardt):

@@ -66,7 +66,9 @@ class EarlyStopping:
     target: float | None = None
 
     def __post_init__(self) -> None:
-        if self.patience is not None and self.patience < 1:
+        patience = self.patience
+        whole = isinstance(patience, int | np.integer) and not isinstance(patience, bool)
+        if patience is not None and (not whole or patience < 1):
             raise ValueError(f"patience must be a positive integer; got {self.patience!r}")
         if not 0.0 <= self.min_delta < np.inf:
             raise ValueError(f"min_delta must be a number from 0 on; got {self.min_delta!r}")
@@ -136,7 +138,7 @@ class Watch:
         judged, validation_loss = loss, None
         if self._validation is not None:
             judged = validation_loss = self._validation.value(w)
-        # Together, so that Ctrl-C does not come between them.
+        # One after the other, so that Ctrl-C all but never comes between them.
         self.losses.append(loss)
         if validation_loss is not None:
             self.validation_losses.append(validation_loss)
@@ -226,6 +228,7 @@ class Bar:
 
 
 def diverged(watch: Watch, w: NDArray) -> NonFiniteLossError:
+    """Return the error that ends a fit; w are the last good parameters."""
     w = w if watch.best_w is None else watch.best_w
     return NonFiniteLossError(
         f"the loss is no longer finite after step {watch.step}; the last good parameters are in "

@@ -255,6 +255,8 @@ def test_sparse_data_are_checked_as_dense_ones_are():
     assert f1.dtype == np.float64 and f1.value(b) == 0.0
     with pytest.raises(ValueError, match="A must be an array of numbers"):
         LeastSquares([[1.0, 2.0], [3.0]], [1.0, 2.0])
+    single = np.eye(3, dtype=np.float32)
+    assert LeastSquares(list(single), single[0]).dtype == np.float32
 
 
 def test_taylor_test_refuses_complex_points():

@@ -312,6 +312,44 @@ def test_an_end_that_is_not_finite() -> None:
             assert objective(caught.value.w) <= objective(W0)
 
 
+def test_divergence_is_the_same_from_a_checkpoint(tmp_path: Path) -> None:
+    options: Any = {"optimizer": SGD(40.0), "epochs": 100, "checkpoint": tmp_path / "c.npz"}
+    errors = []
+    for _ in range(3):
+        with pytest.raises(NonFiniteLossError) as caught:
+            fastbp.fit(fastbp.Network(3, 4, output="identity"), X, T, **options)
+        errors.append(caught.value)
+    net = fastbp.Network(3, 4, output="identity")
+    assert net.loss_and_grad(errors[0].w, X, T)[0] < np.inf
+    for error in errors[1:]:
+        assert np.array_equal(error.w, errors[0].w) and error.step == errors[0].step
+
+
+@pytest.mark.parametrize("optimizer", ["nelder-mead", "cobyla", "adam", "lm"])
+def test_a_finished_fit_stays_as_it_is(optimizer: str, tmp_path: Path) -> None:
+    first, again = (
+        fastbp.fit(NET, X, T, optimizer=optimizer, epochs=30, checkpoint=tmp_path / "c.npz")
+        for _ in range(2)
+    )
+    same(again, first)
+
+
+def test_nothing_free_to_move() -> None:
+    free = np.zeros(NET.n_params, bool)
+    for optimizer in ("lbfgs", "trust-exact", "dogleg", "lm", "adam"):
+        result = fastbp.fit(NET, X, T, w0=W0, optimizer=optimizer, free=free, epochs=3)
+        assert np.array_equal(result.w, W0)
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber", "pinball"])
+def test_dogleg_in_float32(loss: str) -> None:
+    net = fastbp.Network(3, 6, output="identity", dtype=np.float32)
+    x, t = X.astype(np.float32), T.astype(np.float32)
+    result = fastbp.fit(net, x, t, optimizer="dogleg", loss=loss, epochs=60)
+    start = net.loss_and_grad(net.init(0), x, t, loss=loss)[0]
+    assert "linalg" not in result.reason and result.loss < 0.5 * start
+
+
 def test_what_was_best_survives_divergence() -> None:
     def late(step: int, total: int) -> float:
         return 0.05 if step < 30 else 1e4
@@ -356,6 +394,7 @@ def test_zero_epochs() -> None:
         ({"optimizer": "magic"}, "unknown optimizer"),
         ({"w0": np.zeros(3)}, "w must have shape"),
         ({"early_stopping": 0}, "patience"),
+        ({"early_stopping": 2.5}, "early_stopping must be a number of steps"),
         ({"early_stopping": True}, "early_stopping must be a number of steps"),
         ({"early_stopping": EarlyStopping, "optimizer": "lm"}, "early_stopping must be"),
         ({"sample_weight": -C}, "negative"),
@@ -503,6 +542,8 @@ def test_checkpoint_that_can_not_be_written_is_refused_at_once(tmp_path: Path) -
     for path, match in ((tmp_path / "none" / "fit.npz", "there is no"), (tmp_path, "is a folder")):
         with pytest.raises(ValueError, match=match):
             fastbp.fit(NET, X, T, callback=pytest.fail, checkpoint=path)
+    with pytest.raises(ValueError, match="needs a seed"):
+        fastbp.fit(NET, X, T, seed=None, checkpoint=tmp_path / "fit.npz")
 
 
 def test_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -522,6 +563,10 @@ def test_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
             fastbp.fit(NET, X, T, checkpoint=path, **{"optimizer": "adam", "epochs": 2, **other})
     with pytest.raises(ValueError, match="other arguments or data"):
         fastbp.fit(NET, X, T + 1.0, optimizer="adam", epochs=2, checkpoint=path)
+    model = tmp_path / "model.npz"
+    fastbp.save(model, NET, W0)
+    with pytest.raises(ValueError, match="other arguments or data"):
+        fastbp.fit(NET, X, T, optimizer="adam", epochs=2, checkpoint=model)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match="is not a checkpoint"):
         fastbp.fit(NET, X, T, optimizer="adam", epochs=2, checkpoint=path)
@@ -605,6 +650,7 @@ def test_ensemble() -> None:
         ({"folds": [np.ones(59, bool)]}, "a mask of 60 booleans"),
         ({"folds": [[1, 60]]}, "a fold holds observation 60; there are 60"),
         ({"folds": []}, "got none"),
+        ({"folds": [(np.arange(60), np.arange(5))]}, "must not share observations"),
         ({"folds": 2, "bootstrap": True}, "exclude"),
         ({"checkpoint": "x"}, "does not take checkpoint"),
         ({"seed": 1}, "does not take seed"),

@@ -58,6 +58,11 @@ def test_thousands_separators_are_named(cell):
     assert described(given, ["a"], text=["a"])[0]["categories"] == sorted(["1,5", cell])
 
 
+def test_text_that_looks_like_a_number_with_separators_is_text():
+    given = table("a;b\nx;2\n10 000;3\nx;3\n10 000;4\n192.168.1;4\n")
+    assert described(given, ["a"])[0]["categories"] == ["10 000", "192.168.1", "x"]
+
+
 def test_one_column_is_a_table():
     assert table("a\n1\n2\n").column("a") == ["1", "2"]
 

@@ -15,7 +15,10 @@ Array = NDArray[Any]
 
 def _data(name: str, value: Any) -> Array:
     """Numbers in C order, float32 where they are given so and float64 otherwise."""
-    single = getattr(value, "dtype", None) == np.float32
+    try:
+        single = np.asarray(value).dtype == np.float32
+    except ValueError:  # rows of different lengths: refused below
+        single = False
     dtype = np.dtype(np.float32 if single else np.float64)
     return boundary.numbers(name, value, dtype, check_finite=False)
 

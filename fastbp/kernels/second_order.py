@@ -92,9 +92,9 @@ def tangent_unit(dtype: np.dtype) -> Unit:
         i = 0
         while i + 2 <= H:
             a0, a1, p0, p1 = av[i], av[i + 1], pv[i], pv[i + 1]
-            here, next = i * cp * size, (i + 1) * cp * size
+            here, below = i * cp * size, (i + 1) * cp * size
             v0, d0, z0 = pointer(V + here), pointer(D + here), pointer(Zdot + here)
-            v1, d1, z1 = pointer(V + next), pointer(D + next), pointer(Zdot + next)
+            v1, d1, z1 = pointer(V + below), pointer(D + below), pointer(Zdot + below)
             for b in range(cp):
                 sv[b] += a0 * v0[b] + a1 * v1[b]
                 moved = a0 * (d0[b] * z0[b]) + a1 * (d1[b] * z1[b])

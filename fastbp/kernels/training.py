@@ -34,7 +34,7 @@ N_RESULTS = 4
 
 
 class Rule(NamedTuple):
-    """How parameters move: two jitted functions, and the vectors they keep of the same shape.
+    """How parameters move: jitted functions, and how many vectors they keep of the same shape.
 
     ``coefficients(settings, result, rate)`` is called once a step and its tuple handed to
     ``move(w, source, factor, state, distance, free, n, coefficients)``, which moves n parameters
