@@ -231,6 +231,22 @@ def test_least_squares_is_numpys(shape, dtype):
 
 
 @pytest.mark.parametrize(
+    "shape", [(4203, 1000), (9, 500_000), (720_001, 6), (300_001, 14)], ids=str
+)
+def test_least_squares_of_a_matrix_in_memory(shape):
+    """Beyond 32 MiB the kernel asks the memory for what is to come, and takes groups otherwise."""
+    rng = np.random.default_rng(0)
+    m, n = shape
+    A, b, x = rng.random(shape), rng.random(m), rng.random(n) - 0.5
+    assert A.nbytes > 2**25
+    value, g = LeastSquares(A, b)(x)
+    r = A @ x - b
+    assert_allclose(value, 0.5 * r @ r, rtol=1e-12)
+    assert_allclose(g, A.T @ r, rtol=0, atol=1e-12 * m * np.abs(r).max())
+    assert_allclose(LeastSquares(A, b).value(x), value, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
     "f", [LeastSquares(np.eye(3), np.ones(3)), Affine(np.eye(3), np.ones(3)),
           Factorization(np.eye(3), 1)], ids=repr,
 )  # fmt: skip

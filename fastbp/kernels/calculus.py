@@ -35,8 +35,12 @@ _LINE = 64  # bytes
 # needs the 32 registers of AVX-512, and rows of so many bytes (1.1 to 1.2 times faster there).
 _GROUP, _LARGE_GROUP = 4, 8
 _LEAST_MANY, _MOST_MANY = 2048, 128 * 1024
-_SHORT = 16 * 1024  # bytes of a group
-_NARROW_BYTES = 96  # of a row that is transposed
+# Beyond these bytes A comes from memory, and the second-level cache is asked for the next group
+# while this one is multiplied (1.3 to 1.8 times faster for rows of 0.8 to 80 KB, and slower where A
+# is in a cache); a group that is itself larger than that cache asks for what soon follows.
+_FAR, _MOST_AHEAD, _SOON = 32 << 20, 1 << 20, 1024
+# Bytes of a row that is transposed, and of one in memory.
+_NARROW, _NARROW_FAR = 96, 63
 # Bytes of rows that are transposed together and of their columns, to stay in the first-level
 # cache (with 1.3 times as many, half as fast), and how many they are at most.
 _NARROW_BLOCK, _MOST_NARROW = 24 * 1024, 256
@@ -47,22 +51,19 @@ _TILE_BYTES = 384 * 1024  # a block's residual and the factors it meets: they st
 def _sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
     """Make the intrinsic of one loop over a group of rows, and the group behind it.
 
-    ``sweep(A, n, x, g, r)``: A begins with `n_rows` rows of n numbers. With `adding`,
+    ``sweep(A, n, x, g, r, ahead)``: A begins with `n_rows` rows of n numbers. With `adding`,
     g += Σ_i r_i A_i over these; with `dotting`, r_i becomes the product of x with row i, or,
     where `adding` too, with the row `n_rows` behind it. x and g are whole vectors long, x with
     zeros at the end.
 
-    Of the group after those multiplied, the same place is asked of the memory where the group is
-    short: it ends before the processor sees a stream in it (1.2 to 1.5 times faster for rows of
-    0.4 to 4 KB in memory, and slower for longer ones). Processors with AVX-512 see to it
-    themselves (Zen 4: 0.7 times as fast with it where A is in the third-level cache).
+    With `ahead` the memory is asked for what lies so many bytes beyond; 0 asks for nothing new.
     """
     behind = n_rows if adding and dotting else 0
 
     @intrinsic
-    def sweep(typingctx, A, n, x, g, r):
+    def sweep(typingctx, A, n, x, g, r, ahead):
         def codegen(context, builder, signature, args):
-            A, n, x, g, r = args
+            A, n, x, g, r, ahead = args
 
             def row(i):
                 return v.at(builder, A, builder.mul(n, integer(i)))
@@ -71,10 +72,6 @@ def _sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
             dotted = [row(behind + i) for i in range(n_rows)] if dotting else []
             places = [v.at(builder, r, integer(i)) for i in range(n_rows)]
             factors = [v.spread_at(builder, place) for place in places] if adding else []
-            ahead = builder.mul(n, integer(n_rows * v.size))
-            short = builder.icmp_signed("<", ahead, integer(_SHORT))
-            ahead = builder.select(short, ahead, integer(0))
-            asking = v.lanes * v.size < 64
 
             def step(j, sums, mask=None):
                 """Take one vector of columns."""
@@ -94,7 +91,7 @@ def _sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
 
             def two(k, sums):
                 j = builder.mul(k, integer(2 * v.lanes))
-                for start in dotted if asking else ():
+                for start in dotted:
                     for line in range(0, 2 * v.lanes * v.size, _LINE):
                         where = builder.add(v.at(builder, start, j), integer(line))
                         _ask_for(builder, builder.add(where, ahead))
@@ -120,7 +117,7 @@ def _sweep(v: Vectors, n_rows: int, adding: bool, dotting: bool) -> Any:
                 builder.store(_sum(v, builder, sum), pointer(builder, place, v.number))
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 5), codegen
+        return types.void(*[types.int64] * 6), codegen
 
     return sweep
 
@@ -140,7 +137,7 @@ def _ask_for(builder: ir.IRBuilder, address: ir.Value) -> None:
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    to_read, to_keep, data = (ir.Constant(number, k) for k in (0, 3, 1))
+    to_read, to_keep, data = (ir.Constant(number, k) for k in (0, 2, 1))
     builder.call(function, [builder.inttoptr(address, byte), to_read, to_keep, data])
 
 
@@ -166,7 +163,8 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
     def least_squares(A, m, n, b, x, g, want):
         padded = (n + lanes - 1) // lanes * lanes
         row = n * size
-        few = row <= _NARROW_BYTES
+        far = m * row > _FAR
+        few = row <= (_NARROW_FAR if far else _NARROW)
         column = smaller(_NARROW_BLOCK // (2 * row + 32) // 64 * 64, _MOST_NARROW) if few else 0
         room = column * (n + 2 * lanes)
         own = allocate((2 * padded + _LARGE_GROUP + room) * size + _LINE)
@@ -196,11 +194,11 @@ def least_squares_unit(dtype: np.dtype) -> Unit:
         else:
             if has_many and _LEAST_MANY <= row <= _MOST_MANY:
                 i = m // _LARGE_GROUP * _LARGE_GROUP
-                total = many(A, i, n, b, xp, gp, r, want)
+                total = many(A, i, n, b, xp, gp, r, want, far)
             else:
                 i = m // _GROUP * _GROUP
-                total = some(A, i, n, b, xp, gp, r, want)
-            total += one(A + i * row, m - i, n, shifted(b, i * size), xp, gp, r, want)
+                total = some(A, i, n, b, xp, gp, r, want, far)
+            total += one(A + i * row, m - i, n, shifted(b, i * size), xp, gp, r, want, far)
         if want:
             out = view(pointer_to(array_data(handle_address(g))), n)
             for j in range(n):
@@ -221,14 +219,17 @@ def _groups(dtype: np.dtype, n_rows: int) -> Any:
     add_and_dot = _sweep(v, n_rows, adding=True, dotting=True)
 
     @loop
-    def groups(A, m, n, b, x, g, r, want):
-        """Add to g the gradient of m rows, whole groups; return Σ r²."""
+    def groups(A, m, n, b, x, g, r, want, far):
+        """Add to g the gradient of m rows, whole groups; return Σ r². `far`: A is in memory."""
         rs = view(pointer_to(r), n_rows)
         bs = view(pointer_to(b), m)
         step = n_rows * n * size
+        ahead = 0
+        if far:
+            ahead = step if step <= _MOST_AHEAD else _SOON
         total = 0.0
         if m:
-            dot(A, n, x, g, r)
+            dot(A, n, x, g, r, ahead)
         i = 0
         while i < m:
             for k in range(n_rows):
@@ -238,11 +239,11 @@ def _groups(dtype: np.dtype, n_rows: int) -> Any:
             i += n_rows
             if i < m:
                 if want:
-                    add_and_dot(A, n, x, g, r)
+                    add_and_dot(A, n, x, g, r, ahead)
                 else:
-                    dot(A + step, n, x, g, r)
+                    dot(A + step, n, x, g, r, ahead)
             elif want:
-                add(A, n, x, g, r)
+                add(A, n, x, g, r, ahead)
             A += step
         return total
 
