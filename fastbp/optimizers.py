@@ -55,7 +55,7 @@ class Schedule(Protocol):
         """Return the learning rate."""
 
 
-class _Vectorised:
+class Vectorised:
     """A schedule that takes an array of steps too."""
 
     def __call__(self, step: Any, total: int) -> Any:
@@ -64,7 +64,7 @@ class _Vectorised:
 
 
 @dataclass(frozen=True)
-class Constant(_Vectorised):
+class Constant(Vectorised):
     """The same rate at every step.
 
     Parameters
@@ -89,7 +89,7 @@ class Constant(_Vectorised):
 
 
 @dataclass(frozen=True)
-class Cosine(_Vectorised):
+class Cosine(Vectorised):
     """Half a cosine from a rate down to another, after a linear rise.
 
     Parameters
@@ -129,7 +129,7 @@ class Cosine(_Vectorised):
 
 
 @dataclass(frozen=True)
-class Exponential(_Vectorised):
+class Exponential(Vectorised):
     """The same factor at every step, from one rate to another.
 
     Parameters
@@ -156,7 +156,7 @@ class Exponential(_Vectorised):
 
 
 @dataclass(frozen=True)
-class OneCycle(_Vectorised):
+class OneCycle(Vectorised):
     """Up to a peak and down to almost nothing, both along half a cosine.
 
     Parameters
@@ -204,7 +204,7 @@ class OneCycle(_Vectorised):
 def rates(schedule: float | Schedule, first: int, n: int, total: int) -> NDArray:
     """Return the learning rates of `n` steps from step `first` on."""
     result: NDArray
-    if isinstance(schedule, _Vectorised):
+    if isinstance(schedule, Vectorised):
         result = schedule(np.arange(first, first + n), total)
     elif callable(schedule):
         result = np.array([schedule(step, total) for step in range(first, first + n)], np.float64)

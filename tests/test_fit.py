@@ -113,6 +113,16 @@ def test_without_shuffling() -> None:
     np.testing.assert_allclose(got, w, rtol=1e-11)
 
 
+@pytest.mark.parametrize("batch_size", [1, 7, 60])
+def test_rates_made_at_once_are_those_of_each_step(batch_size: int) -> None:
+    schedule = Cosine(0.02)
+    options: dict[str, Any] = {"epochs": 150, "batch_size": batch_size}
+    got = fastbp.fit(NET, X, T, optimizer=SGD(schedule), **options)
+    one_by_one = SGD(lambda step, total: float(schedule(step, total)))
+    want = fastbp.fit(NET, X, T, optimizer=one_by_one, **options)
+    np.testing.assert_allclose(got.w, want.w, rtol=1e-9)
+
+
 def test_schedule_runs_over_all_epochs() -> None:
     seen: list[tuple[int, int]] = []
 
