@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._files import write_atomically
-from .optimizers import rates
 
 _SECONDS = 5.0  # between two writes
 _SAMPLED = 1000  # steps of a schedule
@@ -40,7 +39,7 @@ def fingerprint(
         net.n_inputs,
         net.dtype.name,
         functions,
-        _described(optimizer, int(epochs) * -(-len(problem.X) // problem.batch)),
+        _described(optimizer, int(epochs) * problem.batches),
         repr(early),
         int(epochs),
         seed,
@@ -65,7 +64,7 @@ def _described(optimizer: Any, total: int) -> tuple:
         value = getattr(optimizer, entry.name)
         if callable(value):
             steps = np.unique(np.linspace(0, max(total - 1, 0), _SAMPLED).astype(np.int64))
-            value = [float(rates(value, int(step), 1, max(total, 1))[0]) for step in steps]
+            value = [float(value(int(step), max(total, 1))) for step in steps]
         values.append((entry.name, repr(value)))
     return tuple(values)
 

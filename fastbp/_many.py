@@ -311,13 +311,13 @@ def _fold(part: Any, B: int) -> tuple[NDArray, NDArray]:
     """Return the observations to fit and those to hold out."""
     if isinstance(part, tuple) and len(part) == 2 and all(np.ndim(rows) == 1 for rows in part):
         fitted, held = (_indices(rows, B) for rows in part)
+        if np.intersect1d(fitted, held).size:
+            raise ValueError("a fold must not share observations with those to fit")
     else:
         held = _indices(part, B)
         outside = np.ones(B, bool)
         outside[held] = False
         fitted = np.flatnonzero(outside)
-    if np.intersect1d(fitted, held).size:
-        raise ValueError("a fold must not share observations with those to fit")
     if not held.size or not fitted.size:
         raise ValueError("every fold must hold some observations and leave some to fit")
     return fitted, held

@@ -53,6 +53,11 @@ class Problem:
     threads: int | str
     target: float
 
+    @property
+    def batches(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.X) // self.batch)
+
     def objective(self) -> Objective:
         return Objective(
             self.net,
@@ -126,7 +131,7 @@ class Stochastic:
     def steps(self, watch: Watch) -> Iterator[str]:
         problem, run = self._problem, self._run
         n = len(problem.X)
-        batches = -(-n // problem.batch)
+        batches = problem.batches
         order = np.arange(n, dtype=np.int64)
         total = batches * watch.epochs
         constant = None if callable(self._rate) else rates(self._rate, 0, batches, total)

@@ -271,7 +271,6 @@ def _kernel_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     of_f = sizes(net, w, few_X, v=wide_v)
     size_y, size_x = largest_sizes(net, w, X)
     of_loss = loss_sizes(net, w, X, t, c, case.loss)
-    of_part = loss_sizes(net, w, few_X, few_t, few_c, case.loss)
     checks = []
 
     def compare(name: str, got: Any, want: Any, size: Any) -> None:
@@ -311,6 +310,7 @@ def _kernel_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     )
     if net.n_params <= _MOST_IN_MATRIX:
         few: dict[str, Any] = {"loss": case.loss, "sample_weight": part.c}
+        of_part = loss_sizes(net, w, few_X, few_t, few_c, case.loss)
         few_wide: dict[str, Any] = {"loss": case.loss, "sample_weight": few_c}
         got = net.gauss_newton(case.w, part.X, part.t, **few)
         want = reference.gauss_newton(net, w, few_X, few_t, **few_wide)
