@@ -2,7 +2,6 @@
 
 import math
 import pickle
-import subprocess
 import sys
 
 import matplotlib
@@ -190,10 +189,7 @@ def test_plot_without_matplotlib_names_the_extra(monkeypatch):
 
 # ---- least squares -----------------------------------------------------------------------------
 
-# Rows and columns around the sizes of groups, vectors and blocks of the kernel.
-SHAPES = [(1, 1), (1, 40), (2, 3), (3, 17), (4, 8), (5, 9), (7, 2), (255, 4), (257, 6), (600, 5)]
-SHAPES += [(6, 12), (9, 13), (33, 24), (64, 100), (301, 63), (17, 5000), (8, 600), (23, 513)]
-SHAPES += [(130, 12), (129, 20), (5, 33000)]
+SHAPES = [(1, 1), (1, 40), (2, 3), (7, 2), (33, 24), (257, 6), (17, 5000)]
 
 
 def data(shape, dtype, seed=0):
@@ -231,27 +227,10 @@ def test_least_squares_is_numpys(shape, dtype):
 
 
 @pytest.mark.parametrize(
-    "shape", [(4203, 1000), (9, 500_000), (720_001, 6), (300_001, 14)], ids=str
-)
-def test_least_squares_of_a_matrix_in_memory(shape):
-    """Beyond 32 MiB the kernel asks the memory for what is to come, and takes groups otherwise."""
-    rng = np.random.default_rng(0)
-    m, n = shape
-    A, b, x = rng.random(shape), rng.random(m), rng.random(n) - 0.5
-    assert A.nbytes > 2**25
-    value, g = LeastSquares(A, b)(x)
-    r = A @ x - b
-    assert_allclose(value, 0.5 * r @ r, rtol=1e-12)
-    assert_allclose(g, A.T @ r, rtol=0, atol=1e-12 * m * np.abs(r).max())
-    assert_allclose(LeastSquares(A, b).value(x), value, rtol=1e-13)
-
-
-@pytest.mark.parametrize(
     "f", [LeastSquares(np.eye(3), np.ones(3)), Affine(np.eye(3), np.ones(3)),
           Factorization(np.eye(3), 1)], ids=repr,
 )  # fmt: skip
 def test_objectives_are_fixed(f):
-    """The kernels hold addresses of the data: another array in its place would be a wrong one."""
     for name in ("A", "b", "B", "c", "M", "rank", "n_variables", "dtype"):
         if hasattr(f, name):
             with pytest.raises(AttributeError, match=f"{name} of this .* can't be changed"):
@@ -328,17 +307,6 @@ def test_least_squares_takes_the_matrix_as_it_is():
     assert_array_equal(LeastSquares(A, b).grad(np.repeat(x, 2)[::2]), fortran.grad(x))
 
 
-def test_least_squares_never_reads_beyond_its_arrays():
-    big = np.full(40, np.nan)
-    A = big[3:33].reshape(10, 3)
-    A[:] = np.arange(30).reshape(10, 3)
-    x = np.full(9, np.nan)[3:6]
-    x[:] = [1.0, 2.0, 3.0]
-    value, g = LeastSquares(A, np.zeros(10))(x)
-    assert_allclose(value, 0.5 * np.sum((A @ x) ** 2))
-    assert_allclose(g, A.T @ (A @ x))
-
-
 @pytest.mark.parametrize("cls", [LeastSquares, Affine])
 def test_objectives_say_what_does_not_fit(cls):
     A, b, _, _ = data((4, 3), np.float64)
@@ -409,8 +377,7 @@ def test_affine_in_root():
 
 # ---- factorization -----------------------------------------------------------------------------
 
-RANKED = [((1, 1), 1), ((5, 1), 3), ((1, 7), 2), ((8, 6), 9), ((97, 33), 1), ((95, 500), 3)]
-RANKED += [((200, 130), 12), ((193, 241), 33), ((30, 1000), 64)]
+RANKED = [((1, 1), 1), ((5, 1), 3), ((1, 7), 2), ((8, 6), 9), ((97, 33), 1), ((193, 241), 33)]
 
 
 def factors(shape, rank, dtype):
@@ -479,30 +446,6 @@ def test_factorization_splits_and_says_what_does_not_fit():
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             call()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="the module resource is of Unix")
-def test_factorization_never_has_the_residual():
-    script = """
-import resource
-import numpy as np
-from fastbp.calculus import Factorization
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-few = Factorization(np.ones((200, 200)), 2)
-few(np.ones(800)), few.hvp(np.ones(800), np.ones(800))
-M = np.ones((4000, 4000))  # 122 MiB
-f3, x = Factorization(M, 2), np.ones(16000)
-before = peak()
-f3(x), f3.value(x), f3.hvp(x, x)
-print((peak() - before) / (1 if __import__("sys").platform == "darwin" else 1 / 1024))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert float(done.stdout) < 8 * 2**20
 
 
 # ---- the chain rule ----------------------------------------------------------------------------
