@@ -13,25 +13,18 @@ from .. import _boundary as boundary
 Array = NDArray[Any]
 
 
-def _data(name: str, value: Any) -> Array:
-    """Numbers in C order, float32 where they are given so and float64 otherwise."""
+def _matrix(name: str, value: Any) -> Any:
+    """Return a dense matrix in C order, or a SciPy sparse one by rows; float32 stays float32."""
+    sparse = value.tocsr() if hasattr(value, "tocsr") else None
+    entries = value if sparse is None else sparse.data
     try:
-        single = np.asarray(value).dtype == np.float32
+        single = np.asarray(entries).dtype == np.float32
     except ValueError:  # rows of different lengths: refused below
         single = False
     dtype = np.dtype(np.float32 if single else np.float64)
-    return boundary.numbers(name, value, dtype, check_finite=False)
-
-
-def _matrix(name: str, value: Any) -> Any:
-    """Return a dense matrix in C order, or a SciPy sparse one by rows."""
-    if hasattr(value, "tocsr"):
-        matrix = value.tocsr()
-        entries = _data(name, matrix.data)
-        if entries is not matrix.data:
-            matrix = type(matrix)((entries, matrix.indices, matrix.indptr), shape=matrix.shape)
-    else:
-        matrix = _data(name, value)
+    matrix = boundary.numbers(name, entries, dtype, check_finite=False)
+    if sparse is not None:
+        matrix = sparse.astype(dtype, copy=False)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(f"{name} must be a matrix with at least one entry; got {matrix.shape}")
     return matrix
@@ -138,7 +131,7 @@ class LeastSquares(_Objective):
 
     def __init__(self, A: Any, b: ArrayLike) -> None:
         self.A = _matrix("A", A)
-        self.dtype = np.dtype(self.A.dtype)
+        self.dtype = self.A.dtype
         m, self.n_variables = self.A.shape
         self.b = self._vector("b", b, m)
 
@@ -175,7 +168,7 @@ class Affine(_Objective):
 
     def __init__(self, B: Any, c: ArrayLike) -> None:
         self.B = _matrix("B", B)
-        self.dtype = np.dtype(self.B.dtype)
+        self.dtype = self.B.dtype
         p, self.n_variables = self.B.shape
         self.c = self._vector("c", c, p)
 
@@ -261,5 +254,5 @@ class Factorization(_Objective):
 
     def _hessian_times(self, x: Array, h: Array) -> Array:
         (P, Q), (P_dot, Q_dot) = self.split(x), self.split(h)
-        r, r_dot = self._r(x), P_dot @ Q + P @ Q_dot
-        return np.concatenate([r_dot @ Q.T + r @ Q_dot.T, P.T @ r_dot + P_dot.T @ r], axis=None)
+        along = self._derivative(x, P_dot @ Q + P @ Q_dot)
+        return along + self._derivative(h, self._r(x))  # linear in x for a given r

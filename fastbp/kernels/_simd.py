@@ -91,13 +91,11 @@ class Vectors:
     ----------
     dtype : numpy dtype
         float64 or float32.
-    most : int
-        Bytes of a register at most.
     """
 
-    def __init__(self, dtype: np.dtype, most: int = 64) -> None:
+    def __init__(self, dtype: np.dtype) -> None:
         self.size = dtype.itemsize
-        self.lanes = min(register_bytes(), most) // dtype.itemsize
+        self.lanes = lanes(dtype)
         self.number = ir.DoubleType() if self.size == 8 else ir.FloatType()
         self.vector = ir.VectorType(self.number, self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
