@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _boundary as boundary
 from ..activations import Activation
-
-if TYPE_CHECKING:
-    from ..network import Network
+from ..network import Network
 
 
 @runtime_checkable
@@ -36,12 +35,8 @@ class Map:
 
     Parameters
     ----------
-    f : callable
-        x ↦ F(x).
-    jvp : callable
-        (x, h) ↦ J_F(x) h.
-    vjp : callable
-        (x, ȳ) ↦ J_F(x)^T ȳ.
+    f, jvp, vjp : callable
+        x ↦ F(x), (x, h) ↦ J_F(x) h, (x, ȳ) ↦ J_F(x)^T ȳ.
     name : str, optional
         For the repr; f's own name if left out.
 
@@ -64,9 +59,7 @@ class Map:
         for what, given in (("f", f), ("jvp", jvp), ("vjp", vjp)):
             if not callable(given):
                 raise TypeError(f"{what} must be a function; got {given!r}")
-        self.value = f
-        self.jvp = jvp
-        self.vjp = vjp
+        self.value, self.jvp, self.vjp = f, jvp, vjp
         self._name = name or str(getattr(f, "__name__", "function"))
 
     def __repr__(self) -> str:
@@ -90,67 +83,19 @@ class Composition:
         return f"<{self.outer!r} ∘ {self.inner!r}>"
 
     def value(self, x: ArrayLike) -> Any:
-        """Return F(G(x)).
-
-        Parameters
-        ----------
-        x : array_like
-            The point.
-
-        Returns
-        -------
-        number or ndarray
-        """
+        """Return F(G(x))."""
         return self.outer.value(self.inner.value(x))
 
     def jvp(self, x: ArrayLike, h: ArrayLike) -> Any:
-        """Return J_F(G(x)) (J_G(x) h), from the inside out.
-
-        Parameters
-        ----------
-        x, h : array_like
-            The point, and a direction of its shape.
-
-        Returns
-        -------
-        number or ndarray, of the value's shape
-        """
+        """Return J_F(G(x)) (J_G(x) h), from the inside out; h has x's shape."""
         return self.outer.jvp(self.inner.value(x), self.inner.jvp(x, h))
 
     def vjp(self, x: ArrayLike, ybar: ArrayLike) -> Any:
-        """Return J_G(x)^T (J_F(G(x))^T ȳ), from the outside in.
-
-        Parameters
-        ----------
-        x : array_like
-            The point.
-        ybar : array_like
-            The cotangent, of the value's shape.
-
-        Returns
-        -------
-        number or ndarray, of x's shape
-        """
+        """Return J_G(x)^T (J_F(G(x))^T ȳ), from the outside in; ȳ has the value's shape."""
         return self.inner.vjp(x, self.outer.vjp(self.inner.value(x), ybar))
 
     def value_and_grad(self, x: ArrayLike) -> tuple[float, Any]:
-        """Return the value and the gradient, where the value is a number.
-
-        Parameters
-        ----------
-        x : array_like
-            The point.
-
-        Returns
-        -------
-        value : float
-        gradient : ndarray, of x's shape
-
-        Raises
-        ------
-        TypeError
-            Where the value is no number.
-        """
+        """Return the value and the gradient; a TypeError where the value is no number."""
         y = self.inner.value(x)
         pair = getattr(self.outer, "value_and_grad", None)
         value, ybar = (self.outer.value(y), None) if pair is None else pair(y)
@@ -162,22 +107,7 @@ class Composition:
         return float(value), self.inner.vjp(x, self.outer.vjp(y, 1.0) if ybar is None else ybar)
 
     def grad(self, x: ArrayLike) -> Any:
-        """Return the gradient, where the value is a number.
-
-        Parameters
-        ----------
-        x : array_like
-            The point.
-
-        Returns
-        -------
-        ndarray, of x's shape
-
-        Raises
-        ------
-        TypeError
-            Where the value is no number.
-        """
+        """Return the gradient; a TypeError where the value is no number."""
         return self.value_and_grad(x)[1]
 
     def __call__(self, x: ArrayLike) -> tuple[float, Any]:
@@ -225,41 +155,31 @@ def compose(outer: Any, inner: Any, *others: Any) -> Composition:
     >>> np.allclose(value, 2 * loss), np.allclose(gradient, 2 * expected)
     (True, True)
     """
-    functions = [_differentiable(f) for f in (outer, inner, *others)]
-    result = functions[-1]
-    for function in functions[-2::-1]:
-        result = Composition(function, result)
-    assert isinstance(result, Composition)
-    return result
+    if others:
+        inner = compose(inner, *others)
+    return Composition(_differentiable(outer), _differentiable(inner))
 
 
 def _differentiable(f: Any) -> Differentiable:
-    if isinstance(f, Differentiable) and not _is_network(f):
-        return f
-    if isinstance(f, Activation):
-        return Map(
-            f,
-            jvp=lambda x, h: f.derivative(x) * h,
-            vjp=lambda x, ybar: f.derivative(x) * ybar,
-            name=f.name,
-        )
-    if _is_network(f):
+    if isinstance(f, Network):  # has value, jvp and vjp too, of two arguments
         raise TypeError(
             "a Network is a function of w and X: bind one of them with "
             f"fastbp.calculus.of_weights(net, X) or .of_inputs(net, w); got {f!r}"
         )
+    if isinstance(f, Differentiable):
+        return f
+    if isinstance(f, Activation):
+
+        def times(x: Any, y: Any) -> Any:
+            return f.derivative(x) * y
+
+        return Map(f, jvp=times, vjp=times, name=f.name)
     if callable(f):
         return _of_pairs(f)
     raise TypeError(
         "only functions can be composed: objects with value, jvp and vjp, activations, or "
         f"callables x ↦ (value, derivative); got {f!r}"
     )
-
-
-def _is_network(f: Any) -> bool:
-    from ..network import Network
-
-    return isinstance(f, Network)
 
 
 def _of_pairs(f: Callable[[Any], Any]) -> Map:
@@ -273,16 +193,15 @@ def _of_pairs(f: Callable[[Any], Any]) -> Map:
                 "fastbp.calculus.Map takes a function with its jvp and vjp"
             )
         value, J = np.asarray(result[0]), np.asarray(result[1])
-        if J.shape != value.shape + np.shape(x):
+        expected = value.shape + np.shape(x)
+        if J.shape != expected:
             raise ValueError(
-                f"the derivative that {f!r} returns must have shape {value.shape + np.shape(x)}; "
-                f"got {J.shape}"
+                f"the derivative that {f!r} returns must have shape {expected}; got {J.shape}"
             )
         return value, J
 
     def jvp(x: Any, h: Any) -> Any:
-        _, J = pair(x)
-        return np.tensordot(J, h, axes=np.ndim(h))
+        return np.tensordot(pair(x)[1], h, axes=np.ndim(h))
 
     def vjp(x: Any, ybar: Any) -> Any:
         value, J = pair(x)
@@ -298,9 +217,7 @@ def of_weights(net: Network, X: ArrayLike) -> Map:
     Parameters
     ----------
     net : Network
-        The network.
     X : array_like, shape (B, N)
-        Observations.
 
     Returns
     -------
@@ -320,7 +237,12 @@ def of_weights(net: Network, X: ArrayLike) -> Map:
     >>> y.value([0.5, 1.0, 2.0]), y.vjp([0.5, 1.0, 2.0], [1.0, 10.0])
     (array([4.5, 2. ]), array([49.,  3., 23.]))
     """
-    data = _batch(net, X)
+    data, single = boundary.observations(X, net.n_inputs, net.dtype, check_finite=False)
+    if single:
+        raise ValueError(
+            f"X must be a batch of shape (B, {net.n_inputs}); got one observation, {data[0].shape}"
+        )
+    data = data.copy()
     return Map(
         lambda w: net.value(w, data),
         jvp=lambda w, p: net.jvp(w, data, p),
@@ -335,9 +257,7 @@ def of_inputs(net: Network, w: ArrayLike) -> Map:
     Parameters
     ----------
     net : Network
-        The network.
     w : array_like, shape (P,)
-        Parameters.
 
     Returns
     -------
@@ -357,8 +277,6 @@ def of_inputs(net: Network, w: ArrayLike) -> Map:
     >>> y.value([1.0, 1.0]), y.vjp([1.0, 1.0], 2.0)
     (4.5, array([ 6., 12.]))
     """
-    from .. import _boundary as boundary
-
     fixed = boundary.parameters(w, net.n_params, net.dtype, check_finite=False).copy()
     zero = np.zeros_like(fixed)
     return Map(
@@ -367,14 +285,3 @@ def of_inputs(net: Network, w: ArrayLike) -> Map:
         vjp=lambda X, ybar: net.vjp(fixed, X, ybar, inputs=True)[1],
         name=f"{net!r} of X",
     )
-
-
-def _batch(net: Network, X: Any) -> NDArray:
-    from .. import _boundary as boundary
-
-    data, single = boundary.observations(X, net.n_inputs, net.dtype, check_finite=False)
-    if single:
-        raise ValueError(
-            f"X must be a batch of shape (B, {net.n_inputs}); got one observation, {data[0].shape}"
-        )
-    return data.copy()

@@ -6,17 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..network import _positive
 from ._plot import axes
+
+# The gradients of `OperationCounts`, in its order.
+_LABELS = ("∇_w, dense", "∇_x, dense", "∇_w, structure used", "∇_x, structure used")
 
 
 class Orders(NamedTuple):
-    """Operations of the same product of Jacobians in its two orders.
-
-    Attributes
-    ----------
-    from_input_layer, from_output_layer : int
-        J_M · (J_V · J_L), and (J_M · J_V) · J_L.
-    """
+    """Operations of one product in its two orders, J_M · (J_V · J_L) and (J_M · J_V) · J_L."""
 
     from_input_layer: int
     from_output_layer: int
@@ -52,12 +50,7 @@ class OperationCounts(NamedTuple):
             f"Operations of one gradient, N = {self.n_inputs} inputs, H = {self.n_neurons} neurons",
             f"{'':24}{'from input layer':>18}{'from output layer':>19}{'ratio':>9}",
         ]
-        for label, orders in (
-            ("∇_w, dense", self.weights),
-            ("∇_x, dense", self.inputs),
-            ("∇_w, structure used", self.weights_structured),
-            ("∇_x, structure used", self.inputs_structured),
-        ):
+        for label, orders in zip(_LABELS, self[2:], strict=True):
             first, second = orders
             lines.append(f"{label:24}{first:18,}{second:19,}{orders.ratio:9.2f}")
         lines.append(
@@ -70,37 +63,22 @@ class OperationCounts(NamedTuple):
     def plot(self, ax: Any = None) -> Any:
         """Plot how the operations of ∇_w and ∇_x grow with H at this N, in log-log.
 
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to plot; new axes where left out.
-
-        Returns
-        -------
-        matplotlib axes
-
-        Raises
-        ------
-        ImportError
-            Without matplotlib: it comes with the extra ``plot``.
+        Returns the matplotlib axes, those given or new ones; matplotlib comes with the extra
+        ``plot``, without it this is an ImportError.
         """
         ax = axes(ax)
-        most = max(self.n_neurons, 16)
-        sizes = sorted({int(H) for H in np.geomspace(1, most, 40).round()})
-        counts = [operation_counts(self.n_inputs, H) for H in sizes]
-        for color, gradient, label in (("C0", "weights", "∇_w"), ("C1", "inputs", "∇_x")):
-            for suffix, width, note in (("", 1.0, "dense"), ("_structured", 2.0, "structure used")):
-                orders = [getattr(count, gradient + suffix) for count in counts]
-                for k, dash in enumerate(("--", "-")):
-                    end = ("input", "output")[k]
-                    ax.loglog(
-                        sizes,
-                        [order[k] for order in orders],
-                        dash,
-                        color=color,
-                        linewidth=width,
-                        label=f"{label}, {note}, from {end} layer",
-                    )
+        sizes = sorted({int(H) for H in np.geomspace(1, max(self.n_neurons, 16), 40).round()})
+        counts = np.array([operation_counts(self.n_inputs, H)[2:] for H in sizes])
+        for gradient, label in enumerate(_LABELS):
+            for order, (dash, end) in enumerate((("--", "input"), ("-", "output"))):
+                ax.loglog(
+                    sizes,
+                    counts[:, gradient, order],
+                    dash,
+                    color=f"C{gradient % 2}",
+                    linewidth=1.0 + gradient // 2,
+                    label=f"{label}, from {end} layer",
+                )
         ax.set_xlabel("neurons H")
         ax.set_ylabel(f"operations, N = {self.n_inputs}")
         ax.legend(fontsize="small")
@@ -122,10 +100,10 @@ def operation_counts(n_inputs: int, n_neurons: int) -> OperationCounts:
     ∇_x, structure used    2 N H + N                            N H + 2 H
     =====================  ===================================  =========================
 
-    Dense, the ratio for ∇_w tends to H. But most of what is saved are products with zeros: with
+    Dense, the ratio for ∇_w tends to H, but most of what is saved are products with zeros: with
     the structure used in both orders (J_V is diagonal, a row of J_L has N entries other than
-    zero), the ratio tends to a constant as N and H grow, 3 for ∇_w and 2 for ∇_x. The kernels
-    do the last column's N H + 3 H and N H + 2 H.
+    zero), the ratio tends to 3 for ∇_w and 2 for ∇_x. The kernels do the last column's
+    N H + 3 H and N H + 2 H.
 
     Parameters
     ----------
@@ -154,8 +132,6 @@ def operation_counts(n_inputs: int, n_neurons: int) -> OperationCounts:
     >>> round(operation_counts(100, 100).weights.ratio)
     98
     """
-    from ..network import _positive
-
     N, H = _positive("n_inputs", n_inputs), _positive("n_neurons", n_neurons)
     P = N * H + H
     return OperationCounts(
