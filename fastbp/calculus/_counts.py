@@ -67,8 +67,9 @@ class OperationCounts(NamedTuple):
         ``plot``, without it this is an ImportError.
         """
         ax = axes(ax)
-        sizes = sorted({int(H) for H in np.geomspace(1, max(self.n_neurons, 16), 40).round()})
-        counts = np.array([operation_counts(self.n_inputs, H)[2:] for H in sizes])
+        most = max(self.n_neurons, 16)
+        sizes = np.unique(np.geomspace(1, most, 40).round().astype(int)).tolist()
+        counts = np.array([operation_counts(self.n_inputs, H)[2:] for H in sizes], np.float64)
         for gradient, label in enumerate(_LABELS):
             for order, (dash, end) in enumerate((("--", "input"), ("-", "output"))):
                 ax.loglog(

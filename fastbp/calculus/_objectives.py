@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ def _matrix(name: str, value: Any) -> Any:
     return matrix
 
 
-class _Objective(boundary.Fixed, ABC):
+class _Objective(boundary.Fixed):
     """A function of one flat vector x in SciPy's conventions: ½‖r(x)‖², and of `Affine` r(x).
 
     The data are attributes under the names they are given by: as they are where they are in C order
@@ -49,20 +49,13 @@ class _Objective(boundary.Fixed, ABC):
     n_variables: int
     dtype: np.dtype[Any]
 
-    @abstractmethod
-    def _r(self, x: Array) -> Array:
-        """r(x)."""
+    # What each is made of: r(x), gradient or Jacobian from x and r(x), and Hessian at x times h.
+    _r: Callable[[Array], Array]
+    _derivative: Callable[[Array, Array], Any]
+    _hessian_times: Callable[[Array, Array], Array]
 
     def _value(self, r: Array) -> Any:
         return 0.5 * float(np.square(r, dtype=np.float64).sum())
-
-    @abstractmethod
-    def _derivative(self, x: Array, r: Array) -> Any:
-        """The gradient or the Jacobian, from x and r(x)."""
-
-    @abstractmethod
-    def _hessian_times(self, x: Array, h: Array) -> Array:
-        """The Hessian at x times h."""
 
     def _vector(self, name: str, value: ArrayLike, n: int | None = None) -> Array:
         """Check a vector of n numbers, of `n_variables` where n is left out."""
@@ -207,15 +200,8 @@ class Factorization(_Objective):
 
     Examples
     --------
-    >>> import numpy as np
     >>> f3 = Factorization([[1.0, 2.0], [2.0, 4.0], [0.0, 1.0]], rank=1)
-    >>> x = np.array([1.0, 2.0, 0.0, 1.0, 2.0])
-    >>> P, Q = f3.split(x)
-    >>> P @ Q
-    array([[1., 2.],
-           [2., 4.],
-           [0., 0.]])
-    >>> value, gradient = f3(x)
+    >>> value, gradient = f3([1.0, 2.0, 0.0, 1.0, 2.0])
     >>> value, (gradient + 0.0).tolist()
     (0.5, [0.0, 0.0, -2.0, 0.0, 0.0])
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,19 +66,8 @@ class TaylorTest:
     def plot(self, ax: Any = None) -> Any:
         """Plot the remainders over the steps in log-log, beside lines of order 1 and as expected.
 
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to plot; new axes where left out.
-
-        Returns
-        -------
-        matplotlib axes
-
-        Raises
-        ------
-        ImportError
-            Without matplotlib: it comes with the extra ``plot``.
+        Returns the matplotlib axes, those given or new ones; matplotlib comes with the extra
+        ``plot``, without it this is an ImportError.
         """
         ax = axes(ax)
         t = self.steps
@@ -162,11 +151,7 @@ def taylor_test(
     >>> round(taylor_test(lambda x: np.sin(x).prod(), [1.0, 0.0], x).order, 1)
     1.0
     """
-    x = np.asarray(x)
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"x must hold real numbers; got {x.dtype}")
-    if x.dtype.kind != "f":
-        x = x.astype(np.float64)
+    x = _real("x must hold", x)
     h = _direction(x, direction, seed)
     t = np.asarray(_STEPS if steps is None else steps, np.float64)
     if t.ndim != 1 or t.size < 2 or not ((t > 0.0) & (t < np.inf)).all():
@@ -182,54 +167,58 @@ def taylor_test(
 
     def remainder(step: float) -> tuple[float, float]:
         """Return the remainder, and the same without derivatives."""
-        difference = _value(f, x + x.dtype.type(step) * h) - start
-        rest = difference - step * terms[0].value
-        if len(terms) == 2:
-            rest = rest - 0.5 * step * step * terms[1].value
+        difference = rest = _value(f, x + x.dtype.type(step) * h) - start
+        for power, term in enumerate(terms, 1):
+            rest = rest - step**power * term.value
         return float(np.linalg.norm(rest)), float(np.linalg.norm(difference))
 
-    pairs = np.array([remainder(step) for step in t])
+    remainders, differences = np.array([remainder(step) for step in t]).T
     # The scatter of f itself, where the step is all but lost in x: neither the error of a
     # derivative nor curvature are seen there.
-    eps = max(np.finfo(x.dtype).eps, np.finfo(start.dtype).eps)
+    eps = max(_eps(x), _eps(start))
     scatter = np.median([remainder(eps**power)[0] for power in (0.86, 0.88, 0.9, 0.92, 0.94)])
-    rounding = np.maximum(eps * np.linalg.norm(start), scatter) + sum(
-        term.rounding * t**power for power, term in enumerate(terms, 1)
-    )
-    order = _slope(t, pairs[:, 0], rounding)
-    return TaylorTest(t, pairs[:, 1], pairs[:, 0], rounding, order, 1 + len(terms))
+    rounding = np.maximum(eps * np.linalg.norm(start), scatter)
+    for power, term in enumerate(terms, 1):
+        rounding = rounding + term.rounding * t**power
+    order = _slope(t, remainders, rounding)
+    return TaylorTest(t, differences, remainders, rounding, order, 1 + len(terms))
 
 
-@dataclass(frozen=True)
-class _Term:
-    """A derivative along h, and what rounding may have made of it."""
+class _Term(NamedTuple):
+    """A term of Taylor's formula at step 1, and what rounding may have made of it."""
 
     value: NDArray[Any]
     rounding: float
 
 
-def _direction(x: NDArray, direction: Any, seed: Any) -> NDArray:
-    if direction is None:
-        h = np.random.default_rng(seed).standard_normal(x.shape)
-        h *= max(1.0, float(np.linalg.norm(x))) / np.linalg.norm(h)
-    else:
-        h = np.asarray(direction)
-        if h.shape != x.shape:
-            raise ValueError(f"direction must have the shape of x, {x.shape}; got {h.shape}")
-    return np.asarray(h, x.dtype)
+def _real(what: str, value: Any) -> NDArray:
+    """Return numbers as an array of floats."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{what} real numbers; got {array.dtype}")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 def _value(f: Callable[[Any], Any], x: NDArray) -> NDArray:
     value = f(x)
     if isinstance(value, tuple):
         raise TypeError("f must return a value alone; got a tuple, such as (value, gradient)")
-    value = np.asarray(value)
-    if value.dtype.kind not in "fiub":
-        raise TypeError(f"f must return real numbers; got {value.dtype}")
-    return value if value.dtype.kind == "f" else value.astype(np.float64)
+    return _real("f must return", value)
+
+
+def _direction(x: NDArray, direction: Any, seed: Any) -> NDArray:
+    if direction is None:
+        h = np.random.default_rng(seed).standard_normal(x.shape)
+        h *= max(1.0, float(np.linalg.norm(x))) / np.linalg.norm(h)
+        return h.astype(x.dtype)
+    h = np.asarray(direction, x.dtype)
+    if h.shape != x.shape:
+        raise ValueError(f"direction must have the shape of x, {x.shape}; got {h.shape}")
+    return h
 
 
 def _first(derivative: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
+    """Return J h. Its rounding is that of the product where J is given, of its entries else."""
     if callable(derivative):
         value = np.asarray(derivative(x, h))
         if value.shape != start.shape:
@@ -238,39 +227,41 @@ def _first(derivative: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
             )
         return _Term(value, _eps(value) * float(np.linalg.norm(value)))
     J = np.asarray(derivative)
-    if J.shape != start.shape + x.shape:
+    expected = start.shape + x.shape
+    if J.shape != expected:
         raise ValueError(
-            f"derivative must have shape {start.shape + x.shape}, that of f(x) and then that of x; "
-            f"got {J.shape}"
+            f"derivative must have shape {expected}, that of f(x) and then that of x; got {J.shape}"
         )
     rows = J.reshape(start.size, x.size)
     wide = h.ravel().astype(np.result_type(h, np.float64))
-    absolute = float(np.linalg.norm(np.abs(rows) @ np.abs(wide)))
-    return _Term((rows @ wide).reshape(start.shape), _eps(J) * absolute)
+    size = float(np.linalg.norm(np.abs(rows) @ np.abs(wide)))
+    return _Term((rows @ wide).reshape(start.shape), _eps(J) * size)
 
 
 def _second(second: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
+    """Return ½ D²f[h, h], of what is given: D²f[h, h], H h or H."""
     if callable(second):
         given = np.asarray(second(x, h))
-        product = start.ndim == 0 and x.ndim > 0 and given.shape == x.shape
-        if not product and given.shape != start.shape:
+        if start.ndim == 0 and x.ndim > 0 and given.shape == x.shape:
+            return _half_product(h, given)
+        if given.shape != start.shape:
             expected = f"{x.shape}, that of x," if start.ndim == 0 else f"{start.shape}"
             raise ValueError(
                 f"second_derivative(x, h) must have shape {expected} here; got {given.shape}"
             )
-    else:
-        H = np.asarray(second)
-        if start.ndim or H.shape != (x.size, x.size):
-            raise ValueError(
-                f"second_derivative must be a callable, or for a number-valued f an array of "
-                f"shape {(x.size, x.size)}; got {H.shape}"
-            )
-        given = (H @ h.ravel()).reshape(x.shape)
-        product = True
-    if not product:
-        return _Term(given, 0.5 * _eps(given) * float(np.linalg.norm(given)))
-    terms = h * given.astype(np.result_type(given, np.float64))
-    return _Term(terms.sum(), 0.5 * _eps(given) * float(np.abs(terms).sum()))
+        return _Term(0.5 * given, 0.5 * _eps(given) * float(np.linalg.norm(given)))
+    H = np.asarray(second)
+    if start.ndim or H.shape != (x.size, x.size):
+        raise ValueError(
+            f"second_derivative must be a callable, or for a number-valued f an array of "
+            f"shape {(x.size, x.size)}; got {H.shape}"
+        )
+    return _half_product(h, (H @ h.ravel()).reshape(x.shape))
+
+
+def _half_product(h: NDArray, Hh: NDArray) -> _Term:
+    terms = 0.5 * h * Hh.astype(np.result_type(Hh, np.float64))
+    return _Term(terms.sum(), _eps(Hh) * float(np.abs(terms).sum()))
 
 
 def _eps(array: NDArray) -> float:
