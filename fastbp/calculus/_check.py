@@ -55,9 +55,8 @@ class Check:
     @property
     def ok(self) -> bool:
         """Whether it passed; NaN does not."""
-        if self.kind == "taylor":
-            return self.measured >= self.limit
-        return self.measured <= self.limit
+        taylor = self.kind == "taylor"
+        return self.measured >= self.limit if taylor else self.measured <= self.limit
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,18 +80,7 @@ class GradientReport:
         return all(check.ok for check in self.checks)
 
     def worst(self, kind: str) -> float:
-        """Return the largest difference of a kind of checks, or the least order.
-
-        Parameters
-        ----------
-        kind : str
-            "activation", "kernel", "taylor" or "adjoint".
-
-        Returns
-        -------
-        float
-            NaN where one of them is.
-        """
+        """Return the largest difference of a kind of checks, or the least order; NaN if one is."""
         measured = np.array([check.measured for check in self.checks if check.kind == kind])
         return float(measured.min() if kind == "taylor" else measured.max())
 
@@ -183,15 +171,10 @@ def check_gradient(
     t = boundary.numbers("t", t, net.dtype, check_finite=True).reshape(-1)
     c = boundary.weights(sample_weight, len(X), single, net.dtype, check_finite=True)
     case = _Case(net, w, X, t, ell, c)
-    return GradientReport(
-        net,
-        (
-            *_activation_checks(case),
-            *_kernel_checks(case, rng),
-            *_taylor_checks(case, rng),
-            *_adjoint_checks(case, rng),
-        ),
-    )
+    checks = _activation_checks(case)
+    for kind in (_kernel_checks, _taylor_checks, _adjoint_checks):
+        checks += kind(case, rng)
+    return GradientReport(net, tuple(checks))
 
 
 @dataclass(frozen=True)
@@ -232,30 +215,29 @@ def _activation_checks(case: _Case) -> list[Check]:
     for v, places in seen.items():
         points = np.unique(np.concatenate(places))
         points = points[np.linspace(0, len(points) - 1, min(len(points), 500)).astype(int)]
-        for order, name in ((1, "v'"), (2, "v''")):
-            claimed = v.evaluate(2, points)[order]
-            found, how, limit = _differentiated(v, order - 1, points)
-            size = 1.0 + np.abs(claimed) + np.abs(v.evaluate(2, points)[order - 1])
+        values = v.evaluate(2, points)
+        for order, name in enumerate(("v'", "v''")):
+            found, how, limit = _differentiated(v, order, points)
+            size = 1.0 + np.abs(values[order]) + np.abs(values[order + 1])
             with np.errstate(invalid="ignore"):
-                measured = float(np.max(np.abs(claimed - found) / size))
+                measured = float(np.max(np.abs(values[order + 1] - found) / size))
             checks.append(Check("activation", f"{name} of {v.name}, {how}", measured, limit))
     return checks
 
 
 def _differentiated(v: Activation, order: int, z: Array) -> tuple[Array, str, float]:
     """Return the derivative of v (order 0) or v' (order 1), how it was found, and a limit."""
-    step = 1e-100
+
+    def f(z: Array) -> Array:
+        return v.evaluate(order, z)[order]
+
     try:
-        value = v.evaluate(order, z + 1j * step)[order]
-        return value.imag / step, "complex step", _COMPLEX_STEP_LIMIT
+        return f(z + 1e-100j).imag / 1e-100, "complex step", _COMPLEX_STEP_LIMIT
     except TypeError:  # erf, or a function that could not be traced
         h = 0.01 * (1.0 + np.abs(z))
-        # The weights of the central difference of order 8.
-        weights = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
-        total = np.zeros_like(z)
-        for k, weight in enumerate(weights, 1):
-            plus, minus = (v.evaluate(order, z + s * k * h)[order] for s in (1, -1))
-            total += weight * (plus - minus)
+        # The central difference of order 8.
+        weights = enumerate((4 / 5, -1 / 5, 4 / 105, -1 / 280), 1)
+        total = sum(weight * (f(z + k * h) - f(z - k * h)) for k, weight in weights)
         return total / h, "differences", _DIFFERENCE_LIMIT
 
 
@@ -373,13 +355,8 @@ def _taylor_check(name: str, orders: list[float], expected: float) -> Check:
     """Judge by the lower of the two orders that are high enough by least, or else highest."""
     limit = expected - _LEAST_ORDER
     enough = sorted(order for order in orders if order >= limit)
-    measured = enough[1] if len(enough) > 1 else sorted(orders, key=_or_lowest)[-2]
-    return Check("taylor", name, measured, limit)
-
-
-def _or_lowest(order: float) -> float:
-    """Rank an order; NaN comes last."""
-    return order if order == order else -np.inf
+    ranked = sorted(orders, key=lambda order: -np.inf if np.isnan(order) else order)
+    return Check("taylor", name, enough[1] if len(enough) > 1 else ranked[-2], limit)
 
 
 def _adjoint_checks(case: _Case, rng: np.random.Generator) -> list[Check]:

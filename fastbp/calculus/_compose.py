@@ -69,15 +69,11 @@ class Map:
 class Composition:
     """F∘G, made by `compose`: J_{F∘G}(x) = J_F(G(x)) J_G(x), applied and never formed.
 
-    Attributes
-    ----------
-    outer, inner : Differentiable
-        F and G.
+    F and G are its attributes `outer` and `inner`.
     """
 
     def __init__(self, outer: Differentiable, inner: Differentiable) -> None:
-        self.outer = outer
-        self.inner = inner
+        self.outer, self.inner = outer, inner
 
     def __repr__(self) -> str:
         return f"<{self.outer!r} ∘ {self.inner!r}>"
