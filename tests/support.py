@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 import fastbp
 from fastbp import reference
 from fastbp.activations import NAMES, Activation, get_activation
+from fastbp.optimizers import SGD
 
 SCALES = (0.1, 1.0, 5.0)
 """Standard deviations of weights: nearly linear, bent, saturated."""
@@ -134,14 +136,30 @@ def random_case(
     )
 
 
-def rtol(dtype: Any, n_terms: int = 1) -> float:
-    """Return the relative difference to allow between two sums of `n_terms` in a dtype.
+@cache
+def orders_of_fit(n: int, epochs: int, seed: int) -> np.ndarray:
+    """Return the orders in which `fit` takes n observations, one a row, read off its steps.
 
-    Rounding errors of independent terms add as their root; the 32 units are for the activations
-    and the handful of products around them.
+    Observation b moves parameter b alone, and does so by the number of the step.
     """
-    dtype = np.dtype(dtype)
-    return min(LIMITS[dtype.name], float(np.finfo(dtype).eps) * (32.0 + 4.0 * n_terms**0.5))
+    steps = np.arange(1, n + 1)
+    seen = [np.eye(1, n + 1)[0]]  # a = 1, W = 0
+    fastbp.fit(
+        fastbp.Network(n, 1, activations="identity", output="identity"),
+        np.eye(n),
+        np.full(n, 1e12),  # too far off to be reached: the slope stays −1/2
+        loss="pinball",
+        w0=seen[0],
+        free=np.arange(n + 1) > 0,
+        optimizer=SGD(lambda step, total: 2.0 * steps[step % n]),
+        batch_size=1,
+        epochs=epochs,
+        seed=seed,
+        callback=lambda state: seen.append(state.w.copy()),
+    )
+    moved = np.diff(seen, axis=0)[:, 1:]
+    assert (np.sort(moved, axis=1) == steps).all()
+    return moved.argsort(axis=1)
 
 
 def assert_close(got: Any, want: Any, tolerance: float, floor: float = 0.0) -> None:
