@@ -1,9 +1,16 @@
-"""What the test modules share: random networks with data, and how results are compared."""
+"""What the test modules share: random networks with data, all calls, how results are compared."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +19,8 @@ import fastbp
 from fastbp import reference
 from fastbp.activations import NAMES, Activation, get_activation
 from fastbp.optimizers import SGD
+
+DTYPES = ("float64", "float32")
 
 SCALES = (0.1, 1.0, 5.0)
 """Standard deviations of weights: nearly linear, bent, saturated."""
@@ -24,6 +33,15 @@ OUTPUTS = tuple(name for name in NAMES if name != "one")
 
 LIMITS = {"float32": 2e-5, "float64": 1e-12}
 """The largest relative difference allowed between a kernel and the reference."""
+
+AROUND_CHUNKS = tuple(48 * k + step for k in range(2, 12) for step in (-1, 0, 1))
+"""Batches of one and two chunks, and one observation less and more.
+
+A chunk has 144 to 240 observations, or a few less: a multiple of 48 for `CHUNKED`.
+"""
+
+CHUNKED = ((3, 5), (2, 350), (50, 100), (20, 240))
+"""Networks (N, H) whose chunks are the largest, the least and in between, in either dtype."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +82,96 @@ class Case:
     p: np.ndarray
     dX: np.ndarray
 
+    def map(self, change: Callable[[np.ndarray], Any]) -> Case:
+        """Return the case with something else in place of each array."""
+        arrays = {name: a for name, a in vars(self).items() if isinstance(a, np.ndarray)}
+        return replace(self, **{name: change(a) for name, a in arrays.items()})
+
     def astype(self, dtype: Any) -> Case:
         """Return the case with its arrays rounded to a dtype."""
-        arrays = {name: a for name, a in vars(self).items() if isinstance(a, np.ndarray)}
-        return replace(self, **{name: a.astype(dtype) for name, a in arrays.items()})
+        return self.map(lambda a: a.astype(dtype))
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call takes after w, by the names of `Case`, and the axes of the array it gives."""
+
+    arguments: tuple[str, ...]
+    axes: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What it may be given besides, by keyword."""
+
+
+_WEIGHTED = {"sample_weight": "c"}
+CALLS = {
+    "value": Call(("X",), "B"),
+    "value_and_grad": Call(("x",), "P"),  # x: the first row of X
+    "vjp": Call(("X", "ybar"), "P"),
+    "jvp": Call(("X", "p"), "B", {"dX": "dX"}),
+    "input_grad": Call(("X",), "BN"),
+    "input_hvp": Call(("X", "dX"), "BN"),
+    "per_sample_grad": Call(("X",), "BP"),
+    "loss_and_grad": Call(("X", "t"), "P", _WEIGHTED),
+    "hvp": Call(("X", "t", "p"), "P", _WEIGHTED),
+    "gauss_newton_product": Call(("X", "t", "p"), "P", _WEIGHTED),
+}
+"""All calls that write into `out`: methods of a network, functions of one, and the reference."""
+
+
+def arguments(name: str, given: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """Return what a call takes, and its options, of the arrays given by the names of `Case`."""
+    call, X = CALLS[name], given["X"]
+    given = {**given, "x": X if np.ndim(X) == 1 else X[0]}
+    options = {option: given[key] for option, key in call.options.items() if key in given}
+    return (given["w"], *(given[key] for key in call.arguments)), options
+
+
+def room(name: str, case: Case) -> np.ndarray:
+    """Return an array of NaN for a call to write into."""
+    sizes = {"B": len(case.X), "N": case.net.n_inputs, "P": case.net.n_params}
+    return np.full([sizes[axis] for axis in CALLS[name].axes], np.nan, case.w.dtype)
+
+
+def array_of(result: Any) -> Any:
+    """Return the array of a result, which a number may come before."""
+    return result[1] if isinstance(result, tuple) else result
+
+
+def flat(result: Any) -> np.ndarray:
+    """Return the numbers of a result, one after the other."""
+    parts = result if isinstance(result, tuple) else (result,)
+    return np.concatenate([np.ravel(part) for part in parts])
+
+
+def all_results(
+    net: fastbp.Network,
+    case: Case,
+    outs: Mapping[str, np.ndarray] | None = None,
+    names: Iterable[str] = CALLS,
+    **options: Any,
+) -> dict[str, np.ndarray]:
+    """Return the numbers that calls give, with and without what they may be given besides.
+
+    Those with it go into `outs`.
+    """
+    results = {}
+    for name in names:
+        call, (given, more) = getattr(net, name), arguments(name, vars(case))
+        out = outs[name] if outs else None
+        got = call(*given, **more, **options, out=out)
+        assert out is None or array_of(got) is out
+        results[name] = flat(got)
+        if more:
+            results[f"{name} alone"] = flat(call(*given, **options))
+    return results
+
+
+def assert_same(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -> None:
+    """Assert that results by name have the same bits, and no NaN."""
+    assert got.keys() == want.keys()
+    for name, result in want.items():
+        assert np.isfinite(result).all(), name
+        np.testing.assert_array_equal(got[name], result, err_msg=name)
 
 
 def spec(n_inputs: int, activations: Any, output: Any = "tanh") -> Spec:
@@ -173,3 +277,63 @@ def assert_close(got: Any, want: Any, tolerance: float, floor: float = 0.0) -> N
     assert np.shape(got) == want.shape
     largest = np.abs(want).max(initial=0.0)
     np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * largest + floor)
+
+
+def complex_step(f: Callable, x: Any, p: Any) -> Any:
+    """Return the derivative of f at x along p, as exact as f itself: Im f(x + ihp) / h."""
+    h = 1e-30
+    return np.asarray(f(x + 1j * h * p)).imag / h
+
+
+def in_threads(jobs: list[Callable]) -> list[Any]:
+    """Run functions in threads that start together; return their results."""
+    barrier = threading.Barrier(len(jobs))
+    results: list[Any] = [None] * len(jobs)
+
+    def run(k: int) -> None:
+        barrier.wait()
+        results[k] = jobs[k]()
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def assert_other_threads_run_during(call: Callable) -> None:
+    """Assert that a call of at least 20 ms lets another thread work."""
+    stamps = []
+    stop = threading.Event()
+
+    def tick() -> None:
+        while not stop.wait(1e-4):
+            stamps.append(time.perf_counter())
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    begin = time.perf_counter()
+    call()
+    end = time.perf_counter()
+    stop.set()
+    ticking.join()
+    # A thread that waits for the interpreter asks for it 5 ms after; so one or two would prove
+    # nothing.
+    within = sum(begin < stamp < end for stamp in stamps)
+    assert end - begin > 0.02
+    assert within >= 5, f"{within} in {end - begin:.3f} s"
+
+
+def fresh_process(*arguments: Any, **environment: str) -> str:
+    """Run Python, with warnings as errors; return what it printed."""
+    path = os.pathsep.join([str(Path(__file__).resolve().parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": path} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout

@@ -1,26 +1,37 @@
 """The kernels against the reference, in all entries; what they may read and what they may write."""
 
+import hashlib
 import itertools
 import math
-import os
-import subprocess
 import sys
-import threading
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ledger import NETWORKS, compare
-from support import LIMITS, SCALES, outputs_for, random_case, spec
+from support import (
+    AROUND_CHUNKS,
+    CALLS,
+    CHUNKED,
+    DTYPES,
+    LIMITS,
+    SCALES,
+    all_results,
+    assert_other_threads_run_during,
+    assert_same,
+    fresh_process,
+    in_threads,
+    outputs_for,
+    random_case,
+    room,
+    spec,
+)
 
 import fastbp
 from fastbp import reference
 from fastbp.activations import NAMES, get_activation
 from fastbp.losses import NAMES as LOSSES
 
-DTYPES = ("float64", "float32")
 N_NETWORKS = 330
 FEW = {"activations": ("tanh", "softplus", "sin"), "outputs": ("tanh", "identity")}
 """Functions for tests of sizes."""
@@ -157,18 +168,10 @@ def test_every_number_of_neurons_up_to_five_tiles(B, dtype):
         agree(case, dtype)
 
 
-def chunk(dtype, N, H):
-    """Return the samples in a chunk of an endless batch."""
-    from fastbp.kernels._passes import passes
-
-    return passes(np.dtype(dtype)).chunk_size.py_func(N, H, 10**6, 2)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("N", "H"), [(3, 5), (2, 600), (150, 130)], ids=str)
+@pytest.mark.parametrize(("N", "H"), CHUNKED, ids=str)
 def test_batches_around_chunks(N, H, dtype):
-    n = chunk(dtype, N, H)
-    for B in (n - 1, n, n + 1, 2 * n - 1, 2 * n, 2 * n + 1):
+    for B in AROUND_CHUNKS:
         case = sound_case(B, N, H, B, **FEW)
         agree(case, dtype)
 
@@ -331,24 +334,6 @@ class Guarded:
         assert self._before.tobytes() == self._memory.tobytes()
 
 
-def first_order(net, w, X, t, c, ybar, outs):
-    """Run every call into the given buffers; return all results."""
-    mean, _ = net.loss_and_grad(w, X, t, sample_weight=c, out=outs["loss"])
-    y, _ = net.value_and_grad(w, X[0], out=outs["point"])
-    assert net.value(w, X, out=outs["value"]) is outs["value"]
-    assert net.vjp(w, X, ybar, out=outs["vjp"]) is outs["vjp"]
-    assert net.per_sample_grad(w, X, out=outs["rows"]) is outs["rows"]
-    assert net.input_grad(w, X, out=outs["inputs"]) is outs["inputs"]
-    return {"mean": mean, "y": y, **{name: out.copy() for name, out in outs.items()}}
-
-
-def buffers(case, dtype):
-    """Return NaN-filled `out` arrays for `first_order`."""
-    B, P = len(case.X), case.net.n_params
-    shapes = {"loss": P, "point": P, "value": B, "vjp": P, "rows": (B, P), "inputs": case.X.shape}
-    return {name: np.full(shape, np.nan, dtype) for name, shape in shapes.items()}
-
-
 MEMORY_SHAPES = [(1, 1, 1), (1, 1, 2), (2, 3, 1), (3, 2, 5), (7, 5, 19), (50, 17, 9), (3, 4, 1025)]
 
 
@@ -357,24 +342,22 @@ MEMORY_SHAPES = [(1, 1, 1), (1, 1, 2), (2, 3, 1), (3, 2, 5), (7, 5, 19), (50, 17
 def test_only_out_is_written_and_only_arguments_are_read(shape, dtype):
     case = random_case(14, *shape).astype(dtype)
     net = case.net.network(dtype)
-    arguments = (case.w, case.X, case.t, case.c, case.ybar)
-    guarded = [Guarded(array) for array in arguments]
-    outs = {name: Guarded(array) for name, array in buffers(case, dtype).items()}
-    results = []
+    want = all_results(net, case)
+    guards = []
+
+    def guard(array):
+        guards.append(Guarded(array))
+        return guards[-1].array
+
+    guarded = case.map(guard)
+    outs = {name: Guarded(room(name, case)) for name in CALLS}
     for _ in range(2):  # the second call finds its own results in `out`
-        got = first_order(
-            net, *[g.array for g in guarded], {name: g.array for name, g in outs.items()}
-        )
-        for argument in guarded:
+        got = all_results(net, guarded, {name: out.array for name, out in outs.items()})
+        assert_same(got, want)
+        for argument in guards:
             argument.assert_untouched()
         for out in outs.values():
             out.assert_neighbours_untouched()
-        results.append(got)
-    want = first_order(net, *arguments, buffers(case, dtype))
-    for name, result in want.items():
-        assert np.isfinite(result).all(), name
-        for got in results:
-            np.testing.assert_array_equal(got[name], result, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -383,58 +366,46 @@ def test_equal_calls_give_equal_bits(shape, dtype):
     case = random_case(15, *shape).astype(dtype)
     net = case.net.network(dtype)
     other = random_case(16, shape[0] + 3, 40, 333).astype(dtype)
-    arguments = (case.w, case.X, case.t, case.c, case.ybar)
-    first = first_order(net, *arguments, buffers(case, dtype))
-    net.per_sample_grad(*[10.0 * a for a in (case.w, case.X)])
-    other.net.network(dtype).vjp(other.w, other.X, other.ybar)
-    again = first_order(net, *arguments, buffers(case, dtype))
+    want = all_results(net, case)
+    net.per_sample_grad(10.0 * case.w, 10.0 * case.X)
+    all_results(other.net.network(dtype), other)
+    outs = {name: room(name, case) for name in CALLS}
+    assert_same(all_results(net, case, outs), want)
     # And without buffers, from lists, by another equal network.
-    twin = case.net.network(dtype)
-    mean, g = twin.loss_and_grad(case.w.tolist(), case.X.tolist(), case.t, sample_weight=case.c)
-    for name, result in first.items():
-        np.testing.assert_array_equal(again[name], result, err_msg=name)
-    assert mean == first["mean"]
-    np.testing.assert_array_equal(g, first["loss"])
+    assert_same(all_results(case.net.network(dtype), case.map(np.ndarray.tolist)), want)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", MEMORY_SHAPES, ids=str)
-def test_workspace_with_old_contents_and_no_byte_more_than_it_has(shape, dtype):
-    import numba
-
-    from fastbp.kernels.batch import batch_unit
-    from fastbp.kernels.first_order import workspace_of
-
-    needed = workspace_of(np.dtype(dtype))  # only for compiled callers
-    size = numba.njit(lambda N, H, B: needed(N, H, B))
-    case = random_case(17, *shape).astype(dtype)
-    net = case.net.network(dtype)
-    N, H, B = shape
-    mean, want = net.loss_and_grad(case.w, case.X, case.t)
-    workspace = Guarded(np.full(size(N, H, B), np.nan, dtype))
-    g = np.full(case.net.n_params, np.nan, dtype)
-    result = np.full(1, np.nan)
-    calls = net._ready()
-    w, X, t, out, ws, r = (
-        a.ctypes.data for a in (case.w, case.X, case.t, g, workspace.array, result)
-    )
-    args = (w, X, B, 0, t, 0, 1.0 / B, 0, 0, out, 0, B, ws, r)
-    batch_unit(np.dtype(dtype)).entry(calls.address, calls.tables["squared", 1], *args)
-    workspace.assert_neighbours_untouched()
-    compare("own workspace", g, want, LIMITS[dtype])
-    assert result[0] / B == pytest.approx(mean, rel=LIMITS[dtype])
+def digest(change=lambda array: array):
+    """Return a digest of what calls and fits give where arrays have been put into other places."""
+    bits = hashlib.sha256()
+    for dtype, shape in itertools.product(DTYPES, MEMORY_SHAPES):
+        case = random_case(17, *shape, **FEW).astype(dtype).map(change)
+        net, data = case.net.network(dtype), (case.X, case.t)
+        results = all_results(net, case, {name: change(room(name, case)) for name in CALLS})
+        bound = net.objective(*data, sample_weight=case.c, l2=0.1)
+        results["objective"] = bound(case.w)[1]
+        results["gauss_newton"] = bound.gauss_newton(case.w)[2]
+        for optimizer, batch in (("lm", None), ("sgd", 1), ("sgd", 300), ("adam", 7)):
+            options = {"w0": case.w, "optimizer": optimizer, "batch_size": batch, "epochs": 2}
+            results[f"{optimizer} {batch}"] = fastbp.fit(net, *data, **options).w
+        for name, result in results.items():
+            assert np.isfinite(result).all(), name
+            bits.update(result.tobytes())
+    return bits.hexdigest()
 
 
 GUARD_PAGES = """
 import ctypes, mmap
+import llvmlite.binding
 import numpy as np
-from support import random_case
-from test_kernels import MEMORY_SHAPES, buffers, first_order
+from test_kernels import CANARY, digest
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
-def fenced(array, at_end):
+def fenced(array):
+    if at_end is None:
+        return array.copy()
     page = mmap.PAGESIZE
     inside = max(-(-array.nbytes // page), 1) * page
     memory = np.frombuffer(mmap.mmap(-1, inside + 2 * page), np.uint8)
@@ -445,34 +416,34 @@ def fenced(array, at_end):
     copy[...] = array
     return copy
 
-for dtype in ("float64", "float32"):
-    for shape in MEMORY_SHAPES:
-        case = random_case(14, *shape).astype(dtype)
-        net = case.net.network(dtype)
-        arguments = (case.w, case.X, case.t, case.c, case.ybar)
-        want = first_order(net, *arguments, buffers(case, dtype))
-        for at_end in (False, True):
-            outs = {name: fenced(a, at_end) for name, a in buffers(case, dtype).items()}
-            got = first_order(net, *[fenced(a, at_end) for a in arguments], outs)
-            for name, result in want.items():
-                np.testing.assert_array_equal(got[name], result)
+# What the kernels allocate themselves: it holds zeros at first, then NaN.
+held, sizes = {}, []
+
+@ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_size_t)
+def allocate(n_bytes):
+    array = fenced(np.full(n_bytes, 0 if at_end is None else CANARY, np.uint8))
+    held[array.ctypes.data] = array
+    sizes.append(n_bytes)
+    return array.ctypes.data
+
+@ctypes.CFUNCTYPE(None, ctypes.c_size_t)
+def release(address):
+    del held[address]
+
+for name, function in {"malloc": allocate, "free": release}.items():
+    llvmlite.binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
+at_end = None
+want = digest(fenced)
+for at_end in (False, True):
+    assert digest(fenced) == want
+assert sizes and not held
 print("done")
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
-def test_memory_beside_arrays_may_be_forbidden():
-    here = Path(__file__).resolve().parent
-    done = subprocess.run(
-        [sys.executable, "-c", GUARD_PAGES],
-        # glibc then fills what it hands out with rubbish: nothing may rely on zeros.
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path]), "MALLOC_PERTURB_": "85"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "done\n"
+def test_memory_beside_arrays_and_workspaces_may_be_forbidden():
+    assert fresh_process("-c", GUARD_PAGES) == "done\n"
 
 
 # --- Padding --------------------------------------------------------------------------------------
@@ -500,23 +471,6 @@ def test_padding_brings_in_no_value_that_no_sample_has(dtype):
 
 
 # --- Threads --------------------------------------------------------------------------------------
-
-
-def in_threads(jobs):
-    """Run functions in threads that start together; return their results."""
-    barrier = threading.Barrier(len(jobs))
-    results = [None] * len(jobs)
-
-    def run(k):
-        barrier.wait()
-        results[k] = jobs[k]()
-
-    threads = [threading.Thread(target=run, args=(k,)) for k in range(len(jobs))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -549,22 +503,4 @@ def test_other_threads_run_during_a_call():
     X = np.tile(case.X, (20, 1))
     out = np.empty((len(X), 50))
     net.input_grad(case.w, X[:100])
-    stamps = []
-    stop = threading.Event()
-
-    def tick():
-        while not stop.wait(1e-4):
-            stamps.append(time.perf_counter())
-
-    ticking = threading.Thread(target=tick)
-    ticking.start()
-    begin = time.perf_counter()
-    net.input_grad(case.w, X, out=out)
-    end = time.perf_counter()
-    stop.set()
-    ticking.join()
-    # A thread that waits for the interpreter asks for it 5 ms after; so one or two would prove
-    # nothing.
-    within = sum(begin < stamp < end for stamp in stamps)
-    assert end - begin > 0.02
-    assert within >= 5, f"{within} in {end - begin:.3f} s"
+    assert_other_threads_run_during(lambda: net.input_grad(case.w, X, out=out))

@@ -11,7 +11,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ledger import compare
-from support import OUTPUTS, SCALES, assert_close, outputs_for, random_case, spec
+from support import (
+    CALLS,
+    OUTPUTS,
+    SCALES,
+    arguments,
+    array_of,
+    assert_close,
+    complex_step,
+    outputs_for,
+    random_case,
+    spec,
+)
 
 from fastbp import reference
 from fastbp.activations import NAMES
@@ -23,8 +34,6 @@ SMOOTH_LOSSES = ("squared", "log_cosh", "poisson")
 # is real, nor its complex log1p, which loses the digits of a small z.
 NOT_COMPLEX = ("erf", "gelu", "log_cosh", "mish", "softplus")
 COMPLEX = tuple(name for name in NAMES if name not in NOT_COMPLEX)
-STEP = 1e-30
-"""A complex step: its square, the relative error, is far below any rounding."""
 
 
 def random_shapes(test):
@@ -230,11 +239,6 @@ def test_gauss_newton_to_50_digits(loss, output):
 # --- The complex step -----------------------------------------------------------------------------
 
 
-def complex_step(f, x, p):
-    """Return the derivative of f at x along p: Im f(x + ihp) / h."""
-    return np.asarray(f(x + 1j * STEP * p)).imag / STEP
-
-
 def complex_gradient(f, x):
     return np.stack([complex_step(f, x, e) for e in np.eye(x.size)], axis=-1)
 
@@ -256,7 +260,7 @@ def test_first_order_by_complex_step(**shape):
         complex_gradient(lambda w: case.ybar @ reference.value(net, w, X), w),
         1e-12,
     )
-    ydot = reference.value(net, w + 1j * STEP * case.p, X + 1j * STEP * case.dX).imag / STEP
+    ydot = complex_step(lambda e: reference.value(net, w + e * case.p, X + e * case.dX), 0.0, 1.0)
     assert_close(reference.jvp(net, w, X, case.p, dX=case.dX), ydot, 1e-12)
 
 
@@ -412,30 +416,23 @@ def test_gauss_newton_is_the_explicit_product(loss, **shape):
 # --- Shapes, dtypes, edges ------------------------------------------------------------------------
 
 
-def every_mode(net, w, X, t, ybar, p, dX, c):
+def every_mode(net, **given):
     """Return the results of all modes by name."""
-    kwargs = {"sample_weight": c}
-    g, rows = reference.vjp(net, w, X, ybar, inputs=True)
-    mean, mean_g, G = reference.gauss_newton(net, w, X, t, **kwargs)
-    return {
-        "value": reference.value(net, w, X),
-        "vjp": g,
-        "vjp rows": rows,
-        "jvp": reference.jvp(net, w, X, p, dX=dX),
-        "per_sample_grad": reference.per_sample_grad(net, w, X),
-        "input_grad": reference.input_grad(net, w, X),
-        "input_hvp": reference.input_hvp(net, w, X, dX),
-        "mean": reference.loss_and_grad(net, w, X, t, **kwargs)[0],
-        "loss_and_grad": reference.loss_and_grad(net, w, X, t, **kwargs)[1],
-        "hvp": reference.hvp(net, w, X, t, p, **kwargs),
-        "gauss_newton_product": reference.gauss_newton_product(net, w, X, t, p, **kwargs),
-        "gauss_newton mean": mean,
-        "gauss_newton gradient": mean_g,
-        "gauss_newton": G,
-    }
+    results = {}
+    for name in CALLS:
+        args, options = arguments(name, given)
+        result = getattr(reference, name)(net, *args, **options)
+        results[name] = array_of(result)
+        if isinstance(result, tuple):
+            results[f"{name}: number"] = result[0]
+    args, _ = arguments("vjp", given)
+    results["vjp: rows"] = reference.vjp(net, *args, inputs=True)[1]
+    args, options = arguments("loss_and_grad", given)
+    parts = reference.gauss_newton(net, *args, **options)
+    return results | {f"gauss_newton: {k}": part for k, part in enumerate(parts)}
 
 
-PER_SAMPLE = ("value", "vjp rows", "jvp", "per_sample_grad", "input_grad", "input_hvp")
+PER_SAMPLE = ("vjp: rows", *(name for name, call in CALLS.items() if call.axes.startswith("B")))
 
 
 @pytest.mark.parametrize(("n_inputs", "n_neurons"), [(1, 1), (1, 4), (4, 1), (3, 5)])

@@ -1,52 +1,35 @@
 """`threads=`: the same bits for any number; processes made after their use; memory."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from support import random_case
-from test_kernels import in_threads
+from support import (
+    DTYPES,
+    all_results,
+    assert_same,
+    fresh_process,
+    in_threads,
+    random_case,
+    room,
+)
 
 import fastbp
-from fastbp.kernels._passes import part_size
-from fastbp.kernels._threads import automatic
 
-DTYPES = ("float64", "float32")
+THREADED = ("value", "vjp", "input_grad", "loss_and_grad")
 # One part; two; the most with whole ones; a last one of few samples; more than any threads.
 SHAPES = [(3, 5, 1), (3, 5, 511), (3, 5, 1025), (7, 9, 1537), (2, 3, 8200), (40, 60, 3000)]
 
 
 def all_calls(net, case, threads):
     """Return the results of all calls that take threads."""
+    results = all_results(net, case, names=THREADED, threads=threads)
+    outs = {name: room(name, case) for name in THREADED}
+    assert_same(all_results(net, case, outs, THREADED, threads=threads), results)
     w, X, t, c, ybar = case.w, case.X, case.t, case.c, case.ybar
-    mean, g = net.loss_and_grad(w, X, t, threads=threads)
-    weighted, weighted_g = net.loss_and_grad(
-        w, X, t, loss="log_cosh", sample_weight=c, threads=threads
-    )
-    product, rows = net.vjp(w, X, ybar, inputs=True, threads=threads)
-    results = {
-        "mean": mean,
-        "gradient": g,
-        "weighted": weighted,
-        "weighted gradient": weighted_g,
-        "vjp": product,
-        "vjp alone": net.vjp(w, X, ybar, threads=threads),
-        "rows": rows,
-        "value": net.value(w, X, threads=threads),
-        "input_grad": net.input_grad(w, X, threads=threads),
-    }
-    for name, call in {
-        "gradient": lambda out: net.loss_and_grad(w, X, t, threads=threads, out=out)[1],
-        "vjp": lambda out: net.vjp(w, X, ybar, threads=threads, out=out),
-        "value": lambda out: net.value(w, X, threads=threads, out=out),
-        "input_grad": lambda out: net.input_grad(w, X, threads=threads, out=out),
-    }.items():
-        out = np.full_like(results[name], np.nan)
-        assert call(out) is out
-        np.testing.assert_array_equal(out, results[name])
-    return results
+    mean, g = net.loss_and_grad(w, X, t, loss="log_cosh", sample_weight=c, threads=threads)
+    _, rows = net.vjp(w, X, ybar, inputs=True, threads=threads)
+    return {**results, "log_cosh": np.array(mean), "log_cosh gradient": g, "rows": rows}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -56,17 +39,13 @@ def test_any_number_gives_the_same_bits(shape, dtype):
     net = case.net.network(dtype)
     want = all_calls(net, case, 1)
     for threads in (2, 3, 7, "auto", np.int64(2)):
-        got = all_calls(net, case, threads)
-        for name, result in want.items():
-            np.testing.assert_array_equal(got[name], result, err_msg=f"{threads} {name}")
+        assert_same(all_calls(net, case, threads), want)
 
 
 def test_a_network_first_used_with_threads():
     case = random_case(82, 7, 9, 3000)
     got = all_calls(case.net.network(), case, 3)
-    want = all_calls(case.net.network(), case, 1)
-    for name, result in want.items():
-        np.testing.assert_array_equal(got[name], result, err_msg=name)
+    assert_same(got, all_calls(case.net.network(), case, 1))
 
 
 def test_threads_of_several_callers():
@@ -118,20 +97,53 @@ print("done")
 
 
 def test_threads_that_meet_while_a_kernel_is_compiled():
-    assert fresh_process(["-c", RACE]).stdout == "done\n"
+    assert fresh_process("-c", RACE) == "done\n"
 
 
-def test_parts_do_not_depend_on_threads_and_cover_the_batch():
-    for B in (*range(1, 3000, 7), 8191, 8192, 8193, 100_000, 10**6):
-        part = part_size.py_func(B)
-        assert part == B or part % 48 == 0  # whole vectors and panels of either dtype
-        assert -(-B // part) <= 16
-        assert B < 1024 or part < B
+@pytest.mark.parametrize("B", [1024, 1025, 1536, 1600, 2400, 8192, 8193, 12345])
+def test_a_gradient_is_the_sum_of_those_of_its_parts(B):
+    """They are at most 16, of whole vectors and panels in either dtype, and at least two."""
+    case = random_case([84, B], 5, 9, B)
+    net = case.net.network()
+
+    def gradient(part):
+        return net.vjp(case.w, case.X[part], case.ybar[part])
+
+    def in_parts(size):
+        first, *others = (slice(k, k + size) for k in range(0, B, size))
+        g = gradient(first)
+        for part in others:
+            g += gradient(part)
+        return g
+
+    # A part has more than a chunk: sums over those are the same where there are no parts.
+    sizes = [size for size in range(288, B // 2 + 48, 48) if 16 * size >= B]
+    assert any(np.array_equal(in_parts(size), gradient(slice(B))) for size in sizes)
 
 
+AUTOMATIC = """
+import os, threading
+import numpy as np
+import fastbp
+
+def threads_after(N, H, B):
+    net, X = fastbp.Network(N, H), np.ones((B, N))
+    net.loss_and_grad(net.init(seed=0), X, X[:, 0], threads="auto")
+    return threading.active_count()
+
+assert threads_after(12, 64, 32) == 1  # too little work
+processors = os.sched_getaffinity(0)
+os.sched_setaffinity(0, {min(processors)})
+assert threads_after(8, 100, 20000) == 1  # a single processor
+os.sched_setaffinity(0, processors)
+n = threads_after(8, 100, 20000)
+assert n == 1 if len(processors) == 1 else 1 < n <= len(processors), (n, processors)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="takes processors away")
 def test_auto_looks_at_the_work():
-    assert automatic(32, (12, 64)) == 1
-    assert automatic(10**6, (64, 256)) == len(os.sched_getaffinity(0))
+    fresh_process("-c", AUTOMATIC)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "two", None])
@@ -188,21 +200,7 @@ def test_processes_started_after_threads_were_used(method, tmp_path):
         pytest.skip(f"no {method} on this system")
     file = tmp_path / "processes.py"
     file.write_text(PROCESSES)
-    done = fresh_process([str(file), method])
-    assert done.stdout == "done\n"
-
-
-def fresh_process(arguments):
-    """Run Python, with warnings as errors; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+    assert fresh_process(file, method) == "done\n"
 
 
 # --- Memory ---------------------------------------------------------------------------------------
@@ -245,7 +243,7 @@ for name, call in calls.items():
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="reads Linux's /proc")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_memory_does_not_grow_with_the_batch(threads):
-    for line in fresh_process(["-c", GROWTH, str(threads)]).stdout.splitlines():
+    for line in fresh_process("-c", GROWTH, threads).splitlines():
         name, growth = line.split()
         # The data have 22 MiB, z of all samples would have 146 MiB.
         assert float(growth) < 8.0, f"{name}: {growth} MiB"
