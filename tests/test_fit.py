@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import orders_of_fit
 
 import fastbp
 from fastbp import EarlyStopping, NonFiniteLossError, reference
-from fastbp.kernels._fitting import Order
 from fastbp.optimizers import SGD, Adam, AdamW, Cosine, LevenbergMarquardt, Minimize
 
 RNG = np.random.default_rng(0)
@@ -96,9 +96,8 @@ def test_generators_as_seeds() -> None:
 
 
 def test_epochs_are_plain_steps_in_random_orders() -> None:
-    orders, w = Order(60, np.random.default_rng([7, 1])), W0.copy()
-    for _ in range(2):
-        order = orders.next()
+    w = W0.copy()
+    for order in orders_of_fit(60, 2, seed=7):
         for first in range(0, 60, 16):
             rows = order[first : first + 16]
             w = w - 0.05 * reference.loss_and_grad(NET, w, X[rows], T[rows])[1]

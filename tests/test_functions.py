@@ -4,10 +4,7 @@ import functools
 import itertools
 import os
 import re
-import subprocess
-import sys
-import threading
-import time
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +12,20 @@ import pytest
 from ledger import compare
 from numba import njit, prange, typeof
 from numba.core.errors import TypingError
-from support import outputs_for, random_case
+from support import (
+    DTYPES,
+    arguments,
+    assert_other_threads_run_during,
+    fresh_process,
+    outputs_for,
+    random_case,
+    room,
+)
 
 import fastbp
 from fastbp import reference
 from fastbp.losses import NAMES as LOSSES
 
-DTYPES = ("float64", "float32")
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "compiled.md"
 
 
@@ -99,51 +103,31 @@ COMPILED = {
     )
 }
 INTERPRETED = {name: getattr(fastbp, name) for name in COMPILED}
-METHODS = {  # as functions of the same arguments
-    "value": lambda net, w, X, out: net.value(w, X, out=out),
-    "value_and_grad": lambda net, w, x, out: net.value_and_grad(w, x, out=out)[0],
-    "vjp": lambda net, w, X, ybar, out: net.vjp(w, X, ybar, out=out),
-    "jvp": lambda net, w, X, p, out: net.jvp(w, X, p, out=out),
-    "input_grad": lambda net, w, X, out: net.input_grad(w, X, out=out),
-    "input_hvp": lambda net, w, X, v, out: net.input_hvp(w, X, v, out=out),
-    "per_sample_grad": lambda net, w, X, out: net.per_sample_grad(w, X, out=out),
-    "loss_and_grad": lambda net, w, X, t, out: net.loss_and_grad(w, X, t, out=out)[0],
-    "hvp": lambda net, w, X, t, p, out: net.hvp(w, X, t, p, out=out),
-    "gauss_newton_product": lambda net, w, X, t, p, out: net.gauss_newton_product(
-        w, X, t, p, out=out
-    ),
-}
-GIVE_NUMBERS = ("value_and_grad", "loss_and_grad")
+
+
+def method(name):
+    """Return a method of a network as such a function."""
+
+    def call(net, *given):
+        *given, out = given
+        result = getattr(net, name)(*given, out=out)
+        return result[0] if isinstance(result, tuple) else None
+
+    return call
+
+
+METHODS = {name: method(name) for name in COMPILED}
 
 
 def test_no_function_is_forgotten():
     assert sorted(COMPILED) == sorted(fastbp.functions.__all__)
 
 
-def arguments(name, case):
-    """Return what a call takes between the network and `out`, and a buffer full of NaN."""
-    w, X, t, p, dX = case.w, case.X, case.t, case.p, case.dX
-    B, P = len(X), case.net.n_params
-    given, shape = {
-        "value": ((w, X), B),
-        "value_and_grad": ((w, X[0]), P),
-        "vjp": ((w, X, case.ybar), P),
-        "jvp": ((w, X, p), B),
-        "input_grad": ((w, X), X.shape),
-        "input_hvp": ((w, X, dX), X.shape),
-        "per_sample_grad": ((w, X), (B, P)),
-        "loss_and_grad": ((w, X, t), P),
-        "hvp": ((w, X, t, p), P),
-        "gauss_newton_product": ((w, X, t, p), P),
-    }[name]
-    return given, np.full(shape, np.nan, w.dtype)
-
-
 def run(calls, name, net, case):
     """Return a call's number, or None, and its array."""
-    given, out = arguments(name, case)
-    number = calls[name](net, *given, out)
-    return number if name in GIVE_NUMBERS else None, out
+    given, _ = arguments(name, vars(case))
+    out = room(name, case)
+    return calls[name](net, *given, out), out
 
 
 # --- The same numbers -----------------------------------------------------------------------------
@@ -270,22 +254,7 @@ def test_other_threads_run_during_a_call():
         fastbp.input_grad(net, w, X, out)
 
     f(net, case.w, X[:100], out[:100])
-    stamps = []
-    stop = threading.Event()
-
-    def tick():
-        while not stop.wait(1e-4):
-            stamps.append(time.perf_counter())
-
-    ticking = threading.Thread(target=tick)
-    ticking.start()
-    begin = time.perf_counter()
-    f(net, case.w, X, out)
-    end = time.perf_counter()
-    stop.set()
-    ticking.join()
-    assert end - begin > 0.02
-    assert sum(begin < stamp < end for stamp in stamps) >= 5
+    assert_other_threads_run_during(lambda: f(net, case.w, X, out))
 
 
 def test_a_parallel_loop():
@@ -307,43 +276,51 @@ CACHED = """
 import sys
 import numpy as np
 from numba import njit
+from numba.core import event
 import fastbp
+from fastbp import reference
+
+compiled = []
+
+class Listener(event.Listener):
+    def on_start(self, event):
+        compiled.append(event.data["dispatcher"])
+
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Listener())
 
 @njit(cache=True, nogil=True)
 def step(net, w, X, t, g, rows):
     fastbp.input_grad(net, w, X, rows)
     return fastbp.loss_and_grad(net, w, X, t, g, "huber") + fastbp.value(net, w, X[0])
 
-activations, build = sys.argv[1].split(","), sys.argv[2]
-cached = build == "same"
-if build == "other":
-    from fastbp.kernels import _network_type
-    _network_type.build_digest = lambda: "0" * 64
-if build != "first":
-    from fastbp.kernels._build import Unit
-    def refuse(self):
-        raise AssertionError("a kernel was compiled")
-    Unit._compile = refuse
-net = fastbp.Network(3, activations=activations, output="identity")
+cached = sys.argv[2] == "cached"
+net = fastbp.Network(3, activations=sys.argv[1].split(","), output="identity")
 w, X, t = net.init(seed=0), np.random.default_rng(0).standard_normal((30, 3)), np.ones(30)
 g, rows = np.empty_like(w), np.empty_like(X)
 got = step(net, w, X, t, g, rows)
 assert sum(step.stats.cache_hits.values()) == cached, step.stats
 assert sum(step.stats.cache_misses.values()) == (not cached), step.stats
-from fastbp import reference
+assert not (cached and compiled), compiled
 mean, want = reference.loss_and_grad(net, w, X, t, loss="huber")
 assert np.allclose(got, mean + reference.value(net, w, X[0]), rtol=1e-12)
 assert np.allclose(g, want, rtol=1e-12, atol=1e-14)
 assert np.allclose(rows, reference.input_grad(net, w, X), rtol=1e-12, atol=1e-14)
-print("done")
+print(fastbp.__file__)
 """
 
 
-def test_what_is_cached_on_disk_is_right_for_other_networks(tmp_path):
+def test_what_is_cached_on_disk_is_right_for_other_networks(tmp_path, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     file = tmp_path / "cached.py"
     file.write_text(CACHED)
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    env.pop("NUMBA_CACHE_DIR", None)
+    package = Path(fastbp.__file__).parent
+    other = tmp_path / "other" / "fastbp"
+    shutil.copytree(package, other, ignore=shutil.ignore_patterns("__pycache__"))
+    for source in other.rglob("*.py"):
+        source.write_text(source.read_text("utf-8") + "# Another build.\n", "utf-8")
     for activations in ("tanh,tanh", "sin,gaussian,tanh"):  # kernels onto the disk
         case = fastbp.Network(3, activations=activations.split(","), output="identity")
         w, X = case.init(seed=0), np.ones((30, 3))
@@ -351,20 +328,15 @@ def test_what_is_cached_on_disk_is_right_for_other_networks(tmp_path):
         case.value(w, X)
         case.loss_and_grad(w, X, X[:, 0], loss="huber")
         case.loss_and_grad(w, X[:1], X[:1, 0], loss="huber")
-    for activations, build in (
-        ("tanh,tanh", "first"),
-        ("tanh,tanh", "same"),
-        ("sin,gaussian,tanh", "same"),
-        ("tanh,tanh", "other"),  # of fastbp: nothing compiled against this one may run there
+    for activations, build, state in (
+        ("tanh,tanh", package, "new"),
+        ("tanh,tanh", package, "cached"),
+        ("sin,gaussian,tanh", package, "cached"),
+        ("tanh,tanh", other, "new"),  # nothing compiled against one build may run in another
     ):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", str(file), activations, build],
-            env=env,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout == "done\n"
+        path = os.pathsep.join([str(build.parent), os.environ.get("PYTHONPATH", "")])
+        said = fresh_process(file, activations, state, PYTHONPATH=path)
+        assert Path(said.strip()).parent == build
 
 
 # --- What is refused ------------------------------------------------------------------------------

@@ -155,10 +155,6 @@ def test_other_files_are_refused(saved, tmp_path):
         fastbp.load(tmp_path / "none.npz")
 
 
-def header_of(path):
-    return _models.read(path)[0]
-
-
 def forge(path, header, w, name="header"):
     """Write a file whose hash is right, whatever its content."""
     path.write_bytes(_models._sealed({name: np.asarray(header), "w": np.asarray(w)}))

@@ -5,7 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
-from support import random_case
+import support
+from support import CALLS, array_of, flat, random_case
 
 import fastbp
 from fastbp.activations import get_activation
@@ -16,37 +17,36 @@ N, H, P, B = 3, 4, 16, 5
 def make(dtype="float64"):
     """Return a network, and arguments for its calls."""
     case = random_case(1, N, H, B, outputs=["tanh"]).astype(dtype)
-    net = case.net.network(dtype)
-    return net, {"w": case.w, "X": case.X, "t": case.t, "c": case.c, "ybar": case.ybar}
+    given = vars(case).copy()
+    del given["net"]
+    return case.net.network(dtype), given
 
 
-def calls(net, w, X, t, c, ybar, **kwargs):
-    """Return every call, waiting to be made, by name."""
-    return {
-        "value": lambda: net.value(w, X, **kwargs),
-        "value_and_grad": lambda: net.value_and_grad(w, X if np.ndim(X) == 1 else X[0], **kwargs),
-        "vjp": lambda: net.vjp(w, X, ybar, **kwargs),
-        "per_sample_grad": lambda: net.per_sample_grad(w, X, **kwargs),
-        "input_grad": lambda: net.input_grad(w, X, **kwargs),
-        "loss_and_grad": lambda: net.loss_and_grad(w, X, t, sample_weight=c, **kwargs),
-    }
+def calls(net, **given):
+    """Return every call, waiting to be made, by name; `out` and `check_finite` go to each."""
+    keywords = {key: given.pop(key) for key in ("out", "check_finite") if key in given}
+
+    def call(name):
+        args, options = support.arguments(name, given)
+        return lambda: getattr(net, name)(*args, **options, **keywords)
+
+    return {name: call(name) for name in CALLS}
 
 
 OUT_SHAPES = {
-    "value": (B,),
-    "value_and_grad": (P,),
-    "vjp": (P,),
-    "per_sample_grad": (B, P),
-    "input_grad": (B, N),
-    "loss_and_grad": (P,),
+    name: tuple({"B": B, "N": N, "P": P}[axis] for axis in call.axes)
+    for name, call in CALLS.items()
 }
-CALLS = tuple(OUT_SHAPES)
 
 
-def flat(result):
-    """Return the arrays and numbers of a result, one after the other."""
-    parts = result if isinstance(result, tuple) else (result,)
-    return np.concatenate([np.ravel(part) for part in parts])
+def takers(argument):
+    """Return the names of the calls that take an argument."""
+    return [
+        name
+        for name, call in CALLS.items()
+        if argument in ("w", *call.arguments, *call.options.values())
+        or (argument == "X" and "x" in call.arguments)
+    ]
 
 
 @pytest.fixture(params=["first call", "later call"])
@@ -289,7 +289,7 @@ def test_out_is_filled_and_returned(name, network):
     want = calls(network, **arguments)[name]()
     out = np.full(OUT_SHAPES[name], np.nan)
     got = calls(network, **arguments, out=out)[name]()
-    assert out is (got[1] if isinstance(got, tuple) else got)
+    assert array_of(got) is out
     np.testing.assert_array_equal(flat(got), flat(want))
 
 
@@ -301,26 +301,22 @@ def test_out_may_have_a_class_or_dtype_of_its_own(name, kind, network):
     out = variants(np.full(OUT_SHAPES[name], np.nan))[kind]
     got = calls(network, **arguments, out=out)[name]()
     np.testing.assert_array_equal(flat(got), flat(calls(network, **arguments)[name]()))
-    assert np.shares_memory(out, got[1] if isinstance(got, tuple) else got)
+    assert np.shares_memory(out, array_of(got))
 
 
 def test_not_finite_data_pass_through_unless_checked(network):
     _, arguments = make()
-    for name in ("w", "X", "t", "c", "ybar"):
+    for name in ("w", "X", "t", "ybar", "p", "dX"):  # not c: its sum is to be finite anyway
         for bad in (np.nan, np.inf):
-            if name == "c":
-                continue  # refused anyway: the sum of the weights is to be finite
             given = {k: v.copy() for k, v in arguments.items()}
             given[name].flat[3] = bad
-            takes = {"t": ["loss_and_grad"], "ybar": ["vjp"]}.get(name, CALLS)
-            if name == "X":
-                takes = [k for k in takes if k != "value_and_grad"]
-                given["X"] = arguments["X"].copy()
-                given["X"][1, 0] = bad
-            for k in takes:
-                if np.isnan(bad):
+            for k in takers(name):
+                if (name, k) == ("X", "value_and_grad"):
+                    continue  # it takes the first observation only
+                if np.isnan(bad) and (name, k) != ("t", "gauss_newton_product"):  # ℓ'' is 1
                     assert np.isnan(flat(calls(network, **given)[k]())).any()
-                with pytest.raises(ValueError, match=f"{name} must be finite; got {bad} at index"):
+                shown = "v" if k == "input_hvp" and name == "dX" else name
+                with pytest.raises(ValueError, match=f"{shown} must be finite; got {bad} at index"):
                     calls(network, **given, check_finite=True)[k]()
     for call in calls(network, **arguments, check_finite=True).values():
         assert np.isfinite(flat(call())).all()
@@ -329,18 +325,18 @@ def test_not_finite_data_pass_through_unless_checked(network):
 # --- What is refused ------------------------------------------------------------------------------
 
 WRONG_SHAPES = [
-    ("w", np.ones(P + 1), CALLS, r"w must have shape \(16,\); got \(17,\)"),
-    ("w", np.ones((4, 4)), CALLS, r"w must have shape \(16,\); got \(4, 4\)"),
-    ("w", 1.0, CALLS, r"w must have shape \(16,\); got \(\)"),
-    ("X", np.ones((B, N + 1)), CALLS, r"shape \(B, 3\).*got \((5, )?4,?\)"),
-    ("X", np.ones((N, B)), CALLS, r"shape \(B, 3\).*got \((3, )?5,?\)"),
-    ("X", np.ones((2, 2, N)), CALLS, r"(shape \(B, 3\)|shape \(3,\)).*got \((2, )?2, 3\)"),
-    ("t", np.ones(B + 1), ["loss_and_grad"], r"t must have shape \(5,\).*got \(6,\)"),
-    ("t", np.ones((B, 1)), ["loss_and_grad"], r"t must have shape \(5,\).*got \(5, 1\)"),
-    ("t", 1.0, ["loss_and_grad"], r"t must have shape \(5,\).*got \(\)"),
-    ("ybar", np.ones(B - 1), ["vjp"], r"ybar must have shape \(5,\).*got \(4,\)"),
-    ("ybar", 1.0, ["vjp"], r"ybar must have shape \(5,\).*got \(\)"),
-    ("c", np.ones(B + 1), ["loss_and_grad"], r"sample_weight must have .*\(5,\).*got \(6,\)"),
+    ("w", np.ones(P + 1), r"w must have shape \(16,\); got \(17,\)"),
+    ("w", np.ones((4, 4)), r"w must have shape \(16,\); got \(4, 4\)"),
+    ("w", 1.0, r"w must have shape \(16,\); got \(\)"),
+    ("X", np.ones((B, N + 1)), r"shape \(B, 3\).*got \((5, )?4,?\)"),
+    ("X", np.ones((N, B)), r"shape \(B, 3\).*got \((3, )?5,?\)"),
+    ("X", np.ones((2, 2, N)), r"(shape \(B, 3\)|shape \(3,\)).*got \((2, )?2, 3\)"),
+    ("t", np.ones(B + 1), r"t must have shape \(5,\).*got \(6,\)"),
+    ("t", np.ones((B, 1)), r"t must have shape \(5,\).*got \(5, 1\)"),
+    ("t", 1.0, r"t must have shape \(5,\).*got \(\)"),
+    ("ybar", np.ones(B - 1), r"ybar must have shape \(5,\).*got \(4,\)"),
+    ("ybar", 1.0, r"ybar must have shape \(5,\).*got \(\)"),
+    ("c", np.ones(B + 1), r"sample_weight must have .*\(5,\).*got \(6,\)"),
 ]
 WRONG_NUMBERS = [
     (np.complex128, "real numbers convertible to float64; got an array.*complex128"),
@@ -368,11 +364,11 @@ def refuses(net, arguments, name, error, message):
     assert (out == 7.0).all()
 
 
-@pytest.mark.parametrize(("argument", "value", "takers", "message"), WRONG_SHAPES)
-def test_wrong_shapes_are_refused(argument, value, takers, message, network):
+@pytest.mark.parametrize(("argument", "value", "message"), WRONG_SHAPES)
+def test_wrong_shapes_are_refused(argument, value, message, network):
     _, arguments = make()
     arguments[argument] = value
-    for name in takers:
+    for name in takers(argument):
         refuses(network, arguments, name, ValueError, message)
 
 
@@ -381,9 +377,9 @@ def test_numbers_that_would_be_changed_are_refused(dtype, message, network):
     _, arguments = make()
     for argument in arguments:
         given = arguments | {argument: arguments[argument].astype(dtype)}
-        takers = {"t": ["loss_and_grad"], "c": ["loss_and_grad"], "ybar": ["vjp"]}
-        shown = "sample_weight" if argument == "c" else argument
-        for name in takers.get(argument, CALLS):
+        for name in takers(argument):
+            shown = "v" if (name, argument) == ("input_hvp", "dX") else argument
+            shown = "sample_weight" if argument == "c" else shown
             refuses(network, given, name, TypeError, f"{shown} .*{message}")
 
 
@@ -407,9 +403,9 @@ def test_what_is_no_array_of_numbers_is_refused(X, error, message, network):
 
 def test_float64_in_a_network_of_float32_is_refused():
     net, arguments = make("float32")
-    for argument, takers in (("w", CALLS), ("X", CALLS), ("t", ["loss_and_grad"])):
+    for argument in ("w", "X", "t", "p"):
         given = arguments | {argument: arguments[argument].astype(np.float64)}
-        for name in takers:
+        for name in takers(argument):
             message = (
                 rf"{argument} is float64, which float32 .*{argument}\.astype\(numpy\.float32\)"
             )
@@ -437,7 +433,8 @@ def test_wrong_weights_are_refused(argument, value, message, network):
     _, arguments = make()
     for given in (value, np.array(value)):
         arguments[argument] = given
-        refuses(network, arguments, "loss_and_grad", ValueError, f"sample_weight .*{message}")
+        for name in takers(argument):
+            refuses(network, arguments, name, ValueError, f"sample_weight .*{message}")
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.1, np.nan])
@@ -496,12 +493,7 @@ def test_wrong_out_is_refused(name, network):
         assert np.all(np.asarray(out) == 7.0)
 
 
-ALL_ARGUMENTS = [
-    *((name, argument) for name in CALLS for argument in ("w", "X")),
-    ("vjp", "ybar"),
-    ("loss_and_grad", "t"),
-    ("loss_and_grad", "c"),
-]
+ALL_ARGUMENTS = [(name, argument) for argument in make()[1] for name in takers(argument)]
 
 
 @pytest.mark.parametrize(("name", "argument"), ALL_ARGUMENTS)

@@ -5,13 +5,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from support import LIMITS, outputs_for, random_case
-from test_kernels import in_threads
+from support import DTYPES, LIMITS, in_threads, outputs_for, random_case
 
 import fastbp
 from fastbp.losses import NAMES as LOSSES
 
-DTYPES = ("float64", "float32")
 # One sample, few, a remainder, several chunks, several parts.
 SHAPES = [(1, 1, 1), (4, 8, 1), (3, 5, 2), (5, 9, 19), (20, 33, 300), (3, 7, 1100), (2, 3, 9000)]
 
