@@ -12,7 +12,9 @@ import _one_core  # noqa: F401  first: before anything that computes
 
 # isort: split
 import argparse
+import functools
 import importlib
+import itertools
 import os
 import statistics
 import sys
@@ -22,7 +24,6 @@ import warnings
 import numpy as np
 
 import fastbp
-from fastbp.kernels._fitting import Order
 from fastbp.optimizers import SGD
 
 EPOCHS = [  # samples, N, H, batch; targets over JAX, PyTorch, scikit-learn
@@ -73,17 +74,21 @@ def seconds(calls, rounds=9):
 # ---- epochs --------------------------------------------------------------------------------------
 
 
-def orders(n, epochs):
-    """Return the orders of `fastbp.fit`: every library trains on the same batches."""
-    drawn = Order(n, np.random.default_rng([0, 1]))
-    return (drawn.next() for _ in range(epochs))
+@functools.cache
+def drawn(n):
+    """Return random orders, made once: the peers are not to pay for drawing them, as `fit` does."""
+    rng = np.random.default_rng(0)
+    return [rng.permutation(n) for _ in range(64)]
 
 
-def by_fastbp(net, w, X, t, batch, epochs):
-    rule = SGD(RATE)
-    return fastbp.fit(
-        net, X, t, w0=w, optimizer=rule, epochs=epochs, batch_size=batch, progress=False
-    ).w
+def orders(n, epochs, shuffle):
+    """Return the orders of the observations in as many epochs."""
+    return itertools.islice(itertools.cycle(drawn(n) if shuffle else [np.arange(n)]), epochs)
+
+
+def by_fastbp(net, w, X, t, batch, epochs, shuffle=True):
+    options = {"epochs": epochs, "batch_size": batch, "shuffle": shuffle, "progress": False}
+    return fastbp.fit(net, X, t, w0=w, optimizer=SGD(RATE), **options).w
 
 
 def by_jax(N, H, w, X, t, batch):
@@ -110,10 +115,10 @@ def by_jax(N, H, w, X, t, batch):
 
     X, t, w = (jnp.asarray(a) for a in (X, t, w))
 
-    def train(epochs):
+    def train(epochs, shuffle=True):
         moved = w
-        for order in orders(n, epochs):
-            moved = epoch(moved, X, t, order.copy())
+        for order in orders(n, epochs, shuffle):
+            moved = epoch(moved, X, t, order)
         return np.asarray(moved)
 
     return train
@@ -125,15 +130,15 @@ def by_torch(N, H, w, X, t, batch):
     torch.set_num_threads(1)
     X, t = torch.from_numpy(X), torch.from_numpy(t)[:, None]
 
-    def train(epochs):
+    def train(epochs, shuffle=True):
         first, last = torch.nn.Linear(N, H, bias=False), torch.nn.Linear(H, 1, bias=False)
         model = torch.nn.Sequential(first, torch.nn.Tanh(), last).double()
         with torch.no_grad():
             last.weight.copy_(torch.from_numpy(w[:H])[None])
             first.weight.copy_(torch.from_numpy(w[H:].reshape(H, N)))
         rule = torch.optim.SGD(model.parameters(), RATE)
-        for order in orders(len(X), epochs):
-            for rows in torch.from_numpy(order.copy()).split(batch):
+        for order in orders(len(X), epochs, shuffle):
+            for rows in torch.from_numpy(order).split(batch):
                 rule.zero_grad()
                 loss = 0.5 * torch.nn.functional.mse_loss(model(X[rows]), t[rows])
                 loss.backward()
@@ -162,16 +167,16 @@ def epochs(report):
         net = fastbp.Network(N, H, output="identity")
         rng = np.random.default_rng(0)
         X, t, w = rng.normal(size=(n, N)), rng.normal(size=n), net.init(0)
-        calls = {"fastbp": lambda k, a=(net, w, X, t, batch): by_fastbp(*a, k)}
+        calls = {"fastbp": functools.partial(by_fastbp, net, w, X, t, batch)}
         if have["jax"]:
             calls["jax"] = by_jax(N, H, w, X, t, batch)
         if have["torch"]:
             calls["torch"] = by_torch(N, H, w, X, t, batch)
         name = f"SGD epoch {(n, N, H, batch)}"
-        ours = calls["fastbp"](3)
+        ours = calls["fastbp"](3, shuffle=False)
         for other in ("jax", "torch"):
             if other in calls:
-                off = np.abs(calls[other](3) - ours).max()
+                off = np.abs(calls[other](3, shuffle=False) - ours).max()
                 report.line(f"{name}: after 3 epochs as {other}", "1e-9", f"{off:.0e}", off < 1e-9)
         if have["sklearn"]:
             calls["sklearn"] = lambda k, a=(H, X, t, batch): by_sklearn(*a, k)
