@@ -194,6 +194,7 @@ _BLOCKS = "test_kernels.py::test_products_of_several_blocks[1300-3-float64]"
 _MEMORY = (
     "test_kernels.py::test_only_out_is_written_and_only_arguments_are_read[(7, 5, 19)-float64]"
 )
+_FENCED = "test_kernels.py::test_memory_beside_arrays_and_workspaces_may_be_forbidden"
 _PLAIN = "test_training_kernels.py::test_plain_sgd_where_all_move"
 _PADDING = "test_kernels.py::test_padding_brings_in_no_value_that_no_sample_has[float64]"
 
@@ -300,6 +301,20 @@ KERNELS = (
         "        scratch = ws + P * size if parts else ws\n",
         "        scratch = ws\n",
         _PARTS,
+    ),
+    _kernel(
+        "no room in the workspace for two of the four vectors behind D",
+        "kernels/first_order.py",
+        "2 * c * H + 4 * c + 7 * line",
+        "2 * c * H + 2 * c",
+        _FENCED,
+    ),
+    _kernel(
+        "every batch is one part",
+        "kernels/_passes.py",
+        "parts = min(max(B // _PART, 1), _MOST_PARTS)",
+        "parts = min(max(0 * B, 1), _MOST_PARTS)",
+        "test_threads.py::test_a_gradient_is_the_sum_of_those_of_its_parts[1600]",
     ),
     _kernel(
         "rows that fill no group of four are dropped",

@@ -379,7 +379,7 @@ def digest(change=lambda array: array):
     """Return a digest of what calls and fits give where arrays have been put into other places."""
     bits = hashlib.sha256()
     for dtype, shape in itertools.product(DTYPES, MEMORY_SHAPES):
-        case = random_case(17, *shape, **FEW).astype(dtype).map(change)
+        case = random_case(17, *shape).astype(dtype).map(change)
         net, data = case.net.network(dtype), (case.X, case.t)
         results = all_results(net, case, {name: change(room(name, case)) for name in CALLS})
         bound = net.objective(*data, sample_weight=case.c, l2=0.1)
