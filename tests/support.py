@@ -150,19 +150,15 @@ def all_results(
     names: Iterable[str] = CALLS,
     **options: Any,
 ) -> dict[str, np.ndarray]:
-    """Return the numbers that calls give, with and without what they may be given besides.
-
-    Those with it go into `outs`.
-    """
+    """Return the numbers that calls give, with and without what they may be given besides."""
     results = {}
     for name in names:
-        call, (given, more) = getattr(net, name), arguments(name, vars(case))
+        given, more = arguments(name, vars(case))
         out = outs[name] if outs else None
-        got = call(*given, **more, **options, out=out)
-        assert out is None or array_of(got) is out
-        results[name] = flat(got)
-        if more:
-            results[f"{name} alone"] = flat(call(*given, **options))
+        for label, besides in {name: more, **({f"{name} alone": {}} if more else {})}.items():
+            got = getattr(net, name)(*given, **besides, **options, out=out)
+            assert out is None or array_of(got) is out
+            results[label] = flat(got)
     return results
 
 
