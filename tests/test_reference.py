@@ -4,6 +4,7 @@ Then against itself: identities that hold between modes, whatever the network.
 """
 
 import itertools
+import re
 
 import numpy as np
 import oracle
@@ -19,12 +20,14 @@ from support import (
     array_of,
     assert_close,
     complex_step,
+    flat,
     outputs_for,
     random_case,
     spec,
 )
 
 from fastbp import reference
+from fastbp._rounding import size_of
 from fastbp.activations import NAMES
 from fastbp.losses import get_loss
 
@@ -302,6 +305,11 @@ def test_input_curvature_by_complex_step(**shape):
     assert_close(got, want, 1e-12, floor=1e-15 * factors)
 
 
+def test_every_public_name_has_its_turn_in_the_examples():
+    lines = [line for line in reference.__doc__.splitlines() if line.startswith(">>> ")]
+    assert set(reference.__all__) <= set(re.findall(r"\w+", " ".join(lines)))
+
+
 # --- Products of Jacobians ------------------------------------------------------------------------
 
 
@@ -411,6 +419,36 @@ def test_gauss_newton_is_the_explicit_product(loss, **shape):
     # Against |G| |p|, because G p cancels where p is nearly orthogonal to the gradients.
     assert np.all(np.abs(product - G @ case.p) <= 1e-12 * np.abs(G).max() * np.abs(case.p).sum())
     assert np.linalg.eigvalsh(G).min() >= -1e-13 * np.abs(G).sum()
+
+
+# --- How large rounding may be --------------------------------------------------------------------
+
+
+@random_shapes
+def test_sizes_bound_what_a_relative_error_of_the_weights_does(**shape):
+    case = random_case(**shape)
+    net, moved = case.net, case.w * (1.0 + 1e-8 * np.sign(case.p))
+    besides = {"vjp": {"inputs": True}, "loss_and_grad": {"loss": "log_cosh"}}
+    for name in CALLS:
+        if name in ("input_hvp", "hvp", "gauss_newton_product"):
+            continue  # they move by third derivatives too
+        call, ((w, *args), options) = getattr(reference, name), arguments(name, vars(case))
+        options |= besides.get(name, {})
+        before, after = (flat(call(net, weights, *args, **options)) for weights in (w, moved))
+        size = flat(size_of(call, net, w, *args, **options))
+        # Twice: a gradient by x is a product with W after one with a.
+        assert np.all(np.abs(after - before) <= 2.01e-8 * size), name
+
+
+@random_shapes
+def test_size_of_a_value_is_no_larger_than_need_be(**shape):
+    # With signs that move every term of s one way, y moves by all of its size but |y|.
+    case = random_case(**shape)
+    net, w, x = case.net, case.w, case.X[0]
+    y, g = reference.value_and_grad(net, w, x)
+    moved = 1e-8 * np.sign(g * w) * w
+    want = size_of(reference.value, net, w, x) - abs(y)
+    assert reference.jvp(net, w, x, moved) == pytest.approx(1e-8 * want, rel=1e-9)
 
 
 # --- Shapes, dtypes, edges ------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .. import reference
+from .._rounding import LIMITS, size_of
 from ..losses import Loss, get_loss
-from ._rounding import largest_sizes, loss_sizes, sizes
 from ._taylor import taylor_test
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# Differences relative to the sum of the sizes of the terms: what rounding can make of them.
-_LIMITS = {"float64": 1e-12, "float32": 2e-5}
 _COMPLEX_STEP_LIMIT, _DIFFERENCE_LIMIT = 1e-11, 1e-8
 # Taylor tests of few observations, along directions that move few neurons, so that a step seldom
 # crosses a kink (of relu, say). With a wrong derivative the order is low along every direction,
@@ -194,7 +192,7 @@ class _Case:
 
     @property
     def limit(self) -> float:
-        return _LIMITS[self.net.dtype.name]
+        return LIMITS[self.net.dtype.name]
 
     def first(self, n: int) -> _Case:
         """Return the case of the first n observations."""
@@ -245,70 +243,43 @@ def _kernel_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     net, part = case.net, case.first(_ROWS)
     p = rng.standard_normal(net.n_params).astype(net.dtype)
     v = rng.standard_normal(part.X.shape).astype(net.dtype)
-    wide_p, wide_v = p.astype(np.float64), v.astype(np.float64)
-    w, X, t, c = case.wide
-    few_X, few_t, few_c = part.wide[1:]
-    given: dict[str, Any] = {"loss": case.loss, "sample_weight": case.c}
-    wide: dict[str, Any] = {"loss": case.loss, "sample_weight": c}
-    of_f = sizes(net, w, few_X, v=wide_v)
-    size_y, size_x = largest_sizes(net, w, X)
-    of_loss = loss_sizes(net, w, X, t, c, case.loss)
     checks = []
 
-    def compare(name: str, got: Any, want: Any, size: Any) -> None:
-        difference = np.abs(np.asarray(got, np.float64) - want)
-        # Below the smallest numbers of the type all digits are lost.
-        least = float(np.finfo(net.dtype).tiny) / case.limit
-        measured = float(np.max(difference, initial=0.0)) / max(_largest(size), least)
-        checks.append(Check("kernel", name, measured, case.limit))
+    def compare(call: str, names: str, *args: Array, **options: Any) -> None:
+        """Compare a method with the function of that name, result by result."""
+        wide = [array.astype(np.float64) for array in args]
+        c = options.get("sample_weight")
+        wide_options = options if c is None else {**options, "sample_weight": c.astype(np.float64)}
+        function = getattr(reference, call)
+        results: tuple[Any, ...] = (
+            getattr(net, call)(*args, **options),
+            function(net, *wide, **wide_options),
+            size_of(function, net, *wide, **wide_options),
+        )
+        if not isinstance(results[0], tuple):
+            results = tuple((result,) for result in results)
+        for name, got, want, size in zip(names.split("; "), *results, strict=True):
+            difference = np.abs(np.asarray(got, np.float64) - want)
+            # Below the smallest numbers of the type all digits are lost.
+            least = float(np.finfo(net.dtype).tiny) / case.limit
+            measured = float(np.max(difference, initial=0.0)) / max(float(np.max(size)), least)
+            checks.append(Check("kernel", name, measured, case.limit))
 
-    def compare_large(name: str, got: Any, want: Any, size: Any) -> None:
-        compare(name, got, want, max(_largest(want), _largest(size)))
-
-    value = reference.value(net, w, X)
-    compare_large("value, kernel against reference", net.value(case.w, case.X), value, size_y)
-    inputs = reference.input_grad(net, w, X)
-    compare_large("gradient by x", net.input_grad(case.w, case.X), inputs, size_x)
-    value, row = reference.value_and_grad(net, w, X[0])
-    got_value, got_row = net.value_and_grad(case.w, case.X[0])
-    compare("value of one observation", got_value, value, of_f.value[0])
-    compare("its gradient by w", got_row, row, of_f.rows[0])
-    rows = reference.per_sample_grad(net, w, few_X)
-    compare("gradients by w", net.per_sample_grad(case.w, part.X), rows, of_f.rows)
-    bent = reference.input_hvp(net, w, few_X, wide_v)
-    compare_large("Hessian product by x", net.input_hvp(case.w, part.X, v), bent, of_f.bent)
-
-    mean, gradient = reference.loss_and_grad(net, w, X, t, **wide)
-    got_mean, got_gradient = net.loss_and_grad(case.w, case.X, case.t, **given)
-    compare_large("loss", got_mean, mean, of_loss.loss)
-    compare("gradient by w", got_gradient, gradient, of_loss.gradient)
-    bent = reference.hvp(net, w, X, t, wide_p, **wide)
-    product = net.hvp(case.w, case.X, case.t, p, **given)
-    compare_large("Hessian product", product, bent, of_loss.gradient)
-    bent = reference.gauss_newton_product(net, w, X, t, wide_p, **wide)
-    product = net.gauss_newton_product(case.w, case.X, case.t, p, **given)
-    compare_large(
-        "Gauss–Newton product", product, bent, _largest(of_loss.diagonal) * np.abs(wide_p).sum()
-    )
+    w, X, t = case.w, case.X, case.t
+    given: dict[str, Any] = {"loss": case.loss, "sample_weight": case.c}
+    compare("value", "value, kernel against reference", w, X)
+    compare("input_grad", "gradient by x", w, X)
+    compare("value_and_grad", "value of one observation; its gradient by w", w, X[0])
+    compare("per_sample_grad", "gradients by w", w, part.X)
+    compare("input_hvp", "Hessian product by x", w, part.X, v)
+    compare("loss_and_grad", "loss; gradient by w", w, X, t, **given)
+    compare("hvp", "Hessian product", w, X, t, p, **given)
+    compare("gauss_newton_product", "Gauss–Newton product", w, X, t, p, **given)
     if net.n_params <= _MOST_IN_MATRIX:
-        few: dict[str, Any] = {"loss": case.loss, "sample_weight": part.c}
-        of_part = loss_sizes(net, w, few_X, few_t, few_c, case.loss)
-        few_wide: dict[str, Any] = {"loss": case.loss, "sample_weight": few_c}
-        got = net.gauss_newton(case.w, part.X, part.t, **few)
-        want = reference.gauss_newton(net, w, few_X, few_t, **few_wide)
-        for k, (name, size) in enumerate(
-            (
-                ("loss beside the Gauss–Newton matrix", max(abs(want[0]), of_part.loss)),
-                ("its gradient", of_part.gradient),
-                ("the Gauss–Newton matrix", of_part.diagonal),
-            )
-        ):
-            compare(name, got[k], want[k], size)
+        names = "loss beside the Gauss–Newton matrix; its gradient; the Gauss–Newton matrix"
+        given["sample_weight"] = part.c
+        compare("gauss_newton", names, w, part.X, part.t, **given)
     return checks
-
-
-def _largest(array: Any) -> float:
-    return float(np.max(np.abs(array), initial=0.0))
 
 
 def _taylor_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
@@ -332,7 +303,7 @@ def _taylor_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
         gradient = net.loss_and_grad(w, X, t, **wide)[1]
     else:
         gradient = reference.loss_and_grad(net, w, X, t, **wide)[1]
-    size_g = loss_sizes(net, w, X, t, c, case.loss).gradient
+    size_g = size_of(reference.loss_and_grad, net, w, X, t, **wide)[1]
     first: list[float] = []
     second: list[float] = []
     for _ in range(_DIRECTIONS):
