@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ledger import compare
 
 import fastbp
 from fastbp import reference
+from fastbp._rounding import LIMITS as LIMITS
+from fastbp._rounding import size_of
 from fastbp.activations import NAMES, Activation, get_activation
 from fastbp.optimizers import SGD
 
@@ -31,8 +34,9 @@ GROWING = ("exp", "square")
 OUTPUTS = tuple(name for name in NAMES if name != "one")
 """Outputs of a network whose derivatives are not all zero."""
 
-LIMITS = {"float32": 2e-5, "float64": 1e-12}
-"""The largest relative difference allowed between a kernel and the reference."""
+UNITS = 8.0
+"""Rounding units of the size of a result that a kernel may differ from the reference, and half the
+root of the batch: in NumPy's sum of 1100 equal terms, errors add up to 16 units."""
 
 AROUND_CHUNKS = tuple(48 * k + step for k in range(2, 12) for step in (-1, 0, 1))
 """Batches of one and two chunks, and one observation less and more.
@@ -116,6 +120,9 @@ CALLS = {
     "gauss_newton_product": Call(("X", "t", "p"), "P", _WEIGHTED),
 }
 """All calls that write into `out`: methods of a network, functions of one, and the reference."""
+
+DIRECTIONAL = ("jvp", "input_hvp", "hvp", "gauss_newton_product")
+"""Those of them that are derivatives along a given direction."""
 
 
 def arguments(name: str, given: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -260,6 +267,43 @@ def orders_of_fit(n: int, epochs: int, seed: int) -> np.ndarray:
     moved = np.diff(seen, axis=0)[:, 1:]
     assert (np.sort(moved, axis=1) == steps).all()
     return moved.argsort(axis=1)
+
+
+def agree(net: fastbp.Network, call: str, *args: Any, **options: Any) -> Any:
+    """Assert that a method returns what the reference does at float64, and return it.
+
+    Differences are judged by the size of a result, its largest entry where nothing cancels.
+    """
+    wide = [np.asarray(a, np.float64) for a in args]
+    arrays = {name: a for name, a in options.items() if isinstance(a, np.ndarray)}
+    named = options | {name: a.astype(np.float64) for name, a in arrays.items()}
+    function, info = getattr(reference, call), np.finfo(net.dtype)
+    got = getattr(net, call)(*args, **options)
+    results = got, function(net, *wide, **named), size_of(function, net, *wide, **named)
+    batch = len(args[1]) if np.ndim(args[1]) == 2 else 1
+    limit = float(info.eps) * (UNITS + 0.5 * batch**0.5)
+    for result, want, size in zip(*results, strict=True) if isinstance(got, tuple) else [results]:
+        assert np.isfinite(size).all()
+        # Below the floor, a result has lost digits to underflow.
+        floor = max(np.max(size), float(info.tiny / info.eps))
+        compare(net.dtype.name, result, want, limit, floor)
+    return got
+
+
+def agree_calls(
+    net: fastbp.Network, case: Case, names: Iterable[str], losses: Iterable[str] = ("squared",)
+) -> None:
+    """Assert that calls agree with the reference, with and without what they may be given besides.
+
+    Those that take targets do so for each of the losses.
+    """
+    for name in names:
+        given, more = arguments(name, vars(case))
+        takes_loss = "t" in CALLS[name].arguments
+        for options in [{"loss": loss} for loss in losses] if takes_loss else [{}]:
+            agree(net, name, *given, **options)
+            if more:
+                agree(net, name, *given, **more, **options)
 
 
 def assert_close(got: Any, want: Any, tolerance: float, floor: float = 0.0) -> None:

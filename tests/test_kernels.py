@@ -13,9 +13,12 @@ from support import (
     AROUND_CHUNKS,
     CALLS,
     CHUNKED,
+    DIRECTIONAL,
     DTYPES,
     LIMITS,
     SCALES,
+    agree,
+    agree_calls,
     all_results,
     assert_other_threads_run_during,
     assert_same,
@@ -28,7 +31,6 @@ from support import (
 )
 
 import fastbp
-from fastbp import reference
 from fastbp.activations import NAMES, get_activation
 from fastbp.losses import NAMES as LOSSES
 
@@ -40,81 +42,13 @@ CANARY = 0xFF
 """The byte around guarded arrays: as floats, NaN."""
 
 
-def at_output(case):
-    """Return y and the first two derivatives of σ, and Σ_i |a_i u_i|, at every observation."""
-    u = reference.V(case.net, reference.L(case.net, case.w, case.X))
-    a, _ = reference.split(case.net, case.w)
-    return *case.net.output.evaluate(2, u @ a), abs(u) @ abs(a)
-
-
-def condition(case):
-    """Return by how much rounding errors grow: of s in the largest value and slope of a batch,
-    of z in the largest entry of the gradient at the steepest observation.
-    """
-    y, d, dd, size = map(abs, at_output(case))
-    b, k = y.argmax(), d.argmax()
-    a, W = map(abs, reference.split(case.net, case.w))
-    x = abs(case.X[k])
-    z = reference.L(case.net, case.w, case.X[k])
-    pairs = zip(case.net.activations, z, strict=True)
-    u, dv, ddv = abs(np.array([v.evaluate(2, z) for v, z in pairs])).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        growth = [
-            size[b] * d[b] / y[b],
-            size[k] * dd[k] / d[k],
-            (a * ddv * (W @ x)).max() * x.max() / max(u.max(), (a * dv).max() * x.max()),
-        ]
-    return np.nan_to_num(growth, nan=0.0).max()  # 0 / 0 where relu is off
-
-
-def sound_case(seed, *shape, **kwargs):
-    """Return the first of some random cases whose results mean something at float32."""
-    cases = (random_case([seed, k], *shape, **kwargs) for k in itertools.count())
-    return next(case for case in cases if condition(case) < 10.0)
-
-
-def agree(case, dtype, losses=("squared",)):
-    """Compare every first-order call of a network with the reference at float64."""
-    net = case.net
-    kernel = net.network(dtype)
-    # The steepest observation goes first, and targets keep away from values: no digits cancel.
-    _, slope, _, _ = at_output(case)
-    steepest = abs(slope).argmax()
-    case.X[[0, steepest]] = case.X[[steepest, 0]]
-    y = reference.value(net, case.w, case.X)
-    case.t[:] = np.where(abs(y - case.t) < 0.1, (case.t + 0.5) % 1.0, case.t)
-    case = case.astype(dtype)
-    w, X, t, c, ybar = case.w, case.X, case.t, case.c, case.ybar
-    exact = case.astype(np.float64)
-    args = (exact.net, exact.w, exact.X)
-
-    # Below that, a result of this dtype has lost digits to underflow.
-    underflow = float(np.finfo(dtype).tiny / np.finfo(dtype).eps)
-
-    def close(got, want, floor=underflow):
-        compare(dtype, got, want, LIMITS[dtype], floor)
-
-    values = reference.value(*args)
-    close(kernel.value(w, X), values)
-    y, g = kernel.value_and_grad(w, X[0])
-    want, want_g = reference.value_and_grad(exact.net, exact.w, exact.X[0])
-    close(y, want, max(underflow, abs(values).max()))
-    close(g, want_g)
-    g, rows = kernel.vjp(w, X, ybar, inputs=True)
-    want_g, want_rows = reference.vjp(*args, exact.ybar, inputs=True)
-    close(g, want_g)
-    close(rows, want_rows)
-    np.testing.assert_array_equal(kernel.vjp(w, X, ybar), g)
-    close(kernel.per_sample_grad(w, X), reference.per_sample_grad(*args))
-    close(kernel.input_grad(w, X), reference.input_grad(*args))
-    for loss, weighted in itertools.product(losses, (False, True)):
-        weight, exact_weight = (c, exact.c) if weighted else (None, None)
-        mean, g = kernel.loss_and_grad(w, X, t, loss=loss, sample_weight=weight)
-        want, want_g = reference.loss_and_grad(
-            *args, exact.t, loss=loss, sample_weight=exact_weight
-        )
-        close(mean, want)
-        close(g, want_g)
+def agree_all(case, dtype, losses=("squared",)):
+    """Compare every first-order call of a network with the reference."""
+    net, case = case.net.network(dtype), case.astype(dtype)
+    agree_calls(net, case, [name for name in CALLS if name not in DIRECTIONAL], losses)
+    args = case.w, case.X, case.ybar
+    g, _ = agree(net, "vjp", *args, inputs=True)
+    np.testing.assert_array_equal(net.vjp(*args), g)
 
 
 # --- The reference's values -----------------------------------------------------------------------
@@ -127,9 +61,9 @@ def test_random_networks(seed, dtype):
     N, H = (int(rng.choice([1, 2, 3, 5, 8, 13, 17, 24, 31, 50, 70])) for _ in range(2))
     B = int(rng.choice([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 23, 24, 25, 33, 48, 49, 97, 130]))
     loss = LOSSES[seed % len(LOSSES)]
-    case = sound_case(seed, N, H, B, scale=SCALES[seed % 3], outputs=outputs_for(loss))
+    case = random_case(seed, N, H, B, scale=SCALES[seed % 3], outputs=outputs_for(loss))
     NETWORKS.add(seed)
-    agree(case, dtype, [loss])
+    agree_all(case, dtype, [loss])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -137,8 +71,8 @@ def test_random_networks(seed, dtype):
 def test_every_loss_in_a_batch_of_parts_and_chunks(loss, dtype):
     outputs = [o for o in ("tanh", "identity", "logistic") if o in outputs_for(loss)]
     for output in outputs:
-        case = sound_case(3, 4, 5, 1100, outputs=[output])
-        agree(case, dtype, [loss])
+        case = random_case(3, 4, 5, 1100, outputs=[output])
+        agree_all(case, dtype, [loss])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -147,8 +81,8 @@ def test_every_loss_in_a_batch_of_parts_and_chunks(loss, dtype):
 )
 def test_every_batch_up_to_two_vectors_and_around_panels(N, H, dtype):
     for B in (*range(1, 34), 47, 48, 49, 95, 96, 97, 143, 144, 145):
-        case = sound_case(B, N, H, B, **FEW)
-        agree(case, dtype)
+        case = random_case(B, N, H, B, **FEW)
+        agree_all(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -156,24 +90,24 @@ def test_every_batch_up_to_two_vectors_and_around_panels(N, H, dtype):
 def test_every_number_of_inputs_up_to_two_panels(H, dtype):
     for N in range(1, 100):
         for B in (2, 19):
-            case = sound_case(N, N, H, B, **FEW)
-            agree(case, dtype)
+            case = random_case(N, N, H, B, **FEW)
+            agree_all(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("B", [1, 2, 3, 40])
 def test_every_number_of_neurons_up_to_five_tiles(B, dtype):
     for H in range(1, 42):
-        case = sound_case(H, 3, H, B, **FEW)
-        agree(case, dtype)
+        case = random_case(H, 3, H, B, **FEW)
+        agree_all(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("N", "H"), CHUNKED, ids=str)
 def test_batches_around_chunks(N, H, dtype):
     for B in AROUND_CHUNKS:
-        case = sound_case(B, N, H, B, **FEW)
-        agree(case, dtype)
+        case = random_case(B, N, H, B, **FEW)
+        agree_all(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -181,16 +115,16 @@ def test_batches_around_chunks(N, H, dtype):
     "B", [511, 512, 513, 1023, 1024, 1025, 1535, 1536, 1537, 1600, 8191, 8192, 8193, 12345]
 )
 def test_batches_around_parts(B, dtype):
-    case = sound_case(B, 2, 3, B, **FEW)
-    agree(case, dtype)
+    case = random_case(B, 2, 3, B, **FEW)
+    agree_all(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("N", "H"), [(600, 40), (1300, 3), (40, 1100)], ids=str)
 def test_products_of_several_blocks(N, H, dtype):
     for B in (1, 50):
-        case = sound_case(N, N, H, B, **FEW)
-        agree(case, dtype)
+        case = random_case(N, N, H, B, **FEW)
+        agree_all(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -208,8 +142,8 @@ def test_activations_and_losses_of_the_users_own(dtype):
         return (y - t) ** 4
 
     for B in (1, 5, 100):
-        case = sound_case(B, 4, 9, B, activations=(bent, "tanh", halves), outputs=[bent])
-        agree(case, dtype, [quartic])
+        case = random_case(B, 4, 9, B, activations=(bent, "tanh", halves), outputs=[bent])
+        agree_all(case, dtype, [quartic])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -470,7 +404,7 @@ def test_padding_brings_in_no_value_that_no_sample_has(dtype):
         W = rng.uniform(1.0, 2.0, (H, N)) / N
         w = np.concatenate([a, W.ravel()])
         X = rng.uniform(2.0, 3.0, (B, N))
-        agree(replace(case, net=net, w=w, X=X), dtype)
+        agree_all(replace(case, net=net, w=w, X=X), dtype)
 
 
 # --- Threads --------------------------------------------------------------------------------------

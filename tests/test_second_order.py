@@ -9,9 +9,13 @@ from ledger import NETWORKS, compare
 from support import (
     AROUND_CHUNKS,
     CHUNKED,
+    DIRECTIONAL,
     DTYPES,
     LIMITS,
     SCALES,
+    UNITS,
+    agree,
+    agree_calls,
     complex_step,
     outputs_for,
     random_case,
@@ -20,90 +24,20 @@ from support import (
 
 import fastbp
 from fastbp import reference
+from fastbp._rounding import size_of
 from fastbp.activations import NAMES
 from fastbp.losses import NAMES as LOSSES
-from fastbp.losses import get_loss
 
 N_NETWORKS = 150
 SMOOTH = ("squared", "log_cosh", "poisson", "cross_entropy", "huber")
 # NumPy's own complex functions of these are missing or lose digits (see test_reference).
 COMPLEX = tuple(v for v in NAMES if v not in ("erf", "gelu", "log_cosh", "mish", "softplus"))
 EDGES = [(1, 1, 1), (1, 6, 9), (6, 1, 9), (6, 7, 1), (4, 5, 300)]  # (N, H, B)
-UNITS = 64.0
-"""Rounding units of the size of a result that a kernel may differ from the reference."""
 
 
-def sizes(case, loss="squared"):
-    """Return what a result would be if nothing cancelled: the size that rounding errors refer to.
-
-    Every sum is taken over magnitudes, and to each derivative comes how far it moves with the
-    rounding of its argument.
-    """
-    net, (a, W) = case.net, map(abs, reference.split(case.net, case.w))
-    p_a, P_W = map(abs, reference.split(case.net, case.p))
-    X, dX = abs(case.X), abs(case.dX)
-    z = reference.L(net, case.w, case.X)
-    each = [v.evaluate(2, z[:, i]) for i, v in enumerate(net.activations)]
-    V, D, DD = (abs(np.stack(columns, axis=1)) for columns in zip(*each, strict=True))
-    Z = X @ W.T
-    V, D = V + D * Z, D + DD * Z
-
-    def directional(zdot, p_a):
-        return V @ p_a + (D * zdot) @ a
-
-    def backward(sbar, sbardot, zdot, p_a):
-        """Sizes of the gradient and of the rows from those of s̄ and s̄˙."""
-        delta = a * (sbardot[:, None] * D + sbar[:, None] * DD * zdot) + p_a * sbar[:, None] * D
-        g_a = sbardot @ V + sbar @ (D * zdot)
-        return np.concatenate([g_a, (delta.T @ X).ravel()]), delta @ W
-
-    s = reference.M(net, case.w, reference.V(net, z))
-    size = V @ a
-    _, d, dd = map(abs, net.output.evaluate(2, s))
-    d = d + dd * size
-    zdot_x = dX @ W.T
-    sdot_x = directional(zdot_x, 0.0 * p_a)
-    zdot = X @ P_W.T
-    sdot = directional(zdot, p_a)
-    result = {
-        "jvp": (d * (sdot + sdot_x)).max(),
-        "input_hvp": backward(d, dd * sdot_x, zdot_x, 0.0 * p_a)[1].max(),
-    }
-    output, ell = get_loss(loss).with_output(net.output)
-    y, d, dd = output.evaluate(2, s)
-    _, l1, l2 = map(abs, ell.evaluate(2, y, case.t))
-    d, dd = abs(d) + abs(dd) * size, abs(dd)
-    l1 = l1 + l2 * (abs(y) + d * size)
-    c = case.c / case.c.sum()
-    sbardot = c * (l2 * d * d + l1 * dd) * sdot
-    result["hvp"] = backward(c * l1 * d, sbardot, zdot, p_a)[0].max()
-    result["gauss_newton_product"] = backward(0.0 * d, c * l2 * d * d * sdot, zdot, p_a)[0].max()
-    return result
-
-
-def agree(case, dtype, losses=("squared",)):
-    """Compare every call of a network with the reference at float64."""
-    net = case.net.network(dtype)
-    case = case.astype(dtype)
-    w, X, t, c, p, dX = case.w, case.X, case.t, case.c, case.p, case.dX
-    exact = case.astype(np.float64)
-    args = (exact.net, exact.w, exact.X)
-
-    def close(got, want, floor):
-        compare(dtype, got, want, UNITS * float(np.finfo(dtype).eps), floor)
-
-    size = sizes(exact)
-    close(net.jvp(w, X, p), reference.jvp(*args, exact.p), size["jvp"])
-    close(net.jvp(w, X, p, dX=dX), reference.jvp(*args, exact.p, dX=exact.dX), size["jvp"])
-    close(net.input_hvp(w, X, dX), reference.input_hvp(*args, exact.dX), size["input_hvp"])
-    for loss, weighted in itertools.product(losses, (False, True)):
-        size = sizes(exact, loss)
-        for name in ("hvp", "gauss_newton_product"):
-            got = getattr(net, name)(w, X, t, p, loss=loss, sample_weight=c if weighted else None)
-            want = getattr(reference, name)(
-                *args, exact.t, exact.p, loss=loss, sample_weight=exact.c if weighted else None
-            )
-            close(got, want, size[name])
+def agree_all(case, dtype, losses=("squared",)):
+    """Compare every call along a direction with the reference."""
+    agree_calls(case.net.network(dtype), case.astype(dtype), DIRECTIONAL, losses)
 
 
 # --- The reference's values -----------------------------------------------------------------------
@@ -119,7 +53,7 @@ def test_random_networks(seed, dtype):
     outputs = outputs_for(loss)
     case = random_case([32, seed], N, H, B, scale=SCALES[seed % 3], outputs=outputs)
     NETWORKS.add(("second order", seed))
-    agree(case, dtype, [loss])
+    agree_all(case, dtype, [loss])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -127,7 +61,7 @@ def test_random_networks(seed, dtype):
 def test_every_loss_at_every_scale(shape, dtype):
     for loss, scale in itertools.product(LOSSES, SCALES):
         case = random_case([33, *shape], *shape, scale=scale, outputs=outputs_for(loss))
-        agree(case, dtype, [loss])
+        agree_all(case, dtype, [loss])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -135,13 +69,13 @@ def test_every_loss_at_every_scale(shape, dtype):
 def test_batches_around_chunks(N, H, dtype):
     for B in AROUND_CHUNKS:
         case = random_case([34, B], N, H, B, activations=("tanh", "gaussian"))
-        agree(case, dtype)
+        agree_all(case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_batch_up_to_two_panels(dtype):
     for B in range(1, 98):
-        agree(random_case([35, B], 3, 5, B, activations=("tanh", "softplus", "sin")), dtype)
+        agree_all(random_case([35, B], 3, 5, B, activations=("tanh", "softplus", "sin")), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -156,7 +90,7 @@ def test_activations_and_losses_of_the_users_own(dtype):
 
     for B in (1, 5, 100):
         case = random_case([36, B], 4, 9, B, activations=(bent, "tanh"), outputs=[bent])
-        agree(case, dtype, [quartic])
+        agree_all(case, dtype, [quartic])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -164,22 +98,14 @@ def test_activations_and_losses_of_the_users_own(dtype):
 def test_gauss_newton(loss, dtype):
     for shape in ((1, 1, 1), (3, 5, 1), (1, 9, 40), (9, 1, 40), (4, 6, 300)):
         case = random_case([37, *shape], *shape, outputs=outputs_for(loss)).astype(dtype)
-        net, exact = case.net.network(dtype), case.astype(np.float64)
-        for weighted in (False, True):
-            c, exact_c = (case.c, exact.c) if weighted else (None, None)
-            mean, g, G = net.gauss_newton(case.w, case.X, case.t, loss=loss, sample_weight=c)
-            want, want_g, want_G = reference.gauss_newton(
-                exact.net, exact.w, exact.X, exact.t, loss=loss, sample_weight=exact_c
-            )
-            compare(dtype, G, want_G, LIMITS[dtype])
+        net, args = case.net.network(dtype), (case.w, case.X, case.t)
+        for c in (None, case.c):
+            mean, g, G = agree(net, "gauss_newton", *args, loss=loss, sample_weight=c)
             np.testing.assert_array_equal(G, G.T)
             assert G.dtype == g.dtype == dtype
-            again, again_g = net.loss_and_grad(case.w, case.X, case.t, loss=loss, sample_weight=c)
-            assert mean == pytest.approx(want, rel=LIMITS[dtype])
+            again, again_g = net.loss_and_grad(*args, loss=loss, sample_weight=c)
             assert mean == pytest.approx(again, rel=LIMITS[dtype])
             compare("gradient", g, again_g, 10.0 * LIMITS[dtype])
-            floor = np.abs(want_g).max() + np.finfo(dtype).eps
-            compare("gradient", g, want_g, 10.0 * LIMITS[dtype], floor)
             eigenvalues = np.linalg.eigvalsh(G.astype(np.float64))
             assert eigenvalues.min() >= -10.0 * np.finfo(dtype).eps * eigenvalues.max()
 
@@ -196,18 +122,21 @@ def test_complex_step(seed, loss):
     kwargs = {"scale": SCALES[seed % 3], "activations": COMPLEX, "outputs": outputs}
     case = random_case([39, seed], N, H, B, **kwargs)
     net, kernel, (w, X, t) = case.net, case.net.network(), (case.w, case.X, case.t)
-    size = sizes(case, loss)
 
     def gradient(w):
         return reference.loss_and_grad(net, w, X, t, loss=loss, sample_weight=case.c)[1]
 
-    got = kernel.hvp(w, X, t, case.p, loss=loss, sample_weight=case.c)
-    compare("complex step", got, complex_step(gradient, w, case.p), 1e-12, size["hvp"])
-    rows = complex_step(lambda X: reference.input_grad(net, w, X), X, case.dX)
-    compare("complex step", kernel.input_hvp(w, X, case.dX), rows, 1e-12, size["input_hvp"])
-    ydot = complex_step(lambda e: reference.value(net, w + e * case.p, X + e * case.dX), 0.0, 1.0)
-    got = kernel.jvp(w, X, case.p, dX=case.dX)
-    compare("complex step", got, ydot, 1e-12, size["jvp"])
+    def close(want, call, *args, **options):
+        size = size_of(getattr(reference, call), net, w, X, *args, **options).max()
+        got = getattr(kernel, call)(w, X, *args, **options)
+        compare("complex step", got, want, UNITS * float(np.finfo(float).eps), size)
+
+    want = complex_step(gradient, w, case.p)
+    close(want, "hvp", t, case.p, loss=loss, sample_weight=case.c)
+    want = complex_step(lambda X: reference.input_grad(net, w, X), X, case.dX)
+    close(want, "input_hvp", case.dX)
+    want = complex_step(lambda e: reference.value(net, w + e * case.p, X + e * case.dX), 0.0, 1.0)
+    close(want, "jvp", case.p, dX=case.dX)
 
 
 @pytest.mark.parametrize("loss", ["squared", "cross_entropy", "log_cosh"])
