@@ -72,8 +72,9 @@ class Loss(Function):
         return type(self), (self.name, self.texts, self.extras, self.target_range)
 
     def __eq__(self, other: object) -> bool:
-        equal = super().__eq__(other)
-        return equal and self.target_range == other.target_range  # type: ignore[attr-defined]
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return super().__eq__(other) and self.target_range == other.target_range
 
     __hash__ = Function.__hash__
 

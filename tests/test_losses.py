@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from unittest import mock
 
 import mpmath
 import numpy as np
@@ -194,6 +195,7 @@ def test_own_loss():
     ranged = fastbp.loss(target_range=(0, 1), name="ranged")(lambda y, t: math.log1p((y - t) ** 2))
     assert ranged.digest == cauchy.digest and ranged != cauchy and ranged.target_range == (0.0, 1.0)
     assert pickle.loads(pickle.dumps(ranged)) == ranged
+    assert ranged != "ranged" and ranged == mock.ANY
     with pytest.raises(ValueError, match=r"target_range is \(least, greatest\)"):
         fastbp.loss(lambda y, t: y - t, target_range=(1, 0))
 
