@@ -172,8 +172,8 @@ def _seconds(statement):
 def memory(report):
     """What one call at B = 1,000,000 adds to the peak of a process that holds the data."""
     program = (
-        "from benchmarks.memory import LossAndGradOverData as Case\n"
-        "case = Case(); case.setup(); print(case.track_growth())"
+        "from benchmarks.memory import LossAndGrad as Case\n"
+        "case = Case(); case.setup(1_000_000); print(case.track_growth(1_000_000))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

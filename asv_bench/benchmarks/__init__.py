@@ -1,1 +1,1 @@
-"""Benchmarks of fastbp: each kernel beside the NumPy reference, start-up, memory."""
+"""Benchmarks of fastbp: each call and its ratio to the NumPy reference, start-up, memory."""

@@ -16,38 +16,25 @@ class LossAndGrad:
     timeout = 300
 
     def setup(self, B):
-        self.net, self.w, self.X, self.t = data(B)
+        # The problem of 1000 observations with these repeated, without a temporary copy.
+        self.net, self.w, X, t = problem((1000, 32, 64), "float64")
+        self.X, self.t = np.empty((B, 32)), np.empty(B)
+        self.X.reshape(-1, 1000, 32)[:] = X
+        self.t.reshape(-1, 1000)[:] = t
         self.g = np.empty_like(self.w)
         # Compiled and loaded, so that what remains is the memory of the call.
-        self.net.loss_and_grad(self.w, self.X[:1000], self.t[:1000], out=self.g)
+        self.net.loss_and_grad(self.w, X, t, out=self.g)
 
     def peakmem_with_data(self, B):
         self.net.loss_and_grad(self.w, self.X, self.t, out=self.g)
 
-
-class LossAndGradOverData:
-    """What the call adds to data that by themselves exceed all that the process used before."""
-
-    def setup(self):
-        self.net, self.w, self.X, self.t = data(1_000_000)
-        self.g = np.empty_like(self.w)
-        self.net.loss_and_grad(self.w, self.X[:1000], self.t[:1000], out=self.g)
-
-    def track_growth(self):
+    def track_growth(self, B):
+        """What the call adds, where the data exceed all that the process used before."""
         before = peak()
         self.net.loss_and_grad(self.w, self.X, self.t, out=self.g)
         return (peak() - before) / 2**20
 
     track_growth.unit = "MiB"
-
-
-def data(B):
-    """Return the problem of 1000 observations with these repeated, without a temporary copy."""
-    net, w, X_few, t_few = problem((1000, 32, 64), "float64")
-    X, t = np.empty((B, 32)), np.empty(B)
-    X.reshape(-1, 1000, 32)[:] = X_few
-    t.reshape(-1, 1000)[:] = t_few
-    return net, w, X, t
 
 
 def peak():
