@@ -66,10 +66,9 @@ def same(got, want):
 def agree(net, name, *arguments, **options):
     """Compare a call with the reference's of that name, in float64."""
     exact = [array.astype(np.float64) for array in arguments]
-    exactly = {key: np.asarray(value, np.float64) for key, value in options.items()}
-    same(
-        getattr(net, name)(*arguments, **options), getattr(reference, name)(net, *exact, **exactly)
-    )
+    others = {k: v if v is True else v.astype(np.float64) for k, v in options.items()}
+    got = getattr(net, name)(*arguments, **options)
+    same(got, getattr(reference, name)(net, *exact, **others))
 
 
 @drawn(1300, 60)
