@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -33,17 +34,33 @@ def imported_by(code):
     return {module.partition(".")[0] for module in json.loads(done.stdout)}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Build the wheel from the tree as it is; its names and its METADATA."""
-    folder = tmp_path_factory.mktemp("wheel")
+def built(target, tree, folder):
+    """Build a wheel or an sdist from a tree; its path."""
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder],
-        cwd=ROOT,
+        [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", folder],
+        cwd=tree,
         check=True,
         capture_output=True,
     )
-    (path,) = folder.glob("*.whl")
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    """Build the sdist from the tree as it is, and unpack it."""
+    path = built("sdist", ROOT, tmp_path_factory.mktemp("sdist"))
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(path) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / f"fastbp-{fastbp.__version__}"
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """Build the wheel from the sdist; its names and its METADATA."""
+    path = built("wheel", sdist, tmp_path_factory.mktemp("wheel"))
+    assert path.name == f"fastbp-{fastbp.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
@@ -52,6 +69,27 @@ def wheel(tmp_path_factory):
 
 def test_version_is_the_same_everywhere():
     assert fastbp.__version__ == PROJECT["project"]["version"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {fastbp.__version__}\n" in citation
+
+
+def test_sdist_holds_what_a_packager_needs(sdist):
+    for tree in ("fastbp", "tests", "docs", "asv_bench/benchmarks"):
+        files = {path.name for path in (ROOT / tree).iterdir() if path.is_file()}
+        assert files == {path.name for path in (sdist / tree).iterdir() if path.is_file()}
+    for file in (
+        ".ci/run",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "PKG-INFO",
+        "README.md",
+        "asv_bench/asv.conf.json",
+        "pyproject.toml",
+        "tests/data/signatures.txt",
+    ):
+        assert (sdist / file).is_file(), file
 
 
 def test_installed_version_is_that_of_the_tree():
