@@ -10,15 +10,16 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 os.environ.update(
     dict.fromkeys(("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 )
 
-import numba
 import numpy as np
 from benchmarks._measure import DTYPES, best_times, problem, ratio
+from benchmarks.start import ONE as FIRST
 from benchmarks.start import FirstCall
 
 import fastbp
@@ -48,31 +49,26 @@ class Report:
 
 
 def calls(report):
-    """The cost of a call at (1, 4, 8), beside that of an empty one."""
+    """The cost of a call from Python at (1, 4, 8), with the result made by the call and given."""
     for dtype in DTYPES:
-        empty, loss_and_grad, objective, point = (1e6 * time for time in _call_times(dtype))
-        print(f"an empty Numba call with one array: {empty:.3f} µs, the targets are for 0.14 µs")
-        where = f"at (1, 4, 8), {dtype}"
-        report.at_most(f"objective(w, out=g) {where}", 0.7, objective, " µs")
-        report.at_most(f"loss_and_grad(w, X, t, out=g) {where}", 0.9, loss_and_grad, " µs")
-        print(f"value_and_grad(w, x, out=g) at (4, 8), {dtype}: {point:.3g} µs")
+        for what, target, took in _calls(dtype):
+            report.at_most(f"{what} at (1, 4, 8), {dtype}", target, 1e6 * took, " µs")
 
 
-def _call_times(dtype):
-    @numba.njit(numba.float64(numba.float64[::1]))
-    def empty(x):
-        return 0.0
-
+def _calls(dtype):
     net, w, X, t = problem((1, 4, 8), dtype)
-    x, vector, g = X[0], np.ones(8), np.empty_like(w)
+    x, g = X[0], np.empty_like(w)
     objective = net.objective(X, t)
-    each = [
-        lambda: empty(vector),
-        lambda: net.loss_and_grad(w, X, t, out=g),
-        lambda: objective(w, out=g),
-        lambda: net.value_and_grad(w, x, out=g),
-    ]
-    return best_times(each, 2.0)
+    each = {
+        "loss_and_grad(w, X, t)": (0.50, lambda: net.loss_and_grad(w, X, t)),
+        "objective(w)": (0.40, lambda: objective(w)),
+        "value_and_grad(w, x)": (0.40, lambda: net.value_and_grad(w, x)),
+        "loss_and_grad(w, X, t, out=g)": (0.50, lambda: net.loss_and_grad(w, X, t, out=g)),
+        "objective(w, out=g)": (0.40, lambda: objective(w, out=g)),
+        "value_and_grad(w, x, out=g)": (0.40, lambda: net.value_and_grad(w, x, out=g)),
+    }
+    times = best_times([call for _, call in each.values()], 3.0)
+    return [(what, each[what][0], took) for what, took in zip(each, times, strict=True)]
 
 
 def mixed(report):
@@ -144,29 +140,34 @@ def threads(report):
 
 
 def start(report):
-    """Seconds to the first gradient in fresh processes, with and without stored code."""
+    """A fresh process to its first gradient, without and with stored code."""
     first = FirstCall()
     first.setup()
     try:
         cold, second = first.seconds()
-        cached = min(first.seconds()[0] for _ in range(5))
+        programs = ("import numpy", FIRST)
+        rounds = [[_process(program, first.folder) for program in programs] for _ in range(9)]
     finally:
         first.teardown()
-    imports = {
-        statement: min(_seconds(statement) for _ in range(5))
-        for statement in ("import fastbp", "import numpy", "import numba", "pass")
-    }
+    least = np.array(rounds).min(axis=0)
+    (numpy, numpy_memory), (cached, memory) = least
     report.at_most("first call ever, with all imports", 4.0, cold, " s")
     report.at_most("a second set of activations", 1.5, second, " s")
-    report.at_most("first call with stored code, with all imports", 0.6, cached, " s")
-    took = imports["import fastbp"] - imports["pass"]
-    report.at_most("import fastbp", 0.1, took, " s")
-    print(", ".join(f"{name}: {time:.3f} s" for name, time in imports.items()) + " as processes")
+    report.at_most("a process with stored code, to that of NumPy alone", 1.8, cached / numpy, "×")
+    report.at_most("its peak memory over NumPy's", 56, memory - numpy_memory, " MiB")
+    print(f"processes: import numpy {numpy:.3f} s, first gradient {cached:.3f} s")
 
 
-def _seconds(statement):
-    program = [sys.executable, "-c", statement]
-    return best_times([lambda: subprocess.run(program, check=True)], 0.0)[0]
+def _process(program, folder):
+    """Seconds that a process takes, and the most memory that it held (MiB)."""
+    program += "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    environment = os.environ | {"NUMBA_CACHE_DIR": folder}
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True
+    )
+    took = time.perf_counter() - start
+    return took, float(done.stdout.split()[-1]) / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def memory(report):

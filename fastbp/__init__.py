@@ -16,7 +16,7 @@ _PUBLIC = {
     "_fit": ("FitResult", "fit"),
     "_many": ("Fits", "fit_many"),
     "_models": ("Model", "load", "save"),
-    "_trace": ("ActivationError",),
+    "_function": ("ActivationError",),
     "_watch": ("EarlyStopping", "FitState", "NonFiniteLossError"),
     "activations": ("Activation", "activation"),
     "functions": (
@@ -85,9 +85,9 @@ __all__ = [
 if TYPE_CHECKING:
     from . import activations, calculus, datasets, losses, optimizers, reference
     from ._fit import FitResult, fit
+    from ._function import ActivationError
     from ._many import Fits, fit_many
     from ._models import Model, load, save
-    from ._trace import ActivationError
     from ._watch import EarlyStopping, FitState, NonFiniteLossError
     from .activations import Activation, activation
     from .functions import (

@@ -6,6 +6,7 @@ it already fits, or raises one sentence: what was given and what was expected.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,12 +52,30 @@ def _plain(array: NDArray, dtype: np.dtype) -> NDArray:
     return np.asarray(array).view(dtype)
 
 
+def unmasked(name: str, value: Any) -> Any:
+    """Refuse what has masked entries, whose numbers mean nothing: conversion would forget the mask.
+
+    Also for a list or tuple of masked arrays.
+    """
+    masked = sys.modules.get("numpy.ma")  # where it is not imported, nothing is masked
+    if masked is not None:
+        parts = value if isinstance(value, list | tuple) else (value,)
+        for part in parts:
+            if isinstance(part, masked.MaskedArray) and masked.is_masked(part):
+                raise TypeError(
+                    f"{name} has masked entries, which stand for no numbers; fill them in, or "
+                    "leave their observations out"
+                )
+    return value
+
+
 def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool) -> NDArray:
     """Convert to a C-ordered array of `dtype`, refusing what would lose information.
 
     Python numbers and sequences, integers and booleans, and floats no wider than `dtype` are
     converted; wider floats, complex numbers, text and objects are not.
     """
+    unmasked(name, value)
     try:
         given = np.asarray(value)
     except ValueError:  # rows of different lengths
@@ -193,6 +212,7 @@ def output(
     """Check the caller's buffer, or make one; what is returned shares its memory."""
     if out is None:
         return np.empty(shape, dtype)
+    unmasked("out", out)
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
         raise ValueError(
             f"out must be an array of shape {shape} and dtype {dtype}; got {_described(out)}"

@@ -15,7 +15,7 @@ import numpy as np
 
 import fastbp
 
-from . import _models, _problem, _report, _self_check, _table, _train
+from . import _models, _problem, _report, _self_check, _stored_code, _table, _train
 from ._files import write_atomically
 from ._problem import Preparation
 
@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_info(commands)
     _add_check(commands)
+    _add_precompile(commands)
+    _add_cache(commands)
     return parser
 
 
@@ -184,6 +186,31 @@ def _add_check(commands: Any) -> None:
     )
     check.add_argument("--json", action="store_true", help="print the results as JSON")
     check.set_defaults(run=_run_check)
+
+
+def _add_precompile(commands: Any) -> None:
+    precompile = commands.add_parser(
+        "precompile",
+        help="make the machine code ahead of time, for an image or a cluster",
+        description="Make and store the machine code of all calls, optimizers and losses, for "
+        "networks of the given activations. Later processes load it and import no Numba. With "
+        "--cpu it is made for another processor of this architecture; the lines to export say how "
+        "processes there find it.",
+    )
+    add = precompile.add_argument
+    add("--activations", nargs="+", metavar="NAME", help="(all that go by name)")
+    add("--dtype", nargs="+", choices=("float64", "float32"), help="(both)")
+    add("--cpu", metavar="NAME", help="LLVM's name of the processor (the one here)")
+    add("--to", metavar="FOLDER", help="store there (in the folder that `cache` names)")
+    precompile.set_defaults(run=_run_precompile)
+
+
+def _add_cache(commands: Any) -> None:
+    cache = commands.add_parser(
+        "cache", help="say where machine code is stored, how much, and for which builds"
+    )
+    cache.add_argument("--clear", action="store_true", help="remove it, of all builds")
+    cache.set_defaults(run=_run_cache)
 
 
 def _checked(convert: Callable, holds: Callable, expected: str) -> Callable:
@@ -325,3 +352,22 @@ def _run_check(options: argparse.Namespace) -> int:
     passed = all(network["passed"] for network in networks)
     print(json.dumps({"passed": passed, "networks": networks}))
     return 0 if passed else 1
+
+
+# ---- stored machine code ---------------------------------------------------------------------
+
+
+def _run_precompile(options: argparse.Namespace) -> int:
+    _stored_code.precompile(
+        print,
+        activations=options.activations,
+        dtypes=options.dtype,
+        cpu=options.cpu,
+        folder=options.to,
+    )
+    return 0
+
+
+def _run_cache(options: argparse.Namespace) -> int:
+    _stored_code.cache(print, clear=options.clear)
+    return 0

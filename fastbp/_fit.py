@@ -373,7 +373,8 @@ def _problem(
     if not 0.0 <= float(l2) < np.inf:
         raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
     boundary.thread_count(threads)
-    moves = np.ones(net.n_params, bool) if free is None else np.asarray(free)
+    everything = np.ones(net.n_params, bool)
+    moves = everything if free is None else np.asarray(boundary.unmasked("free", free))
     if moves.shape != (net.n_params,) or moves.dtype != bool:
         raise ValueError(
             f"free must be an array of {net.n_params} booleans; got shape {moves.shape} and dtype "

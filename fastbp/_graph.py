@@ -21,10 +21,7 @@ from typing import Any, NoReturn, Union
 
 import numpy as np
 
-
-class ActivationError(TypeError):
-    """A scalar function cannot be turned into an activation or a loss."""
-
+from fastbp._function import ActivationError
 
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 CONDITIONS = frozenset((*COMPARISONS, "&", "|", "logical_not"))

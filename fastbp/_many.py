@@ -325,7 +325,7 @@ def _fold(part: Any, B: int) -> tuple[NDArray, NDArray]:
 
 def _indices(rows: Any, B: int) -> NDArray:
     """Return the indices of observations, given so or as a mask."""
-    given = np.asarray(rows)
+    given = np.asarray(boundary.unmasked("a fold", rows))
     if given.dtype == bool and given.shape == (B,):
         return np.flatnonzero(given)
     if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fastbp._boundary import unmasked
+
 _PLAIN = {
     **{
         name: getattr(np, name)
@@ -158,7 +160,10 @@ def evaluate(
         One fresh array for each output, of the broadcast shape and the arguments' dtype.
     """
     # Python's own numbers take the dtype of what they meet.
-    args = tuple(a if isinstance(a, (int, float, complex)) else np.asarray(a) for a in args)
+    args = tuple(
+        a if isinstance(a, (int, float, complex)) else np.asarray(unmasked("the argument", a))
+        for a in args
+    )
     dtype = np.result_type(*args)
     if dtype.kind not in "fc":
         dtype = np.result_type(dtype, np.float64)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp._graph import ActivationError
+from fastbp._function import ActivationError
 
 
 def capture(function: Callable[..., float], sources: dict[str, str]) -> str:

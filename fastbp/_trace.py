@@ -3,8 +3,8 @@
 The function is run on a symbolic variable, once for every way through its branches; each run
 gives an expression, the branches join them (``select``). The expression is differentiated twice
 and written as straight-line text (:mod:`fastbp._graph` has the nodes and the rules). That text
-is all the library keeps of the function: the kernels compile it, :meth:`Function.evaluate` runs
-it in NumPy, its hash is the cache's key, and it is what a pickle holds.
+is all the library keeps of the function (:mod:`fastbp._function`): the kernels compile it, NumPy
+runs it, its hash is the cache's key, and it is what a pickle holds.
 
 What is traced: arithmetic, comparisons, branches, loops of fixed length, helpers (jitted by
 Numba or not), closures, default arguments, ``math.*`` and the elementwise ``numpy`` functions
@@ -14,19 +14,17 @@ of :mod:`fastbp._calls`. What is not is refused with :class:`ActivationError`.
 from __future__ import annotations
 
 import builtins
-import hashlib
 import itertools
 import math
 import types
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from fastbp._calls import CALLS
+from fastbp._function import ActivationError, Extras, Scalar
 from fastbp._graph import (
-    ActivationError,
     Expr,
     Graph,
     Path,
@@ -39,9 +37,7 @@ from fastbp._graph import (
 from fastbp._numpy_text import evaluate
 from fastbp._opaque import capture
 
-__all__ = ["ActivationError", "Function", "logistic", "sech2", "trace"]
-
-Scalar = Callable[..., float]
+__all__ = ["trace"]
 
 MAX_PATHS = 64
 _MARK = "__fastbp_traced__"  # in the globals of the copies: their frames are the user's lines
@@ -191,9 +187,6 @@ def _check(function: Scalar, text: str, extras: Extras, n_variables: int) -> Non
             )
 
 
-Extras = tuple[tuple[str, str], ...]
-
-
 def trace(
     functions: Sequence[Scalar | None], variables: Sequence[str], what: str, check: bool = True
 ) -> tuple[tuple[str, str, str], Extras]:
@@ -255,118 +248,3 @@ def _opaque(
         raise ActivationError(
             f"{_cause(error)}, and it cannot be taken as it stands since {reason}"
         ).with_traceback(error.__traceback__) from None
-
-
-Self = TypeVar("Self", bound="Function")
-
-
-class Function:
-    """A scalar function with its first two derivatives, known by its text alone.
-
-    Base of :class:`~fastbp.activations.Activation` and :class:`~fastbp.losses.Loss`. Immutable;
-    equal where the texts are equal; a pickle of it does not need the module it was written in.
-
-    Attributes
-    ----------
-    name : str
-        The function's name.
-    variables : tuple of str
-        Names of the arguments, ``("z",)`` or ``("y", "t")``.
-    texts : tuple of str
-        The texts of order 0, 1 and 2.
-    extras : tuple of (str, str)
-        Names and source texts of the functions that could not be traced, helpers first.
-    """
-
-    variables: tuple[str, ...] = ()
-    __slots__ = ("extras", "name", "texts")
-
-    name: str
-    texts: tuple[str, str, str]
-    extras: Extras
-
-    def __init__(self, name: str, texts: tuple[str, str, str], extras: Extras = ()) -> None:
-        for attribute, value in (("name", name), ("texts", texts), ("extras", extras)):
-            object.__setattr__(self, attribute, value)
-
-    def __setattr__(self, attribute: str, value: Any) -> None:
-        raise AttributeError(f"{type(self).__name__} is immutable")
-
-    def __delattr__(self, attribute: str) -> None:
-        raise AttributeError(f"{type(self).__name__} is immutable")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name, self.texts, self.extras)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the texts, hexadecimal: equal for equal functions, whatever their name."""
-        return _digest(self.texts, self.extras)
-
-    @property
-    def extra_sources(self) -> dict[str, str]:
-        """Source text of every untraced function that the texts call, helpers first.
-
-        Each is one ``def`` that uses ``math``, ``np`` and the functions before it.
-        """
-        return dict(self.extras)
-
-    def source(self, order: int) -> str:
-        """Return the text that computes v (order 0), v and v' (1) or v, v' and v'' (2)."""
-        if order not in (0, 1, 2):
-            raise ValueError(f"order is 0, 1 or 2, but {order!r} was given")
-        return self.texts[order]
-
-    def evaluate(self, order: int, *args: Any) -> tuple[np.ndarray, ...]:
-        """Run the text of `order` in NumPy.
-
-        Parameters
-        ----------
-        order : {0, 1, 2}
-            How many derivatives.
-        *args : array_like
-            One for each variable, broadcast against each other; any real or complex dtype.
-            Complex numbers are compared by their real part, as the complex step needs it.
-
-        Returns
-        -------
-        tuple of ndarray
-            v, and v' and v'' as asked for, of the broadcast shape and the arguments' dtype.
-            Outside the function's domain they are NaN or infinite; there is no warning.
-
-        Raises
-        ------
-        TypeError
-            For a wrong number of arguments, a dtype that is not numeric, or complex numbers
-            where the function calls erf or an untraced function.
-        """
-        text = self.source(order)
-        if len(args) != len(self.variables):
-            raise TypeError(
-                f"{self!r} takes {', '.join(self.variables)}, but {len(args)} arguments were given"
-            )
-        return evaluate(text, self.extras, args)
-
-    def _output(self, order: int, *args: Any) -> Any:
-        """Return the last output of `order`: a float for Python numbers, else as NumPy has it."""
-        result = self.evaluate(order, *args)[order]
-        if all(isinstance(a, (int, float)) for a in args):
-            return result.item()
-        return result[()]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, type(self)):
-            return NotImplemented
-        return (self.texts, self.extras) == (other.texts, other.extras)
-
-    def __hash__(self) -> int:
-        return hash((self.texts, self.extras))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r})"
-
-
-@lru_cache(maxsize=512)
-def _digest(texts: tuple[str, ...], extras: Extras) -> str:
-    parts = [*texts, *itertools.chain(*extras)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

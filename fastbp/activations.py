@@ -43,14 +43,13 @@ At the kinks of relu, leaky_relu and selu, v' and v'' are those of the left side
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any, overload
 
 import numpy as np
 
-from fastbp._trace import ActivationError, Function, Scalar, sech2, trace
+from fastbp._function import ActivationError, Function, Scalar, named
 
 __all__ = ["NAMES", "Activation", "ActivationError", "activation", "get_activation"]
 
@@ -162,6 +161,8 @@ def activation(
     if isinstance(fn, Activation):
         raise ActivationError(f"{fn!r} is an activation already")
     label = name or str(getattr(fn, "__name__", "activation"))
+    from fastbp._trace import trace
+
     functions = (fn, derivative, second_derivative)
     return Activation(label, *trace(functions, Activation.variables, f"activation {label!r}"))
 
@@ -195,6 +196,8 @@ def get_activation(name: str | Activation) -> Activation:
 
 def unknown(what: str, name: str, names: tuple[str, ...]) -> str:
     """Return the message for an unknown name, with the nearest one if one is near."""
+    import difflib
+
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
     return f"there is no {what} {name!r}: {hint}"
@@ -207,8 +210,7 @@ def _named(
     name: str, fn: Scalar, derivative: Scalar | None = None, second: Scalar | None = None
 ) -> Activation:
     """Make and register a named activation; the tests compare it with mpmath, so no check here."""
-    traced = trace((fn, derivative, second), ("z",), f"activation {name!r}", check=False)
-    _NAMED[name] = Activation(name, *traced)
+    _NAMED[name] = named(Activation, name, fn, derivative, second)
     return _NAMED[name]
 
 
@@ -444,6 +446,12 @@ def _log_cosh(z: float) -> Any:
     return np.where(a < 1.0, 0.0, a - math.log(2.0)) + rest
 
 
+def _sech2(z: float) -> float:
+    from fastbp._graph import sech2
+
+    return sech2(z)
+
+
 def _log_cosh_derivative(z: float) -> Any:
     m = math.expm1(-abs(z))
     e = 1.0 + m
@@ -451,7 +459,7 @@ def _log_cosh_derivative(z: float) -> Any:
     return np.where(z < 0.0, -size, size)
 
 
-log_cosh = _named("log_cosh", _log_cosh, _log_cosh_derivative, sech2)
+log_cosh = _named("log_cosh", _log_cosh, _log_cosh_derivative, _sech2)
 
 NAMES = tuple(_NAMED)
 _NAMED["constant"] = one  # the same under its other name

@@ -26,7 +26,7 @@ from typing import Any, overload
 import numpy as np
 
 from fastbp import activations
-from fastbp._trace import ActivationError, Extras, Function, Scalar, sech2, trace
+from fastbp._function import ActivationError, Extras, Function, Scalar, named
 from fastbp.activations import Activation, unknown
 
 __all__ = ["NAMES", "Loss", "get_loss", "huber", "loss", "pinball"]
@@ -183,6 +183,8 @@ def loss(
     if not low <= high:
         raise ValueError(f"target_range is (least, greatest), but {target_range!r} was given")
     label = name or str(getattr(fn, "__name__", "loss"))
+    from fastbp._trace import trace
+
     functions = (fn, derivative, second_derivative)
     return Loss(label, *trace(functions, Loss.variables, f"loss {label!r}"), (low, high))
 
@@ -235,7 +237,7 @@ def _log_cosh_derivative(y: float, t: float) -> float:
 
 
 def _log_cosh_second(y: float, t: float) -> float:
-    return sech2(y - t)
+    return activations._sech2(y - t)
 
 
 def _poisson(y: float, t: float) -> float:
@@ -258,22 +260,22 @@ def _from_s_second(s: float, t: float) -> float:
     return e / (1.0 + e) / (1.0 + e)
 
 
-squared = loss(_residual_halved, name="squared")
-cross_entropy = loss(_cross_entropy, target_range=(0.0, 1.0), name="cross_entropy")
-_cross_entropy_from_s = loss(
+def _named(name: str, *functions: Scalar | None, target_range: tuple[float, float] = _ALL) -> Loss:
+    """Make a loss of the library's own; the tests compare it with mpmath, so no check here."""
+    return named(Loss, name, *functions, target_range=target_range)
+
+
+squared = _named("squared", _residual_halved)
+cross_entropy = _named("cross_entropy", _cross_entropy, target_range=(0.0, 1.0))
+_cross_entropy_from_s = _named(
+    "cross_entropy from s",
     _from_s,
-    derivative=_from_s_derivative,
-    second_derivative=_from_s_second,
+    _from_s_derivative,
+    _from_s_second,
     target_range=(0.0, 1.0),
-    name="cross_entropy from s",
 )
-log_cosh = loss(
-    _log_cosh,
-    derivative=_log_cosh_derivative,
-    second_derivative=_log_cosh_second,
-    name="log_cosh",
-)
-poisson = loss(_poisson, target_range=(0.0, math.inf), name="poisson")
+log_cosh = _named("log_cosh", _log_cosh, _log_cosh_derivative, _log_cosh_second)
+poisson = _named("poisson", _poisson, target_range=(0.0, math.inf))
 
 
 def huber(delta: float = 1.0) -> Loss:
@@ -308,12 +310,8 @@ def huber(delta: float = 1.0) -> Loss:
     def second_derivative(y: float, t: float) -> Any:
         return np.where(abs(y - t) <= delta, 1.0, 0.0)
 
-    return loss(
-        value,
-        derivative=derivative,
-        second_derivative=second_derivative,
-        name="huber" if delta == 1.0 else f"huber(delta={delta!r})",
-    )
+    name = "huber" if delta == 1.0 else f"huber(delta={delta!r})"
+    return _named(name, value, derivative, second_derivative)
 
 
 def pinball(quantile: float = 0.5) -> Loss:
@@ -345,7 +343,7 @@ def pinball(quantile: float = 0.5) -> Loss:
     def value(y: float, t: float) -> Any:
         return np.where(y > t, 1.0 - q, -q) * (y - t)
 
-    return loss(value, name="pinball" if q == 0.5 else f"pinball(quantile={q!r})")
+    return _named("pinball" if q == 0.5 else f"pinball(quantile={q!r})", value)
 
 
 _NAMED = {a.name: a for a in (squared, cross_entropy, log_cosh, poisson)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeGuard
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _boundary as boundary
+from ._lock import LOCK
 from .activations import Activation, get_activation
 from .losses import Loss, get_loss
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from .kernels._calls import Calls
     from .objective import Objective
 
-_LOSSES = (str, Loss)
+# A call that is not ready yet, for this loss, or whose arguments are to be converted or explained.
+_NOT_AT_ONCE = (KeyError, TypeError, boundary.Refused)
 _DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -81,7 +83,6 @@ class Network:
     __slots__ = (
         "__weakref__",
         "_calls",
-        "_hash",
         "activations",
         "dtype",
         "n_inputs",
@@ -97,7 +98,6 @@ class Network:
     output: Activation
     dtype: np.dtype[Any]
     _calls: Calls | None
-    _hash: int
 
     def __init__(
         self,
@@ -131,7 +131,6 @@ class Network:
         put(self, "output", get_activation(output))
         put(self, "dtype", _DTYPES[_DTYPES.index(np.dtype(dtype))])
         put(self, "_calls", None)
-        put(self, "_hash", hash(self._identity()))
 
     def _identity(self) -> tuple:
         return (self.n_inputs, self.activations, self.output, self.dtype.name)
@@ -148,7 +147,7 @@ class Network:
         return self._identity() == other._identity()
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self._identity())
 
     def __reduce__(self) -> tuple:
         return (_rebuilt, (self.n_inputs, self.activations, self.output, self.dtype.name))
@@ -236,20 +235,24 @@ class Network:
     # ---- calls ---------------------------------------------------------------------------
 
     def _ready(self) -> Calls:
-        calls = self._calls
-        if calls is None:
-            from .kernels._calls import Calls
+        if self._calls is None:
+            with LOCK:
+                from .kernels._calls import Calls
 
-            calls = Calls(self)
-            object.__setattr__(self, "_calls", calls)
-        return calls
+                if self._calls is None:
+                    object.__setattr__(self, "_calls", Calls(self))
+        return cast("Calls", self._calls)
 
     @property
     def _numba_type_(self) -> Any:
         """Numba's type of this network: what makes it an argument of compiled functions."""
-        from .kernels._network_type import type_of
+        calls = self._ready()
+        if calls.numba_type is None:
+            with LOCK:
+                from .kernels._network_type import type_of
 
-        return type_of(self._ready(), self.dtype)
+                calls.numba_type = type_of(calls, self.dtype)
+        return calls.numba_type
 
     @property
     def _address(self) -> int:
@@ -300,18 +303,23 @@ class Network:
         4.5
         """
         calls = self._calls
-        if calls is not None and threads == 1 and not check_finite and _is_batch(X):
-            y = np.empty(len(X), self.dtype) if out is None else out
+        if calls is not None and threads == 1 and not check_finite:
             try:
-                calls.cotangent(calls.address, w, X, None, y, None, None)
-                return y
+                if _is_batch(X):
+                    return calls.value(w, X, out)
+                if out is None:
+                    return calls.value_of_one(w, X)
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, X, check_finite)
         out = boundary.output(out, (len(X),), self.dtype, (w, X))
         calls = self._ready()
         calls.prepare(0, len(X))
-        calls.cotangent_threaded(boundary.thread_count(threads), w, X, None, out, None, None)
+        n_threads = calls.threads(boundary.thread_count(threads), len(X))
+        if n_threads == 1:
+            calls.value(w, X, out)
+        else:
+            calls.parts(n_threads, w, X, None, y=out)
         return float(out[0]) if single else out
 
     __call__ = value
@@ -355,9 +363,8 @@ class Network:
         """
         calls = self._calls
         if calls is not None and not check_finite:
-            gradient = np.empty(self.n_params, self.dtype) if out is None else out
             try:
-                return calls.point(calls.address, w, x, gradient), gradient
+                return calls.value_and_grad(w, x, out)
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, x, check_finite)
@@ -369,7 +376,7 @@ class Network:
         gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X))
         calls = self._ready()
         calls.prepare(1, len(X))
-        return calls.point(calls.address, w, X[0], gradient), gradient
+        return calls.value_and_grad(w, X[0], gradient)[0], gradient
 
     def vjp(
         self,
@@ -422,10 +429,8 @@ class Network:
         """
         calls = self._calls
         if calls is not None and not inputs and threads == 1 and not check_finite:
-            gradient = np.empty(self.n_params, self.dtype) if out is None else out
             try:
-                calls.cotangent(calls.address, w, X, ybar, None, gradient, None)
-                return gradient
+                return calls.vjp(w, X, ybar, out, None)
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, X, check_finite)
@@ -436,8 +441,11 @@ class Network:
         xbar = np.empty(X.shape, self.dtype) if inputs else None
         calls = self._ready()
         calls.prepare(1, len(X))
-        n_threads = boundary.thread_count(threads)
-        calls.cotangent_threaded(n_threads, w, X, ybar, None, gradient, xbar)
+        n_threads = calls.threads(boundary.thread_count(threads), len(X))
+        if n_threads == 1:
+            calls.vjp(w, X, ybar, gradient, xbar)
+        else:
+            calls.parts(n_threads, w, X, gradient, ybar=ybar, xbar=xbar)
         if xbar is None:
             return gradient
         return gradient, xbar[0] if single else xbar
@@ -477,10 +485,8 @@ class Network:
         """
         calls = self._calls
         if calls is not None and not check_finite and _is_batch(X):
-            J = np.empty((len(X), self.n_params), self.dtype) if out is None else out
             try:
-                calls.per_sample(calls.address, w, X, J)
-                return J
+                return calls.per_sample_grad(w, X, out)
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, X, check_finite)
@@ -488,7 +494,7 @@ class Network:
         J = boundary.output(out, shape, self.dtype, (w, X))
         calls = self._ready()
         calls.prepare_per_sample()
-        calls.per_sample(calls.address, w, X, J[np.newaxis] if single else J)
+        calls.per_sample_grad(w, X, J[np.newaxis] if single else J)
         return J
 
     def input_grad(
@@ -534,10 +540,8 @@ class Network:
         """
         calls = self._calls
         if calls is not None and threads == 1 and not check_finite and _is_batch(X):
-            gradient = np.empty(X.shape, self.dtype) if out is None else out
             try:
-                calls.cotangent(calls.address, w, X, None, None, None, gradient)
-                return gradient
+                return calls.input_grad(w, X, out)
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, X, check_finite)
@@ -545,8 +549,11 @@ class Network:
         calls = self._ready()
         calls.prepare(1, len(X))
         rows = gradient[np.newaxis] if single else gradient
-        n_threads = boundary.thread_count(threads)
-        calls.cotangent_threaded(n_threads, w, X, None, None, None, rows)
+        n_threads = calls.threads(boundary.thread_count(threads), len(X))
+        if n_threads == 1:
+            calls.input_grad(w, X, rows)
+        else:
+            calls.parts(n_threads, w, X, None, xbar=rows)
         return gradient
 
     def loss_and_grad(
@@ -601,22 +608,19 @@ class Network:
         """
         calls = self._calls
         if calls is not None and threads == 1 and not check_finite:
-            table = calls.tables.get((loss, 1)) if isinstance(loss, _LOSSES) else None
-            if table is not None:
-                gradient = np.empty(self.n_params, self.dtype) if out is None else out
-                try:
-                    value = calls.loss(calls.address, table, w, X, t, sample_weight, gradient)
-                    return value, gradient
-                except boundary.Refused:
-                    pass
+            try:
+                return calls.loss_and_grad[loss](w, X, t, sample_weight, out)
+            except _NOT_AT_ONCE:
+                pass
         ell, w, X, t, c = self._loss_inputs(w, X, t, loss, sample_weight, check_finite)
         gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c))
         calls = self._ready()
-        table = calls.prepare_loss(loss, ell, 1, len(X), c is not None)
-        n_threads = boundary.thread_count(threads)
-        if n_threads != 1:
-            return calls.loss_threaded(n_threads, table, w, X, t, c, gradient), gradient
-        return calls.loss(calls.address, table, w, X, t, c, gradient), gradient
+        function = calls.prepare_loss("loss_and_grad", loss, ell, len(X))
+        n_threads = calls.threads(boundary.thread_count(threads), len(X))
+        if n_threads == 1:
+            return function(w, X, t, c, gradient)[0], gradient
+        table = calls.plan.loss_table(ell, 1)
+        return calls.loss_in_parts(n_threads, table, w, X, t, c, gradient), gradient
 
     def objective(
         self,
@@ -716,10 +720,8 @@ class Network:
         """
         calls = self._calls
         if calls is not None and not check_finite and _is_batch(X):
-            ydot = np.empty(len(X), self.dtype) if out is None else out
             try:
-                calls.tangent(calls.address, 0, w, X, None, None, p, dX, ydot, None, None, 0)
-                return ydot
+                return calls.jvp(w, X, p, dX, out)
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, X, check_finite)
@@ -727,8 +729,8 @@ class Network:
         moved = self._like_inputs("dX", dX, X, single, check_finite)
         ydot = boundary.output(out, (len(X),), self.dtype, (w, X, p, moved))
         calls = self._ready()
-        calls.prepare_tangent(None, 0)
-        calls.tangent(calls.address, 0, w, X, None, None, p, moved, ydot, None, None, 0)
+        calls.prepare_tangent("jvp")
+        calls.jvp(w, X, p, moved, ydot)
         return float(ydot[0]) if single else ydot
 
     def input_hvp(
@@ -773,10 +775,8 @@ class Network:
         """
         calls = self._calls
         if calls is not None and not check_finite and _is_batch(X):
-            product = np.empty(X.shape, self.dtype) if out is None else out
             try:
-                calls.tangent(calls.address, 0, w, X, None, None, None, v, None, None, product, 2)
-                return product
+                return calls.input_hvp(w, X, v, out)
             except boundary.Refused:
                 pass
         w, X, single = self._inputs(w, X, check_finite)
@@ -785,9 +785,8 @@ class Network:
             out, X.shape[1:] if single else X.shape, self.dtype, (w, X, rates)
         )
         calls = self._ready()
-        calls.prepare_tangent(None, 2)
-        rows = product[np.newaxis] if single else product
-        calls.tangent(calls.address, 0, w, X, None, None, None, rates, None, None, rows, 2)
+        calls.prepare_tangent("input_hvp")
+        calls.input_hvp(w, X, rates, product[np.newaxis] if single else product)
         return product
 
     def hvp(
@@ -843,7 +842,7 @@ class Network:
         >>> net.hvp([0.5, 1.0], [[2.0]], [1.0], [1.0, 0.0])
         array([16., 24.])
         """
-        return self._product(2, w, X, t, p, loss, sample_weight, out, check_finite)
+        return self._product("hvp", w, X, t, p, loss, sample_weight, out, check_finite)
 
     def gauss_newton_product(
         self,
@@ -901,7 +900,9 @@ class Network:
         >>> net.gauss_newton_product([0.5, 1.0], [[2.0]], [1.0], [1.0, 0.0])
         array([16., 16.])
         """
-        return self._product(1, w, X, t, p, loss, sample_weight, out, check_finite)
+        return self._product(
+            "gauss_newton_product", w, X, t, p, loss, sample_weight, out, check_finite
+        )
 
     def gauss_newton(
         self,
@@ -964,7 +965,7 @@ class Network:
 
     def _product(
         self,
-        what: int,
+        name: str,
         w: Any,
         X: Any,
         t: Any,
@@ -976,25 +977,15 @@ class Network:
     ) -> NDArray:
         calls = self._calls
         if calls is not None and not check_finite:
-            table = calls.tangent_tables.get((loss, what)) if isinstance(loss, _LOSSES) else None
-            if table is not None:
-                product = np.empty(self.n_params, self.dtype) if out is None else out
-                try:
-                    calls.tangent(
-                        calls.address, table, w, X, t, sample_weight, p, None, None, product, None,
-                        what,
-                    )  # fmt: skip
-                    return product
-                except boundary.Refused:
-                    pass
+            try:
+                return getattr(calls, name)[loss](w, X, t, sample_weight, p, out)
+            except _NOT_AT_ONCE:
+                pass
         ell, w, X, t, c = self._loss_inputs(w, X, t, loss, sample_weight, check_finite)
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
         product = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, p))
-        calls = self._ready()
-        table = calls.prepare_tangent(ell, what)
-        calls.tangent_tables[loss, what] = table
-        calls.tangent(calls.address, table, w, X, t, c, p, None, None, product, None, what)
-        return product
+        function = self._ready().prepare_loss(name, loss, ell, len(X))
+        return function(w, X, t, c, p, product)
 
     # ---- the boundary --------------------------------------------------------------------
 

@@ -50,8 +50,8 @@ class Objective(boundary.Fixed):
     __slots__ = (
         "X",
         "_bound",
-        "_entry",
-        "_record",
+        "_loss",
+        "_loss_and_grad",
         "l2",
         "loss",
         "net",
@@ -68,8 +68,8 @@ class Objective(boundary.Fixed):
     l2: float
     threads: int
     _bound: Bound
-    _entry: Callable
-    _record: int
+    _loss: Callable
+    _loss_and_grad: Callable
 
     def __init__(
         self,
@@ -99,8 +99,7 @@ class Objective(boundary.Fixed):
         self._bound = Bound(
             net, net._ready(), self.X, self.t, self.sample_weight, ell, self.l2, self.threads
         )
-        self._entry = self._bound.entry
-        self._record = self._bound.address
+        self._loss, self._loss_and_grad = self._bound.loss, self._bound.loss_and_grad
 
     def __reduce__(self) -> tuple:
         return (
@@ -133,17 +132,16 @@ class Objective(boundary.Fixed):
         TypeError, ValueError
             Where w does not fit, or out does not fit or overlaps.
         """
-        gradient = np.empty(self.net.n_params, self.net.dtype) if out is None else out
         if self.threads == 1:
             try:
-                return self._entry(self._record, w, gradient), gradient
+                return self._loss_and_grad(w, out)
             except boundary.Refused:
                 pass
         w = self._parameters("w", w)
         gradient = boundary.output(
             out, w.shape, self.net.dtype, (w, self.X, self.t, self.sample_weight)
         )
-        return self._bound.loss(w, gradient), gradient
+        return self._bound.evaluate(w, gradient), gradient
 
     def value(self, w: ArrayLike) -> float:
         """Loss alone.
@@ -164,10 +162,10 @@ class Objective(boundary.Fixed):
         """
         if self.threads == 1:
             try:
-                return self._entry(self._record, w, None)
+                return self._loss(w)
             except boundary.Refused:
                 pass
-        return self._bound.loss(self._parameters("w", w), None)
+        return self._bound.evaluate(self._parameters("w", w), None)
 
     def hvp(self, w: ArrayLike, p: ArrayLike) -> NDArray:
         """Hessian times p: SciPy's `hessp`.

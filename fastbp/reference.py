@@ -104,6 +104,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._boundary import unmasked
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
@@ -431,7 +432,7 @@ def _arguments(net: NetworkLike, w: Numbers, X: Numbers, **others: tuple[str, An
         if argument is None:
             result.append(None)
             continue
-        array = np.asarray(argument, dtype)
+        array = np.asarray(unmasked(name, argument), dtype)
         expected = tuple(sizes[axis] for axis in axes if not (single and axis == "B"))
         if array.shape != expected:
             raise ValueError(f"{name} has shape {array.shape}, but shape {expected} was expected")

@@ -28,6 +28,7 @@ except ImportError as error:  # pragma: no cover
 
 import fastbp
 
+from . import _boundary as boundary
 from . import _standardise as standardise
 from ._standardise import Scaling
 from .activations import Activation, get_activation, identity
@@ -36,6 +37,11 @@ from .network import Network
 from .optimizers import SGD, Adam, Optimizer, get_optimizer
 
 __all__ = ["NetworkClassifier", "NetworkRegressor"]
+
+
+def _refuse_masked(**given: Any) -> None:
+    for name, value in given.items():
+        boundary.unmasked(name, value)
 
 
 class _NetworkEstimator(BaseEstimator):
@@ -102,6 +108,7 @@ class _NetworkEstimator(BaseEstimator):
     def _weights(self, X: NDArray, sample_weight: ArrayLike | None) -> NDArray | None:
         if sample_weight is None:
             return None
+        _refuse_masked(sample_weight=sample_weight)
         c = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not c.any():
             raise ValueError("at least one sample weight must not be zero; all are zero")
@@ -110,6 +117,7 @@ class _NetworkEstimator(BaseEstimator):
     def _inputs(self, X: ArrayLike) -> NDArray:
         """Check the observations of a prediction and scale them."""
         check_is_fitted(self)
+        _refuse_masked(X=X)
         checked = validate_data(self, X, dtype=np.float64, order="C", reset=False)
         return self.scaling_.inputs(checked)
 
@@ -305,6 +313,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
     ) -> tuple[NDArray, NDArray, NDArray | None]:
+        _refuse_masked(X=X, y=y)
         rows, t = validate_data(
             self, X, y, dtype=np.float64, order="C", y_numeric=True, reset=reset
         )
@@ -551,6 +560,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
     ) -> tuple[NDArray, NDArray, NDArray | None]:
+        _refuse_masked(X=X, y=y)
         rows, labels = validate_data(self, X, y, dtype=np.float64, order="C", reset=reset)
         check_classification_targets(labels)
         return rows, labels, self._weights(rows, sample_weight)

@@ -14,7 +14,7 @@ import pytest
 from numba import njit, types
 
 from fastbp.kernels._elementary import namespace
-from fastbp.kernels._simd import register_bytes
+from fastbp.kernels.machine.target import register_bytes
 
 DTYPES = (np.float64, np.float32)
 mp = mpmath.MPContext()

@@ -367,8 +367,15 @@ def allocate(n_bytes):
 def release(address):
     del held[address]
 
-for name, function in {"malloc": allocate, "free": release}.items():
-    llvmlite.binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
+builder = llvmlite.binding.JITLibraryBuilder
+plain = builder.add_current_process
+
+def with_own_memory(self):
+    for name, function in {"malloc": allocate, "free": release}.items():
+        self.import_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
+    return plain(self)
+
+builder.add_current_process = with_own_memory
 at_end = None
 want = digest(fenced)
 for at_end in (False, True):

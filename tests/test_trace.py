@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import fastbp
 from fastbp import ActivationError, activation
-from fastbp._trace import MAX_PATHS, Function
+from fastbp._function import Function
+from fastbp._trace import MAX_PATHS
 from fastbp.activations import Activation
 
 K = 1.7

@@ -23,6 +23,16 @@ first(["sin", "gelu", "softplus"] * 4)
 print(middle - start, time.perf_counter() - middle)
 """
 
+# One gradient, and nothing else.
+ONE = """
+import numpy as np
+import fastbp
+
+net = fastbp.Network(4, 8)
+X = np.ones((100, 4))
+net.loss_and_grad(net.init(seed=0), X, X[:, 0].copy())
+"""
+
 
 class FirstCall:
     """Seconds in a fresh process: network, data and one `loss_and_grad`."""
@@ -38,7 +48,7 @@ class FirstCall:
     def seconds(self):
         done = subprocess.run(
             [sys.executable, "-c", FIRST],
-            env=os.environ | {"NUMBA_CACHE_DIR": self.folder},
+            env=os.environ | {"NUMBA_CACHE_DIR": self.folder, "FASTBP_QUIET": "1"},
             check=True,
             capture_output=True,
             text=True,
@@ -54,6 +64,21 @@ class FirstCall:
     def track_cached(self):
         self.seconds()
         return min(self.seconds()[0] for _ in range(3))
+
+    def track_cached_modules(self):
+        """Modules imported for one gradient with stored code; Numba is not among them."""
+        program = ONE + "\nimport sys; print(len(sys.modules), 'numba' in sys.modules)"
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, "-c", program],
+                env=os.environ | {"NUMBA_CACHE_DIR": self.folder},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+        count, numba = done.stdout.split()
+        assert numba == "False"
+        return int(count)
 
     track_cold.unit = "seconds"
     track_cold_second_activations.unit = "seconds"

@@ -10,18 +10,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import (
-    NativeValue,
-    intrinsic,
-    models,
-    register_model,
-    unbox,
-)
-from numba.np.arrayobj import make_array, populate_array
+from numba.extending import intrinsic
 
-_BYTE = ir.IntType(8)
-_INT32 = ir.IntType(32)
+from .machine.numba_api import cgutils, make_array, populate_array
+
 INT64 = ir.IntType(64)
 
 
@@ -89,6 +81,17 @@ def load(typingctx, address, index):
     def codegen(context, builder, signature, args):
         table = pointer(builder, args[0], INT64)
         return builder.load(builder.gep(table, [args[1]]))
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def load_published(typingctx, address, index):
+    """Entry `index` of a table, and with it all that was stored before it (`Plan.need`)."""
+
+    def codegen(context, builder, signature, args):
+        place = builder.gep(pointer(builder, args[0], INT64), [args[1]])
+        return builder.load_atomic(place, "acquire", 8)
 
     return types.int64(types.int64, types.int64), codegen
 
@@ -179,105 +182,25 @@ def release(typingctx, address):
 @intrinsic
 def invoke(typingctx, address, arguments):
     """Call the C function at `address` with a tuple of int64 and float arguments; no result."""
-    signature = types.void(types.int64, arguments)
 
     def codegen(context, builder, signature, args):
-        values = cgutils.unpack_tuple(builder, args[1])
-        function = ir.FunctionType(ir.VoidType(), [value.type for value in values])
-        builder.call(pointer(builder, args[0], function), values)
+        _call(builder, ir.VoidType(), args)
         return context.get_dummy_value()
 
-    return signature, codegen
-
-
-class _HandleType(types.Type):
-    """Any Python object, as its address: read-only use while the caller holds it."""
-
-    def __init__(self) -> None:
-        super().__init__(name="fastbp.handle")
-
-
-handle = _HandleType()
-register_model(_HandleType)(models.OpaqueModel)
-
-
-@unbox(_HandleType)
-def _unbox_handle(typ: Any, obj: Any, c: Any) -> NativeValue:
-    return NativeValue(c.builder.bitcast(obj, cgutils.voidptr_t))
-
-
-# Offsets in NumPy's array object (PyArrayObject_fields, part of its stable ABI), in bytes.
-_HEAD = object.__basicsize__
-_CLASS, _DATA, _N_DIMENSIONS, _SHAPE, _DTYPE, _FLAGS = (_HEAD + k for k in (-8, 0, 8, 16, 40, 48))
+    return types.void(types.int64, arguments), codegen
 
 
 @intrinsic
-def handle_address(typingctx, obj):
-    """Address of the Python object behind a handle."""
+def attempt(typingctx, address, arguments):
+    """Call a C function that allocates; gives back its status (`records`)."""
 
     def codegen(context, builder, signature, args):
-        return builder.ptrtoint(args[0], INT64)
+        return _call(builder, INT64, args)
 
-    return types.int64(obj), codegen
-
-
-@intrinsic
-def array_fits(typingctx, obj, cls, dtype, n_dimensions, flags):
-    """Whether the object at an address is an array of exactly these properties.
-
-    `cls` and `dtype` are addresses of Python objects, compared by identity; all of `flags`
-    must be set. Only NumPy's own class has a header that may be read further.
-    """
-
-    def codegen(context, builder, signature, args):
-        obj, cls, dtype, n_dimensions, flags = args
-
-        def field(offset, kind):
-            address = builder.add(obj, ir.Constant(INT64, offset))
-            return builder.load(pointer(builder, address, kind))
-
-        is_array = builder.icmp_signed("==", field(_CLASS, INT64), cls)
-        before = builder.block
-        with builder.if_then(is_array):
-            flags32 = builder.trunc(flags, _INT32)
-            fits = builder.and_(
-                builder.icmp_signed("==", field(_DTYPE, INT64), dtype),
-                builder.and_(
-                    builder.icmp_signed(
-                        "==", field(_N_DIMENSIONS, _INT32), builder.trunc(n_dimensions, _INT32)
-                    ),
-                    builder.icmp_signed(
-                        "==", builder.and_(field(_FLAGS, _INT32), flags32), flags32
-                    ),
-                ),
-            )
-            inside = builder.block
-        result = builder.phi(ir.IntType(1))
-        result.add_incoming(ir.Constant(ir.IntType(1), 0), before)
-        result.add_incoming(fits, inside)
-        return result
-
-    return types.boolean(*[types.int64] * 5), codegen
+    return types.int64(types.int64, arguments), codegen
 
 
-@intrinsic
-def array_data(typingctx, obj):
-    """Address of the first number of the array object at an address."""
-
-    def codegen(context, builder, signature, args):
-        address = builder.add(args[0], ir.Constant(INT64, _DATA))
-        return builder.load(pointer(builder, address, INT64))
-
-    return types.int64(types.int64), codegen
-
-
-@intrinsic
-def array_length(typingctx, obj, axis):
-    """Length of an axis of the array object at an address."""
-
-    def codegen(context, builder, signature, args):
-        address = builder.add(args[0], ir.Constant(INT64, _SHAPE))
-        shape = pointer(builder, builder.load(pointer(builder, address, INT64)), INT64)
-        return builder.load(builder.gep(shape, [args[1]]))
-
-    return types.int64(types.int64, types.int64), codegen
+def _call(builder: ir.IRBuilder, result: ir.Type, args: Any) -> ir.Value:
+    values = cgutils.unpack_tuple(builder, args[1])
+    function = ir.FunctionType(result, [value.type for value in values])
+    return builder.call(pointer(builder, args[0], function), values)

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._passes import passes
-from ._threads import automatic
-from .bound import (
+from . import units
+from ._calls import plain
+from .machine.linker import context
+from .places import (
+    CONTEXT,
     DATA,
     L2,
     LOSS,
     N_SAMPLES,
     PANELS,
+    PENALTY,
     PLAN,
     RECORD_SIZE,
     SAMPLE_WEIGHTS,
     TARGETS,
     TOTAL,
     WORKSPACE,
-    bound_entry,
-    pack_batch_unit,
-    penalty_unit,
-    sizes_unit,
 )
+from .sizes import batch_workspace, sizes
 
 if TYPE_CHECKING:
     from ..losses import Loss
@@ -38,11 +39,14 @@ class Bound:
 
     Attributes
     ----------
-    address : int
-        That of the record, the first argument of `entry`.
-    entry : callable
-        ``entry(address, w, g) -> loss``.
+    loss_and_grad : callable
+        ``loss_and_grad(w, g) -> loss, g``.
+    loss : callable
+        ``loss(w) -> loss``.
     """
+
+    loss_and_grad: Callable
+    loss: Callable
 
     def __init__(
         self,
@@ -55,50 +59,46 @@ class Bound:
         l2: float,
         threads: int,
     ) -> None:
-        self._shape = (net.n_inputs, net.n_neurons)
         self._calls = calls
         self._data = (X, t, c)
         self._l2 = l2
         self._threads = threads
-        B = len(X)
-        self._loss = loss
-        self._table = self._prepare(1)
+        self._ell = loss
+        dtype, B = X.dtype, len(X)
+        self._prepare(1)
+        self._table = calls.plan.loss_table(loss, 1)
         record = np.zeros(RECORD_SIZE, np.int64)
+        record[CONTEXT] = context().ctypes.data
         record[PLAN] = calls.address
-        record[LOSS] = self._table
+        record[LOSS] = self._table.ctypes.data
         record[DATA], record[N_SAMPLES] = X.ctypes.data, B
         record[TARGETS] = t.ctypes.data
         record[SAMPLE_WEIGHTS] = 0 if c is None else c.ctypes.data
+        record[PENALTY] = units.penalty(dtype).address
         total = float(B) if c is None else calls.weight_sum(c)
         record[[TOTAL, L2]] = np.array([total, l2]).view(np.int64)
-        self._panels = np.empty(0, X.dtype)
-        if not passes(X.dtype).few.py_func(B):
+        self._panels = None
+        if not sizes(dtype).few(B):
             # Packed once: filled up to whole vectors (64 bytes at most) at the end.
-            self._panels = np.empty((B + 16) * net.n_inputs, X.dtype)
+            self._panels = np.empty((B + 16) * net.n_inputs, dtype)
             record[PANELS] = self._panels.ctypes.data
-            pack_batch_unit(X.dtype).entry(
-                calls.address, X.ctypes.data, B, self._panels.ctypes.data
-            )
-        self._workspace = np.empty(sizes_unit(X.dtype).entry(calls.address, B), X.dtype)
+            calls.driver("pack_batch", units.pack_batch(dtype).address, None)(X, self._panels)
+        numbers = batch_workspace(dtype, net.n_inputs, net.n_neurons, B)
+        self._workspace = np.empty(numbers, dtype)
         record[WORKSPACE] = self._workspace.ctypes.data
-        self._record = record
-        self.address = record.ctypes.data
-        self.entry = bound_entry(X.dtype).entry
+        self.loss_and_grad = units.entry("objective", dtype).entry(record)
+        self.loss = units.entry("objective_value", dtype).entry(record)
 
-    def _prepare(self, order: int) -> int:
-        X, _, c = self._data
-        return self._calls.prepare_loss(self._loss, self._loss, order, len(X), c is not None)
+    def _prepare(self, order: int) -> None:
+        self._calls.prepare(order, len(self._data[0]))
+        self._calls.plan.loss_table(self._ell, order)
 
-    def loss(self, w: NDArray, g: NDArray | None) -> float:
+    def evaluate(self, w: NDArray, g: NDArray | None) -> float:
         """Loss, and gradient where g is given, on the objective's threads; w already checked."""
         self._prepare(0 if g is None else 1)
         X, t, c = self._data
-        threads = self._threads or automatic(len(X), self._shape)
+        threads = self._calls.threads(self._threads, len(X))
         if threads == 1:
-            return self.entry(self.address, w, g)
-        panels = self._panels if self._panels.size else None
-        loss = self._calls.loss_threaded(threads, self._table, w, X, t, c, g, panels)
-        if self._l2:
-            address = 0 if g is None else g.ctypes.data
-            loss += penalty_unit(w.dtype).entry(self._l2, w.ctypes.data, address, w.size)
-        return loss
+            return self.loss(w) if g is None else self.loss_and_grad(w, g)[0]
+        loss = self._calls.loss_in_parts(threads, self._table, w, X, t, c, g, self._panels)
+        return loss + plain("penalty", w.dtype)(self._l2, w, g) if self._l2 else loss

@@ -1,39 +1,58 @@
-"""What a Network keeps once it has been evaluated: its plan, and the entries it has used."""
+"""What a Network keeps once it has been evaluated: its plan, and the functions it has used."""
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lock import LOCK
+from . import units
 from ._network_plan import Described, Plan
-from ._passes import part_size, passes
-from ._plan import BATCH, PER_SAMPLE, REVERSE, REVERSE_FEW, TANGENT, WEIGHTS
 from ._threads import automatic, over_parts
-from .batch import batch_unit, weights_unit
-from .entries import cotangent_entry, loss_entry, per_sample_entry, point_entry, tangent_entry
-from .second_order import GAUSS_NEWTON, HESSIAN
+from .machine.linker import context
+from .places import (
+    BATCH,
+    CONTEXT,
+    DRIVER_ADDRESS,
+    DRIVER_LOSS,
+    DRIVER_PLAN,
+    DRIVER_SIZE,
+    MATRIX,
+    PER_SAMPLE,
+    REVERSE,
+    REVERSE_FEW,
+    TANGENT,
+    WEIGHTS,
+)
+from .sizes import part_size, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..losses import Loss
+
+_OF_PLAN = {
+    "value", "value_of_one", "value_and_grad", "vjp", "input_grad", "per_sample_grad", "jvp",
+    "input_hvp", "part",
+}  # fmt: skip
+# The order of the activations' blocks and of the output's that second-order functions need.
+_TANGENTS = {"jvp": (1, 1), "gauss_newton_product": (1, 2), "hvp": (2, 2), "input_hvp": (2, 2)}
 
 
 class Calls:
-    """Entries of one network, compiled or loaded when first used.
+    """Functions of one network that Python calls, compiled or loaded when first used.
 
     Attributes
     ----------
     address : int
-        That of the network's plan, the first argument of every entry.
-    tables : dict
-        (loss as the caller names it, order) → address of its table: filled by `prepare_loss`,
-        read on every call.
-    tangent_tables : dict
-        The same for the second-order calls, by what they compute.
+        That of the network's plan.
+    value, value_of_one, value_and_grad, vjp, input_grad, per_sample_grad, jvp, input_hvp, part
+        Functions of the network alone, with the arguments that `entries` lists, made when first
+        asked for.
+    loss, loss_and_grad, hvp, gauss_newton_product, gauss_newton : dict
+        Loss as the caller names it → the function: filled by `prepare_loss`, read on every call.
     """
 
     def __init__(self, net: Described) -> None:
@@ -41,40 +60,111 @@ class Calls:
         self._net_shape = (net.n_inputs, net.n_neurons)
         self.plan = Plan(net)
         self.address = self.plan.address
-        self.tables: dict[tuple[str | Loss, int], int] = {}
-        self.tangent_tables: dict[tuple[str | Loss, int], int] = {}
+        self.numba_type: Any = None
+        self.loss: dict[str | Loss, Callable] = {}
+        self.loss_and_grad: dict[str | Loss, Callable] = {}
+        self.hvp: dict[str | Loss, Callable] = {}
+        self.gauss_newton_product: dict[str | Loss, Callable] = {}
+        self.gauss_newton: dict[str | Loss, Callable] = {}
+
+    def __getattr__(self, name: str) -> Callable:
+        # Not `cached_property`, which holds a lock of its own meanwhile: a forked child's for ever.
+        if name not in _OF_PLAN:
+            raise AttributeError(name)
+        function = self._entry(name, self.plan.table)
+        return self.__dict__.setdefault(name, function)
+
+    def _entry(self, name: str, record: Any) -> Callable:
+        return units.entry(name, self._dtype).entry(record)
 
     def prepare(self, order: int, n_samples: int) -> None:
         """Make the first-order driver for so many samples ready: values (0), gradients (1)."""
-        few = passes(self._dtype).few.py_func(n_samples)
+        few = sizes(self._dtype).few(n_samples)
         self.plan.need(order, BATCH, REVERSE_FEW if few else REVERSE)
 
-    def prepare_loss(
-        self, name: str | Loss, loss: Loss, order: int, n_samples: int, weighted: bool
-    ) -> int:
-        """Make the driver and a loss ready; returns the address of the loss's table."""
-        self.prepare(order, n_samples)
-        if weighted:
+    def prepare_loss(self, name: str, given: str | Loss, loss: Loss, n_samples: int) -> Callable:
+        """Make a function of a loss ready, for so many samples."""
+        if name in _TANGENTS:
+            self.prepare_tangent(name)
+            order = 2
+        elif name == "gauss_newton":
+            self.plan.need(1, MATRIX, WEIGHTS)
+            self.plan.loss_table(loss, 1)
+            order = 2
+        else:
+            order = 0 if name == "loss" else 1
+            self.prepare(order, n_samples)
             self.plan.need(order, WEIGHTS)
-        address = self.plan.loss_table(loss, order)
-        self.tables[name, order] = address
-        return address
+        with LOCK:
+            function = self._entry(name, self.plan.loss_table(loss, order))
+            return getattr(self, name).setdefault(given, function)
 
-    def prepare_tangent(self, loss: Loss | None, what: int) -> int:
-        """Make the second-order driver ready; returns the address of the loss's table, or 0."""
-        self.plan.need(1 if what != HESSIAN else 2, TANGENT, WEIGHTS)
-        if what == GAUSS_NEWTON:
-            self.plan.need_output(2)
-        return 0 if loss is None else self.plan.loss_table(loss, 2)
+    def prepare_tangent(self, name: str) -> None:
+        """Make the second-order driver ready for a function."""
+        order, output_order = _TANGENTS[name]
+        self.plan.need(order, TANGENT, WEIGHTS)
+        self.plan.need_output(output_order)
 
     def prepare_per_sample(self) -> None:
         """Make the driver of per-sample gradients ready."""
         self.plan.need(1, PER_SAMPLE)
 
-    def loss_threaded(
+    def driver(self, name: str, address: int, loss: NDArray | None) -> Callable:
+        """Return a function that drives what is in no plan: an optimizer, the pack of a batch."""
+        table = driver_table(address)
+        table[DRIVER_PLAN] = self.address
+        table[DRIVER_LOSS] = 0 if loss is None else loss.ctypes.data
+        return self._entry(name, table)
+
+    def threads(self, threads: int, n_samples: int) -> int:
+        """How many threads to use where `threads` are asked for, 0 for "auto"."""
+        threads = threads or automatic(n_samples, self._net_shape)
+        return 1 if part_size(n_samples) >= n_samples else threads
+
+    def weight_sum(self, c: NDArray) -> float:
+        """Σ c_b, added in the order in which the entries add."""
+        return plain("weights", self._dtype)(c)
+
+    def parts(
         self,
         threads: int,
-        table: int,
+        w: NDArray,
+        X: NDArray,
+        g: NDArray | None,
+        *,
+        loss: NDArray | None = None,
+        panels: NDArray | None = None,
+        scale: float = 0.0,
+        t: NDArray | None = None,
+        c: NDArray | None = None,
+        ybar: NDArray | None = None,
+        y: NDArray | None = None,
+        xbar: NDArray | None = None,
+    ) -> float:
+        """Run the parts of a batch on several threads; arguments already checked.
+
+        Returns Σ_b c_b ℓ_b.
+        """
+        N, H = self._net_shape
+
+        def drive(first: int, n: int, gradient: NDArray | None, workspace: NDArray) -> float:
+            def at(rows: NDArray | None) -> NDArray | None:
+                return None if rows is None else rows[first : first + n]
+
+            packed = None if panels is None else panels[first * N :]
+            return self.part(
+                w, at(X), loss, packed, at(t), at(c), scale, at(ybar), at(y), gradient, at(xbar),
+                workspace,
+            )  # fmt: skip
+
+        part = part_size(len(X))
+        numbers = sizes(self._dtype).workspace(N, H, part)
+        return over_parts(drive, len(X), g, threads, numbers, self._dtype)
+
+    def loss_in_parts(
+        self,
+        threads: int,
+        loss: NDArray,
         w: NDArray,
         X: NDArray,
         t: NDArray,
@@ -83,91 +173,25 @@ class Calls:
         panels: NDArray | None = None,
     ) -> float:
         """Mean loss and gradient with the parts on several threads; arguments already checked."""
-        B = len(X)
-        threads = threads or automatic(B, self._net_shape)
-        if threads == 1 or part_size.py_func(B) >= B:
-            return self.loss(self.address, table, w, X, t, c, g)
-        total = float(B) if c is None else self.weight_sum(c)
-        return (
-            self._parts(threads, table, w, X, t, c, 1.0 / total, None, None, g, None, panels)
-            / total
-        )
+        total = float(len(X)) if c is None else self.weight_sum(c)
+        scale = 1.0 / total
+        summed = self.parts(threads, w, X, g, loss=loss, panels=panels, scale=scale, t=t, c=c)
+        return summed / total
 
-    def weight_sum(self, c: NDArray) -> float:
-        """Σ c_b, added in the order in which the entries add."""
-        result = np.zeros(1)
-        weights_unit(self._dtype).entry(c.ctypes.data, len(c), result.ctypes.data)
-        return float(result[0])
 
-    def cotangent_threaded(
-        self,
-        threads: int,
-        w: NDArray,
-        X: NDArray,
-        ybar: NDArray | None,
-        y: NDArray | None,
-        g: NDArray | None,
-        xbar: NDArray | None,
-    ) -> None:
-        """Like `cotangent`, with the parts on several threads; arguments already checked."""
-        B = len(X)
-        threads = threads or automatic(B, self._net_shape)
-        if threads == 1 or part_size.py_func(B) >= B:
-            self.cotangent(self.address, w, X, ybar, y, g, xbar)
-        else:
-            self._parts(threads, 0, w, X, None, None, 0.0, ybar, y, g, xbar)
+def driver_table(address: int) -> NDArray:
+    """Table of a kernel that is in no plan."""
+    table = np.zeros(DRIVER_SIZE, np.int64)
+    table[CONTEXT] = context().ctypes.data
+    table[DRIVER_ADDRESS] = address
+    return table
 
-    def _parts(
-        self,
-        threads: int,
-        table: int,
-        w: NDArray,
-        X: NDArray,
-        t: NDArray | None,
-        c: NDArray | None,
-        scale: float,
-        ybar: NDArray | None,
-        y: NDArray | None,
-        g: NDArray | None,
-        xbar: NDArray | None,
-        panels: NDArray | None = None,
-    ) -> float:
-        N = self._net_shape[0]
-        batch = batch_unit(self._dtype).entry
 
-        def drive(first: int, n: int, gradient: int, result: int) -> None:
-            def at(rows: NDArray | None) -> int:
-                return 0 if rows is None else rows[first:].ctypes.data
+_PLAIN = {"weights": units.weights, "penalty": units.penalty}
 
-            packed = 0 if panels is None else panels[first * N :].ctypes.data
-            batch(
-                self.address, table, w.ctypes.data, at(X), n, packed, at(t), at(c), scale,
-                at(ybar), at(y), gradient, at(xbar), n, 0, result,
-            )  # fmt: skip
 
-        return over_parts(drive, len(X), g, threads)
-
-    @cached_property
-    def loss(self) -> Callable:
-        """``loss(address, table, w, X, t, c, g) -> loss``."""
-        return loss_entry(self._dtype).entry
-
-    @cached_property
-    def cotangent(self) -> Callable:
-        """``cotangent(address, w, X, ybar, y, g, xbar)``."""
-        return cotangent_entry(self._dtype).entry
-
-    @cached_property
-    def point(self) -> Callable:
-        """``point(address, w, x, g) -> y``."""
-        return point_entry(self._dtype).entry
-
-    @cached_property
-    def per_sample(self) -> Callable:
-        """``per_sample(address, w, X, J)``."""
-        return per_sample_entry(self._dtype).entry
-
-    @cached_property
-    def tangent(self) -> Callable:
-        """``tangent(address, table, w, X, t, c, p, dX, ydot, g, xbar, what) -> Σ c``."""
-        return tangent_entry(self._dtype).entry
+@cache
+def plain(name: str, dtype: np.dtype) -> Callable:
+    """Return a function that knows no network: ``weights(c)``, ``penalty(l2, w, g)``."""
+    kernel = units.shuffle() if name == "shuffle" else _PLAIN[name](dtype)
+    return units.entry(name, dtype).entry(driver_table(kernel.address))

@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 
 from ._address import POINTER, invoke, view
-from ._build import loop
 from ._integers import smaller
+from .machine.build import loop
 
 ROWS = 8  # of a block: the rank-one updates within one cost P times so many
 

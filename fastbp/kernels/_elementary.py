@@ -57,11 +57,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from . import _polynomials as polynomials
-from ._build import scalar
+from .machine.build import scalar
+from .machine.numba_api import cgutils
 
 
 def _integer(x: ir.Value) -> ir.IntType:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import levenberg as lm
-from . import training
-from ._passes import passes
-from ._plan import BATCH, REVERSE, REVERSE_FEW
-from .matrix import CURVED, REWEIGHTED, matrix_unit
+from . import epoch_settings as epoch
+from . import levenberg_settings as lm
+from . import units
+from ._calls import plain
+from .places import BATCH, CURVED, MATRIX, REVERSE, REVERSE_FEW, REWEIGHTED
+from .sizes import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +23,9 @@ if TYPE_CHECKING:
     from ._calls import Calls
 
 
-def _address(array: NDArray | None) -> int:
-    return 0 if array is None else array.ctypes.data
-
-
-def _prepare_drivers(calls: Calls, order: int, dtype: np.dtype, sizes: Sequence[int]) -> None:
-    few = passes(dtype).few.py_func
-    drivers = {REVERSE_FEW if few(size) else REVERSE for size in sizes}
+def _prepare_drivers(calls: Calls, order: int, dtype: np.dtype, counts: Sequence[int]) -> None:
+    few = sizes(dtype).few
+    drivers = {REVERSE_FEW if few(count) else REVERSE for count in counts}
     calls.plan.need(order, BATCH, *drivers)
 
 
@@ -36,29 +33,14 @@ def gauss_newton(
     net: Network, w: NDArray, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss
 ) -> tuple[float, NDArray, NDArray]:
     """Mean loss, gradient and Gauss–Newton matrix; arguments already checked."""
-    calls = net._ready()
-    calls.plan.need(1)
-    calls.plan.loss_table(loss, 1)
-    table = calls.plan.loss_table(loss, 2)
-    total = float(len(X)) if c is None else calls.weight_sum(c)
-    P = net.n_params
-    gradient = np.empty(P, net.dtype)
-    matrix = np.empty((P, P), net.dtype)
-    result = np.empty(1)
-    matrix_unit(net.dtype).entry(
-        calls.address, table, w.ctypes.data, X.ctypes.data, len(X), t.ctypes.data, _address(c),
-        1.0 / total, CURVED, gradient.ctypes.data, matrix.ctypes.data, 1, result.ctypes.data,
-    )  # fmt: skip
-    return float(result[0]) / total, gradient, matrix
+    return net._ready().prepare_loss("gauss_newton", loss, loss, len(X))(w, X, t, c, None, None)
 
 
 def mean_loss(
     net: Network, w: NDArray, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss
 ) -> float:
     """Mean loss alone; arguments already checked."""
-    calls = net._ready()
-    table = calls.prepare_loss(loss, loss, 0, len(X), c is not None)
-    return float(calls.loss(calls.address, table, w, X, t, c, None))
+    return net._ready().prepare_loss("loss", loss, loss, len(X))(w, X, t, c)
 
 
 class Order:
@@ -74,12 +56,11 @@ class Order:
     def __init__(self, n: int, rng: np.random.Generator) -> None:
         self.state = rng.integers(-(2**63), 2**63, 1)
         self._order = np.arange(n, dtype=np.int64)
-        self._shuffle = training.shuffle_unit().entry
-        self._addresses = self._order.ctypes.data, n, self.state.ctypes.data
+        self._shuffle = plain("shuffle", np.dtype(np.float64))
 
     def next(self) -> NDArray:
         """Return the next order, in the same memory as the last."""
-        self._shuffle(*self._addresses)
+        self._shuffle(self._order, self.state)
         return self._order
 
 
@@ -117,40 +98,30 @@ class Epochs:
     ) -> None:
         calls = net._ready()
         _prepare_drivers(calls, 1, net.dtype, (batch, len(X) % batch or batch))
-        self._calls = calls
-        self._table = calls.plan.loss_table(loss, 1)
-        unit = training.sgd_unit if rule == "sgd" else training.adam_unit
-        self._run = unit(net.dtype).entry
+        unit = units.sgd if rule == "sgd" else units.adam
+        table = calls.plan.loss_table(loss, 1)
+        self._run = calls.driver("epoch", unit(net.dtype).address, table)
         self.w = w
         self._X, self._t, self._c = X, t, c
-        self._settings = np.zeros(training.N_SETTINGS)
+        self._settings = np.zeros(epoch.N_SETTINGS)
         self._settings[: len(settings)] = settings
         self._free = None if free.all() else free.astype(net.dtype)
         self._batch = batch
         n_states = 1 if rule == "sgd" else 2
         self.state = np.zeros((n_states, net.n_params), net.dtype)
-        self.left = np.ones(training.N_RESULTS)  # the powers of Adam's betas begin at one
-        self._rates, self._at = np.empty(0), 0
-        # An address takes 0.4 µs to get, so those that stay are taken once.
-        self._data = (
-            calls.address, self._table, w.ctypes.data, X.ctypes.data, t.ctypes.data, _address(c),
-        )  # fmt: skip
-        self._rest = (
-            self._settings.ctypes.data, self.state.ctypes.data, _address(self._free),
-            self.left.ctypes.data,
-        )  # fmt: skip
+        self.left = np.ones(epoch.N_RESULTS)  # the powers of Adam's betas begin at one
 
     def run(self, order: NDArray, rates: NDArray) -> float:
         """Run the batches of an order of observations (int64).
 
         Returns the sum of the losses; NaN where a parameter is no longer finite.
         """
-        if rates is not self._rates:
-            self._rates, self._at = rates, rates.ctypes.data
-        n, batch = len(order), self._batch
-        self._run(*self._data, order.ctypes.data, n, batch, self._at, *self._rest)
+        self._run(
+            self.w, self._X, self._t, self._c, order, self._batch, rates, self._settings,
+            self.state, self._free, self.left,
+        )  # fmt: skip
         left = self.left
-        return float(left[training.LOSS_SUM]) if left[training.FINITE] else math.nan
+        return float(left[epoch.LOSS_SUM]) if left[epoch.FINITE] else math.nan
 
 
 class Levenberg:
@@ -203,11 +174,10 @@ class Levenberg:
         free: NDArray,
     ) -> None:
         calls = net._ready()
-        calls.plan.need(1)
+        calls.plan.need(1, MATRIX)
         _prepare_drivers(calls, 0, net.dtype, (len(X),))
-        self._calls = calls
         for order in (0, 1, 2):
-            self._table = calls.plan.loss_table(loss, order)
+            table = calls.plan.loss_table(loss, order)
         P = net.n_params
         self.w = w
         self._X, self._t, self._c = X, t, c
@@ -225,8 +195,7 @@ class Levenberg:
         self.kept = np.zeros(lm.N_KEPT)
         self._g = np.empty(P, net.dtype)
         self._G = np.empty((P, P), net.dtype)
-        self._run = lm.levenberg_unit(net.dtype).entry
-        self._matrix = matrix_unit(net.dtype).address
+        self._run = calls.driver("levenberg", units.levenberg(net.dtype).address, table)
 
     @property
     def loss(self) -> float:
@@ -247,10 +216,7 @@ class Levenberg:
         history = np.empty(n)
         result = np.empty(2)
         self._run(
-            self._calls.address, self._matrix, self._table, self.w.ctypes.data,
-            self._X.ctypes.data, len(self._X), self._t.ctypes.data, _address(self._c),
-            self._settings.ctypes.data, self.kept.ctypes.data, self._g.ctypes.data,
-            self._G.ctypes.data, self._free.ctypes.data, n, history.ctypes.data,
-            result.ctypes.data,
+            self.w, self._X, self._t, self._c, self._settings, self.kept, self._g, self._G,
+            self._free, history, result,
         )  # fmt: skip
         return history[: int(result[1])], int(result[0])

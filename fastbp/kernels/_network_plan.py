@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 import numpy as np
 
+from .._function import Function
+from .._lock import LOCK
 from ..activations import Activation
 from ..losses import Loss
-from ._blocks import block_unit
-from ._plan import (
+from . import units
+from .machine.linker import context
+from .machine.unit import Unit
+from .places import (
     BATCH,
+    CONTEXT,
     COPY,
-    DTYPE,
     LOSS_BLOCK,
     LOSS_CHECK,
     LOSS_HIGHEST,
     LOSS_LOWEST,
     LOSS_OUTPUT,
+    LOSS_PLAN,
     LOSS_SIZE,
+    MATRIX,
     N_INPUTS,
     N_NEURONS,
     N_RUNS,
-    NDARRAY,
-    NONE,
     OUTPUT,
     PACK,
     PER_SAMPLE,
@@ -39,18 +44,15 @@ from ._plan import (
     TANGENT,
     WEIGHTS,
 )
-from ._products import copy_unit, pack_unit, product_unit
-from .batch import batch_unit, targets_unit, weights_unit
-from .first_order import per_sample_unit, reverse_few_unit, reverse_unit
-from .second_order import tangent_unit
 
 _DRIVERS = {
-    BATCH: batch_unit,
-    REVERSE: reverse_unit,
-    REVERSE_FEW: reverse_few_unit,
-    PER_SAMPLE: per_sample_unit,
-    TANGENT: tangent_unit,
-    WEIGHTS: weights_unit,
+    BATCH: units.batch,
+    REVERSE: units.reverse,
+    REVERSE_FEW: units.reverse_few,
+    PER_SAMPLE: units.per_sample,
+    TANGENT: units.tangent,
+    WEIGHTS: units.weights,
+    MATRIX: units.matrix,
 }
 
 
@@ -91,16 +93,14 @@ class Plan:
         self._dtype = net.dtype
         self._output = net.output
         self._runs = _runs(net)
-        self._losses: dict[Loss, np.ndarray] = {}
+        self._losses: dict[str, np.ndarray] = {}
         self._filled: set[tuple[int, ...]] = set()
+        self._blocks: list[Unit] = []  # held: they live as long as the networks that use them
         self.table = np.zeros(RUNS + RUN_SIZE * len(self._runs), np.int64)
+        self.table[CONTEXT] = context().ctypes.data
         self.table[N_INPUTS] = net.n_inputs
         self.table[N_NEURONS] = net.n_neurons
         self.table[N_RUNS] = len(self._runs)
-        # Addresses of Python's own objects, for the check of array headers in compiled code.
-        self.table[DTYPE] = id(self._dtype)
-        self.table[NDARRAY] = id(np.ndarray)
-        self.table[NONE] = id(None)
         for number, (start, count, _) in enumerate(self._runs):
             place = RUNS + RUN_SIZE * number
             self.table[place + RUN_START] = start
@@ -111,38 +111,63 @@ class Plan:
         """Fill in the activations at an order, and the drivers at the given places."""
         if (order, *drivers) in self._filled:
             return
-        self.table[PRODUCT] = product_unit(self._dtype).address
-        self.table[PACK] = pack_unit(self._dtype).address
-        self.table[COPY] = copy_unit(self._dtype).address
-        self.need_output(order)
-        for number, (_, _, activation) in enumerate(self._runs):
-            block = block_unit(activation, order, self._dtype)
-            self.table[RUNS + RUN_SIZE * number + RUN_BLOCK + order] = block.address
-        for place in drivers:
-            self.table[place] = _DRIVERS[place](self._dtype).address
-        # Last, since other threads may be reading the table meanwhile.
-        self.table[READY + order] = 1
-        self._filled.add((order, *drivers))
+        with LOCK:
+            self.table[PRODUCT] = units.product(self._dtype).address
+            self.table[PACK] = units.pack(self._dtype).address
+            self.table[COPY] = units.copy(self._dtype).address
+            self.need_output(order)
+            for number, (_, _, activation) in enumerate(self._runs):
+                place = RUNS + RUN_SIZE * number + RUN_BLOCK + order
+                self.table[place] = self._block(activation, order)
+            for place in drivers:
+                self.table[place] = _DRIVERS[place](self._dtype).address
+            # Last, since compiled code may be reading the table meanwhile.
+            _fence()
+            self.table[READY + order] = 1
+            self._filled.add((order, *drivers))
 
     def need_output(self, order: int) -> None:
         """Fill in σ at an order."""
-        self.table[OUTPUT + order] = block_unit(self._output, order, self._dtype).address
+        self.table[OUTPUT + order] = self._block(self._output, order)
 
-    def loss_table(self, loss: Loss, order: int) -> int:
-        """Address of the table of a loss, filled at the given order."""
-        table = self._losses.get(loss)
-        if table is None:
-            table = np.zeros(LOSS_SIZE, np.int64)
-            limits = np.array(loss.target_range, np.float64)
-            if np.isfinite(limits).any():
-                table[LOSS_CHECK] = targets_unit(self._dtype).address
-            table[[LOSS_LOWEST, LOSS_HIGHEST]] = limits.view(np.int64)
-            table = self._losses.setdefault(loss, table)  # one table, whoever is first
-        if not table[LOSS_BLOCK + order]:
-            output, paired = loss.with_output(self._output)
-            table[LOSS_OUTPUT + order] = block_unit(output, order, self._dtype).address
-            table[LOSS_BLOCK + order] = block_unit(paired, order, self._dtype).address
-        return int(table.ctypes.data)
+    def _block(self, function: Function, order: int) -> int:
+        unit = units.block(function, order, self._dtype)
+        self._blocks.append(unit)
+        return unit.address
+
+    def loss_table(self, loss: Loss, order: int) -> np.ndarray:
+        """Table of a loss, filled at the given order."""
+        with LOCK:
+            table = self._losses.get(loss.key)
+            if table is None:
+                table = np.zeros(LOSS_SIZE, np.int64)
+                table[CONTEXT] = context().ctypes.data
+                table[LOSS_PLAN] = self.address
+                limits = np.array(loss.target_range, np.float64)
+                if np.isfinite(limits).any():
+                    table[LOSS_CHECK] = units.targets(self._dtype).address
+                table[[LOSS_LOWEST, LOSS_HIGHEST]] = limits.view(np.int64)
+                self._losses[loss.key] = table
+            if not table[LOSS_BLOCK + order]:
+                output, paired = loss.with_output(self._output)
+                table[LOSS_OUTPUT + order] = self._block(output, order)
+                block = self._block(paired, order)
+                _fence()
+                table[LOSS_BLOCK + order] = block
+            return table
+
+
+_held = threading.Lock()
+_held.acquire()
+
+
+def _fence() -> None:
+    """Have what was stored before seen before what is stored after, on every processor.
+
+    Nothing moves down past a lock's release, nor up past its acquisition.
+    """
+    _held.release()
+    _held.acquire()
 
 
 def _runs(net: Described) -> list:

@@ -1,26 +1,31 @@
 """Network as an argument of compiled functions, and the library's calls inside them.
 
-To Numba a network is one number, the address of its plan. Activations and sizes are not part
-of its type: a user's compiled function serves every network, and reaches every kernel through
-the plan it is given. It does hold the checks below, and the places in the plan; so the type's name
-has the digest of fastbp's kernels, and a user's ``cache=True`` does not outlive them.
+To Numba a network is the address of its plan, and the Python object that owns it, held by a
+reference count: a jitclass, a typed list, a generator, whatever keeps the one keeps the other.
+Activations and sizes are not part of its type: a user's compiled function serves every network,
+and reaches every kernel through the plan it is given. It does hold the checks below, and the
+places in the plan; so the type's name has the digest of fastbp's build, and a user's
+``cache=True`` does not outlive it. The implementations below are inlined into the user's function,
+so that what it stores on disk holds no helper whose name another process may give to another one.
 """
 
 from __future__ import annotations
 
 import ctypes
+import operator
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.errors import TypingError
-from numba.core.imputils import lower_constant
 from numba.extending import (
     NativeValue,
+    box,
     intrinsic,
+    lower_builtin,
     models,
     overload,
     register_model,
@@ -30,15 +35,19 @@ from numba.extending import (
 from .. import functions
 from ..losses import NAMES as LOSSES
 from ..losses import get_loss
-from ._address import INT64, invoke, load, load_float, stack_number
-from ._build import build_digest
-from ._plan import (
+from ._address import INT64, attempt, invoke, load, load_float, load_published, stack_number
+from .machine.numba_api import TypingError, cgutils, lower_constant
+from .machine.target import build_key
+from .places import (
     BATCH,
+    GAUSS_NEWTON,
+    HESSIAN,
     LOSS_BLOCK,
     LOSS_CHECK,
     N_INPUTS,
     N_NEURONS,
     NAMED_LOSSES,
+    NOTHING,
     OUTPUT,
     PER_SAMPLE,
     READY,
@@ -47,7 +56,7 @@ from ._plan import (
     REVERSE_FEW,
     TANGENT,
 )
-from .second_order import GAUSS_NEWTON, HESSIAN, NOTHING
+from .records import DONE
 
 if TYPE_CHECKING:
     from ._calls import Calls
@@ -60,28 +69,74 @@ class NetworkType(types.Type):
 
     def __init__(self, dtype: types.Float) -> None:
         self.dtype = dtype
-        super().__init__(name=f"fastbp.Network({dtype}, build {build_digest()[:16]})")
+        super().__init__(name=f"fastbp.Network({dtype}, build {build_key()[:16]})")
 
 
 @register_model(NetworkType)
-class _NetworkModel(models.PrimitiveModel):
+class _NetworkModel(models.StructModel):
     def __init__(self, manager: Any, kind: NetworkType) -> None:
-        super().__init__(manager, kind, INT64)
+        members = [
+            ("plan", types.int64),
+            ("meminfo", types.MemInfoPointer(types.voidptr)),  # counts the references to `owner`
+            ("owner", types.pyobject),
+        ]
+        super().__init__(manager, kind, members)
+
+
+@cache
+def _type_of(dtype: np.dtype) -> NetworkType:
+    return NetworkType(types.float64 if dtype == np.float64 else types.float32)
 
 
 def type_of(calls: Calls, dtype: np.dtype) -> NetworkType:
     """Numba's type of a network; also makes its plan known to compiled code."""
     _networks[calls.address] = calls
     calls.plan.table[RESOLVE] = _RESOLVE_ADDRESS
-    return NetworkType(types.float64 if dtype == np.float64 else types.float32)
+    return _type_of(dtype)
 
 
 @unbox(NetworkType)
 def _unbox(typ: NetworkType, obj: Any, c: Any) -> NativeValue:
     address = c.pyapi.object_getattr_string(obj, "_address")
-    value = c.pyapi.long_as_longlong(address)
+    network = cgutils.create_struct_proxy(typ)(c.context, c.builder)
+    network.plan = c.pyapi.long_as_longlong(address)
     c.pyapi.decref(address)
-    return NativeValue(value)
+    network.meminfo = c.pyapi.nrt_meminfo_new_from_pyobject(
+        c.builder.inttoptr(network.plan, cgutils.voidptr_t), obj
+    )
+    network.owner = obj
+    return NativeValue(network._getvalue())
+
+
+@box(NetworkType)
+def _box(typ: NetworkType, value: Any, c: Any) -> Any:
+    network = cgutils.create_struct_proxy(typ)(c.context, c.builder, value=value)
+    owner = network.owner
+    c.pyapi.incref(owner)
+    c.context.nrt.decref(c.builder, typ, value)
+    return owner
+
+
+@lower_builtin(operator.is_, NetworkType, NetworkType)
+def _is(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    owners = [
+        builder.ptrtoint(
+            cgutils.create_struct_proxy(kind)(context, builder, value=value).owner, INT64
+        )
+        for kind, value in zip(signature.args, args, strict=True)
+    ]
+    return builder.icmp_signed("==", *owners)
+
+
+def _compared(a: Any, b: Any) -> None:
+    if isinstance(a, NetworkType) or isinstance(b, NetworkType):
+        raise TypingError(
+            "networks can't be compared by == in compiled code; `is` tells whether two are one"
+        )
+
+
+overload(operator.eq)(_compared)
+overload(operator.ne)(_compared)
 
 
 @lower_constant(NetworkType)
@@ -95,6 +150,7 @@ def _refuse_constant(context: Any, builder: Any, kind: Any, value: Any) -> None:
 # What a call needs, as numbers that compiled code can hand to `_resolve`.
 _VALUE, _GRADIENT, _ROWS, _TANGENT = range(4)  # _TANGENT + NOTHING, GAUSS_NEWTON or HESSIAN
 _KINDS = 8
+_SECOND_ORDER = {NOTHING: "jvp", GAUSS_NEWTON: "gauss_newton_product", HESSIAN: "input_hvp"}
 
 
 def _resolve(address: int, request: int, result: int) -> None:
@@ -107,18 +163,17 @@ def _resolve(address: int, request: int, result: int) -> None:
     done.value = 0.0
     calls = _networks[address]
     place, kind = divmod(request, _KINDS)
-    loss = None if place == 0 else get_loss(LOSSES[place - 1])
     if kind == _ROWS:
         calls.prepare_per_sample()
     elif kind in (_VALUE, _GRADIENT):
         for n_samples in (1, 10**6):  # few and many: the number is known only to the caller
             calls.prepare(kind, n_samples)
-        if loss is not None:
-            calls.plan.table[NAMED_LOSSES + place - 1] = calls.plan.loss_table(loss, kind)
     else:
-        table = calls.prepare_tangent(loss, kind - _TANGENT)
-        if loss is not None:
-            calls.plan.table[NAMED_LOSSES + place - 1] = table
+        calls.prepare_tangent(_SECOND_ORDER[kind - _TANGENT])
+    if place:
+        order = kind if kind in (_VALUE, _GRADIENT) else 2
+        table = calls.plan.loss_table(get_loss(LOSSES[place - 1]), order)
+        calls.plan.table[NAMED_LOSSES + place - 1] = table.ctypes.data
     done.value = 1.0
 
 
@@ -131,7 +186,8 @@ def _plan(typingctx, net):
     """Address of a network's plan."""
 
     def codegen(context, builder, signature, args):
-        return args[0]
+        network = cgutils.create_struct_proxy(signature.args[0])
+        return network(context, builder, value=args[0]).plan
 
     return types.int64(net), codegen
 
@@ -182,9 +238,13 @@ def _loss_place(kind: Any, name: str) -> int:
     return LOSSES.index(value)
 
 
+# Said here, or they would be those of whichever function of the user's compiles them first.
+_INLINED = {"nogil": True, "forceinline": True, "fastmath": False, "error_model": "numpy"}
+
+
 def _overload(function: Callable) -> Callable:
     """Register an implementation for compiled code; constants arrive as literals."""
-    return overload(function, prefer_literal=True, jit_options={"nogil": True})
+    return overload(function, prefer_literal=True, jit_options=_INLINED)
 
 
 @_overload(functions.value)
@@ -206,7 +266,7 @@ def _value(net, w, X, out=None):
             y = stack_number()
             result = stack_number()
             args = (plan, 0, _data(w), _data(X), 1, 0, 0, 0, 0.0, 0, y, 0, 0, 0, 0, result)
-            invoke(load(plan, BATCH), args)
+            _done(attempt(load(plan, BATCH), args))
             return _number(y, w)
 
         return one
@@ -223,7 +283,7 @@ def _value(net, w, X, out=None):
         result = stack_number()
         args = (plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0, 0, result)
         if B:
-            invoke(load(plan, BATCH), args)
+            _done(attempt(load(plan, BATCH), args))
 
     return many
 
@@ -246,7 +306,7 @@ def _value_and_grad(net, w, x, out):
         args = (
             plan, 0, _data(w), _data(x), 1, 0, 0, 0, 0.0, 0, y, _data(out), 0, 0, 0, stack_number(),
         )  # fmt: skip
-        invoke(load(plan, BATCH), args)
+        _done(attempt(load(plan, BATCH), args))
         return _number(y, w)
 
     return implementation
@@ -285,7 +345,7 @@ def _vjp(net, w, X, ybar, out):
             plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, _data(ybar), 0, _data(out), 0, 0, 0,
             stack_number(),
         )  # fmt: skip
-        invoke(load(plan, BATCH), args)
+        _done(attempt(load(plan, BATCH), args))
 
     return implementation
 
@@ -311,7 +371,7 @@ def _input_grad(net, w, X, out):
             stack_number(),
         )  # fmt: skip
         if X.size:
-            invoke(load(plan, BATCH), args)
+            _done(attempt(load(plan, BATCH), args))
 
     return implementation
 
@@ -329,10 +389,10 @@ def _per_sample_grad(net, w, X, out):
         B = X.shape[0]
         if w.size != P or X.shape[1] != N or out.shape[0] != B or out.shape[1] != P:
             raise ValueError("fastbp.per_sample_grad: w, X or out does not fit the network")
-        if not (load(plan, PER_SAMPLE) and load(plan, READY + 1)):
+        if not (load(plan, PER_SAMPLE) and load_published(plan, READY + 1)):
             _fill(plan, _ROWS)
         if B:
-            invoke(load(plan, PER_SAMPLE), (plan, _data(w), _data(X), B, _data(out)))
+            _done(attempt(load(plan, PER_SAMPLE), (plan, _data(w), _data(X), B, _data(out))))
 
     return implementation
 
@@ -359,8 +419,21 @@ def _loss_and_grad(net, w, X, t, out, loss="squared"):
             plan, table, _data(w), _data(X), B, 0, _data(t), 0, 1.0 / B, 0, 0, _data(out), 0, 0, 0,
             result,
         )  # fmt: skip
-        invoke(load(plan, BATCH), args)
+        _done(attempt(load(plan, BATCH), args))
         return load_float(result) / B
+
+    return implementation
+
+
+def _done(status):
+    """Raise MemoryError where a kernel had none; it has written nothing then."""
+
+
+@overload(_done, jit_options=_INLINED)
+def _done_compiled(status):
+    def implementation(status):
+        if status != DONE:
+            raise MemoryError("fastbp: no memory for the workspace of a call")
 
     return implementation
 
@@ -369,7 +442,7 @@ def _fill(plan, request):
     """Have Python fill in what the plan lacks."""
 
 
-@overload(_fill, jit_options={"nogil": True})
+@overload(_fill, jit_options=_INLINED)
 def _fill_compiled(plan, request):
     def implementation(plan, request):
         done = stack_number()
@@ -384,11 +457,11 @@ def _ready(plan, order):
     """Whether batches of every size can be driven at an order."""
 
 
-@overload(_ready, jit_options={"nogil": True})
+@overload(_ready, jit_options=_INLINED)
 def _ready_compiled(plan, order):
     def implementation(plan, order):
         drivers = load(plan, REVERSE) != 0 and load(plan, REVERSE_FEW) != 0
-        return drivers and load(plan, READY + order) != 0
+        return drivers and load_published(plan, READY + order) != 0
 
     return implementation
 
@@ -397,11 +470,11 @@ def _ready_loss(plan, place, order, ready, request):
     """Table of a named loss, filled in at the given order; with what else is not `ready`."""
 
 
-@overload(_ready_loss, jit_options={"nogil": True})
+@overload(_ready_loss, jit_options=_INLINED)
 def _ready_loss_compiled(plan, place, order, ready, request):
     def implementation(plan, place, order, ready, request):
         table = load(plan, NAMED_LOSSES + place)
-        if not ready or table == 0 or load(table, LOSS_BLOCK + order) == 0:
+        if not ready or table == 0 or load_published(table, LOSS_BLOCK + order) == 0:
             _fill(plan, request)
             table = load(plan, NAMED_LOSSES + place)
         return table
@@ -413,7 +486,7 @@ def _check_targets(table, t, n, result):
     """Refuse targets outside the range of a loss."""
 
 
-@overload(_check_targets, jit_options={"nogil": True})
+@overload(_check_targets, jit_options=_INLINED)
 def _check_targets_compiled(table, t, n, result):
     def implementation(table, t, n, result):
         if load(table, LOSS_CHECK):
@@ -437,11 +510,11 @@ def _jvp(net, w, X, p, out):
         B = X.shape[0]
         if w.size != P or X.shape[1] != N or p.size != P or out.size != B:
             raise ValueError("fastbp.jvp: w, X, p or out does not fit the network")
-        if not (load(plan, TANGENT) and load(plan, READY + 1)):
+        if not (load(plan, TANGENT) and load_published(plan, READY + 1)):
             _fill(plan, _TANGENT + NOTHING)
         args = (plan, 0, _data(w), _data(X), B, _data(p), 0, 0, 0, 0.0, 0, _data(out), 0, 0)
         if B:
-            invoke(load(plan, TANGENT), args)
+            _done(attempt(load(plan, TANGENT), args))
 
     return implementation
 
@@ -458,14 +531,14 @@ def _input_hvp(net, w, X, v, out):
         fits = X.shape[1] == N and out.shape == X.shape and v.shape == X.shape
         if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
             raise ValueError("fastbp.input_hvp: w, X, v or out does not fit the network")
-        if not (load(plan, TANGENT) and load(plan, OUTPUT + 2) and load(plan, READY + 2)):
+        if not (load(plan, TANGENT) and load(plan, OUTPUT + 2) and load_published(plan, READY + 2)):
             _fill(plan, _TANGENT + HESSIAN)
         args = (
             plan, 0, _data(w), _data(X), X.shape[0], 0, _data(v), 0, 0, 0.0, HESSIAN, 0, 0,
             _data(out),
         )  # fmt: skip
         if X.shape[0]:
-            invoke(load(plan, TANGENT), args)
+            _done(attempt(load(plan, TANGENT), args))
 
     return implementation
 
@@ -492,14 +565,14 @@ def _overload_product(function: Callable, what: int) -> None:
             fits = w.size == P and p.size == P and out.size == P
             if not fits or X.shape[1] != N or t.size != B or B == 0:
                 raise ValueError("fastbp: w, X, t, p or out does not fit the network")
-            ready = load(plan, TANGENT) != 0 and load(plan, READY + order) != 0
+            ready = load(plan, TANGENT) != 0 and load_published(plan, READY + order) != 0
             table = _ready_loss(plan, place, 2, ready, request)
             _check_targets(table, t, B, stack_number())
             args = (
                 plan, table, _data(w), _data(X), B, _data(p), 0, _data(t), 0, 1.0 / B, what, 0,
                 _data(out), 0,
             )  # fmt: skip
-            invoke(load(plan, TANGENT), args)
+            _done(attempt(load(plan, TANGENT), args))
 
         return implementation
 

@@ -15,8 +15,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from ._address import POINTER, invoke, load
-from ._build import loop
-from ._plan import (
+from .machine.build import loop
+from .machine.target import lanes
+from .places import (
     N_RUNS,
     RUN_BLOCK,
     RUN_COUNT,
@@ -24,24 +25,7 @@ from ._plan import (
     RUN_START,
     RUNS,
 )
-from ._simd import lanes
-
-# Numbers of a chunk's z, v' and X that are to stay in the second-level cache (bytes).
-_CHUNK_BYTES = 384 * 1024
-_LEAST_CHUNK = 144  # samples: W and the gradient are read once a chunk, so it must not be small,
-_MOST_CHUNK = 240
-_LARGE_BYTES = 1 << 20  # and where W is larger than this, as large as may be (6 % in float32)
-# A part is what one thread works on; its size does not depend on the number of threads.
-_PART = 512
-_MOST_PARTS = 16
-
-
-@loop
-def part_size(B):
-    """Samples in a part: a fixed partition of the batch, so that sums have a fixed order."""
-    parts = min(max(B // _PART, 1), _MOST_PARTS)
-    size = (B + parts - 1) // parts
-    return (size + 47) // 48 * 48 if parts > 1 else max(size, 1)
+from .sizes import sizes
 
 
 @cache
@@ -50,26 +34,7 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
     pointer = POINTER[dtype]
     width, size, real = lanes(dtype), dtype.itemsize, dtype.type
     zero = real(0)
-    panel = 3 * width
-
-    @loop
-    def chunk_size(N, H, B, n_buffers):
-        """Samples in a chunk, a whole number of panels unless all samples fit."""
-        most = _CHUNK_BYTES // (size * (n_buffers * H + N))
-        least = _MOST_CHUNK if N * H * size > _LARGE_BYTES else _LEAST_CHUNK
-        most = max(min(most, _MOST_CHUNK), least) // panel * panel
-        padded = (B + width - 1) // width * width
-        return min(max(most, panel), padded)
-
-    @loop
-    def lines(numbers):
-        """Bytes of so many numbers, in whole cache lines: buffers begin on one."""
-        return (numbers * size + 63) // 64 * 64
-
-    @loop
-    def few(B):
-        """Whether the samples are too few for vectors of samples."""
-        return 2 * B <= width + 2  # measured: at 3 samples of 4 lanes both layouts cost the same
+    chunk_size, lines, few, workspace, tangent_workspace = sizes(dtype, loop)
 
     @loop
     def activate(plan, order, z, d, dd, row, H):
@@ -179,6 +144,8 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
         chunk_size=chunk_size,
         few=few,
         lines=lines,
+        workspace=workspace,
+        tangent_workspace=tangent_workspace,
         activate=activate,
         weighted_rows=weighted_rows,
         accumulate=accumulate,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from ._build import Unit, loop
 from ._integers import larger, smaller
-from ._simd import Vectors, copy, dots, pack, register_bytes, strip
+from ._simd import Vectors, copy, dots, pack, strip
+from .machine.build import Kernel, loop
+from .machine.target import register_bytes
+from .records import Pack, Product
 
 # Bytes of B's strip, to stay in the first-level cache, and of A's block, in the second.
 _STRIP_BYTES = 24 * 1024
@@ -25,8 +25,7 @@ def panel_vectors(left):
     return 3 if left > 3 else left
 
 
-@cache
-def product_unit(dtype: np.dtype) -> Unit:
+def product(dtype: np.dtype) -> Kernel:
     """C (+)= A · B, with C of any shape, in blocks that stay in the caches.
 
     ``product(A, a_row, a_step, B, b_row, C, c_row, n, n_rows, n_columns, add)``: strides count
@@ -77,11 +76,10 @@ def product_unit(dtype: np.dtype) -> Unit:
                     start += vectors * width
             i += rows
 
-    return Unit(product, types.void(*[types.int64] * 11), key=dtype.name)
+    return Kernel(product, Product)
 
 
-@cache
-def pack_unit(dtype: np.dtype) -> Unit:
+def pack_panels(dtype: np.dtype) -> Kernel:
     """Transpose samples into panels, the operand B of the forward product.
 
     ``pack_panels(X, n_samples, N, target)``: each panel holds up to three vectors of samples,
@@ -114,14 +112,13 @@ def pack_unit(dtype: np.dtype) -> Unit:
                     j += width
             done += vectors
 
-    return Unit(pack_panels, types.void(*[types.int64] * 4), key=dtype.name)
+    return Kernel(pack_panels, Pack)
 
 
-@cache
-def copy_unit(dtype: np.dtype) -> Unit:
+def copy_panels(dtype: np.dtype) -> Kernel:
     """Copy samples into panels of inputs, the operand B of the product that makes ∇_W.
 
-    ``copy_panels(X, n_samples, N, target)``: panels of columns as `product_unit` takes them.
+    ``copy_panels(X, n_samples, N, target)``: panels of columns as `product` takes them.
     Rows of X lie far apart, in part of the cache's sets and each in a page of its own.
     """
     v = Vectors(dtype)
@@ -140,7 +137,7 @@ def copy_unit(dtype: np.dtype) -> Unit:
                     target += width * size
             start += vectors * width
 
-    return Unit(copy_panels, types.void(*[types.int64] * 4), key=dtype.name)
+    return Kernel(copy_panels, Pack)
 
 
 def dots_of(dtype: np.dtype) -> Any:

@@ -6,48 +6,26 @@ these three are IR. They are emitted for one `Vectors`: a number type and the la
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ._address import INT64, pointer
+from .machine.numba_api import cgutils
+from .machine.target import is_x86, lanes, register_bytes
 
 _INT32 = ir.IntType(32)
-# Processors by LLVM's names, for NUMBA_CPU_NAME set without NUMBA_CPU_FEATURES: Numba then still
-# passes the host's features, and the widest registers must be those of the processor named.
-_WITH_256_BITS = ("haswell", "broadwell", "skylake", "znver1", "znver2", "znver3", "x86-64-v3")
-
-
-@cache
-def register_bytes() -> int:
-    """Bytes of the widest vector register that the code is to use."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return 16
-    _, name, features = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
-    enabled = set(features.split(","))
-    if "+avx512f" in enabled and name not in _WITH_256_BITS:
-        return 64
-    return 32 if "+avx2" in enabled else 16
 
 
 @cache
 def tile_rows() -> int:
     """Rows of the register tile: AVX-512 and NEON have 32 registers, the others 16."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return 8 if register_bytes() == 64 or not x86 else 4
-
-
-def lanes(dtype: np.dtype) -> int:
-    """Numbers in a vector register."""
-    return register_bytes() // dtype.itemsize
+    return 8 if register_bytes() == 64 or not is_x86() else 4
 
 
 def integer(value: int) -> ir.Constant:

@@ -20,15 +20,15 @@ _MOST = 2  # exponentials that are cut out, the first ones; further ones stay wh
 
 
 class Stages(NamedTuple):
-    """Texts of ``front(z, m0, e0, m1, e1, k)`` and ``back(z, m0, e0, m1, e1) -> v, ...``.
+    """Statements of the first and the last loop, for place k.
 
-    The front puts m and r of each exponential into place k of its arrays; the back takes m and
-    e = grow(r) of one number. `n` says how many of the pairs are used.
+    The front puts m and r of each of the `n` exponentials into arrays ``ms0``, ``es0`` and so on;
+    in between, r is replaced by e = grow(r); the back takes ``m0``, ``e0`` of one number.
     """
 
     n: int
-    front: str
-    back: str
+    front: list[str]
+    back: list[str]
 
 
 def cut(text: str) -> Stages | None:
@@ -36,7 +36,7 @@ def cut(text: str) -> Stages | None:
 
     What the front computes and the back needs as well is computed twice: it is cheap.
     """
-    _, *lines, last = text.strip().splitlines()
+    _, *lines, _ = text.strip().splitlines()
     numbers: dict[tuple[str, str], int] = {}  # of the exponentials, by their arguments
     behind: set[str] = set()  # names that depend on one of them
     before: list[str] = []
@@ -45,6 +45,7 @@ def cut(text: str) -> Stages | None:
         statement = _STATEMENT.fullmatch(line)
         assert statement is not None, line
         name, expression = statement.groups()
+        line = f"{name} = {expression}"
         call = _CALL.fullmatch(expression)
         if not behind.isdisjoint(re.findall(r"\w+", expression)):
             behind.add(name)
@@ -54,14 +55,13 @@ def cut(text: str) -> Stages | None:
             key = (argument, call[2])
             if len(numbers) < _MOST or key in numbers:
                 i = numbers.setdefault(key, len(numbers))
-                line = f"    {name} = {result}({call[2]}, m{i}, e{i})"
+                line = f"{name} = {result}({call[2]}, m{i}, e{i})"
         else:
             before.append(line)
         after.append(line)
     if not numbers or not _WITH_EXP.isdisjoint(re.findall(r"\w+", text)):
         return None
     for (argument, x), i in numbers.items():
-        before.append(f"    m{i}[k], e{i}[k] = reduce({argument}({x}))")
-    front = ["def scalar(z, m0, e0, m1, e1, k):", *before, ""]
-    back = ["def scalar(z, m0, e0, m1, e1):", *after, last, ""]
-    return Stages(len(numbers), "\n".join(front), "\n".join(back))
+        before.append(f"ms{i}[k], es{i}[k] = reduce({argument}({x}))")
+    after = [f"m{i}, e{i} = ms{i}[k], es{i}[k]" for i in numbers.values()] + after
+    return Stages(len(numbers), before, after)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from numba import types
 
 from ._address import POINTER, allocate, invoke, load, release, shifted
-from ._build import Unit
 from ._integers import smaller
-from ._passes import part_size, passes
-from ._plan import LOSS_HIGHEST, LOSS_LOWEST, N_INPUTS, N_NEURONS, REVERSE, REVERSE_FEW
-from .first_order import workspace_of
+from ._passes import passes
+from .machine.build import Kernel, loop
+from .places import (
+    LOSS_HIGHEST,
+    LOSS_LOWEST,
+    N_INPUTS,
+    N_NEURONS,
+    PACK,
+    REVERSE,
+    REVERSE_FEW,
+)
+from .records import (
+    DONE,
+    NO_MEMORY,
+    Batch,
+    PackBatch,
+    Penalty,
+    Targets,
+    Weights,
+)
+from .sizes import part_size as _part_size
+
+part_size = loop(_part_size)
 
 
-@cache
-def batch_unit(dtype: np.dtype) -> Unit:
+def batch(dtype: np.dtype) -> Kernel:
     """Drive `reverse` over all parts of a batch, one after the other.
 
     ``batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result)``:
@@ -27,7 +42,7 @@ def batch_unit(dtype: np.dtype) -> Unit:
     p = passes(dtype)
     size, add_scaled, few = p.size, p.add_scaled, p.few
     pointer64 = POINTER[np.dtype(np.float64)]
-    workspace = workspace_of(dtype)
+    workspace = p.workspace
     one = p.real(1)
 
     def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result):
@@ -40,6 +55,8 @@ def batch_unit(dtype: np.dtype) -> Unit:
         own = 0
         if not ws:
             own = allocate((workspace(N, H, smaller(B, part)) + (P if parts else 0)) * size)
+            if own == 0:
+                return NO_MEMORY
             ws = own
         reverse = load(plan, REVERSE_FEW if few(B) else REVERSE)
         scratch = ws + P * size if parts else ws
@@ -73,13 +90,12 @@ def batch_unit(dtype: np.dtype) -> Unit:
         sums[0] = total
         if own:
             release(own)
+        return DONE
 
-    signature = types.void(*[types.int64] * 8, types.float64, *[types.int64] * 7)
-    return Unit(batch, signature, key=dtype.name, python=True)
+    return Kernel(batch, Batch)
 
 
-@cache
-def weights_unit(dtype: np.dtype) -> Unit:
+def weights(dtype: np.dtype) -> Kernel:
     """``weights(c, n, result)``: Σ c_b, or NaN where a weight is negative or not a number."""
     pointer = POINTER[dtype]
     pointer64 = POINTER[np.dtype(np.float64)]
@@ -94,11 +110,10 @@ def weights_unit(dtype: np.dtype) -> Unit:
             bad += 0 if value >= 0.0 else 1
         pointer64(result)[0] = np.nan if bad else total
 
-    return Unit(weights, types.void(*[types.int64] * 3), key=dtype.name, python=True)
+    return Kernel(weights, Weights)
 
 
-@cache
-def targets_unit(dtype: np.dtype) -> Unit:
+def targets(dtype: np.dtype) -> Kernel:
     """``targets(loss, t, n, result)``: how many targets lie outside the loss's range."""
     pointer = POINTER[dtype]
     pointer64 = POINTER[np.dtype(np.float64)]
@@ -113,4 +128,34 @@ def targets_unit(dtype: np.dtype) -> Unit:
             outside += 0 if lowest <= value <= highest else 1
         pointer64(result)[0] = outside
 
-    return Unit(targets, types.void(*[types.int64] * 4), key=dtype.name)
+    return Kernel(targets, Targets)
+
+
+def penalty(dtype: np.dtype) -> Kernel:
+    """½ λ ‖w‖² into ``result[0]``; λ w is added to the gradient g, unless g is 0."""
+    pointer64 = POINTER[np.dtype(np.float64)]
+    step = passes(dtype).penalty
+
+    def penalty(l2, w, g, n, result):
+        pointer64(result)[0] = step(l2, w, g, n)
+
+    return Kernel(penalty, Penalty)
+
+
+def pack_batch(dtype: np.dtype) -> Kernel:
+    """The panels of every chunk, as `reverse` reads them."""
+    chunk_size, size = passes(dtype).chunk_size, dtype.itemsize
+
+    def pack_batch(plan, X, B, panels):
+        N = load(plan, N_INPUTS)
+        H = load(plan, N_NEURONS)
+        part = part_size(B)
+        for first in range(0, B, part):
+            end = smaller(first + part, B)
+            chunk = chunk_size(N, H, end - first, 2)
+            for sample in range(first, end, chunk):
+                n = smaller(chunk, end - sample)
+                at = sample * N * size
+                invoke(load(plan, PACK), (X + at, n, N, panels + at))
+
+    return Kernel(pack_batch, PackBatch)

@@ -13,34 +13,14 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import types
 
 from ._address import POINTER, allocate, invoke, load, release
-from ._build import Unit, loop
 from ._integers import smaller
 from ._passes import passes
-from ._plan import COPY, LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, OUTPUT, PACK, PRODUCT
 from ._products import dots_of
-
-_LINE = 64  # bytes: buffers begin on cache lines
-
-
-@cache
-def workspace_of(dtype: np.dtype):
-    """Return the jitted function that says how many numbers `reverse` needs as workspace."""
-    p = passes(dtype)
-    chunk_size, few, width, size = p.chunk_size, p.few, p.width, p.size
-    line = _LINE // size
-
-    @loop
-    def workspace(N, H, B):
-        hp = (H + width - 1) // width * width
-        if few(B):
-            return 2 * B * hp + 4 * width + 7 * line
-        c = chunk_size(N, H, B, 2)
-        return c * (N + width) + 2 * c * H + 4 * c + 7 * line
-
-    return workspace
+from .machine.build import Kernel, loop
+from .places import COPY, LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, OUTPUT, PACK, PRODUCT
+from .records import DONE, NO_MEMORY, PerSample, Reverse
 
 
 @cache
@@ -101,11 +81,7 @@ def head_of(dtype: np.dtype):
     return head
 
 
-_SIGNATURE = types.void(*[types.int64] * 8, types.float64, *[types.int64] * 6)
-
-
-@cache
-def reverse_unit(dtype: np.dtype) -> Unit:
+def reverse(dtype: np.dtype) -> Kernel:
     """Value, gradients and loss of a run of samples: the one first-order driver.
 
     ``reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result)``
@@ -164,12 +140,11 @@ def reverse_unit(dtype: np.dtype) -> Unit:
                     out = xbar + first * N * size
                     invoke(product, (D, 1, cp, W, N, out, N, H, n, N, 0))
 
-    return Unit(reverse, _SIGNATURE, key=dtype.name, python=True)
+    return Kernel(reverse, Reverse)
 
 
-@cache
-def reverse_few_unit(dtype: np.dtype) -> Unit:
-    """The same as `reverse_unit` for so few samples that `few` holds: sample-major."""
+def reverse_few(dtype: np.dtype) -> Kernel:
+    """The same as `reverse` for so few samples that `few` holds: sample-major."""
     p = passes(dtype)
     pointer, width, size = p.pointer, p.width, p.size
     activate, dot, add_scaled, multiply_scaled = (
@@ -218,11 +193,10 @@ def reverse_few_unit(dtype: np.dtype) -> Unit:
         if xbar:
             invoke(product, (D, hp, 1, W, N, xbar, N, H, B, N, 0))
 
-    return Unit(reverse_few, _SIGNATURE, key=dtype.name, python=True)
+    return Kernel(reverse_few, Reverse)
 
 
-@cache
-def per_sample_unit(dtype: np.dtype) -> Unit:
+def per_sample(dtype: np.dtype) -> Kernel:
     """Rows ∇_w f_b: the one first-order mode that writes B × P numbers.
 
     ``per_sample(plan, w, X, B, J)``
@@ -232,7 +206,7 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
     chunk_size, few, activate, lines = p.chunk_size, p.few, p.activate, p.lines
     weighted_rows, dot = p.weighted_rows, p.dot
     dots = dots_of(dtype)
-    workspace = workspace_of(dtype)
+    workspace = p.workspace
 
     @loop
     def row(product, w, V, D, step, slope, x, J, N, H):
@@ -254,6 +228,8 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
         W = w + H * size
         P = H * (N + 1) * size
         own = allocate(workspace(N, H, B) * size)
+        if own == 0:
+            return NO_MEMORY
         ws = (own + 63) // 64 * 64
         if few(B):
             hp = (H + width - 1) // width * width
@@ -272,7 +248,7 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
                 invoke(output, (s, ds, 0, 1))
                 row(product, w, V, D, 1, pointer(ds)[0], x, J + b * P, N, H)
             release(own)
-            return
+            return DONE
         chunk = chunk_size(N, H, B, 2)
         packed = ws
         V = packed + lines(chunk * (N + width))
@@ -294,5 +270,6 @@ def per_sample_unit(dtype: np.dtype) -> Unit:
                 out = J + (first + b) * P
                 row(product, w, V + at, D + at, cp, slopes[b], x + b * N * size, out, N, H)
         release(own)
+        return DONE
 
-    return Unit(per_sample, types.void(*[types.int64] * 5), key=dtype.name)
+    return Kernel(per_sample, PerSample)

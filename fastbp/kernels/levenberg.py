@@ -8,37 +8,49 @@ networks: saturated neurons make entries of it vanish.)
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from numba import types
 
-from ._address import POINTER, allocate, invoke, load, release, view
-from ._build import Unit, loop
+from ._address import POINTER, allocate, attempt, load, release, view
 from ._cholesky import ROWS, cholesky_of, solve_of
 from ._passes import passes
-from ._plan import BATCH, N_INPUTS, N_NEURONS, PRODUCT
-
-# Places in the float64 vector of settings.
-TOTAL, L2, DAMPING, CURVATURE, START, GTOL, XTOL, FTOL, TARGET = range(9)
-N_SETTINGS = 9
-NIELSEN, MARQUARDT = 0, 1
-# Places in the float64 vector that is kept from call to call.
-FRESH, MU, NU, LOSS = range(4)
-N_KEPT = 4
-# Why a call ended.
-GOING, SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN, ON_TARGET, NOT_FINITE, STUCK = range(7)
+from .levenberg_settings import (
+    CURVATURE,
+    DAMPING,
+    FRESH,
+    FTOL,
+    GOING,
+    GTOL,
+    L2,
+    LOSS,
+    MU,
+    N_KEPT,
+    N_SETTINGS,
+    NIELSEN,
+    NOT_FINITE,
+    NU,
+    ON_TARGET,
+    SMALL_GAIN,
+    SMALL_GRADIENT,
+    SMALL_STEP,
+    START,
+    STUCK,
+    TARGET,
+    TOTAL,
+    XTOL,
+)
+from .machine.build import Kernel, loop
+from .places import BATCH, MATRIX, N_INPUTS, N_NEURONS, PRODUCT
+from .records import DONE, NO_MEMORY, Levenberg
 
 _LARGEST_DAMPING = 1e30
 _LEAST_DAMPING = 1e-30
 _FACTOR = 10.0  # Marquardt's ν
 
 
-@cache
-def levenberg_unit(dtype: np.dtype) -> Unit:
+def levenberg(dtype: np.dtype) -> Kernel:
     """Make the unit of the whole optimiser.
 
-    ``levenberg(plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result)``
+    ``levenberg(plan, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result)``
 
     At most `n` iterations from w, which is overwritten; `history` (float64) receives the loss
     after each. g, G and `kept` go from call to call: FRESH is 0 where they don't belong to w,
@@ -67,9 +79,7 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
             target[0] = target[0] + real(mu) if moves[i] != zero else one
             hv[i] = -gv[i] * moves[i]
 
-    def levenberg(
-        plan, matrix, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result
-    ):
+    def levenberg(plan, loss, w, X, B, t, c, settings, kept, g, G, free, n, history, result):
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
@@ -84,6 +94,8 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
         nielsen = s[DAMPING] == NIELSEN
         scale = 1.0 / s[TOTAL]
         own = allocate((P * P + (2 + ROWS) * P) * size + 5 * 64)
+        if own == 0:
+            return NO_MEMORY
         U = (own + 63) // 64 * 64
         h = U + lines(P * P)
         w_ = h + lines(P)
@@ -96,7 +108,9 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
             if state[FRESH] == 0.0:
                 curvature = int(s[CURVATURE])
                 args = (plan, loss, w, X, B, t, c, scale, curvature, g, G, 0, result)
-                invoke(matrix, args)
+                if attempt(load(plan, MATRIX), args) == NO_MEMORY:
+                    release(own)
+                    return NO_MEMORY
                 if state[MU] == 0.0:  # afterwards it is the one summed as the trials' are
                     state[LOSS] = out[0] * scale + penalty(s[L2], w, 0, P)
                 if s[L2] != 0.0:
@@ -141,7 +155,9 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
                     reason = SMALL_STEP
                     break
                 trial_args = (plan, loss, w_, X, B, 0, t, c, scale, 0, 0, 0, 0, B, 0, result)
-                invoke(load(plan, BATCH), trial_args)
+                if attempt(load(plan, BATCH), trial_args) == NO_MEMORY:
+                    release(own)
+                    return NO_MEMORY
                 value = out[0] * scale + penalty(s[L2], w_, 0, P)
                 fall = state[LOSS] - value
                 # Not foreseen > 0 only where rounding has taken over.
@@ -174,5 +190,6 @@ def levenberg_unit(dtype: np.dtype) -> Unit:
         release(own)
         out[0] = float(reason)
         out[1] = float(done)
+        return DONE
 
-    return Unit(levenberg, types.void(*[types.int64] * 16), key=dtype.name, python=True)
+    return Kernel(levenberg, Levenberg)

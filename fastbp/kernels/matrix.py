@@ -15,19 +15,15 @@ and the N (N + 1) / 2 pairs of x, half as many multiplications.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from numba import types
 
 from ._address import POINTER, allocate, invoke, load, release, shifted, view
-from ._build import Unit, loop
 from ._integers import larger, smaller
 from ._passes import passes
-from ._plan import LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, PACK, PRODUCT
+from .machine.build import Kernel, loop
+from .places import LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, PACK, PRODUCT, REWEIGHTED
+from .records import DONE, NO_MEMORY, Matrix
 
-# How a sample's weight in G is taken: ℓ'', or for robust losses max(ℓ'', |ℓ'| / |y − t|).
-CURVED, REWEIGHTED = 0, 1
 _LEAST_RESIDUAL = 1e-6  # |y − t| in the quotient: pinball's has no bound
 
 _MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
@@ -36,8 +32,7 @@ _MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of it
 _LEAST_PAIRED, _MOST_PAIRED, _LEAST_NEURONS = 7, 64, 6
 
 
-@cache
-def matrix_unit(dtype: np.dtype) -> Unit:
+def matrix(dtype: np.dtype) -> Kernel:
     """Make the unit of loss, gradient and upper triangle of the Gauss–Newton matrix.
 
     ``matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result)``
@@ -274,6 +269,8 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         chunk = ((B + n_chunks - 1) // n_chunks + width - 1) // width * width
         whole = (2 * n_rows + width + 2 * H + N + 6) * chunk + n_products
         own = allocate(lines(whole) + 13 * 64)
+        if own == 0:
+            return NO_MEMORY
         J = (own + 63) // 64 * 64
         panels = J + lines(n_rows * chunk)
         V = panels + lines((n_rows + width) * chunk)
@@ -308,6 +305,6 @@ def matrix_unit(dtype: np.dtype) -> Unit:
         if mirror:
             mirrored(G, P)
         release(own)
+        return DONE
 
-    signature = types.void(*[types.int64] * 7, types.float64, *[types.int64] * 5)
-    return Unit(matrix, signature, key=dtype.name, python=True)
+    return Kernel(matrix, Matrix)

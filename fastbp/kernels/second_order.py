@@ -12,37 +12,27 @@ Per chunk, neuron-major, with the direction p = (p_a, P_W) in w and dX in x (doc
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from numba import types
 
 from ._address import allocate, invoke, load, release, view
-from ._build import Unit, loop
 from ._integers import smaller
 from ._passes import passes
-from ._plan import LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, OUTPUT, PACK, PRODUCT
-
-# What `tangent` computes beyond ẏ.
-NOTHING, GAUSS_NEWTON, HESSIAN = 0, 1, 2
-
-
-@cache
-def _workspace_of(dtype: np.dtype):
-    """Return the jitted function that says how many numbers `tangent` needs as workspace."""
-    p = passes(dtype)
-    chunk_size, line = p.chunk_size, 64 // p.size
-
-    @loop
-    def workspace(N, H, B):
-        c = chunk_size(N, H, B, 4)
-        return 2 * c * N + 4 * c * H + 8 * c + 16 * line
-
-    return workspace
+from .machine.build import Kernel, loop
+from .places import (
+    HESSIAN,
+    LOSS_BLOCK,
+    LOSS_OUTPUT,
+    N_INPUTS,
+    N_NEURONS,
+    NOTHING,
+    OUTPUT,
+    PACK,
+    PRODUCT,
+)
+from .records import DONE, NO_MEMORY, Tangent
 
 
-@cache
-def tangent_unit(dtype: np.dtype) -> Unit:
+def tangent(dtype: np.dtype) -> Kernel:
     """Directional derivative, Gauss–Newton and Hessian products of a run of samples.
 
     ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar)``
@@ -55,7 +45,7 @@ def tangent_unit(dtype: np.dtype) -> Unit:
     pointer, width, size, real = q.pointer, q.width, q.size, q.real
     chunk_size, activate, weighted_rows = q.chunk_size, q.activate, q.weighted_rows
     lines = q.lines
-    workspace = _workspace_of(dtype)
+    workspace = q.tangent_workspace
     zero = real(0)
 
     @loop
@@ -144,6 +134,8 @@ def tangent_unit(dtype: np.dtype) -> Unit:
         order = 2 if what == HESSIAN else 1
         chunk = chunk_size(N, H, B, 4)
         own = allocate(workspace(N, H, B) * size)
+        if own == 0:
+            return NO_MEMORY
         panels = (own + 63) // 64 * 64
         moved = panels + lines(chunk * N)
         V = moved + lines(chunk * N)
@@ -219,6 +211,6 @@ def tangent_unit(dtype: np.dtype) -> Unit:
                     rows = xbar + first * N * size
                     invoke(product, (D, 1, cp, W, N, rows, N, H, n, N, 0))
         release(own)
+        return DONE
 
-    signature = types.void(*[types.int64] * 9, types.float64, *[types.int64] * 4)
-    return Unit(tangent, signature, key=dtype.name)
+    return Kernel(tangent, Tangent)

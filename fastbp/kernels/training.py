@@ -9,28 +9,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import types
 
 from ._address import POINTER, allocate, invoke, load, release, shifted, view
-from ._build import Unit, loop
 from ._integers import larger, smaller
 from ._passes import passes
-from ._plan import N_INPUTS, N_NEURONS, REVERSE, REVERSE_FEW
 from ._simd import Vectors, copy
-from .first_order import head_of, workspace_of
-
-# Places in the float64 vector of an epoch's settings.
-L2, DECAY = 0, 1  # both rules
-MOMENTUM, NESTEROV = 2, 3  # SGD
-BETA1, BETA2, EPSILON = 2, 3, 4  # Adam
-N_SETTINGS = 5
-# Places in the float64 vector that an epoch leaves behind.
-LOSS_SUM, POWER1, POWER2, FINITE = range(4)  # the powers of Adam's betas, for the next epoch
-N_RESULTS = 4
+from .epoch_settings import (
+    BETA1,
+    BETA2,
+    DECAY,
+    EPSILON,
+    FINITE,
+    L2,
+    LOSS_SUM,
+    MOMENTUM,
+    N_RESULTS,
+    N_SETTINGS,
+    NESTEROV,
+    POWER1,
+    POWER2,
+)
+from .first_order import head_of
+from .machine.build import Kernel, loop
+from .places import N_INPUTS, N_NEURONS, REVERSE, REVERSE_FEW
+from .records import DONE, NO_MEMORY, Epoch, Shuffle
 
 
 class Rule(NamedTuple):
@@ -48,7 +53,7 @@ class Rule(NamedTuple):
     is_plain: Callable
 
 
-def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
+def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
     """Make the unit of one rule.
 
     ``epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result)``
@@ -71,7 +76,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
     head = head_of(dtype)
     vector = copy(Vectors(dtype))
     pointer64 = POINTER[np.dtype(np.float64)]
-    workspace = workspace_of(dtype)
+    workspace = p.workspace
     coefficients, move, n_states, is_plain = rule
     zero, one, infinity = real(0), real(1), real(np.inf)
 
@@ -113,6 +118,8 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         hp = (H + width - 1) // width * width
         whole = lines(hp * (N + 1))
         own = allocate((2 + n_states) * whole + 2 * lines(hp) + 5 * 64)
+        if own == 0:
+            return NO_MEMORY
         w_ = (own + 63) // 64 * 64
         free_ = w_ + whole
         state_ = free_ + whole
@@ -149,6 +156,7 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         for k in range(n_states):
             by_columns(state + k * P * size, state_ + k * whole, N, H, hp, True)
         release(own)
+        return DONE
 
     @loop
     def finite(w, P):
@@ -163,9 +171,9 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         left = view(pointer64(result), N_RESULTS)
         left[LOSS_SUM] = 0.0
         if batch == 1 and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):
-            single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result)
+            status = single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result)
             left[FINITE] = finite(w, load(plan, N_NEURONS) * (load(plan, N_INPUTS) + 1))
-            return
+            return status
         N = load(plan, N_INPUTS)
         H = load(plan, N_NEURONS)
         P = H * (N + 1)
@@ -173,6 +181,8 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
         # `gather` writes up to a vector behind what it copies.
         room_x, room_t = lines(batch * N + width), lines(batch + width)
         own = allocate(64 + lines(P) + room_x + 2 * room_t + numbers * size)
+        if own == 0:
+            return NO_MEMORY
         gradient = (own + 63) // 64 * 64
         rows = gradient + lines(P)
         targets = rows + room_x
@@ -201,13 +211,12 @@ def _epoch_unit(dtype: np.dtype, name: str, rule: Rule) -> Unit:
                 move(w, gradient, one, state, P * size, free, P, k)
         left[FINITE] = finite(w, P)
         release(own)
+        return DONE
 
-    epoch.__name__ = name
-    return Unit(epoch, types.void(*[types.int64] * 14), key=dtype.name, python=True)
+    return Kernel(epoch, Epoch)
 
 
-@cache
-def shuffle_unit() -> Unit:
+def shuffle() -> Kernel:
     """Make the unit that draws an order: ``shuffle(order, n, state)``.
 
     Fills `order` with 0 … n − 1 in random order, after Fisher and Yates (Knuth, TAOCP 2,
@@ -236,11 +245,10 @@ def shuffle_unit() -> Unit:
             entries[k], entries[j] = entries[j], entries[k]
         kept[0] = np.int64(x)
 
-    return Unit(shuffle, types.void(*[types.int64] * 3), python=True)
+    return Kernel(shuffle, Shuffle)
 
 
-@cache
-def sgd_unit(dtype: np.dtype) -> Unit:
+def sgd_epoch(dtype: np.dtype) -> Kernel:
     """Stochastic gradient descent with momentum, as PyTorch has it.
 
     g ← ∇ + (l2 + decay) w;  m ← μ m + g;  w ← w − η m, or − η (g + μ m) after Nesterov.
@@ -289,11 +297,10 @@ def sgd_unit(dtype: np.dtype) -> Unit:
         s = view(pointer64(settings), N_SETTINGS)
         return free == 0 and s[L2] == 0.0 and s[DECAY] == 0.0 and s[MOMENTUM] == 0.0
 
-    return _epoch_unit(dtype, "sgd_epoch", Rule(coefficients, move, 1, is_plain))
+    return _epoch(dtype, Rule(coefficients, move, 1, is_plain))
 
 
-@cache
-def adam_unit(dtype: np.dtype) -> Unit:
+def adam_epoch(dtype: np.dtype) -> Kernel:
     """Adam, and with decoupled decay AdamW.
 
     g ← ∇ + l2 w;  m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;
@@ -342,4 +349,4 @@ def adam_unit(dtype: np.dtype) -> Unit:
     def is_plain(settings, free):
         return False
 
-    return _epoch_unit(dtype, "adam_epoch", Rule(coefficients, move, 2, is_plain))
+    return _epoch(dtype, Rule(coefficients, move, 2, is_plain))

@@ -1,0 +1,98 @@
+"""What is used of Numba that its documentation does not promise, each with its reason.
+
+`tests/test_private_api.py` names what a release of Numba has taken away.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+# Makes IR without making machine code of it: `Dispatcher.compile` would add every unit to an
+# engine that never gives memory back.
+from numba.core import cgutils, compiler
+
+# Reads the environment when it is executed: so a second copy says what it holds (`as_started`).
+from numba.core import config as _config
+
+# Held by all that compiles.
+from numba.core.compiler_lock import global_compiler_lock
+
+# FastMathOptions and Flags are what `njit(fastmath=…)` fills in.
+from numba.core.cpu_options import FastMathOptions
+from numba.core.errors import NumbaError, TypingError
+
+# Says what a constant of a type of ours is: refused.
+from numba.core.imputils import lower_constant
+from numba.core.registry import cpu_target
+
+# An array over memory that it does not own: `numba.carray` needs Numba's runtime.
+from numba.np.arrayobj import make_array, populate_array
+
+__all__ = [
+    "FastMathOptions",
+    "NumbaError",
+    "TypingError",
+    "as_started",
+    "cgutils",
+    "compile_ir",
+    "jit_enabled",
+    "lower_constant",
+    "make_array",
+    "populate_array",
+]
+
+# What changes no code of a unit.
+_IRRELEVANT = ("CACHE", "DISABLE_JIT", "DUMP", "NUM", "THREADING", "WARN", "DISABLE_ERROR")
+
+
+def as_started() -> bool:
+    """Whether Numba's options are those that the environment gave it when it was imported."""
+    spec = importlib.util.spec_from_file_location("numba.core._fastbp_config", _config.__file__)
+    if spec is None or spec.loader is None:
+        return False
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    return all(
+        repr(getattr(_config, name, None)) == repr(value)
+        for name, value in vars(fresh).items()
+        if name.isupper() and not name.startswith(_IRRELEVANT)
+    )
+
+
+class jit_enabled:
+    """Context in which ``njit`` compiles, also where NUMBA_DISABLE_JIT asks it not to."""
+
+    def __enter__(self) -> None:
+        self._disabled = _config.DISABLE_JIT
+        _config.DISABLE_JIT = 0
+
+    def __exit__(self, *_: Any) -> None:
+        _config.DISABLE_JIT = self._disabled
+
+
+def compile_ir(function: Any, signature: Any, fastmath: set[str]) -> tuple[str, str]:
+    """Compile a function for one signature: the optimised IR, and the function's name in it."""
+    flags = compiler.Flags()
+    flags.nrt = False
+    flags.release_gil = True
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.no_compile = True
+    flags.error_model = "numpy"
+    flags.fastmath = FastMathOptions(fastmath)
+    result = compiler.compile_extra(
+        cpu_target.typing_context,
+        cpu_target.target_context,
+        function,
+        signature.args,
+        signature.return_type,
+        flags,
+        {},
+    )
+    library = result.library
+    # Linked with its helpers and optimised, but given to no engine.
+    library._finalize_final_module = lambda: None
+    with global_compiler_lock:
+        library.finalize()
+    return library.get_llvm_str(), result.fndesc.mangled_name

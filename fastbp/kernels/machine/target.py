@@ -1,0 +1,184 @@
+"""What machine code is made for: the processor, the options, and the sources it comes from.
+
+Nothing here imports Numba: its options are read where it reads them, in the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.machinery import BYTECODE_SUFFIXES
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import numpy as np
+
+# Processors by LLVM's names, for NUMBA_CPU_NAME set without NUMBA_CPU_FEATURES: Numba then still
+# passes the host's features, and the widest registers must be those of the processor named.
+_WITH_256_BITS = ("haswell", "broadwell", "skylake", "znver1", "znver2", "znver3", "x86-64-v3")
+# On these Numba leaves AVX off (`numba.core.config.ENABLE_AVX`).
+_WITHOUT_AVX = ("corei7-avx", "core-avx-i", "sandybridge", "ivybridge", "nocona")
+
+# What Numba's environment may say without another code coming of it. Any other variable is part
+# of the key: at worst a unit is compiled once more.
+_HARMLESS = {
+    "NUMBA_CACHE_DIR",
+    "NUMBA_CACHE_LOCATOR_CLASSES",
+    "NUMBA_CPU_FEATURES",  # part of the target
+    "NUMBA_CPU_NAME",
+    "NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING",
+    "NUMBA_DISABLE_JIT",
+    "NUMBA_NUM_THREADS",
+    "NUMBA_SHOW_HELP",
+    "NUMBA_THREADING_LAYER",
+    "NUMBA_THREADING_LAYER_PRIORITY",
+    "NUMBA_WARNINGS",
+}
+_CONFIG_FILE = ".numba_config.yaml"  # in the working folder, over the environment
+
+
+@cache
+def is_x86() -> bool:
+    """Whether the processor is an x86-64."""
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+@cache
+def cpu() -> tuple[str, str]:
+    """LLVM's name of the processor, and its features: as Numba takes them in this process."""
+    name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+    features = os.environ.get("NUMBA_CPU_FEATURES")
+    if features is None and name.lower() == "generic" and "NUMBA_CPU_NAME" in os.environ:
+        features = ""
+    if features is None:
+        host = llvm.get_host_cpu_features()
+        avx = os.environ.get("NUMBA_ENABLE_AVX")
+        if (name in _WITHOUT_AVX) if avx is None else not int(avx):
+            for feature in host:
+                if feature.startswith("avx"):
+                    host[feature] = False
+        features = host.flatten()
+    return name, features
+
+
+@cache
+def target() -> str:
+    """What an object is made for: triple, processor and features."""
+    return " ".join((llvm.get_process_triple(), *cpu()))
+
+
+@cache
+def register_bytes() -> int:
+    """Bytes of the widest vector register that the code is to use."""
+    if not is_x86():
+        return 16
+    name, features = cpu()
+    enabled = set(features.split(","))
+    if "+avx512f" in enabled and name not in _WITH_256_BITS:
+        return 64
+    return 32 if "+avx2" in enabled else 16
+
+
+def lanes(dtype: np.dtype) -> int:
+    """Numbers in a vector register."""
+    return register_bytes() // dtype.itemsize
+
+
+def options() -> str:
+    """What this process has set of Numba's options, but for those that change no code."""
+    given = sorted(
+        (name, value)
+        for name, value in os.environ.items()
+        if name.startswith("NUMBA_") and name not in _HARMLESS
+    )
+    try:
+        file = Path(_CONFIG_FILE).read_bytes()
+    except OSError:
+        file = b""
+    return repr((given, file))
+
+
+def sources_digest() -> bytes:
+    """Hash of all sources of the package, or of its bytecode where it comes without sources."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[2]
+    found = False
+    for name, content in _in_folder(package) if package.is_dir() else _in_archive():
+        found = True
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    if not found:  # frozen, perhaps: nothing that is stored may outlive this process
+        digest.update(os.urandom(32))
+    return digest.digest()
+
+
+def _is_code(name: str) -> bool:
+    return name.endswith((".py", *BYTECODE_SUFFIXES))
+
+
+def _in_folder(package: Path) -> Iterator[tuple[str, bytes]]:
+    for folder, below, names in os.walk(package):
+        below[:] = sorted(name for name in below if name != "__pycache__")
+        for name in sorted(filter(_is_code, names)):
+            path = os.path.join(folder, name)
+            with open(path, "rb") as stream:
+                yield os.path.relpath(path, package), stream.read()
+
+
+def _in_archive() -> Iterator[tuple[str, bytes]]:
+    from importlib.resources import files
+
+    def walk(folder: Any, path: str) -> Iterator[tuple[str, bytes]]:
+        for item in sorted(folder.iterdir(), key=lambda item: item.name):
+            if item.is_dir():
+                yield from walk(item, f"{path}{item.name}/")
+            elif _is_code(item.name):
+                yield path + item.name, item.read_bytes()
+
+    return walk(files(__name__.partition(".")[0]), "")
+
+
+def _numba_version() -> bytes:
+    """What Numba's version is, without importing it: the file that says it, or the package's."""
+    spec = find_spec("numba")
+    if spec is None or spec.origin is None:
+        return b""
+    for file in (Path(spec.origin).with_name("_version.py"), Path(spec.origin)):
+        try:
+            return file.read_bytes()
+        except OSError:
+            continue
+    return b""
+
+
+@cache
+def _sources_at_start() -> bytes:
+    return sources_digest()
+
+
+@cache
+def build_key() -> str:
+    """Hash of all that machine code depends on beside a unit's own key."""
+    versions = (sys.version, llvmlite.__version__, llvm.llvm_version_info, np.__version__)
+    digest = hashlib.sha256(repr((versions, target(), options())).encode())
+    digest.update(_numba_version())
+    digest.update(_sources_at_start())
+    return digest.hexdigest()
+
+
+def is_current() -> bool:
+    """Whether the sources on disk are those that this process began with.
+
+    What is compiled of others, imported since, must not be stored under the first one's key.
+    """
+    return sources_digest() == _sources_at_start()
+
+
+build_key()  # when this module is imported: sources that are changed later are other ones

@@ -1,0 +1,237 @@
+"""The arguments of every kernel that is reached by address: named, in order, typed.
+
+Said here once: the signatures of the units and the code of Python's entries are derived from it. An
+int is an address, a size or a choice (int64), a float a float64. An address is 0 where a thing is
+not given or not wanted.
+"""
+
+from typing import Any, NamedTuple
+
+# What a kernel gives back that allocates: nothing has been written where it is NO_MEMORY.
+DONE, NO_MEMORY = range(2)
+
+
+class Product(NamedTuple):
+    """C (+)= A · B; strides count numbers."""
+
+    A: int
+    a_row: int
+    a_step: int
+    B: int
+    b_row: int
+    C: int
+    c_row: int
+    n: int
+    n_rows: int
+    n_columns: int
+    add: int
+
+
+class Pack(NamedTuple):
+    """Samples into panels."""
+
+    X: int
+    n_samples: int
+    N: int
+    target: int
+
+
+class ActivationBlock(NamedTuple):
+    """v, v', v'' of n numbers in place."""
+
+    values: int
+    slopes: int
+    curvatures: int
+    n: int
+
+
+class LossBlock(NamedTuple):
+    """ℓ and its derivatives by y of n numbers, in place of y."""
+
+    values: int
+    targets: int
+    slopes: int
+    curvatures: int
+    n: int
+
+
+class Reverse(NamedTuple):
+    """The first-order driver of one part."""
+
+    plan: int
+    loss: int
+    w: int
+    X: int
+    B: int
+    panels: int
+    t: int
+    c: int
+    scale: float
+    ybar: int
+    y: int
+    g: int
+    xbar: int
+    ws: int
+    result: int
+
+
+class Batch(NamedTuple):
+    """A batch, part by part; `part` is 0 for the fixed partition, `ws` for a workspace of its own.
+
+    ``result[0]`` (float64) receives Σ_b c_b ℓ_b.
+    """
+
+    plan: int
+    loss: int = 0
+    w: int = 0
+    X: int = 0
+    B: int = 0
+    panels: int = 0
+    t: int = 0
+    c: int = 0
+    scale: float = 0.0
+    ybar: int = 0
+    y: int = 0
+    g: int = 0
+    xbar: int = 0
+    part: int = 0
+    ws: int = 0
+    result: int = 0
+
+
+class PerSample(NamedTuple):
+    """Rows ∇_w f_b."""
+
+    plan: int
+    w: int
+    X: int
+    B: int
+    J: int
+
+
+class Tangent(NamedTuple):
+    """Directional and second derivatives along (p, dX)."""
+
+    plan: int
+    loss: int = 0
+    w: int = 0
+    X: int = 0
+    B: int = 0
+    p: int = 0
+    dX: int = 0
+    t: int = 0
+    c: int = 0
+    scale: float = 0.0
+    what: int = 0
+    ydot: int = 0
+    g: int = 0
+    xbar: int = 0
+
+
+class Weights(NamedTuple):
+    """Σ c_b into ``result[0]``."""
+
+    c: int
+    n: int
+    result: int
+
+
+class Targets(NamedTuple):
+    """How many targets are out of range, into ``result[0]``."""
+
+    loss: int
+    t: int
+    n: int
+    result: int
+
+
+class Penalty(NamedTuple):
+    """½ λ ‖w‖² into ``result[0]``, and λ w added to g."""
+
+    l2: float
+    w: int
+    g: int
+    n: int
+    result: int
+
+
+class PackBatch(NamedTuple):
+    """The panels of every chunk of a batch."""
+
+    plan: int
+    X: int
+    B: int
+    panels: int
+
+
+class Matrix(NamedTuple):
+    """Loss, gradient and Gauss–Newton matrix of a batch."""
+
+    plan: int
+    loss: int
+    w: int
+    X: int
+    B: int
+    t: int
+    c: int
+    scale: float
+    curvature: int
+    g: int
+    G: int
+    mirror: int
+    result: int
+
+
+class Epoch(NamedTuple):
+    """The steps of one order of observations."""
+
+    plan: int
+    loss: int
+    w: int
+    X: int
+    t: int
+    c: int
+    order: int
+    n: int
+    batch: int
+    rates: int
+    settings: int
+    state: int
+    free: int
+    result: int
+
+
+class Shuffle(NamedTuple):
+    """The next random order."""
+
+    order: int
+    n: int
+    state: int
+
+
+class Levenberg(NamedTuple):
+    """At most `n` iterations of Levenberg–Marquardt."""
+
+    plan: int
+    loss: int
+    w: int
+    X: int
+    B: int
+    t: int
+    c: int
+    settings: int
+    kept: int
+    g: int
+    G: int
+    free: int
+    n: int
+    history: int
+    result: int
+
+
+ALLOCATING = (Batch, PerSample, Tangent, Matrix, Epoch, Levenberg)
+
+
+def kinds(record: Any) -> dict[str, type]:
+    """int or float for each field of a record, in order."""
+    return dict(record.__annotations__)
