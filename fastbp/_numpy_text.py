@@ -56,10 +56,11 @@ def ieee(function: Callable[..., float]) -> Callable[..., float]:
 
     def call(*args: float) -> float:
         try:
-            return float(function(*map(float, args)))
+            value = function(*map(float, args))
+            return math.nan if isinstance(value, complex) else float(value)
         except OverflowError:
             return math.inf
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, TypeError):  # the last of a complex number inside
             return math.nan
 
     return call

@@ -169,22 +169,32 @@ def _same(a: float, b: float) -> bool:
 
 
 def _check(function: Scalar, text: str, extras: Extras, n_variables: int) -> None:
-    """Raise ActivationError where `text` and `function` differ: it is no function of its input."""
+    """Raise ActivationError where `text` and `function` differ: it is no function of its input.
+
+    Or where an untraced one gives a number nowhere: there was no trace to see it.
+    """
     plain = getattr(function, "py_func", function)
+    seen = not extras
     for point in itertools.product(*(_POINTS, _TARGETS)[:n_variables]):
         try:
             with np.errstate(all="ignore"):
-                expected = float(plain(*point))
+                value = plain(*point)
+                if isinstance(value, complex):
+                    continue
+                expected = float(value)
         except ActivationError:  # a number met a value kept from the trace
             raise
         except (ArithmeticError, ValueError, TypeError):
-            continue  # outside the domain; a complex result is a TypeError
+            continue  # outside the domain; a complex number inside is a TypeError
+        seen = True
         (given,) = evaluate(text, extras, point)
         if not _same(float(given), expected):
             raise ActivationError(
                 f"its value at {', '.join(map(repr, point))} is {expected!r}, but traced it is "
                 f"{float(given)!r}: it has to depend on its input alone"
             )
+    if not seen:
+        raise ActivationError(f"it gives a real number at none of the inputs {_POINTS}")
 
 
 def trace(

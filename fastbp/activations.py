@@ -119,9 +119,11 @@ def activation(
     derivative, second_derivative : callable, optional
         v' and v'' as scalar functions, where the automatic ones are not accurate enough or `fn`
         cannot be traced. With only v' given, v'' is differentiated from it. A function that
-        cannot be traced (``math.gamma``, a loop until convergence) is taken as its source text
-        if it is a ``def`` in a file that captures numbers and such functions only; v' has to be
-        given then, and v'' too if v' cannot be traced. It has to be one that Numba can compile.
+        cannot be traced (``math.gamma``, a loop until convergence) is taken as its source text;
+        v' has to be given then, and v'' too if v' cannot be traced. It has to be a ``def`` in a
+        file, made of numbers alone: arithmetic, comparisons, assignments, ``if``, ``while``,
+        ``for`` over ``range``, ``return``, functions of ``math`` and ``numpy`` that kernels have
+        at hand, and helpers of the same kind, none of which calls itself.
     name : str, optional
         `fn`'s own name if left out.
 
