@@ -60,6 +60,8 @@ def _extreme(op: str, keeps_nan: bool) -> Call:
         a, b = g.lift(a), g.lift(b)
         if a.op == "const":
             a, b = b, a
+        if keeps_nan and b.op == "const" and b.value != b.value:
+            return b
         if keeps_nan:  # not (a < b) is also true where a is NaN
             settled = compare({">=": "<", "<=": ">"}[op], a, b)
             if b.op == "const":
@@ -77,18 +79,19 @@ def _clip(g: Graph, x: Any, low: Any = None, high: Any = None) -> Expr:
 
 
 def _copysign(x: Expr, y: Expr) -> Expr:
-    size = unary("abs", x)
-    return select(compare(">=", y, y.graph.const(0.0)), size, neg(size))
+    size, zero = unary("abs", x), y.graph.const(0.0)
+    minus_zero = both(compare("==", y, zero), compare("<", 1.0 / y, zero))
+    return select(either(compare("<", y, zero), minus_zero), neg(size), size)
 
 
 def _cbrt(x: Expr) -> Expr:
-    return _copysign(power(unary("abs", x), x.graph.const(1.0 / 3.0)), x)
+    size = power(unary("abs", x), x.graph.const(1.0 / 3.0))
+    return select(compare("<", x, x.graph.const(0.0)), neg(size), size)
 
 
 def _heaviside(x: Expr, middle: Expr) -> Expr:
-    g = x.graph
-    zero, one = g.const(0.0), g.const(1.0)
-    return select(compare(">", x, zero), one, select(compare("==", x, zero), middle, zero))
+    step = 0.5 + 0.5 * unary("sign", x)  # NaN where x is
+    return select(compare("==", x, x.graph.const(0.0)), middle, step)
 
 
 def _hypot(x: Expr, y: Expr) -> Expr:

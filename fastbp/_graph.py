@@ -251,8 +251,8 @@ def _both(a: Expr, b: Any) -> tuple[Expr, Expr]:
     return a.graph.lift(a), a.graph.lift(b)
 
 
-# Building, with the simplifications that keep the value (0 · x is taken as 0: a derivative that
-# vanishes must not become NaN where another factor overflows).
+# Building, with the simplifications that keep the value: 0 · x stays, as it is NaN where x is. That
+# a derivative which vanishes does not become NaN where a factor overflows, `_chain` sees to.
 
 
 def _split(a: Expr) -> tuple[float, Expr | None]:
@@ -303,8 +303,6 @@ def sub(a: Expr, b: Expr) -> Expr:
 def mul(a: Expr, b: Expr) -> Expr:
     """Return a · b, a constant factor first and the sign outside."""
     (c, x), (d, y) = _split(a), _split(b)
-    if c == 0.0 or d == 0.0:
-        return a.graph.const(0.0)
     if x is None and y is None:
         return a.graph.const(c * d)
     if x is not None and y is not None:  # (c x)(d y) is not regrouped: x y could overflow
@@ -331,7 +329,7 @@ def div(a: Expr, b: Expr) -> Expr:
     g = a.graph
     if a.value is not None and b.value:
         return g.const(a.value / b.value)
-    if (a.value == 0.0 and b.value != 0.0) or b.value == 1.0:
+    if b.value == 1.0:
         return a
     if b.op == "neg":
         return neg(div(a, b.args[0]))
@@ -342,7 +340,7 @@ def div(a: Expr, b: Expr) -> Expr:
         if one.value == 1.0 and e.op == "exp" and not _never_positive(e.args[0]):
             return unary("logistic", neg(e.args[0]))
     (c, x), (d, y) = _split(a), _split(b)
-    if c == d != 1.0 and x is not None and y is not None:
+    if c == d != 1.0 and 0.0 < abs(c) < math.inf and x is not None and y is not None:
         return div(x, y)
     return g.make("/", a, b)
 
@@ -365,8 +363,8 @@ def power(a: Expr, b: Expr) -> Expr:
         return unary("sqrt", a)
     if n is None or n != int(n if math.isfinite(n) else 0.5) or abs(n) > 16:
         return a.graph.make("pow", a, b)
-    if n < 0.0:
-        return div(a.graph.const(1.0), power(a, neg(b)))
+    if n < 0.0:  # not 1 / a^-n, whose derivative is 0 · ∞ where a^-n overflows
+        return power(div(a.graph.const(1.0), a), neg(b))
     result, square = None, a
     for bit in reversed(f"{int(n):b}"):
         if bit == "1":
@@ -407,7 +405,7 @@ def compare(op: str, a: Expr, b: Expr) -> Condition:
 
 def truth(value: Any) -> Condition:
     """Return the condition that `value` is true."""
-    if isinstance(value, (bool, np.bool_)):
+    if isinstance(value, (numbers.Real, np.bool_)):
         return bool(value)
     if not isinstance(value, Expr):
         raise ActivationError(f"a value of type {type(value).__name__} is used as a condition")
@@ -538,6 +536,10 @@ def _slope(e: Expr, slopes: dict[int, Expr]) -> Expr:
     if op == "*":
         if x is y:
             return _chain(lambda d: mul(2.0 * x, d), dx)
+        if {x.op, y.op} == {"+", "-"} and set(x.args) == set(y.args):  # (a - b)(a + b)
+            a, b = x.args if x.op == "-" else y.args
+            by_a = _chain(lambda d: mul(2.0 * a, d), slopes[a.id])
+            return sub(by_a, _chain(lambda d: mul(2.0 * b, d), slopes[b.id]))
         return add(_chain(lambda d: mul(y, d), dx), _chain(lambda d: mul(x, d), dy))
     if op == "/":
         by_x = _chain(lambda d: div(d, y), dx)

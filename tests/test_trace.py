@@ -10,6 +10,7 @@ import sys
 import textwrap
 from math import exp, tanh
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -246,6 +247,80 @@ def test_nan_and_infinity_pass_through():
     assert activation(lambda z: 1.0 / z)(0.0) == math.inf
     limits = activation(lambda z: min(max(z, -math.inf), math.inf) if z == z else math.nan)
     assert limits(3.0) == 3.0 and math.isnan(limits(math.nan))
+
+
+# What Python or NumPy makes of numbers that are not finite is what the text and the kernels make.
+_OF_ONE = (
+    "exp expm1 log log1p log2 log10 sqrt sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh "
+    "arccosh arctanh floor ceil trunc sign fabs absolute exp2 square reciprocal cbrt radians "
+    "degrees negative positive isnan isinf isfinite logical_not"
+).split()
+_OF_TWO = (
+    "add subtract multiply divide power float_power hypot heaviside maximum minimum fmax fmin less "
+    "less_equal greater greater_equal equal not_equal logical_and logical_or"
+).split()
+_AT_NAN = [
+    *(f"np.{name}(z)" for name in _OF_ONE),
+    *(f"np.{name}({args})" for name in _OF_TWO for args in ("z, 0.7", "0.7, z", "z, z")),
+    *(f"np.{name}(z, math.nan)" for name in ("maximum", "minimum", "fmax", "fmin", "power")),
+    *("np.copysign(z, 0.7)", "np.copysign(0.7, abs(z))", "np.copysign(1.0, -1.0 / (1.0 + abs(z)))"),
+    *("np.clip(z, -1.0, 1.0)", "np.clip(z, None, 1.0)", "np.clip(z, 0.0, None)"),
+    *("max(z, 0.0)", "max(0.0, z)", "min(z, 0.0)", "min(0.0, z)", "abs(z)", "-z", "z * (z > 0)"),
+    *("np.where(z > 0.0, z, 0.0 * z)", "np.where(z <= 0.0, 0.0, z)", "z if z > 0.1 else 2 + 0 * z"),
+    *("0.0 * z", "z * 0", "np.divide(0.0, z)", "z - z", "np.divide(z, z)", "0 * z * z", "-(0 * z)"),
+    *("(0 * z) * (0 * z)", "np.divide(0 * z, 0 * z + 0 * z)", "z * math.inf", "0 * z + 1"),
+    *("z**0", "z**1", "z**2", "np.power(z, -2.0)", "np.power(z, -3.0)", "2.0**z", "z**17"),
+    *("(0.0 * z) * np.exp(z)", "1 / (1 + np.exp(-z))", "math.erf(z)", "math.erfc(z)"),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_is_not_finite_goes_through(dtype):
+    """A loss whose target numbers the function, so that one unit has them all."""
+    points = np.array([math.nan, math.inf, -math.inf, 0.0, 0.3, -0.3, 2.0, 800.0], dtype)
+    lines = (f"    v = np.where(k == {k}, {text}, v)\n" for k, text in enumerate(_AT_NAN))
+    scope = {"math": math, "np": np}
+    exec(f"def numbered(z, k):\n    v = 0.0\n{''.join(lines)}    return v\n", scope)
+    loss = fastbp.loss(scope["numbered"])
+    net = fastbp.Network(1, activations=["one"], output="identity", dtype=dtype)
+    x = np.ones((1, 1), dtype)
+    for k, text in enumerate(_AT_NAN):
+        function = builtins.eval(f"lambda z: {text}", scope)
+        for z in points:
+            with np.errstate(all="ignore"):
+                exact = float(np.asarray(function(z), dtype))
+            traced = activation(function)(z)
+            w, t = np.array([z, 0.0], dtype), np.array([k], dtype)
+            compiled = net.loss_and_grad(w, x, t, loss=loss)
+            for result in (traced, compiled[0]):
+                assert result == pytest.approx(exact, rel=1e-6, nan_ok=True), (text, z)
+
+
+@pytest.mark.parametrize(
+    ("name", "second"),
+    [
+        ("asin", lambda z: z * (1 - z * z) ** -1.5),
+        ("acos", lambda z: -z * (1 - z * z) ** -1.5),
+        ("atanh", lambda z: 2 * z * (1 - z * z) ** -2),
+    ],
+)
+def test_second_derivatives_near_zero(name, second):
+    v = activation(getattr(math, name))
+    z = np.array([0.0, 1e-300, 1e-20, 1e-8, -1e-5, 1e-3, 0.3, -0.9, 1.0 - 1e-9])
+    with mpmath.workdps(50):
+        exact = [float(second(mpmath.mpf(x))) for x in z]
+    np.testing.assert_allclose(v.second_derivative(z), exact, rtol=1e-13)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 16, 17])
+def test_negative_powers_at_the_ends_of_the_range(n):
+    v = activation(lambda z: z**-n)
+    size = [5e-324, 1e-310, 1e-200, 1e-150, 3e-103, 1e-30, 0.7, 1e30, 1e102, 1e200, 1e308]
+    for z in (*size, *(-s for s in size)):
+        exact = [mpmath.mpf(z) ** -n]
+        exact += [-n * exact[0] / z, n * (n + 1) * exact[0] / mpmath.mpf(z) ** 2]
+        for result, true in zip(v.evaluate(2, z), exact, strict=True):
+            assert float(result) == pytest.approx(float(true), rel=1e-14, abs=1e-320)
 
 
 # What is refused.
