@@ -1,4 +1,4 @@
-"""What the functions of ``math`` and ``numpy`` mean on a graph, by name."""
+"""What the functions of ``math``, ``numpy`` and ``scipy.special`` mean on a graph, by name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from fastbp import _special as special
 from fastbp._graph import (
     Condition,
     Expr,
@@ -24,6 +25,7 @@ from fastbp._graph import (
     truth,
     unary,
 )
+from fastbp._special import negative
 
 Call = Callable[..., Any]
 
@@ -79,9 +81,8 @@ def _clip(g: Graph, x: Any, low: Any = None, high: Any = None) -> Expr:
 
 
 def _copysign(x: Expr, y: Expr) -> Expr:
-    size, zero = unary("abs", x), y.graph.const(0.0)
-    minus_zero = both(compare("==", y, zero), compare("<", 1.0 / y, zero))
-    return select(either(compare("<", y, zero), minus_zero), neg(size), size)
+    size = unary("abs", x)
+    return select(negative(y), neg(size), size)
 
 
 def _cbrt(x: Expr) -> Expr:
@@ -94,8 +95,11 @@ def _heaviside(x: Expr, middle: Expr) -> Expr:
     return select(compare("==", x, x.graph.const(0.0)), middle, step)
 
 
-def _hypot(x: Expr, y: Expr) -> Expr:
-    return unary("sqrt", add(mul(x, x), mul(y, y)))
+def _select(g: Graph, conditions: Any, choices: Any, default: Any = 0.0) -> Expr:
+    result = g.lift(default)
+    for condition, choice in reversed(list(zip(conditions, choices, strict=True))):
+        result = select(truth(condition), g.lift(choice), result)
+    return result
 
 
 _inf = math.inf
@@ -119,7 +123,6 @@ CALLS: dict[str, Call] = {
             "arctanh": "atanh",
             "fabs": "abs",
             "absolute": "abs",
-            "expit": "logistic",  # scipy.special
         }.items()
     },
     **{
@@ -148,7 +151,11 @@ CALLS: dict[str, Call] = {
     "square": _lifted(lambda x: mul(x, x)),
     "reciprocal": _lifted(lambda x: 1.0 / x),
     "cbrt": _lifted(_cbrt),
-    "hypot": _lifted(_hypot),
+    **{name: _lifted(getattr(special, name)) for name in special.__all__},
+    "gammaln": _lifted(special.lgamma),
+    "psi": _lifted(special.digamma),
+    "atan2": _lifted(special.arctan2),
+    "expit": _unary("logistic"),
     "copysign": _lifted(_copysign),
     "heaviside": _lifted(_heaviside),
     "radians": _lifted(lambda x: x * (math.pi / 180.0)),
@@ -160,6 +167,7 @@ CALLS: dict[str, Call] = {
     "fmax": _extreme(">=", keeps_nan=False),
     "fmin": _extreme("<=", keeps_nan=False),
     "where": _where,
+    "select": _select,
     "clip": _clip,
     "logical_and": _logical(both),
     "logical_or": _logical(either),

@@ -7,7 +7,7 @@ The language of the text (what the kernels and the NumPy backend bind):
 
 - every constant is ``const(<repr>)``, with the names ``inf`` and ``nan``;
 - operators ``+ - * /``, unary ``-``, comparisons, ``&``, ``|``;
-- the functions in :data:`FUNCTIONS`, ``pow(a, b)``, ``select(c, a, b)``, ``logical_not(c)``.
+- the functions in :data:`FUNCTIONS`, ``pow(a, b)``, ``fmod(a, b)``, ``select(c, a, b)``, ``logical_not(c)``.
 
 Rules of derivatives are the tables :data:`FACTOR` and :data:`DIVISOR`.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn, Union
 
 import numpy as np
@@ -101,7 +102,7 @@ class Graph:
 
     def call(self, module: str, name: str, args: Sequence[Any]) -> Any:
         """Apply the function that `module` calls `name`."""
-        if name not in self._calls:
+        if name not in self._calls or (module, name) == ("math", "remainder"):  # that is not %
             raise ActivationError(f"{module}.{name} is not supported")
         return self._calls[name](self, *args)
 
@@ -170,6 +171,18 @@ class Expr:
     def __rtruediv__(self, other: Any) -> Expr:
         return div(*_both(self, other)[::-1])
 
+    def __mod__(self, other: Any) -> Expr:
+        return self.graph.call("np", "remainder", (self, other))
+
+    def __rmod__(self, other: Any) -> Expr:
+        return self.graph.call("np", "remainder", (other, self))
+
+    def __floordiv__(self, other: Any) -> Expr:
+        return self.graph.call("np", "floor_divide", (self, other))
+
+    def __rfloordiv__(self, other: Any) -> Expr:
+        return self.graph.call("np", "floor_divide", (other, self))
+
     def __pow__(self, other: Any) -> Expr:
         return power(*_both(self, other))
 
@@ -224,10 +237,13 @@ class Expr:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         if kwargs:
             raise ActivationError(f"np.{name} with {', '.join(kwargs)} is not supported")
-        return self.graph.call("np", name, inputs)
+        module = "np" if getattr(np, ufunc.__name__, None) is ufunc else "scipy.special"
+        return self.graph.call(module, name, inputs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if kwargs:
+        if function is np.select and set(kwargs) <= {"default"}:
+            args = (*args, *kwargs.values())
+        elif kwargs:
             raise ActivationError(f"np.{function.__name__} with keywords is not supported")
         return self.graph.call("np", function.__name__, args)
 
@@ -239,9 +255,7 @@ class Expr:
     )
     __floor__ = __ceil__ = __complex__ = __array__ = __float__
     __iter__ = __len__ = __getitem__ = _refuse("its input is one number, not a sequence")
-    __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = _refuse(
-        "the operators // and % are not supported"
-    )
+    __divmod__ = __rdivmod__ = _refuse("it gives one number, not the two of divmod")
 
     def __getattr__(self, name: str) -> NoReturn:
         raise ActivationError(f"its input is one number and has no attribute {name!r}")
@@ -450,15 +464,29 @@ def select(c: Condition, a: Expr, b: Expr) -> Expr:
     return a if a is b else a.graph.make("select", c, a, b)
 
 
-def reachable(roots: Iterable[Expr], conditions: bool = True) -> list[Expr]:
-    """Return all nodes the roots rest on, arguments first; those of conditions on request."""
+def ruled(value: Expr, *parts: tuple[Expr, Expr]) -> Expr:
+    """Return `value`, the derivative of which is given: a factor for each argument."""
+    if value.op == "const":
+        return value
+    return value.graph.make("ruled", value, *(e for part in parts for e in part))
+
+
+def reachable(roots: Iterable[Expr], values: bool = True) -> list[Expr]:
+    """Return all nodes that the values of the roots rest on, or their derivatives by the rules.
+
+    Arguments come first.
+    """
     seen: dict[int, Expr] = {}
     todo = list(roots)
     while todo:
         e = todo.pop()
-        if e.id not in seen and (conditions or e.op not in CONDITIONS):
-            seen[e.id] = e
-            todo.extend(a for a in e.args if isinstance(a, Expr))
+        if e.id in seen or (e.op in CONDITIONS and not values):
+            continue
+        seen[e.id] = e
+        args = e.args
+        if e.op == "ruled":
+            args = args[:1] if values else args[2::2]
+        todo.extend(a for a in args if isinstance(a, Expr))
     return [seen[k] for k in sorted(seen)]
 
 
@@ -471,6 +499,10 @@ def _bell(c: float) -> Rule:
     return lambda x, e: c * unary("exp", neg(mul(x, x)))
 
 
+def _logistic_slope(x: Expr, slope: Expr) -> Expr:
+    return ruled(slope, (-(slope * unary("tanh", 0.5 * x)), x))
+
+
 FACTOR: dict[str, Rule] = {
     "exp": lambda x, e: e,
     "expm1": lambda x, e: unary("exp", x),
@@ -481,7 +513,7 @@ FACTOR: dict[str, Rule] = {
     "cosh": lambda x, e: unary("sinh", x),
     "tanh": lambda x, e: unary("sech2", x),
     "sech2": lambda x, e: -2.0 * (unary("tanh", x) * e),
-    "logistic": lambda x, e: e * unary("logistic", -x),
+    "logistic": lambda x, e: _logistic_slope(x, e * unary("logistic", -x)),
     "erf": _bell(2.0 / math.sqrt(math.pi)),
     "erfc": _bell(-2.0 / math.sqrt(math.pi)),
     "abs": lambda x, e: unary("sign", x),
@@ -519,6 +551,11 @@ def _slope(e: Expr, slopes: dict[int, Expr]) -> Expr:
         raise ActivationError("the derivative of what cannot be traced has to be given")
     if op in FLAT:
         return e.graph.const(0.0)
+    if op == "ruled":
+        total = e.graph.const(0.0)
+        for factor, x in zip(args[1::2], args[2::2], strict=True):
+            total = add(total, _chain(partial(mul, factor), slopes[x.id]))
+        return total
     if op == "select":
         return select(args[0], slopes[args[1].id], slopes[args[2].id])
     x, dx = args[0], slopes[args[0].id]
@@ -552,7 +589,7 @@ def _slope(e: Expr, slopes: dict[int, Expr]) -> Expr:
 def differentiate(root: Expr, variable: Expr) -> Expr:
     """Return the derivative of `root` with respect to `variable`."""
     slopes: dict[int, Expr] = {}
-    for e in reachable([root], conditions=False):
+    for e in reachable([root], values=False):
         slopes[e.id] = e.graph.const(1.0) if e is variable else _slope(e, slopes)
     return slopes[root.id]
 
@@ -567,6 +604,9 @@ def emit(outputs: Sequence[Expr], variables: Sequence[str]) -> str:
             continue
         if e.op == "const":
             names[e.id] = f"const({e.args[0]!r})"
+            continue
+        if e.op == "ruled":
+            names[e.id] = names[e.args[0].id]
             continue
         args = [names[a.id] if isinstance(a, Expr) else a for a in e.args]
         if e.op == "neg":

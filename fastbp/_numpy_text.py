@@ -88,6 +88,7 @@ def _real(dtype: np.dtype) -> dict[str, Any]:
         "floor": np.floor,
         "ceil": np.ceil,
         "trunc": np.trunc,
+        "fmod": np.fmod,
         "logistic": _logistic(np.where, np.abs),
         "sech2": _sech2(np.abs),
         "erf": _elementwise(lambda x: math.erf(x), dtype),
@@ -105,9 +106,15 @@ def _complex(dtype: np.dtype) -> dict[str, Any]:
     def of_real_part(function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda x: function(np.real(np.asarray(x))).astype(dtype).view(_ByRealPart)
 
+    def fmod(x: Any, y: Any) -> Any:
+        real = np.fmod(np.real(x), np.real(y))
+        whole = np.rint((np.real(x) - real) / np.real(y))
+        return (real + 1j * (np.imag(x) - whole * np.imag(y))).astype(dtype).view(_ByRealPart)
+
     return {
         "const": dtype.type,
         "select": select,
+        "fmod": fmod,
         "abs": size,
         **{name: of_real_part(getattr(np, name)) for name in ("sign", "floor", "ceil", "trunc")},
         "logistic": _logistic(select, size),

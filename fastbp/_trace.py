@@ -7,8 +7,8 @@ is all the library keeps of the function (:mod:`fastbp._function`): the kernels 
 runs it, its hash is the cache's key, and it is what a pickle holds.
 
 What is traced: arithmetic, comparisons, branches, loops of fixed length, helpers (jitted by
-Numba or not), closures, default arguments, ``math.*`` and the elementwise ``numpy`` functions
-of :mod:`fastbp._calls`. What is not is refused with :class:`ActivationError`.
+Numba or not), closures, default arguments, ``math.*`` and the elementwise functions of ``numpy``
+and ``scipy.special`` in :mod:`fastbp._calls`. What is not is refused with :class:`ActivationError`.
 """
 
 from __future__ import annotations

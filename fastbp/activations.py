@@ -113,9 +113,10 @@ def activation(
     ----------
     fn : callable
         A function of one number. It may use arithmetic, branches, loops of fixed length,
-        ``math.*``, elementwise ``numpy`` functions, helpers (jitted by Numba or not), closures
-        and default arguments, and must depend on its argument alone. What it captures is
-        taken as it is now.
+        ``math.*``, elementwise ``numpy`` functions and ``np.select``, helpers (jitted by Numba or
+        not), closures and default arguments, and of ``scipy.special`` expit, logit, ndtr,
+        log_ndtr, xlogy, erf, erfc, erfcx, gammaln and digamma. It must depend on its argument
+        alone. What it captures is taken as it is now.
     derivative, second_derivative : callable, optional
         v' and v'' as scalar functions, where the automatic ones are not accurate enough or `fn`
         cannot be traced. With only v' given, v'' is differentiated from it. A function that

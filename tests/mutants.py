@@ -479,4 +479,40 @@ KERNELS = (
     ),
 )
 
-MUTANTS = REFERENCE + KERNELS
+TRACING = (
+    Mutant(
+        "0 · x is taken as 0",
+        "_graph.py",
+        "    (c, x), (d, y) = _split(a), _split(b)\n    if x is None and y is None:\n",
+        "    (c, x), (d, y) = _split(a), _split(b)\n"
+        "    if 0.0 in (c, d):\n        return a.graph.const(0.0)\n"
+        "    if x is None and y is None:\n",
+        ("test_trace.py::test_what_is_not_finite_goes_through",),
+    ),
+    Mutant(
+        "the derivative of (1 - x)(1 + x) cancels near 0",
+        "_graph.py",
+        'if {x.op, y.op} == {"+", "-"} and',
+        "if not x.args and",
+        ("test_trace.py::test_second_derivatives_near_zero",),
+    ),
+    Mutant(
+        "a derivative of log_ndtr that cancels far to the left",
+        "_special.py",
+        "total = select(left, math.sqrt(0.5) * (falling * r / scaled), x + slope)",
+        "total = x + slope",
+        (
+            "test_special.py::test_text_against_mpmath",
+            "test_special.py::test_kernels_against_mpmath",
+        ),
+    ),
+    Mutant(
+        "assertions in functions that are not traced, which a kernel would not see fail",
+        "_opaque.py",
+        "case ast.Pass() | ast.Break() | ast.Continue():",
+        "case ast.Pass() | ast.Break() | ast.Continue() | ast.Assert():",
+        ("test_opaque.py::test_refusals",),
+    ),
+)
+
+MUTANTS = REFERENCE + KERNELS + TRACING

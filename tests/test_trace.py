@@ -374,7 +374,7 @@ def whole_number(z):
 
 
 def modulo(z):
-    return z % 2.0
+    return z % np.ones(3)
 
 
 def sequence(z):
@@ -434,7 +434,7 @@ REFUSED = [
     (undefined, 1, "NameError: name 'not_there' is not defined"),
     (two_arguments, 0, "missing 1 required positional argument: 'x'"),
     (whole_number, 1, "converted to a whole number"),
-    (modulo, 1, "// and % are not supported"),
+    (modulo, 1, "a value of type ndarray meets the input"),
     (sequence, 1, "one number, not a sequence"),
     (with_array, 1, "a value of type ndarray meets the input"),
     (returns_text, 0, "returned str"),
