@@ -7,7 +7,8 @@ The language of the text (what the kernels and the NumPy backend bind):
 
 - every constant is ``const(<repr>)``, with the names ``inf`` and ``nan``;
 - operators ``+ - * /``, unary ``-``, comparisons, ``&``, ``|``;
-- the functions in :data:`FUNCTIONS`, ``pow(a, b)``, ``fmod(a, b)``, ``select(c, a, b)``, ``logical_not(c)``.
+- the functions in :data:`FUNCTIONS`, ``pow(a, b)``, ``fmod(a, b)``, ``select(c, a, b)``,
+  ``logical_not(c)``.
 
 Rules of derivatives are the tables :data:`FACTOR` and :data:`DIVISOR`.
 """
