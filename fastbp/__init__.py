@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "_fit": ("FitResult", "fit"),
-    "_many": ("Fits", "fit_many"),
+    "_training.fit": ("FitResult", "fit"),
+    "_training.many": ("Fits", "fit_many"),
     "_models": ("Model", "load", "save"),
-    "_function": ("ActivationError",),
-    "_watch": ("EarlyStopping", "FitState", "NonFiniteLossError"),
+    "_symbolic.function": ("ActivationError",),
+    "_training.watch": ("EarlyStopping", "FitState", "NonFiniteLossError"),
     "activations": ("Activation", "activation"),
     "functions": (
         "gauss_newton_product",
@@ -84,11 +84,11 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import activations, calculus, datasets, losses, optimizers, reference
-    from ._fit import FitResult, fit
-    from ._function import ActivationError
-    from ._many import Fits, fit_many
     from ._models import Model, load, save
-    from ._watch import EarlyStopping, FitState, NonFiniteLossError
+    from ._symbolic.function import ActivationError
+    from ._training.fit import FitResult, fit
+    from ._training.many import Fits, fit_many
+    from ._training.watch import EarlyStopping, FitState, NonFiniteLossError
     from .activations import Activation, activation
     from .functions import (
         gauss_newton_product,

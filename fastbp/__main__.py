@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from fastbp._cli import main
+        from fastbp._cli.main import main
 
         sys.exit(main())
     except KeyboardInterrupt:  # before the command has begun

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._described import Described, DescribedLoss, Refused
 
-class Refused(Exception):
-    """Raised by compiled code whose arguments are not what it takes as they are."""
+__all__ = ["Refused"]
 
 
 class Fixed:
@@ -102,6 +102,17 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
         place = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name} must be finite; got {array[place]} at index {place}")
     return array
+
+
+def positive(name: str, value: SupportsIndex) -> int:
+    """Check a size: a positive integer."""
+    try:
+        number = value.__index__()
+    except AttributeError:
+        raise TypeError(f"{name} must be a positive integer; got {value!r}") from None
+    if number < 1:
+        raise ValueError(f"{name} must be a positive integer; got {number}")
+    return number
 
 
 def thread_count(threads: Any) -> int:
@@ -223,3 +234,51 @@ def output(
         if given is not None and np.may_share_memory(out, given):
             raise ValueError("out must not overlap the memory of an input")
     return _plain(out, dtype)
+
+
+def inputs(
+    net: Described, w: ArrayLike, X: ArrayLike, *, check_finite: bool
+) -> tuple[NDArray, NDArray, bool]:
+    """Check parameters and observations of a network; the last says whether it was one."""
+    n_params = net.n_neurons * (net.n_inputs + 1)
+    w = parameters(w, n_params, net.dtype, check_finite=check_finite)
+    X, single = observations(X, net.n_inputs, net.dtype, check_finite=check_finite)
+    return w, X, single
+
+
+def like_inputs(
+    name: str,
+    value: ArrayLike | None,
+    X: NDArray,
+    single: bool,
+    dtype: np.dtype,
+    *,
+    check_finite: bool,
+) -> NDArray | None:
+    """Check a direction in the inputs, or None: of the shape of X as it was given."""
+    if value is None:
+        return None
+    array, one = observations(value, X.shape[1], dtype, check_finite=check_finite, name=name)
+    if one != single or array.shape != X.shape:
+        expected = X.shape[1:] if single else X.shape
+        raise ValueError(f"{name} must have the shape of X, {expected}; got {np.shape(value)}")
+    return array
+
+
+def loss_inputs(
+    net: Described,
+    loss: DescribedLoss,
+    w: ArrayLike,
+    X: ArrayLike,
+    t: ArrayLike,
+    sample_weight: ArrayLike | None,
+    *,
+    check_finite: bool,
+) -> tuple[NDArray, NDArray, NDArray, NDArray | None]:
+    """Check all that a mean loss is made of: w, X, t and the weights."""
+    w, X, single = inputs(net, w, X, check_finite=check_finite)
+    B = len(X)
+    if not B:
+        raise ValueError(f"the mean loss needs at least one observation; got X of shape {X.shape}")
+    t = targets(t, loss.target_range, loss.name, B, single, net.dtype, check_finite=check_finite)
+    return w, X, t, weights(sample_weight, B, single, net.dtype, check_finite=check_finite)

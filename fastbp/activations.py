@@ -2,8 +2,8 @@
 
 An :class:`Activation` is a differentiable function v: R → R with v' and v''. The named ones are
 plain scalar functions too, below, turned into text by the same tracer as the user's
-(:mod:`fastbp._trace`); where the automatic derivative would cancel or overflow, it is written
-out. All are finite for every finite z where their true value is.
+(`_symbolic.trace`); where the automatic derivative would cancel or overflow, it is written out.
+All are finite for every finite z where their true value is.
 
 Accuracy in float64: bounds of the error in units of ε = 2⁻⁵² times the true value, for all finite
 z, with elementary functions right to 4 ε. Where a derivative crosses zero at some z ≠ 0 (†), ε
@@ -49,7 +49,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from fastbp._function import ActivationError, Function, Scalar, named
+from fastbp._symbolic.function import ActivationError, Function, Scalar, named
 
 __all__ = ["NAMES", "Activation", "ActivationError", "activation", "get_activation"]
 
@@ -164,7 +164,7 @@ def activation(
     if isinstance(fn, Activation):
         raise ActivationError(f"{fn!r} is an activation already")
     label = name or str(getattr(fn, "__name__", "activation"))
-    from fastbp._trace import trace
+    from fastbp._symbolic.trace import trace
 
     functions = (fn, derivative, second_derivative)
     return Activation(label, *trace(functions, Activation.variables, f"activation {label!r}"))
@@ -450,7 +450,7 @@ def _log_cosh(z: float) -> Any:
 
 
 def _sech2(z: float) -> float:
-    from fastbp._graph import sech2
+    from fastbp._symbolic.graph import sech2
 
     return sech2(z)
 

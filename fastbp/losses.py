@@ -26,7 +26,7 @@ from typing import Any, overload
 import numpy as np
 
 from fastbp import activations
-from fastbp._function import ActivationError, Extras, Function, Scalar, named
+from fastbp._symbolic.function import ActivationError, Extras, Function, Scalar, named
 from fastbp.activations import Activation, unknown
 
 __all__ = ["NAMES", "Loss", "get_loss", "huber", "loss", "pinball"]
@@ -183,7 +183,7 @@ def loss(
     if not low <= high:
         raise ValueError(f"target_range is (least, greatest), but {target_range!r} was given")
     label = name or str(getattr(fn, "__name__", "loss"))
-    from fastbp._trace import trace
+    from fastbp._symbolic.trace import trace
 
     functions = (fn, derivative, second_derivative)
     return Loss(label, *trace(functions, Loss.variables, f"loss {label!r}"), (low, high))

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _boundary as boundary
-from ._lock import LOCK
 from .activations import Activation, get_activation
+from .kernels.machine.lock import LOCK
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
-    from .kernels._calls import Calls
+    from .kernels.calls.prepared import Calls
     from .objective import Objective
 
 # A call that is not ready yet, for this loss, or whose arguments are to be converted or explained.
 _NOT_AT_ONCE = (KeyError, TypeError, boundary.Refused)
 _DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
-
-
-def _positive(name: str, value: SupportsIndex) -> int:
-    try:
-        number = value.__index__()
-    except AttributeError:
-        raise TypeError(f"{name} must be a positive integer; got {value!r}") from None
-    if number < 1:
-        raise ValueError(f"{name} must be a positive integer; got {number}")
-    return number
 
 
 class Network:
@@ -109,19 +99,19 @@ class Network:
         dtype: DTypeLike = np.float64,
     ) -> None:
         put = object.__setattr__
-        put(self, "n_inputs", _positive("n_inputs", n_inputs))
+        put(self, "n_inputs", boundary.positive("n_inputs", n_inputs))
         if isinstance(activations, str | Activation):
             if n_neurons is None:
                 raise TypeError(
                     "n_neurons is needed where activations is not a sequence with one for each "
                     f"neuron; got activations={activations!r}"
                 )
-            H = _positive("n_neurons", n_neurons)
+            H = boundary.positive("n_neurons", n_neurons)
             each = (get_activation(activations),) * H
         else:
             each = tuple(get_activation(activation) for activation in activations)
-            H = _positive("the number of activations", len(each))
-            if n_neurons is not None and _positive("n_neurons", n_neurons) != H:
+            H = boundary.positive("the number of activations", len(each))
+            if n_neurons is not None and boundary.positive("n_neurons", n_neurons) != H:
                 raise ValueError(f"n_neurons is {n_neurons}, but {H} activations are given")
         if np.dtype(dtype) not in _DTYPES:
             raise TypeError(f"dtype must be float64 or float32; got {np.dtype(dtype)}")
@@ -234,29 +224,20 @@ class Network:
 
     # ---- calls ---------------------------------------------------------------------------
 
-    def _ready(self) -> Calls:
-        if self._calls is None:
-            with LOCK:
-                from .kernels._calls import Calls
-
-                if self._calls is None:
-                    object.__setattr__(self, "_calls", Calls(self))
-        return cast("Calls", self._calls)
-
     @property
     def _numba_type_(self) -> Any:
         """Numba's type of this network: what makes it an argument of compiled functions."""
-        calls = self._ready()
+        calls = _prepared(self)
         if calls.numba_type is None:
             with LOCK:
-                from .kernels._network_type import type_of
+                from ._in_numba import type_of
 
                 calls.numba_type = type_of(calls, self.dtype)
         return calls.numba_type
 
     @property
     def _address(self) -> int:
-        return self._ready().address
+        return _prepared(self).address
 
     def value(
         self,
@@ -311,9 +292,9 @@ class Network:
                     return calls.value_of_one(w, X)
             except boundary.Refused:
                 pass
-        w, X, single = self._inputs(w, X, check_finite)
+        w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         out = boundary.output(out, (len(X),), self.dtype, (w, X))
-        calls = self._ready()
+        calls = _prepared(self)
         calls.prepare(0, len(X))
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
         if n_threads == 1:
@@ -367,14 +348,14 @@ class Network:
                 return calls.value_and_grad(w, x, out)
             except boundary.Refused:
                 pass
-        w, X, single = self._inputs(w, x, check_finite)
+        w, X, single = boundary.inputs(self, w, x, check_finite=check_finite)
         if not single:
             raise ValueError(
                 f"value_and_grad takes one observation of shape ({self.n_inputs},); got {X.shape}. "
                 "For a batch, see loss_and_grad, vjp and per_sample_grad"
             )
         gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X))
-        calls = self._ready()
+        calls = _prepared(self)
         calls.prepare(1, len(X))
         return calls.value_and_grad(w, X[0], gradient)[0], gradient
 
@@ -433,13 +414,13 @@ class Network:
                 return calls.vjp(w, X, ybar, out, None)
             except boundary.Refused:
                 pass
-        w, X, single = self._inputs(w, X, check_finite)
+        w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         ybar = boundary.per_observation(
             "ybar", ybar, len(X), single, self.dtype, check_finite=check_finite
         )
         gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, ybar))
         xbar = np.empty(X.shape, self.dtype) if inputs else None
-        calls = self._ready()
+        calls = _prepared(self)
         calls.prepare(1, len(X))
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
         if n_threads == 1:
@@ -489,10 +470,10 @@ class Network:
                 return calls.per_sample_grad(w, X, out)
             except boundary.Refused:
                 pass
-        w, X, single = self._inputs(w, X, check_finite)
+        w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         shape = (self.n_params,) if single else (len(X), self.n_params)
         J = boundary.output(out, shape, self.dtype, (w, X))
-        calls = self._ready()
+        calls = _prepared(self)
         calls.prepare_per_sample()
         calls.per_sample_grad(w, X, J[np.newaxis] if single else J)
         return J
@@ -544,9 +525,9 @@ class Network:
                 return calls.input_grad(w, X, out)
             except boundary.Refused:
                 pass
-        w, X, single = self._inputs(w, X, check_finite)
+        w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         gradient = boundary.output(out, X.shape[1:] if single else X.shape, self.dtype, (w, X))
-        calls = self._ready()
+        calls = _prepared(self)
         calls.prepare(1, len(X))
         rows = gradient[np.newaxis] if single else gradient
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
@@ -612,9 +593,12 @@ class Network:
                 return calls.loss_and_grad[loss](w, X, t, sample_weight, out)
             except _NOT_AT_ONCE:
                 pass
-        ell, w, X, t, c = self._loss_inputs(w, X, t, loss, sample_weight, check_finite)
+        ell = get_loss(loss)
+        w, X, t, c = boundary.loss_inputs(
+            self, ell, w, X, t, sample_weight, check_finite=check_finite
+        )
         gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c))
-        calls = self._ready()
+        calls = _prepared(self)
         function = calls.prepare_loss("loss_and_grad", loss, ell, len(X))
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
         if n_threads == 1:
@@ -724,11 +708,11 @@ class Network:
                 return calls.jvp(w, X, p, dX, out)
             except boundary.Refused:
                 pass
-        w, X, single = self._inputs(w, X, check_finite)
+        w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
-        moved = self._like_inputs("dX", dX, X, single, check_finite)
+        moved = boundary.like_inputs("dX", dX, X, single, self.dtype, check_finite=check_finite)
         ydot = boundary.output(out, (len(X),), self.dtype, (w, X, p, moved))
-        calls = self._ready()
+        calls = _prepared(self)
         calls.prepare_tangent("jvp")
         calls.jvp(w, X, p, moved, ydot)
         return float(ydot[0]) if single else ydot
@@ -779,12 +763,12 @@ class Network:
                 return calls.input_hvp(w, X, v, out)
             except boundary.Refused:
                 pass
-        w, X, single = self._inputs(w, X, check_finite)
-        rates = self._like_inputs("v", v, X, single, check_finite)
+        w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
+        rates = boundary.like_inputs("v", v, X, single, self.dtype, check_finite=check_finite)
         product = boundary.output(
             out, X.shape[1:] if single else X.shape, self.dtype, (w, X, rates)
         )
-        calls = self._ready()
+        calls = _prepared(self)
         calls.prepare_tangent("input_hvp")
         calls.input_hvp(w, X, rates, product[np.newaxis] if single else product)
         return product
@@ -958,10 +942,13 @@ class Network:
         (0.5, array([4., 4.]), array([[16., 16.],
                [16., 16.]]))
         """
-        from .kernels._fitting import gauss_newton
+        from .kernels.calls.optimizers import gauss_newton
 
-        ell, w, X, t, c = self._loss_inputs(w, X, t, loss, sample_weight, check_finite)
-        return gauss_newton(self, w, X, t, c, ell)
+        ell = get_loss(loss)
+        w, X, t, c = boundary.loss_inputs(
+            self, ell, w, X, t, sample_weight, check_finite=check_finite
+        )
+        return gauss_newton(_prepared(self), w, X, t, c, ell)
 
     def _product(
         self,
@@ -981,46 +968,21 @@ class Network:
                 return getattr(calls, name)[loss](w, X, t, sample_weight, p, out)
             except _NOT_AT_ONCE:
                 pass
-        ell, w, X, t, c = self._loss_inputs(w, X, t, loss, sample_weight, check_finite)
+        ell = get_loss(loss)
+        w, X, t, c = boundary.loss_inputs(
+            self, ell, w, X, t, sample_weight, check_finite=check_finite
+        )
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
         product = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, p))
-        function = self._ready().prepare_loss(name, loss, ell, len(X))
+        function = _prepared(self).prepare_loss(name, loss, ell, len(X))
         return function(w, X, t, c, p, product)
 
-    # ---- the boundary --------------------------------------------------------------------
 
-    def _loss_inputs(
-        self, w: Any, X: Any, t: Any, loss: str | Loss, sample_weight: Any, check_finite: bool
-    ) -> tuple[Loss, NDArray, NDArray, NDArray, NDArray | None]:
-        ell = get_loss(loss)
-        w, X, single = self._inputs(w, X, check_finite)
-        if not len(X):
-            raise ValueError(
-                f"the mean loss needs at least one observation; got X of shape {X.shape}"
-            )
-        t = boundary.targets(
-            t, ell.target_range, ell.name, len(X), single, self.dtype, check_finite=check_finite
-        )
-        c = boundary.weights(sample_weight, len(X), single, self.dtype, check_finite=check_finite)
-        return ell, w, X, t, c
+def _prepared(net: Network) -> Calls:
+    with LOCK:
+        from .kernels.calls.prepared import prepared  # and with it the linker, when first needed
 
-    def _like_inputs(
-        self, name: str, value: Any, X: NDArray, single: bool, check_finite: bool
-    ) -> NDArray | None:
-        if value is None:
-            return None
-        array, one = boundary.observations(
-            value, self.n_inputs, self.dtype, check_finite=check_finite, name=name
-        )
-        if one != single or array.shape != X.shape:
-            expected = X.shape[1:] if single else X.shape
-            raise ValueError(f"{name} must have the shape of X, {expected}; got {np.shape(value)}")
-        return array
-
-    def _inputs(self, w: Any, X: Any, check_finite: bool) -> tuple[NDArray, NDArray, bool]:
-        w = boundary.parameters(w, self.n_params, self.dtype, check_finite=check_finite)
-        X, single = boundary.observations(X, self.n_inputs, self.dtype, check_finite=check_finite)
-        return w, X, single
+    return prepared(net)
 
 
 def _is_batch(X: object) -> TypeGuard[NDArray]:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _boundary as boundary
-from .losses import Loss
+from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
-    from .kernels._bound import Bound
+    from .kernels.calls.objective import Bound
     from .network import Network
 
 
@@ -83,10 +83,13 @@ class Objective(boundary.Fixed):
         threads: int | str = 1,
         check_finite: bool = False,
     ) -> None:
-        from .kernels._bound import Bound
+        from .kernels.calls.objective import Bound
+        from .kernels.calls.prepared import prepared
 
-        ell, _, X, t, c = net._loss_inputs(
-            np.zeros(net.n_params, net.dtype), X, t, loss, sample_weight, check_finite
+        ell = get_loss(loss)
+        w = np.zeros(net.n_params, net.dtype)
+        _, X, t, c = boundary.loss_inputs(
+            net, ell, w, X, t, sample_weight, check_finite=check_finite
         )
         if not 0.0 <= float(l2) < np.inf:
             raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
@@ -97,7 +100,7 @@ class Objective(boundary.Fixed):
         self.l2 = float(l2)
         self.threads = boundary.thread_count(threads)
         self._bound = Bound(
-            net, net._ready(), self.X, self.t, self.sample_weight, ell, self.l2, self.threads
+            net, prepared(net), self.X, self.t, self.sample_weight, ell, self.l2, self.threads
         )
         self._loss, self._loss_and_grad = self._bound.loss, self._bound.loss_and_grad
 

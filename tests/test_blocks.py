@@ -9,8 +9,8 @@ from support import LIMITS
 
 import fastbp
 from fastbp.activations import NAMES, get_activation
-from fastbp.kernels import units
-from fastbp.kernels._stages import cut
+from fastbp.kernels.calls import units
+from fastbp.kernels.scalar.stages import cut
 
 DTYPES = (np.float64, np.float32)
 MOST = 259  # numbers: more than two of the stretches that a block works on at a time

@@ -13,7 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from support import SCALES, assert_close, random_case
 
 import fastbp
-from fastbp import _cli, _self_check, reference
+from fastbp import reference
+from fastbp._cli import main as _cli
+from fastbp._cli import self_check as _self_check
 from fastbp.calculus import (
     Affine,
     Factorization,

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import _cli, _problem, _report, _table
+from fastbp._cli import main as _cli
+from fastbp._cli import problem as _problem
+from fastbp._cli import report as _report
+from fastbp._cli import table as _table
 
 
 def number(text, label):

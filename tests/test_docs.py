@@ -50,9 +50,8 @@ def test_mathematics_names_what_exists_and_all_of_it():
     jacobians = {name for name in reference.__all__ if name.startswith("J_")}
     counted = {name for name in reference.__all__ if name.endswith("_layer")}
     assert jacobians | counted | {"L", "V", "M", "sigma", "vjp", "jvp", "hvp"} <= named
-    compiled = re.findall(
-        r"`(\w+)`,?(?: both)? (?:in|of|by) \[\w+\.py\]\(\.\./([\w/]+\.py)\)", text
-    )
+    where = r"`(\w+)`,?(?: both)? (?:in|of|by) \[\w+\.py\]\(\.\./([\w/]+\.py)\)"
+    compiled = re.findall(where, text)
     assert len(compiled) >= 5
     for kernel, file in compiled:
         assert f"def {kernel}(" in (ROOT / file).read_text(encoding="utf-8"), kernel

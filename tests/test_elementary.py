@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numba import njit, types
 
-from fastbp.kernels._elementary import namespace
 from fastbp.kernels.machine.target import register_bytes
+from fastbp.kernels.scalar.elementary import namespace
 
 DTYPES = (np.float64, np.float32)
 mp = mpmath.MPContext()

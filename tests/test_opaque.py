@@ -11,8 +11,8 @@ import pytest
 
 import fastbp
 from fastbp import ActivationError, activation
-from fastbp._numpy_text import ieee
-from fastbp._opaque import BINARY, TESTS, UNARY
+from fastbp._symbolic.numpy_text import ieee
+from fastbp._symbolic.opaque import BINARY, TESTS, UNARY
 
 TABLE = [1.0, 2.0]
 N_TERMS = 30

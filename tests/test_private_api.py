@@ -139,7 +139,7 @@ def test_a_numpy_that_keeps_its_fields_elsewhere_is_refused(name):
 
 
 def test_entries_by_name_are_those_of_the_table():
-    from fastbp.kernels import units
-    from fastbp.kernels.entries import ENTRIES
+    from fastbp.kernels.calls import units
+    from fastbp.kernels.calls.entries import ENTRIES
 
     assert sorted(units.ENTRIES) == sorted(ENTRIES)

@@ -140,7 +140,7 @@ def test_an_activation_is_given_back(tmp_path):
 
 
 def test_code_of_an_activation_lives_as_long_as_a_network_that_uses_it():
-    from fastbp.kernels import units
+    from fastbp.kernels.calls import units
 
     @fastbp.activation
     def mine(z):

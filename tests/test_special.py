@@ -12,7 +12,7 @@ from mpmath import mpf
 
 import fastbp
 from fastbp import ActivationError, activation
-from fastbp._special import __all__ as SPECIAL
+from fastbp._symbolic.special import __all__ as SPECIAL
 
 mpmath.mp.dps = 50
 C = 0.75  # the other argument: a number of float32 too

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fastbp import _columns, _table
-from fastbp._table import TableError, parse
+from fastbp._cli import columns as _columns
+from fastbp._cli import table as _table
+from fastbp._cli.table import TableError, parse
 
 PEOPLE = """name,age,city,weight
 Ann,31,Oslo,60.5

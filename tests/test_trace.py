@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import fastbp
 from fastbp import ActivationError, activation
-from fastbp._function import Function
-from fastbp._trace import MAX_PATHS
+from fastbp._symbolic.function import Function
+from fastbp._symbolic.trace import MAX_PATHS
 from fastbp.activations import Activation
 
 K = 1.7

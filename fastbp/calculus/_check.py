@@ -164,7 +164,7 @@ def check_gradient(
     """
     rng = np.random.default_rng(seed)
     ell = get_loss(loss)
-    w, X, single = net._inputs(w, X, check_finite=True)
+    w, X, single = boundary.inputs(net, w, X, check_finite=True)
     net.loss_and_grad(w, X[0] if single else X, t, loss=ell, sample_weight=sample_weight)
     t = boundary.numbers("t", t, net.dtype, check_finite=True).reshape(-1)
     c = boundary.weights(sample_weight, len(X), single, net.dtype, check_finite=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..network import _positive
+from .._boundary import positive
 from ._plot import axes
 
 # The gradients of `OperationCounts`, in its order.
@@ -133,7 +133,7 @@ def operation_counts(n_inputs: int, n_neurons: int) -> OperationCounts:
     >>> round(operation_counts(100, 100).weights.ratio)
     98
     """
-    N, H = _positive("n_inputs", n_inputs), _positive("n_neurons", n_neurons)
+    N, H = positive("n_inputs", n_inputs), positive("n_neurons", n_neurons)
     P = N * H + H
     return OperationCounts(
         N,

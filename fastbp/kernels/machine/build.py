@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from numba import njit, types
 
-from ..records import ALLOCATING, kinds
 from .emit import object_of
 from .numba_api import as_started, compile_ir
+from .records import ALLOCATING, kinds
 
 # Options stand here and nowhere else: a helper compiled without them would inherit those of
 # whichever caller compiles it first.

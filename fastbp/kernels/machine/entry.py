@@ -19,11 +19,11 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
-from .. import places
-from ..records import ALLOCATING, DONE, kinds
 from . import numpy_layout as layout
+from . import places
 from .emit import object_of
 from .linker import EMPTY, FLOAT32, FLOAT64, NDARRAY, NONE, REFUSED
+from .records import ALLOCATING, DONE, kinds
 from .target import lanes
 
 _BIT, _BYTE, _INT32, _INT64 = (ir.IntType(n) for n in (1, 8, 32, 64))

@@ -13,8 +13,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from ..._boundary import Refused
-from . import numpy_layout as layout  # refuses what can't be read, before anything is
+from ..._described import Refused
+from . import numpy_layout as layout
 from .target import is_x86
 
 # Addresses that every record hands to the code of entries: places in the table of `context`.

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..._lock import LOCK, guard_compilation
 from . import linker, store
+from .lock import LOCK, guard_compilation
 
 
 class Unit:

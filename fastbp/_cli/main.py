@@ -1,0 +1,379 @@
+"""Commands of ``python -m fastbp``: one function a command, one parser a command."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import fastbp
+
+from .. import _models
+from .._files import write_atomically
+from . import problem as _problem
+from . import report as _report
+from . import self_check as _self_check
+from . import stored_code as _stored_code
+from . import table as _table
+from . import train as _train
+from .problem import Preparation
+
+_INTERRUPTED = 130  # as shells say it
+LOSSES = ("squared", "huber", "log_cosh", "pinball", "cross_entropy")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    It is 0 where all is done, 1 where a check fails or a fit diverges, 2 for a wrong use and for
+    files that can't be used, and 130 after Ctrl-C (`train` first reports and saves what it has).
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The words after the program's name; those of the process where left out.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except BrokenPipeError:  # who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except fastbp.NonFiniteLossError as error:
+        hint = "a smaller --learning-rate or a larger --l2 may help"
+        print(f"error: the loss is infinite after step {error.step}; {hint}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print("error: there is not enough memory for this", file=sys.stderr)
+        return 2
+    except (OSError, ValueError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+# ---- the words ---------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastbp",
+        description="One-hidden-layer networks with fast and exact derivatives.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastbp {fastbp.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_train(commands)
+    _add_predict(commands)
+    _add_info(commands)
+    _add_check(commands)
+    _add_precompile(commands)
+    _add_cache(commands)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="fit a network to a table, or to the bundled diabetes data",
+        description="Fit a network to a table with a header (CSV; the delimiter is found out), or "
+        "to the bundled diabetes data (442 patients, 10 measurements). A column of text becomes "
+        "one input for each of its values; a target of text has two classes.",
+    )
+    add = train.add_argument
+    at_least_1 = _checked(int, lambda n: n >= 1, "a whole number of at least 1")
+    at_least_0 = _checked(int, lambda n: n >= 0, "a whole number of at least 0")
+    positive = _checked(float, lambda x: 0.0 < x < np.inf, "a positive number")
+    not_negative = _checked(float, lambda x: 0.0 <= x < np.inf, "a number of at least 0")
+    fraction = _checked(float, lambda x: 0.0 <= x < 1.0, "a number from 0 to below 1")
+    add("data", nargs="?", metavar="DATA.csv", help="the table; the bundled data if left out")
+    add("--target", metavar="COLUMN", help="the column to predict (the last)")
+    add("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
+    add(
+        "--categorical",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="take the numbers of a column as names",
+    )
+    add(
+        "--impute",
+        choices=["mean"],
+        help="fill missing values with the mean of the column, of text with the most frequent one",
+    )
+    add(
+        "--test-fraction",
+        type=fraction,
+        default=0.25,
+        metavar="F",
+        help="part of the rows that is held out (%(default)s)",
+    )
+    add(
+        "--neurons",
+        type=at_least_1,
+        default=16,
+        metavar="H",
+        help="neurons, a constant one apart (%(default)s)",
+    )
+    add("--activation", default="tanh", metavar="NAME", help="their activation (%(default)s)")
+    add("--output", metavar="NAME", help="output activation (identity; logistic for two classes)")
+    add("--loss", choices=LOSSES, help="(squared; cross_entropy for two classes)")
+    add(
+        "--optimizer",
+        choices=_train.OPTIMIZERS,
+        help="(lm, which is Levenberg-Marquardt; adam on all the data for the bundled data)",
+    )
+    add(
+        "--l2",
+        type=not_negative,
+        default=0.02,
+        help="penalty: l2/2 times |w|^2 is added to the mean loss (%(default)s)",
+    )
+    add(
+        "--epochs",
+        "--steps",
+        type=at_least_1,
+        default=1000,
+        metavar="N",
+        help="steps at most, each on all the data (%(default)s)",
+    )
+    add("--batch-size", type=at_least_1, metavar="B", help="for adam and sgd (all the data)")
+    add(
+        "--learning-rate",
+        type=positive,
+        default=0.01,
+        metavar="R",
+        help="for adam and sgd (%(default)s)",
+    )
+    add("--seed", type=at_least_0, default=0, help="of the split and the start (%(default)s)")
+    add("--save", metavar="MODEL.npz", help="write the model, for `predict` and fastbp.load")
+    add("--plot", metavar="FIT.png", help="draw the loss and the held-out targets (matplotlib)")
+    add("--json", action="store_true", help="print the results as JSON, and nothing else")
+    train.set_defaults(run=_run_train)
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="predict the rows of a table by a saved model",
+        description="Predict the rows of a table by a model of `train --save`. Columns are found "
+        "by their names; others are ignored.",
+    )
+    predict.add_argument("model", metavar="MODEL.npz")
+    predict.add_argument("data", metavar="DATA.csv")
+    predict.add_argument("--output", metavar="FILE", help="write there (not to the screen)")
+    predict.add_argument("--json", action="store_true", help="as JSON, not as a table")
+    predict.set_defaults(run=_run_predict)
+
+
+def _add_info(commands: Any) -> None:
+    info = commands.add_parser("info", help="say what a saved model is")
+    info.add_argument("model", metavar="MODEL.npz")
+    info.add_argument("--json", action="store_true", help="print it as JSON")
+    info.set_defaults(run=_run_info)
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="check all derivatives on this machine",
+        description="Check the derivatives of networks with every named activation, in float64 "
+        "and float32, on this machine: against differences, against NumPy, by Taylor's formula "
+        "and by the adjoint. Takes a minute where nothing is compiled yet. The exit code is 0 "
+        "where all pass and 1 where one fails.",
+    )
+    check.add_argument("--json", action="store_true", help="print the results as JSON")
+    check.set_defaults(run=_run_check)
+
+
+def _add_precompile(commands: Any) -> None:
+    precompile = commands.add_parser(
+        "precompile",
+        help="make the machine code ahead of time, for an image or a cluster",
+        description="Make and store the machine code of all calls, optimizers and losses, for "
+        "networks of the given activations. Later processes load it and import no Numba. With "
+        "--cpu it is made for another processor of this architecture; the lines to export say how "
+        "processes there find it.",
+    )
+    add = precompile.add_argument
+    add("--activations", nargs="+", metavar="NAME", help="(all that go by name)")
+    add("--dtype", nargs="+", choices=("float64", "float32"), help="(both)")
+    add("--cpu", metavar="NAME", help="LLVM's name of the processor (the one here)")
+    add("--to", metavar="FOLDER", help="store there (in the folder that `cache` names)")
+    precompile.set_defaults(run=_run_precompile)
+
+
+def _add_cache(commands: Any) -> None:
+    cache = commands.add_parser(
+        "cache", help="say where machine code is stored, how much, and for which builds"
+    )
+    cache.add_argument("--clear", action="store_true", help="remove it, of all builds")
+    cache.set_defaults(run=_run_cache)
+
+
+def _checked(convert: Callable, holds: Callable, expected: str) -> Callable:
+    """Return a converter of words for argparse that says what was given and what was expected."""
+
+    def check(text: str) -> float:
+        try:
+            number = convert(text)
+            if holds(number):
+                return number
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{text!r} was given, {expected} was expected")
+
+    return check
+
+
+# ---- train ---------------------------------------------------------------------------------
+
+
+def _run_train(options: argparse.Namespace) -> int:
+    for path in filter(None, (options.save, options.plot)):  # before the work, not after it
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise ValueError(f"there is no folder {folder!r} for {path!r}")
+    if options.plot:
+        _report.figure_class()
+    problem = _problem.prepare(
+        _problem.bundled() if options.data is None else _table.read(options.data),
+        target=options.target,
+        drop=options.drop,
+        categorical=options.categorical,
+        fill=options.impute == "mean",
+        test_fraction=options.test_fraction,
+        neurons=options.neurons,
+        activation=options.activation,
+        output=options.output,
+        loss=options.loss,
+        seed=options.seed,
+    )
+    say = _report.silent if options.json else _report.plain
+    say(
+        f"data: {len(problem.fit.t)} rows to fit, {len(problem.held_out.t)} held out, "
+        f"target {problem.preparation.target!r}"
+    )
+    net = problem.net
+    say(f"network: {net.n_inputs} inputs, {net.n_neurons} neurons, {net.n_params} parameters")
+    optimizer = options.optimizer or ("adam" if options.data is None else "lm")
+    fit = _train.fit(
+        problem,
+        optimizer=optimizer,
+        learning_rate=options.learning_rate,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        l2=options.l2,
+        seed=options.seed,
+        report=lambda step, loss, norm: say(
+            f"step {step:5}: training loss {loss:.6f}, gradient with penalty {norm:.1e}"
+        ),
+    )
+    results: dict[str, Any] = {
+        "training": {
+            "optimizer": optimizer,
+            "loss": problem.loss,
+            "l2": options.l2,
+            "seed": options.seed,
+            "rows": len(problem.fit.t),
+            "steps": len(fit.losses),
+            "reached": fit.loss,
+            "reason": fit.reason,
+            "seconds": round(fit.seconds, 6),
+        },
+        **_train.measure(problem, fit),
+    }
+    if options.save:
+        metadata = {name: results[name] for name in ("training", "held_out")}
+        preparation = problem.preparation.stored()
+        fastbp.save(options.save, net, fit.w, preparation=preparation, **metadata)
+        results["saved"] = options.save
+    if options.plot:
+        _report.plot(options.plot, problem, fit)
+        results["plot"] = options.plot
+    if options.json:
+        print(json.dumps(results, allow_nan=False))
+    else:
+        _report.table(_report.train_rows(results))
+    return _INTERRUPTED if fit.reason == "interrupted" else 0
+
+
+# ---- predict and info ------------------------------------------------------------------------
+
+
+def _run_predict(options: argparse.Namespace) -> int:
+    model = fastbp.load(options.model)
+    if "preparation" not in model.metadata:
+        raise ValueError(
+            f"{options.model}: the model does not say how a table becomes its inputs; one of "
+            "`python -m fastbp train --save` is expected"
+        )
+    preparation = Preparation.restored(model.metadata["preparation"])
+    y = model.net(model.w, preparation.encode(_table.read(options.data)))
+    columns: dict[str, list] = {}
+    if preparation.classes is None:
+        columns[preparation.target] = preparation.decode(y).tolist()
+    else:
+        columns[preparation.target] = [preparation.classes[p > 0.5] for p in y.tolist()]
+        columns[f"probability of {preparation.classes[1]}"] = y.tolist()
+    text = io.StringIO()
+    if options.json:
+        text.write(json.dumps(columns, allow_nan=False) + "\n")
+    else:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    if options.output:
+        write_atomically(options.output, text.getvalue().encode())
+    else:
+        sys.stdout.write(text.getvalue())
+        sys.stdout.flush()
+    return 0
+
+
+def _run_info(options: argparse.Namespace) -> int:
+    header, w = _models.read(options.model)
+    if options.json:
+        print(json.dumps(header | {"n_params": len(w)}))
+    else:
+        _report.table(_report.info_rows(header, w))
+    return 0
+
+
+# ---- check -----------------------------------------------------------------------------------
+
+
+def _run_check(options: argparse.Namespace) -> int:
+    if not options.json:
+        return 0 if _self_check.run(_report.plain) else 1
+    networks = _self_check.results()
+    passed = all(network["passed"] for network in networks)
+    print(json.dumps({"passed": passed, "networks": networks}))
+    return 0 if passed else 1
+
+
+# ---- stored machine code ---------------------------------------------------------------------
+
+
+def _run_precompile(options: argparse.Namespace) -> int:
+    _stored_code.precompile(
+        print,
+        activations=options.activations,
+        dtypes=options.dtype,
+        cpu=options.cpu,
+        folder=options.to,
+    )
+    return 0
+
+
+def _run_cache(options: argparse.Namespace) -> int:
+    _stored_code.cache(print, clear=options.clear)
+    return 0

@@ -1,0 +1,88 @@
+"""``python -m fastbp check``: all derivatives of all named activations, on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..activations import NAMES
+from ..losses import NAMES as LOSSES
+
+if TYPE_CHECKING:
+    from ..calculus import GradientReport
+
+_OBSERVATIONS = 300  # more than a chunk of the kernels
+_HEADS = ("v', v''", "kernel", "adjoint", "order 2", "order 3")
+
+
+def run(say: Callable[[str], None]) -> bool:
+    """Check networks with every named activation in both number types; return whether all passed.
+
+    Parameters
+    ----------
+    say : callable
+        Receives the lines of the table, each when it is known, then the reports of those that
+        failed and the verdict.
+    """
+    heads = "".join(f"{head:>10}" for head in _HEADS)
+    say("Largest relative differences, and the orders of Taylor's remainders (1 where wrong):")
+    say(f"{'activation':20}{'dtype':9}{heads}")
+    failed = []
+    number = 0
+    for name, report in _reports():
+        number += 1
+        differences = [report.worst(kind) for kind in ("activation", "kernel", "adjoint")]
+        orders = [check.measured for check in report.checks if check.kind == "taylor"]
+        figures = "".join(f"{x:10.0e}" for x in differences)
+        figures += "".join(f"{order:10.2f}" for order in orders)
+        say(f"{name:20}{report.net.dtype.name:9}{figures}  {'pass' if report.ok else 'FAIL'}")
+        if not report.ok:
+            failed.append(report)
+    for report in failed:
+        say(f"\n{report!r}")
+    if failed:
+        say(f"fail: {len(failed)} of {number} networks have wrong derivatives on this machine")
+    else:
+        say(f"pass: all derivatives of {number} networks are right on this machine")
+    return not failed
+
+
+def results() -> list[dict[str, Any]]:
+    """Make the same checks, and return what each found, as JSON has it: a NaN is null."""
+    return [
+        {
+            "activations": name,
+            "dtype": report.net.dtype.name,
+            "passed": report.ok,
+            "checks": [
+                {
+                    "kind": check.kind,
+                    "name": check.name,
+                    "measured": check.measured if np.isfinite(check.measured) else None,
+                    "limit": check.limit,
+                    "passed": check.ok,
+                }
+                for check in report.checks
+            ],
+        }
+        for name, report in _reports()
+    ]
+
+
+def _reports() -> Iterator[tuple[str, GradientReport]]:
+    """Yield a report for each activation, as neurons and output, and for all under each loss."""
+    from ..calculus import check_gradient
+    from ..network import Network
+
+    for dtype in (np.float64, np.float32):
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((_OBSERVATIONS, 5)).astype(dtype)
+        t = rng.uniform(0.1, 0.9, _OBSERVATIONS).astype(dtype)
+        for name in NAMES:
+            net = Network(5, 7, activations=name, output=name, dtype=dtype)
+            yield net.output.name, check_gradient(net, net.init(1), X[:50], t[:50])
+        net = Network(5, activations=NAMES, output="logistic", dtype=dtype)
+        for loss in LOSSES:
+            yield f"all, {loss}", check_gradient(net, net.init(1), X, t, loss=loss)

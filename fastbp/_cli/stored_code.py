@@ -1,0 +1,130 @@
+"""The commands about stored machine code: `precompile` and `cache`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..activations import NAMES, get_activation, unknown
+from ..losses import NAMES as LOSSES
+from ..losses import get_loss
+
+_DTYPES = ("float64", "float32")
+_OUTPUTS = ("identity", "logistic", "tanh", "exp", "softplus")
+# LLVM's names of processors, and of their features those that decide how wide the code's vectors
+# are; the others come with the name.
+_AVX2, _AVX512 = "+avx2,+fma", "+avx2,+fma,+avx512f"
+PROCESSORS = {
+    "generic": "",
+    "x86-64": "",
+    "x86-64-v2": "",
+    "nehalem": "",
+    "haswell": _AVX2,
+    "broadwell": _AVX2,
+    "skylake": _AVX2,
+    "x86-64-v3": _AVX2,
+    "znver1": _AVX2,
+    "znver2": _AVX2,
+    "znver3": _AVX2,
+    "skylake-avx512": _AVX512,
+    "cascadelake": _AVX512,
+    "icelake-server": _AVX512,
+    "sapphirerapids": _AVX512,
+    "x86-64-v4": _AVX512,
+    "znver4": _AVX512,
+    "znver5": _AVX512,
+}
+
+
+def _wanted(activations: Sequence[str], dtypes: Sequence[np.dtype]) -> Iterator[Any]:
+    """Every unit of networks of these activations, with the usual outputs and the named losses."""
+    from ..kernels.calls import units  # when the environment says what they are for
+
+    functions = list(dict.fromkeys(map(get_activation, (*activations, *_OUTPUTS))))
+    losses = {loss.key: loss for loss in map(get_loss, LOSSES)}
+    for loss in list(losses.values()):
+        _, paired = loss.with_output(get_activation("logistic"))
+        losses[paired.key] = paired
+    yield units.shuffle()
+    for dtype in dtypes:
+        for kernel in units.KERNELS:
+            yield kernel(dtype)
+        for name in units.ENTRIES:
+            yield units.entry(name, dtype)
+        for function in (*functions, *losses.values()):
+            for order in range(3):
+                yield units.block(function, order, dtype)
+
+
+def precompile(
+    say: Callable[[str], None],
+    *,
+    activations: Sequence[str] | None,
+    dtypes: Sequence[str] | None,
+    cpu: str | None,
+    folder: str | None,
+) -> None:
+    """Make and store all that networks of these activations can ask for.
+
+    Must run before anything of the kernels is imported: what they are made for is read once.
+    """
+    for name in activations or ():
+        if name not in NAMES:
+            raise ValueError(unknown("activation", name, NAMES))
+    lines = {}
+    if cpu is not None:
+        if cpu not in PROCESSORS:
+            raise ValueError(unknown("processor", cpu, tuple(PROCESSORS)))
+        lines = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": PROCESSORS[cpu]}
+    if folder is not None:
+        lines["NUMBA_CACHE_DIR"] = os.path.abspath(folder)
+    os.environ.update(lines)
+    from ..kernels.machine import store
+
+    made = total = size = 0
+    for unit in _wanted(activations or NAMES, [np.dtype(name) for name in dtypes or _DTYPES]):
+        total += 1
+        made += unit.is_missing()
+        size += len(unit.image())
+    stored = next((build for build in store.build_folders() if store.files(build)), None)
+    if stored is None:
+        raise ValueError("no folder could be written; --to names one")
+    say(f"{total} units, {made} of them new, {size / 1e6:.1f} MB of code in {stored}")
+    if lines:
+        say("processes that are to use them need")
+        for name, value in lines.items():
+            say(f"export {name}={shlex.quote(value)}")
+
+
+def cache(say: Callable[[str], None], *, clear: bool) -> None:
+    """Say which builds have stored code where, or remove it."""
+    from ..kernels.machine import store
+
+    current = store.build_folders()
+    found = list(store.builds())
+    for build in found:
+        files = store.files(build)
+        size = sum(_size(file) for file in files)
+        used = time.strftime("%Y-%m-%d", time.localtime(build.stat().st_mtime))
+        mark = ", this build" if build in current else ""
+        if clear:
+            say(f"{build}: {store.clear(build)} files removed, {size / 1e6:.1f} MB{mark}")
+        else:
+            say(f"{build}: {len(files)} files, {size / 1e6:.1f} MB, used {used}{mark}")
+    if not found:
+        say("nothing is stored; it would go to the first of these that can be written:")
+        for build in current:
+            say(str(build))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # another process removed it
+        return 0

@@ -1,0 +1,146 @@
+"""``python -m fastbp train``: a fit, what it reached, and the check of its gradients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastbp
+
+from .. import _standardise as standardise
+from .. import reference
+from ..optimizers import SGD, Adam, get_optimizer
+from .problem import Problem
+
+Vector = NDArray[np.float64]
+Report = Callable[[int, float, float], None]
+"""Called with the step, the loss without penalty and the length of the gradient with penalty."""
+
+OPTIMIZERS = ("lm", "lbfgs", "adam", "sgd")
+
+
+class Fit(NamedTuple):
+    """What :func:`fit` returns."""
+
+    w0: Vector
+    w: Vector
+    loss: float  # with penalty, as the others
+    losses: Vector  # at each step
+    reason: str
+    seconds: float
+
+
+def fit(
+    problem: Problem,
+    *,
+    optimizer: str,
+    learning_rate: float,
+    batch_size: int | None,
+    epochs: int,
+    l2: float,
+    seed: int,
+    report: Report,
+) -> Fit:
+    """Fit the network from a random start."""
+    net, (X, t) = problem.net, problem.fit
+    w0 = standardise.start(net, seed)
+    every = 10 if optimizer in ("lm", "lbfgs") else max(1, epochs // 10)
+
+    def callback(state: Any) -> None:
+        if state.step == 1 or state.step % every == 0:
+            loss, g = net.loss_and_grad(state.w, X, t, loss=problem.loss)
+            report(state.step, loss, float(np.linalg.norm(g + l2 * state.w)))
+
+    method = get_optimizer(optimizer, problem.loss, net.n_params)
+    if isinstance(method, SGD | Adam):
+        method = replace(method, learning_rate=learning_rate)
+    start = time.perf_counter()
+    result = fastbp.fit(
+        net,
+        X,
+        t,
+        w0=w0,
+        optimizer=method,
+        loss=problem.loss,
+        l2=l2,
+        epochs=epochs,
+        batch_size=batch_size or len(t),
+        seed=seed,
+        free=standardise.free(net),
+        callback=callback,
+        progress=False,
+    )
+    seconds = time.perf_counter() - start
+    return Fit(w0, result.w, result.loss, result.history["loss"], result.reason, seconds)
+
+
+def measure(problem: Problem, fit: Fit) -> dict[str, Any]:
+    """Return what is to be said of a fit, as JSON."""
+    return {
+        "held_out": _quality(problem, fit.w),
+        "gradient_difference": {
+            "start": _difference(problem, fit.w0),
+            "end": _difference(problem, fit.w),
+        },
+        "gradient_seconds": _times(problem, fit.w),
+    }
+
+
+def _quality(problem: Problem, w: Vector) -> dict[str, Any] | None:
+    """Return how well held-out targets are met, beside linear least squares."""
+    fit, held_out = problem.fit, problem.held_out
+    if not len(held_out.t):
+        return None
+    linear, *_ = np.linalg.lstsq(fit.X, fit.t, rcond=None)
+    outputs = {"network": problem.net(w, held_out.X), "linear": held_out.X @ linear}
+    if problem.preparation.classes is None:
+        return {"measure": "R2"} | {name: _r2(y, held_out.t) for name, y in outputs.items()}
+    return {"measure": "accuracy"} | {
+        name: float(np.mean((y > 0.5) == (held_out.t > 0.5))) for name, y in outputs.items()
+    }
+
+
+def _r2(y: Vector, t: Vector) -> float | None:
+    """Return 1 - Σ(y - t)² / Σ(t - mean t)²; None where all targets are one."""
+    total = float(np.sum((t - t.mean()) ** 2))
+    return 1.0 - float(np.sum((y - t) ** 2)) / total if total > 0.0 else None
+
+
+def _difference(problem: Problem, w: Vector) -> float:
+    """Largest difference between kernel and reference gradient, by the largest entry."""
+    net, (X, t) = problem.net, problem.fit
+    _, g = net.loss_and_grad(w, X, t, loss=problem.loss)
+    _, g_reference = reference.loss_and_grad(net, w, X, t, loss=problem.loss)
+    largest = max(float(np.max(np.abs(g_reference))), float(np.finfo(np.float64).tiny))
+    return float(np.max(np.abs(g - g_reference))) / largest
+
+
+def _times(problem: Problem, w: Vector) -> dict[str, float]:
+    net, (X, t) = problem.net, problem.fit
+    kernel, in_numpy = _best_times(
+        lambda: net.loss_and_grad(w, X, t, loss=problem.loss),
+        lambda: reference.loss_and_grad(net, w, X, t, loss=problem.loss),
+    )
+    return {"kernel": kernel, "reference": in_numpy}
+
+
+def _best_times(*calls: Callable[[], object], rounds: int = 7) -> list[float]:
+    """Seconds a call, the best of some rounds of about 10 ms in which the calls take turns."""
+    numbers = []
+    for call in calls:
+        start = time.perf_counter()
+        call()
+        numbers.append(max(1, int(0.01 / max(time.perf_counter() - start, 1e-7))))
+    best = [np.inf] * len(calls)
+    for _ in range(rounds):
+        for i, (call, number) in enumerate(zip(calls, numbers, strict=True)):
+            start = time.perf_counter()
+            for _ in range(number):
+                call()
+            best[i] = min(best[i], (time.perf_counter() - start) / number)
+    return best

@@ -1,0 +1,61 @@
+"""What all may know of a network and of a loss, and what says that a call was refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ._symbolic.function import Function
+
+
+class Refused(Exception):
+    """Raised by compiled code whose arguments are not what it takes as they are."""
+
+
+class Described(Protocol):
+    """What kernels know of a network."""
+
+    @property
+    def n_inputs(self) -> int:
+        """N."""
+
+    @property
+    def n_neurons(self) -> int:
+        """H."""
+
+    @property
+    def activations(self) -> tuple[Function, ...]:
+        """v_1 … v_H."""
+
+    @property
+    def output(self) -> Function:
+        """σ."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The number type."""
+
+    @property
+    def _calls(self) -> Any:
+        """What `kernels.calls.prepared` keeps of the network, or None."""
+
+
+class DescribedLoss(Protocol):
+    """What kernels know of a loss."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def key(self) -> str:
+        """What machine code of it is known by."""
+
+    @property
+    def target_range(self) -> tuple[float, float]:
+        """Least and greatest target."""
+
+    def with_output(self, output: Any) -> tuple[Function, Function]:
+        """Return the pair (σ, ℓ) to evaluate for this loss on an output."""

@@ -1,0 +1,590 @@
+"""Network as an argument of compiled functions, and the library's calls inside them.
+
+To Numba a network is the address of its plan, and the Python object that owns it, held by a
+reference count: a jitclass, a typed list, a generator, whatever keeps the one keeps the other.
+Activations and sizes are not part of its type: a user's compiled function serves every network,
+and reaches every kernel through the plan it is given. It does hold the checks below, and the
+places in the plan; so the type's name has the digest of fastbp's build, and a user's
+``cache=True`` does not outlive it. The implementations below are inlined into the user's function,
+so that what it stores on disk holds no helper whose name another process may give to another one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import (
+    NativeValue,
+    box,
+    intrinsic,
+    lower_builtin,
+    models,
+    overload,
+    register_model,
+    unbox,
+)
+
+from . import functions
+from .kernels.machine.address import (
+    INT64,
+    attempt,
+    invoke,
+    load,
+    load_float,
+    load_published,
+    stack_number,
+)
+from .kernels.machine.numba_api import TypingError, cgutils, lower_constant
+from .kernels.machine.places import (
+    BATCH,
+    GAUSS_NEWTON,
+    HESSIAN,
+    LOSS_BLOCK,
+    LOSS_CHECK,
+    N_INPUTS,
+    N_NEURONS,
+    NAMED_LOSSES,
+    NOTHING,
+    OUTPUT,
+    PER_SAMPLE,
+    READY,
+    RESOLVE,
+    REVERSE,
+    REVERSE_FEW,
+    TANGENT,
+)
+from .kernels.machine.records import DONE
+from .kernels.machine.target import build_key
+from .losses import NAMES as LOSSES
+from .losses import get_loss
+
+if TYPE_CHECKING:
+    from .kernels.calls.prepared import Calls
+
+_networks: WeakValueDictionary[int, Calls] = WeakValueDictionary()
+
+
+class NetworkType(types.Type):
+    """Numba's type of a network: its number type, and the build it belongs to."""
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"fastbp.Network({dtype}, build {build_key()[:16]})")
+
+
+@register_model(NetworkType)
+class _NetworkModel(models.StructModel):
+    def __init__(self, manager: Any, kind: NetworkType) -> None:
+        members = [
+            ("plan", types.int64),
+            ("meminfo", types.MemInfoPointer(types.voidptr)),  # counts the references to `owner`
+            ("owner", types.pyobject),
+        ]
+        super().__init__(manager, kind, members)
+
+
+@cache
+def _type_of(dtype: np.dtype) -> NetworkType:
+    return NetworkType(types.float64 if dtype == np.float64 else types.float32)
+
+
+def type_of(calls: Calls, dtype: np.dtype) -> NetworkType:
+    """Numba's type of a network; also makes its plan known to compiled code."""
+    _networks[calls.address] = calls
+    calls.plan.serve(_RESOLVE_ADDRESS, len(LOSSES))
+    return _type_of(dtype)
+
+
+@unbox(NetworkType)
+def _unbox(typ: NetworkType, obj: Any, c: Any) -> NativeValue:
+    address = c.pyapi.object_getattr_string(obj, "_address")
+    network = cgutils.create_struct_proxy(typ)(c.context, c.builder)
+    network.plan = c.pyapi.long_as_longlong(address)
+    c.pyapi.decref(address)
+    network.meminfo = c.pyapi.nrt_meminfo_new_from_pyobject(
+        c.builder.inttoptr(network.plan, cgutils.voidptr_t), obj
+    )
+    network.owner = obj
+    return NativeValue(network._getvalue())
+
+
+@box(NetworkType)
+def _box(typ: NetworkType, value: Any, c: Any) -> Any:
+    network = cgutils.create_struct_proxy(typ)(c.context, c.builder, value=value)
+    owner = network.owner
+    c.pyapi.incref(owner)
+    c.context.nrt.decref(c.builder, typ, value)
+    return owner
+
+
+@lower_builtin(operator.is_, NetworkType, NetworkType)
+def _is(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    owners = [
+        builder.ptrtoint(
+            cgutils.create_struct_proxy(kind)(context, builder, value=value).owner, INT64
+        )
+        for kind, value in zip(signature.args, args, strict=True)
+    ]
+    return builder.icmp_signed("==", *owners)
+
+
+def _compared(a: Any, b: Any) -> None:
+    if isinstance(a, NetworkType) or isinstance(b, NetworkType):
+        raise TypingError(
+            "networks can't be compared by == in compiled code; `is` tells whether two are one"
+        )
+
+
+overload(operator.eq)(_compared)
+overload(operator.ne)(_compared)
+
+
+@lower_constant(NetworkType)
+def _refuse_constant(context: Any, builder: Any, kind: Any, value: Any) -> None:
+    raise TypingError(
+        "a fastbp.Network can't be a global or closure variable of a compiled function, where "
+        "Numba would freeze it; pass it as an argument"
+    )
+
+
+# What a call needs, as numbers that compiled code can hand to `_resolve`.
+_VALUE, _GRADIENT, _ROWS, _TANGENT = range(4)  # _TANGENT + NOTHING, GAUSS_NEWTON or HESSIAN
+_KINDS = 8
+_SECOND_ORDER = {NOTHING: "jvp", GAUSS_NEWTON: "gauss_newton_product", HESSIAN: "input_hvp"}
+
+
+def _resolve(address: int, request: int, result: int) -> None:
+    """Fill in what a plan lacks; the request is kind + _KINDS · (place of the loss + 1).
+
+    The float64 at `result` is 1 afterwards, and stays 0 where an exception ends the call: ctypes
+    prints it and goes on.
+    """
+    done = ctypes.c_double.from_address(result)
+    done.value = 0.0
+    calls = _networks[address]
+    place, kind = divmod(request, _KINDS)
+    if kind == _ROWS:
+        calls.prepare_per_sample()
+    elif kind in (_VALUE, _GRADIENT):
+        for n_samples in (1, 10**6):  # few and many: the number is known only to the caller
+            calls.prepare(kind, n_samples)
+    else:
+        calls.prepare_tangent(_SECOND_ORDER[kind - _TANGENT])
+    if place:
+        order = kind if kind in (_VALUE, _GRADIENT) else 2
+        table = calls.plan.loss_table(get_loss(LOSSES[place - 1]), order)
+        calls.plan.named_losses[place - 1] = table.ctypes.data
+    done.value = 1.0
+
+
+_callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(_resolve)
+_RESOLVE_ADDRESS = ctypes.cast(_callback, ctypes.c_void_p).value or 0
+
+
+@intrinsic
+def _plan(typingctx, net):
+    """Address of a network's plan."""
+
+    def codegen(context, builder, signature, args):
+        network = cgutils.create_struct_proxy(signature.args[0])
+        return network(context, builder, value=args[0]).plan
+
+    return types.int64(net), codegen
+
+
+@intrinsic
+def _data(typingctx, array):
+    """Address of the first number of an array; 0 for None."""
+    if isinstance(array, types.NoneType | types.Omitted):
+
+        def nothing(context, builder, signature, args):
+            return ir.Constant(INT64, 0)
+
+        return types.int64(array), nothing
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, INT64)
+
+    return types.int64(array), codegen
+
+
+def _check_types(net: Any, name: str, **arrays: Any) -> None:
+    """Refuse, at the user's compile time, what the kernels could not read."""
+    for label, (kind, dimensions) in arrays.items():
+        if not (
+            isinstance(kind, types.Array)
+            and kind.dtype == net.dtype
+            and kind.layout == "C"
+            and kind.ndim in dimensions
+        ):
+            expected = " or ".join(f"{n}-D" for n in dimensions)
+            raise TypingError(
+                f"fastbp.{name} needs {label} as a {expected} array of {net.dtype} in C order; "
+                f"got {kind}"
+            )
+        if label == "out" and not kind.mutable:
+            raise TypingError(f"fastbp.{name} writes to out, which is read-only")
+
+
+def _loss_place(kind: Any, name: str) -> int:
+    """Place of a loss among the named ones, from the type of the argument."""
+    value = getattr(kind, "literal_value", getattr(kind, "value", kind))
+    if value not in LOSSES:
+        raise TypingError(
+            f"fastbp.{name} in compiled code takes loss as a constant name, one of "
+            f"{', '.join(LOSSES)}; got {value!r}"
+        )
+    return LOSSES.index(value)
+
+
+# Said here, or they would be those of whichever function of the user's compiles them first.
+_INLINED = {"nogil": True, "forceinline": True, "fastmath": False, "error_model": "numpy"}
+
+
+def _overload(function: Callable) -> Callable:
+    """Register an implementation for compiled code; constants arrive as literals."""
+    return overload(function, prefer_literal=True, jit_options=_INLINED)
+
+
+@_overload(functions.value)
+def _value(net, w, X, out=None):
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "value", w=(w, (1,)), X=(X, (1, 2)))
+    if X.ndim == 1:
+        if isinstance(out, types.Array):
+            raise TypingError("fastbp.value returns the value of one observation; leave out away")
+
+        def one(net, w, X, out=None):
+            plan = _plan(net)
+            N = load(plan, N_INPUTS)
+            if w.size != load(plan, N_NEURONS) * (N + 1) or X.size != N:
+                raise ValueError("fastbp.value: w or X does not fit the network")
+            if not _ready(plan, 0):
+                _fill(plan, _VALUE)
+            y = stack_number()
+            result = stack_number()
+            args = (plan, 0, _data(w), _data(X), 1, 0, 0, 0, 0.0, 0, y, 0, 0, 0, 0, result)
+            _done(attempt(load(plan, BATCH), args))
+            return _number(y, w)
+
+        return one
+    _check_types(net, "value", out=(out, (1,)))
+
+    def many(net, w, X, out=None):
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        B = X.shape[0]
+        if w.size != load(plan, N_NEURONS) * (N + 1) or X.shape[1] != N or out.size != B:
+            raise ValueError("fastbp.value: w, X or out does not fit the network")
+        if not _ready(plan, 0):
+            _fill(plan, _VALUE)
+        result = stack_number()
+        args = (plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0, 0, result)
+        if B:
+            _done(attempt(load(plan, BATCH), args))
+
+    return many
+
+
+@_overload(functions.value_and_grad)
+def _value_and_grad(net, w, x, out):
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "value_and_grad", w=(w, (1,)), x=(x, (1,)), out=(out, (1,)))
+
+    def implementation(net, w, x, out):
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        if w.size != P or x.size != N or out.size != P:
+            raise ValueError("fastbp.value_and_grad: w, x or out does not fit the network")
+        if not _ready(plan, 1):
+            _fill(plan, _GRADIENT)
+        y = stack_number()  # large enough for one number of either type
+        args = (
+            plan, 0, _data(w), _data(x), 1, 0, 0, 0, 0.0, 0, y, _data(out), 0, 0, 0, stack_number(),
+        )  # fmt: skip
+        _done(attempt(load(plan, BATCH), args))
+        return _number(y, w)
+
+    return implementation
+
+
+@intrinsic
+def _number(typingctx, address, like):
+    """The number at an address, of an array's number type."""
+
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(like.dtype)
+        return builder.load(builder.inttoptr(args[0], kind.as_pointer()))
+
+    return like.dtype(types.int64, like), codegen
+
+
+@_overload(functions.vjp)
+def _vjp(net, w, X, ybar, out):
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "vjp", w=(w, (1,)), X=(X, (2,)), ybar=(ybar, (1,)), out=(out, (1,)))
+
+    def implementation(net, w, X, ybar, out):
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        B = X.shape[0]
+        if w.size != P or X.shape[1] != N or ybar.size != B or out.size != P:
+            raise ValueError("fastbp.vjp: w, X, ybar or out does not fit the network")
+        if not _ready(plan, 1):
+            _fill(plan, _GRADIENT)
+        if B == 0:
+            out[:] = 0.0
+            return
+        args = (
+            plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, _data(ybar), 0, _data(out), 0, 0, 0,
+            stack_number(),
+        )  # fmt: skip
+        _done(attempt(load(plan, BATCH), args))
+
+    return implementation
+
+
+@_overload(functions.input_grad)
+def _input_grad(net, w, X, out):
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "input_grad", w=(w, (1,)), X=(X, (1, 2)))
+    _check_types(net, "input_grad", out=(out, (X.ndim,)))
+    axis = X.ndim - 1
+
+    def implementation(net, w, X, out):
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        fits = X.shape[axis] == N and out.shape == X.shape
+        if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
+            raise ValueError("fastbp.input_grad: w, X or out does not fit the network")
+        if not _ready(plan, 1):
+            _fill(plan, _GRADIENT)
+        args = (
+            plan, 0, _data(w), _data(X), X.size // N, 0, 0, 0, 0.0, 0, 0, 0, _data(out), 0, 0,
+            stack_number(),
+        )  # fmt: skip
+        if X.size:
+            _done(attempt(load(plan, BATCH), args))
+
+    return implementation
+
+
+@_overload(functions.per_sample_grad)
+def _per_sample_grad(net, w, X, out):
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "per_sample_grad", w=(w, (1,)), X=(X, (2,)), out=(out, (2,)))
+
+    def implementation(net, w, X, out):
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        B = X.shape[0]
+        if w.size != P or X.shape[1] != N or out.shape[0] != B or out.shape[1] != P:
+            raise ValueError("fastbp.per_sample_grad: w, X or out does not fit the network")
+        if not (load(plan, PER_SAMPLE) and load_published(plan, READY + 1)):
+            _fill(plan, _ROWS)
+        if B:
+            _done(attempt(load(plan, PER_SAMPLE), (plan, _data(w), _data(X), B, _data(out))))
+
+    return implementation
+
+
+@_overload(functions.loss_and_grad)
+def _loss_and_grad(net, w, X, t, out, loss="squared"):
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "loss_and_grad", w=(w, (1,)), X=(X, (2,)), t=(t, (1,)), out=(out, (1,)))
+    place = _loss_place(loss, "loss_and_grad")
+    request = _GRADIENT + _KINDS * (place + 1)
+
+    def implementation(net, w, X, t, out, loss="squared"):
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        B = X.shape[0]
+        if w.size != P or X.shape[1] != N or t.size != B or out.size != P or B == 0:
+            raise ValueError("fastbp.loss_and_grad: w, X, t or out does not fit the network")
+        table = _ready_loss(plan, place, 1, _ready(plan, 1), request)
+        result = stack_number()
+        _check_targets(table, t, B, result)
+        args = (
+            plan, table, _data(w), _data(X), B, 0, _data(t), 0, 1.0 / B, 0, 0, _data(out), 0, 0, 0,
+            result,
+        )  # fmt: skip
+        _done(attempt(load(plan, BATCH), args))
+        return load_float(result) / B
+
+    return implementation
+
+
+def _done(status):
+    """Raise MemoryError where a kernel had none; it has written nothing then."""
+
+
+@overload(_done, jit_options=_INLINED)
+def _done_compiled(status):
+    def implementation(status):
+        if status != DONE:
+            raise MemoryError("fastbp: no memory for the workspace of a call")
+
+    return implementation
+
+
+def _fill(plan, request):
+    """Have Python fill in what the plan lacks."""
+
+
+@overload(_fill, jit_options=_INLINED)
+def _fill_compiled(plan, request):
+    def implementation(plan, request):
+        done = stack_number()
+        invoke(load(plan, RESOLVE), (plan, request, done))
+        if load_float(done) == 0.0:
+            raise RuntimeError("fastbp: a kernel could not be compiled; the cause is printed above")
+
+    return implementation
+
+
+def _ready(plan, order):
+    """Whether batches of every size can be driven at an order."""
+
+
+@overload(_ready, jit_options=_INLINED)
+def _ready_compiled(plan, order):
+    def implementation(plan, order):
+        drivers = load(plan, REVERSE) != 0 and load(plan, REVERSE_FEW) != 0
+        return drivers and load_published(plan, READY + order) != 0
+
+    return implementation
+
+
+def _ready_loss(plan, place, order, ready, request):
+    """Table of a named loss, filled in at the given order; with what else is not `ready`."""
+
+
+@overload(_ready_loss, jit_options=_INLINED)
+def _ready_loss_compiled(plan, place, order, ready, request):
+    def implementation(plan, place, order, ready, request):
+        named = load(plan, NAMED_LOSSES)
+        table = load(named, place)
+        if not ready or table == 0 or load_published(table, LOSS_BLOCK + order) == 0:
+            _fill(plan, request)
+            table = load(named, place)
+        return table
+
+    return implementation
+
+
+def _check_targets(table, t, n, result):
+    """Refuse targets outside the range of a loss."""
+
+
+@overload(_check_targets, jit_options=_INLINED)
+def _check_targets_compiled(table, t, n, result):
+    def implementation(table, t, n, result):
+        if load(table, LOSS_CHECK):
+            invoke(load(table, LOSS_CHECK), (table, _data(t), n, result))
+            if load_float(result) > 0.0:
+                raise ValueError("fastbp: targets outside the range of the loss")
+
+    return implementation
+
+
+@_overload(functions.jvp)
+def _jvp(net, w, X, p, out):
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "jvp", w=(w, (1,)), X=(X, (2,)), p=(p, (1,)), out=(out, (1,)))
+
+    def implementation(net, w, X, p, out):
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        P = load(plan, N_NEURONS) * (N + 1)
+        B = X.shape[0]
+        if w.size != P or X.shape[1] != N or p.size != P or out.size != B:
+            raise ValueError("fastbp.jvp: w, X, p or out does not fit the network")
+        if not (load(plan, TANGENT) and load_published(plan, READY + 1)):
+            _fill(plan, _TANGENT + NOTHING)
+        args = (plan, 0, _data(w), _data(X), B, _data(p), 0, 0, 0, 0.0, 0, _data(out), 0, 0)
+        if B:
+            _done(attempt(load(plan, TANGENT), args))
+
+    return implementation
+
+
+@_overload(functions.input_hvp)
+def _input_hvp(net, w, X, v, out):
+    if not isinstance(net, NetworkType):
+        return None
+    _check_types(net, "input_hvp", w=(w, (1,)), X=(X, (2,)), v=(v, (2,)), out=(out, (2,)))
+
+    def implementation(net, w, X, v, out):
+        plan = _plan(net)
+        N = load(plan, N_INPUTS)
+        fits = X.shape[1] == N and out.shape == X.shape and v.shape == X.shape
+        if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
+            raise ValueError("fastbp.input_hvp: w, X, v or out does not fit the network")
+        if not (load(plan, TANGENT) and load(plan, OUTPUT + 2) and load_published(plan, READY + 2)):
+            _fill(plan, _TANGENT + HESSIAN)
+        args = (
+            plan, 0, _data(w), _data(X), X.shape[0], 0, _data(v), 0, 0, 0.0, HESSIAN, 0, 0,
+            _data(out),
+        )  # fmt: skip
+        if X.shape[0]:
+            _done(attempt(load(plan, TANGENT), args))
+
+    return implementation
+
+
+def _overload_product(function: Callable, what: int) -> None:
+    """Register one of the two products with a matrix of second derivatives."""
+    name = function.__name__
+    order = 2 if what == HESSIAN else 1
+
+    @_overload(function)
+    def _product(net, w, X, t, p, out, loss="squared"):
+        if not isinstance(net, NetworkType):
+            return None
+        vectors = {"w": (w, (1,)), "t": (t, (1,)), "p": (p, (1,)), "out": (out, (1,))}
+        _check_types(net, name, X=(X, (2,)), **vectors)
+        place = _loss_place(loss, name)
+        request = _TANGENT + what + _KINDS * (place + 1)
+
+        def implementation(net, w, X, t, p, out, loss="squared"):
+            plan = _plan(net)
+            N = load(plan, N_INPUTS)
+            P = load(plan, N_NEURONS) * (N + 1)
+            B = X.shape[0]
+            fits = w.size == P and p.size == P and out.size == P
+            if not fits or X.shape[1] != N or t.size != B or B == 0:
+                raise ValueError("fastbp: w, X, t, p or out does not fit the network")
+            ready = load(plan, TANGENT) != 0 and load_published(plan, READY + order) != 0
+            table = _ready_loss(plan, place, 2, ready, request)
+            _check_targets(table, t, B, stack_number())
+            args = (
+                plan, table, _data(w), _data(X), B, _data(p), 0, _data(t), 0, 1.0 / B, what, 0,
+                _data(out), 0,
+            )  # fmt: skip
+            _done(attempt(load(plan, TANGENT), args))
+
+        return implementation
+
+
+_overload_product(functions.hvp, HESSIAN)
+_overload_product(functions.gauss_newton_product, GAUSS_NEWTON)

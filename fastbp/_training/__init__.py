@@ -1,0 +1,1 @@
+"""Fits: the problem, the optimizers at work, what is watched and kept."""

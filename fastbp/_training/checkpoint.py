@@ -1,0 +1,125 @@
+"""Checkpoints of a fit: one .npz without pickle, written whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._files import write_atomically
+
+_SECONDS = 5.0  # between two writes
+_SAMPLED = 1000  # steps of a schedule
+_VERSION = 1
+
+
+def fingerprint(
+    net: Any,
+    problem: Any,
+    held_out: Any,
+    optimizer: Any,
+    early: Any,
+    others: tuple,
+    w0: NDArray,
+) -> str:
+    """Hash of all arguments that decide what a fit computes."""
+    digest = hashlib.sha256()
+    functions = [f.digest for f in (*net.activations, net.output, problem.loss)]
+    epochs, seed, *rest = others
+    if isinstance(seed, np.random.Generator):
+        seed = repr(seed.bit_generator.state)
+    plain = (
+        net.n_inputs,
+        net.dtype.name,
+        functions,
+        _described(optimizer, int(epochs) * problem.batches),
+        repr(early),
+        int(epochs),
+        seed,
+        rest,
+        problem.l2,
+    )
+    digest.update(repr(plain).encode())
+    arrays = [w0, problem.X, problem.t, problem.c, problem.free]
+    if held_out is not None:
+        arrays += [held_out.X, held_out.t, held_out.sample_weight]
+    for array in arrays:
+        if array is not None:
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _described(optimizer: Any, total: int) -> tuple:
+    """Tell optimizers apart: of a schedule, by the rates that it gives."""
+    values: list[Any] = [type(optimizer).__name__]
+    for entry in dataclasses.fields(optimizer):
+        value = getattr(optimizer, entry.name)
+        if callable(value):
+            steps = np.unique(np.linspace(0, max(total - 1, 0), _SAMPLED).astype(np.int64))
+            value = [float(value(int(step), max(total, 1))) for step in steps]
+        values.append((entry.name, repr(value)))
+    return tuple(values)
+
+
+class Checkpoint:
+    """The file of one fit.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    mark : str
+        The fit's `fingerprint`: a file with another is refused.
+    """
+
+    def __init__(self, path: Path, mark: str) -> None:
+        folder = path.parent
+        if not folder.is_dir() or path.is_dir():  # before the work, not after it
+            what = "is a folder" if path.is_dir() else f"can't be written: there is no {folder}"
+            raise ValueError(f"the checkpoint {path} {what}")
+        self._path = path
+        self._mark = mark
+        self._kept: dict[str, NDArray] | None = None
+        self._written = time.monotonic()
+
+    def load(self) -> dict[str, NDArray] | None:
+        """Return the arrays of the file, or None where there is no file."""
+        try:
+            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                arrays = dict(file)
+            header = json.loads(arrays.pop("header").item())
+            version, mark = header["version"], header.get("mark", "")
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # zipfile alone raises five kinds for damaged files
+            raise ValueError(f"{self._path} is not a checkpoint of fastbp.fit: {error}") from error
+        if version != _VERSION or mark != self._mark:
+            raise ValueError(
+                f"{self._path} belongs to a fit with other arguments or data; give another path, "
+                "or delete it"
+            )
+        return arrays
+
+    def keep(self, arrays: dict[str, NDArray]) -> None:
+        """Take over a consistent state, and write it if the last write is some time ago."""
+        header = {"version": _VERSION, "mark": self._mark}
+        self._kept = {"header": np.array(json.dumps(header)), **arrays}
+        if time.monotonic() - self._written > _SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write the last state taken over."""
+        if self._kept is None:
+            return
+        content = io.BytesIO()
+        np.savez(content, **self._kept)  # type: ignore[arg-type]
+        write_atomically(self._path, content.getvalue())
+        self._written = time.monotonic()

@@ -1,0 +1,427 @@
+"""fit: from data to fitted parameters, and everything a long run needs around the optimizer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _boundary as boundary
+from ..losses import Loss, get_loss
+from ..network import Network
+from ..objective import Objective
+from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer, get_optimizer
+from . import uncertainty as uncertainty
+from .checkpoint import Checkpoint, fingerprint
+from .methods import Levenberg, Problem, SciPy, Stochastic, method_of, stream
+from .watch import Bar, EarlyStopping, FitState, Watch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["FitResult", "fit"]
+
+Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | float
+
+_EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
+
+
+@dataclass(frozen=True, repr=False)
+class FitResult:
+    """What `fastbp.fit` returns.
+
+    Attributes
+    ----------
+    net : Network
+        The network.
+    w : ndarray, shape (P,)
+        The parameters: those of the best validation loss where there was validation, else the
+        last.
+    loss : float
+        Training loss at w, the penalty ½ l2 ‖w‖² included.
+    validation_loss : float or None
+        The best, without penalty.
+    history : dict of str to ndarray
+        One entry an epoch or iteration: "loss", and "validation_loss" where there is one. The
+        loss of a stochastic epoch is the mean over its batches, each before its update.
+    reason : str
+        Why it stopped.
+    n_evaluations : int
+        Gradients of a batch, or evaluations of all observations.
+    """
+
+    net: Network
+    w: NDArray
+    loss: float
+    validation_loss: float | None
+    history: dict[str, NDArray]
+    reason: str
+    n_evaluations: int
+    data: uncertainty.Data = field(compare=False)
+
+    def __repr__(self) -> str:
+        steps = len(self.history["loss"])
+        return f"<FitResult: loss {self.loss:.6g} after {steps} steps; {self.reason}>"
+
+    @property
+    def converged(self) -> bool:
+        """Whether it ended because nothing was left to gain."""
+        return self.reason.startswith(("converged", "target"))
+
+    @cached_property
+    def _spread(self) -> uncertainty.Spread:
+        return uncertainty.spread(self.net, self.w, self.data)
+
+    @property
+    def covariance(self) -> NDArray:
+        """Covariance of the parameters, (P, P), as `predict` uses it; zero where not free."""
+        factor = self._spread.factor
+        return factor @ factor.T
+
+    def predict(
+        self, X: ArrayLike, *, return_std: bool = False, noise: bool = False, threads: int | str = 1
+    ) -> Any:
+        """Evaluate the fitted function, and on request its standard deviation.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        return_std : bool
+            Also return the standard deviation by the delta method, √(∇f^T C ∇f), where C is the
+            covariance of the parameters at the optimum.
+        noise : bool
+            That of a new observation, the function's own and the noise's together.
+        threads : int or "auto"
+            Threads to use for the values.
+
+        Returns
+        -------
+        y : ndarray, shape (B,), or float
+        std : ndarray, shape (B,), or float
+            Only with `return_std`. An interval of 90 % is y ± 1.645 std.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where X does not fit; `noise` with a loss that defines none.
+
+        Notes
+        -----
+        Right where the fit is at an optimum, with more observations than parameters, as the
+        number of observations grows. With l2 it describes the scatter about the penalised
+        optimum, not the bias that the penalty brings.
+
+        References
+        ----------
+        J. T. G. Hwang, A. A. Ding: Prediction intervals for artificial neural networks, JASA 92
+        (1997). I. Rivals, L. Personnaz: Construction of confidence intervals for neural networks
+        based on least squares estimation, Neural Networks 13 (2000). With a penalty: R. D. De
+        Veaux, J. Schumi, J. Schweinsberg, L. H. Ungar: Prediction intervals for neural networks
+        via nonlinear regression, Technometrics 40 (1998).
+        """
+        y = self.net.value(self.w, X, threads=threads)
+        if not return_std:
+            return y
+        rows = np.atleast_2d(np.asarray(X, self.net.dtype))
+        std = uncertainty.standard_deviation(self.net, self.w, rows, self._spread, noise=noise)
+        return y, float(std[0]) if np.ndim(y) == 0 else std
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot the history of the losses.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to; a new figure if left out.
+
+        Returns
+        -------
+        ax : matplotlib axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib (``pip install fastbp[plot]``).
+        """
+        if ax is None:
+            try:
+                import matplotlib.pyplot as plt
+            except ImportError as error:
+                raise ImportError("plot needs matplotlib: pip install 'fastbp[plot]'") from error
+            ax = plt.figure().add_subplot()
+        labels = {"loss": "training", "validation_loss": "validation"}
+        positive = True
+        for name, values in self.history.items():
+            ax.plot(np.arange(1, len(values) + 1), values, label=labels[name])
+            positive = positive and bool((values > 0.0).all())
+        if positive:
+            ax.set_yscale("log")
+        ax.set_xlabel("epoch or iteration")
+        ax.set_ylabel(f"{self.data.loss.name} loss")
+        ax.legend()
+        return ax
+
+
+def fit(
+    net: Network,
+    X: ArrayLike,
+    t: ArrayLike,
+    *,
+    w0: ArrayLike | None = None,
+    optimizer: str | Optimizer | None = None,
+    loss: str | Loss = "squared",
+    sample_weight: ArrayLike | None = None,
+    l2: float = 0.0,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int | np.random.Generator | None = 0,
+    validation: Validation | None = None,
+    early_stopping: EarlyStopping | int | None = None,
+    free: ArrayLike | None = None,
+    callback: Callable[[FitState], Any] | None = None,
+    progress: bool | str = "auto",
+    threads: int | str = 1,
+    checkpoint: str | Path | None = None,
+    _stop: threading.Event | None = None,
+) -> FitResult:
+    """Fit a network's parameters to data.
+
+    Minimises Σ_b c_b ℓ(f(w, x_b), t_b) / Σ_b c_b + ½ l2 ‖w‖².
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    X : array_like, shape (B, N)
+        Observations.
+    t : array_like, shape (B,)
+        Targets.
+    w0 : array_like, shape (P,), optional
+        The start; ``net.init(seed)`` if left out.
+    optimizer : str or Optimizer, optional
+        One of `fastbp.optimizers` or its name, or a method of `scipy.optimize.minimize`. If left
+        out, Levenberg–Marquardt for the squared loss while P ≤ 1000, else L-BFGS.
+    loss : str or Loss
+        ℓ.
+    sample_weight : array_like, shape (B,), optional
+        c. The stochastic optimizers scale them to mean one and take the plain mean over a batch,
+        so that the expected step is that of the weighted mean.
+    l2 : float
+        Weight of the penalty ½ ‖w‖².
+    epochs : int, optional
+        At most so many epochs of a stochastic optimizer (200 if left out), iterations of
+        Levenberg–Marquardt (200) or of a SciPy method (1000).
+    batch_size : int, optional
+        Observations in a batch of a stochastic optimizer; 32 if left out. The others always use
+        all observations.
+    shuffle : bool
+        Whether each epoch has an order of its own.
+    seed : int, numpy.random.Generator or None
+        Decides the start, the orders and the validation split; with None they are other ones in
+        every run, and no checkpoint can be kept.
+    validation : tuple or float, optional
+        (X, t) or (X, t, sample_weight) of observations that are not fitted, or the share of the
+        given ones to hold out. The parameters with the least loss on them are returned, or are
+        the `w` of a `NonFiniteLossError`.
+    early_stopping : int or EarlyStopping, optional
+        An integer is a patience.
+    free : array_like of bool, shape (P,), optional
+        Which parameters may move; the others keep the values of `w0`.
+    callback : callable, optional
+        Called with a `FitState` after every epoch or iteration; a true result stops the fit.
+    progress : bool or "auto"
+        Whether to show a bar on standard error; "auto" does on a terminal.
+    threads : int or "auto"
+        Threads of the evaluations for SciPy's methods; the compiled optimizers use one.
+    checkpoint : path, optional
+        A file that is written every few seconds and at the end, whole or not at all. A fit with
+        the same arguments goes on from it, and ends with the same bits as one never stopped.
+        SciPy's methods then restart every 100 iterations.
+
+    Returns
+    -------
+    result : FitResult
+        Ctrl-C ends the fit too, with the parameters of the best validation loss so far where there
+        is validation, else the last (of LM and SciPy's methods these are the best too).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an argument does not fit; a checkpoint of other arguments.
+    NonFiniteLossError
+        Where the loss is no longer finite; it holds the last good parameters.
+    ImportError
+        Where an optimizer or a progress bar needs a package that is not there.
+
+    Examples
+    --------
+    >>> import fastbp, numpy as np
+    >>> X = np.column_stack([np.linspace(-1.0, 1.0, 50), np.ones(50)])
+    >>> net = fastbp.Network(2, 6, output="identity")
+    >>> result = fastbp.fit(net, X, np.sin(3.0 * X[:, 0]), seed=1)
+    >>> result.loss < 1e-6
+    True
+    >>> result.predict([[0.5, 1.0]]).round(2)
+    array([1.])
+    """
+    problem, held_out, w0 = _problem(
+        net, X, t, w0, loss, sample_weight, l2, batch_size, shuffle, seed, validation, free, threads
+    )
+    chosen = get_optimizer(optimizer, problem.loss.name, net.n_params)
+    early = early_stopping
+    if early is None or (isinstance(early, int | np.integer) and not isinstance(early, bool)):
+        early = EarlyStopping(patience=early)
+    if not isinstance(early, EarlyStopping):
+        raise TypeError(
+            f"early_stopping must be a number of steps or an EarlyStopping; got {early!r}"
+        )
+    problem.target = -np.inf if early.target is None else early.target
+    n_epochs = _EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
+    if not isinstance(n_epochs, int | np.integer) or n_epochs < 0:
+        raise ValueError(f"epochs must be an integer from 0 on; got {epochs!r}")
+    if checkpoint is not None and seed is None:
+        raise ValueError("a checkpoint needs a seed: another run could not go on from it")
+    method = method_of(problem, chosen, checkpoint is not None)
+    reason = ""
+    with Bar(progress, int(n_epochs)) as bar:
+        watch = Watch(int(n_epochs), held_out, early, callback, bar, _stop)
+        store = None
+        if checkpoint is not None:
+            mark = fingerprint(
+                net, problem, held_out, chosen, early, (n_epochs, seed, shuffle, batch_size), w0
+            )
+            store = Checkpoint(Path(checkpoint), mark)
+            saved = store.load()
+            if saved is not None:
+                reason = saved["reason"].item()
+                problem.w[:] = saved["w"]
+                watch.restore(saved)
+                method.restore(saved)
+
+        def snapshot() -> dict[str, NDArray]:
+            own = {"w": problem.w.copy(), "reason": np.array(reason)}
+            return {**own, **watch.state(), **method.state()}
+
+        try:
+            if not reason:
+                for reason in method.steps(watch):
+                    if store is not None:
+                        store.keep(snapshot())
+                    if reason:
+                        break
+                else:
+                    reason = "all epochs done"
+                    if store is not None:
+                        store.keep(snapshot())
+        except KeyboardInterrupt:
+            reason = "interrupted"
+        finally:
+            if store is not None:
+                store.write()
+    return _result(problem, watch, method, reason)
+
+
+def _result(
+    problem: Problem, watch: Watch, method: Stochastic | Levenberg | SciPy, reason: str
+) -> FitResult:
+    best = watch.best_w
+    if best is not None:
+        problem.w[:] = best
+    moved_back = best is not None or reason == "interrupted" or not watch.step
+    value = problem.value() if moved_back else method.loss()
+    c = problem.c
+    return FitResult(
+        problem.net,
+        problem.w,
+        value,
+        watch.best if watch.validation_losses else None,
+        watch.history(),
+        reason,
+        watch.n_evaluations,
+        uncertainty.Data(problem.X, problem.t, c, problem.loss, problem.l2, problem.free),
+    )
+
+
+def _problem(
+    net: Network,
+    X: ArrayLike,
+    t: ArrayLike,
+    w0: ArrayLike | None,
+    loss: str | Loss,
+    sample_weight: ArrayLike | None,
+    l2: float,
+    batch_size: int | None,
+    shuffle: bool,
+    seed: int | np.random.Generator | None,
+    validation: Validation | None,
+    free: ArrayLike | None,
+    threads: int | str,
+) -> tuple[Problem, Objective | None, NDArray]:
+    """Check the arguments; also returns the objective of the validation, and the start."""
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network; got {net!r}")
+    given = net.init(seed) if w0 is None else w0
+    ell = get_loss(loss)
+    start, X, t, c = boundary.loss_inputs(net, ell, given, X, t, sample_weight, check_finite=True)
+    if not 0.0 <= float(l2) < np.inf:
+        raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
+    boundary.thread_count(threads)
+    everything = np.ones(net.n_params, bool)
+    moves = everything if free is None else np.asarray(boundary.unmasked("free", free))
+    if moves.shape != (net.n_params,) or moves.dtype != bool:
+        raise ValueError(
+            f"free must be an array of {net.n_params} booleans; got shape {moves.shape} and dtype "
+            f"{moves.dtype}"
+        )
+    held_out: Objective | None = None
+    if isinstance(validation, int | float | np.number):
+        X, t, c, held_out = _split(net, X, t, c, ell, float(validation), stream(seed, 2))
+    elif validation is not None:
+        if not isinstance(validation, tuple) or len(validation) not in (2, 3):
+            raise TypeError(
+                "validation must be (X, t), (X, t, sample_weight) or the share to hold out; got "
+                f"{type(validation).__name__}"
+            )
+        weights = validation[2] if len(validation) == 3 else None
+        held_out = Objective(
+            net, validation[0], validation[1], loss=ell, sample_weight=weights, check_finite=True
+        )
+    batch = 32 if batch_size is None else batch_size
+    if not isinstance(batch, int | np.integer) or batch < 1:
+        raise ValueError(f"batch_size must be a positive integer; got {batch_size!r}")
+    problem = Problem(
+        net, start.copy(), X, t, c, ell, float(l2), moves, min(int(batch), len(X)), shuffle, seed,
+        threads, -np.inf,
+    )  # fmt: skip
+    return problem, held_out, start
+
+
+def _split(
+    net: Network,
+    X: NDArray,
+    t: NDArray,
+    c: NDArray | None,
+    loss: Loss,
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray, NDArray, NDArray | None, Objective]:
+    """Hold a share of the observations out."""
+    n = round(share * len(X)) if 0.0 < share < 1.0 else 0
+    if not 0 < n < len(X):
+        raise ValueError(
+            f"validation must hold out at least one of {len(X)} observations and not all; got the "
+            f"share {share!r}"
+        )
+    order = rng.permutation(len(X))
+    held, fitted = order[:n], np.sort(order[n:])
+    weights = None if c is None else c[held]
+    held_out = Objective(net, X[held], t[held], loss=loss, sample_weight=weights)
+    return X[fitted], t[fitted], None if c is None else c[fitted], held_out

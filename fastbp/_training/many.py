@@ -1,0 +1,340 @@
+"""fit_many: restarts, ensembles and cross-validation folds, over threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _boundary as boundary
+from ..losses import Loss, get_loss
+from ..network import Network
+from .fit import FitResult, fit
+from .watch import NonFiniteLossError
+
+__all__ = ["Fits", "fit_many"]
+
+_NOT_SHARED = ("checkpoint", "seed", "progress", "X", "t", "sample_weight")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One fit: its seed, and the observations it is fitted to and judged by."""
+
+    seed: int
+    fitted: NDArray | None = None  # all, where None
+    held: NDArray | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Fits(Sequence[FitResult]):
+    """The results of `fastbp.fit_many`, a sequence of `FitResult`.
+
+    Attributes
+    ----------
+    results : tuple of FitResult
+        For every seed, one for each fold, or one.
+    seeds : tuple of int
+        The seed of each result.
+    folds : tuple of ndarray of int
+        The observations each result has not seen; empty without folds.
+    held_out_losses : ndarray
+        Mean loss of each result on its fold; empty without folds.
+    failures : tuple of (int, NonFiniteLossError)
+        Seeds of the fits whose loss was no longer finite, and their errors. They have no place in
+        the other attributes.
+    """
+
+    results: tuple[FitResult, ...]
+    seeds: tuple[int, ...]
+    folds: tuple[NDArray, ...] = ()
+    held_out_losses: NDArray = field(default_factory=lambda: np.empty(0))
+    failures: tuple[tuple[int, NonFiniteLossError], ...] = ()
+
+    @overload
+    def __getitem__(self, index: int) -> FitResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[FitResult]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """Return one result, or several."""
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[FitResult]:
+        return iter(self.results)
+
+    def __repr__(self) -> str:
+        return f"<Fits: {len(self)} results, least loss {self.best.loss:.6g}>"
+
+    @property
+    def best(self) -> FitResult:
+        """The result of the least held-out loss, validation loss or training loss."""
+        if len(self.held_out_losses):
+            return self.results[int(np.argmin(self.held_out_losses))]
+        return min(
+            self.results,
+            key=lambda r: r.loss if r.validation_loss is None else r.validation_loss,
+        )
+
+    @property
+    def losses(self) -> NDArray:
+        """Training losses."""
+        return np.array([result.loss for result in self.results])
+
+    def predict(self, X: ArrayLike, *, return_std: bool = False, noise: bool = False) -> Any:
+        """Mean of the members' predictions, and on request their standard deviation.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N) or (N,)
+            Observations, or one.
+        return_std : bool
+            Also return the standard deviation of the members' predictions.
+        noise : bool
+            That of a new observation: with the members' mean variance of the noise.
+
+        Returns
+        -------
+        y : ndarray, shape (B,), or float
+        std : ndarray, shape (B,), or float
+            Only with `return_std`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where X does not fit; `return_std` with a single member; `noise` with a loss that
+            defines none.
+
+        References
+        ----------
+        B. Lakshminarayanan, A. Pritzel, C. Blundell: Simple and scalable predictive uncertainty
+        estimation using deep ensembles, NeurIPS 2017.
+        """
+        values = np.array([result.predict(X) for result in self.results])
+        mean = values.mean(axis=0)
+        if not return_std:
+            return mean if mean.ndim else float(mean)
+        if len(values) < 2:
+            raise ValueError("the spread of an ensemble needs at least two members; there is one")
+        variance = values.var(axis=0, ddof=1)
+        if noise:
+            variances = [result._spread.noise for result in self.results]
+            known = [value for value in variances if value is not None]
+            if len(known) < len(variances):
+                raise ValueError("noise=True needs the squared loss, which defines a variance")
+            variance = variance + np.mean(known)
+        std = np.sqrt(variance)
+        return (mean, std) if mean.ndim else (float(mean), float(std))
+
+
+def fit_many(
+    net: Network,
+    X: ArrayLike,
+    t: ArrayLike,
+    *,
+    seeds: int | Sequence[int] = 10,
+    folds: int | Iterable[Any] | None = None,
+    bootstrap: bool = False,
+    threads: int | str = "auto",
+    sample_weight: ArrayLike | None = None,
+    loss: str | Loss = "squared",
+    **options: Any,
+) -> Fits:
+    """Fit a network many times, over threads; each result is that of `fit` alone, bit for bit.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    X, t : array_like, shapes (B, N) and (B,)
+        The data.
+    seeds : int or sequence of int
+        As `fit` takes them, one for each fit; a number n stands for 0 … n − 1.
+    folds : int or iterable, optional
+        Cross-validation: so many folds, drawn once; or the observations of each, as indices or as
+        a mask of B booleans; or pairs (train, test) of these, as scikit-learn's splitters yield
+        them. A fit for each seed and fold, to the observations outside the fold.
+    bootstrap : bool
+        Whether each fit has a sample of its own, drawn with replacement by its seed: an ensemble
+        whose spread has the noise of the data in it, not only that of the starts.
+    threads : int or "auto"
+        Fits at a time; "auto" is the number of processors. Gains where the work is compiled:
+        the stochastic optimizers and Levenberg–Marquardt.
+    sample_weight : array_like, shape (B,), optional
+        c.
+    loss : str or Loss
+        ℓ.
+    **options
+        All else that `fit` takes, but a checkpoint and a seed.
+
+    Returns
+    -------
+    fits : Fits
+        After Ctrl-C, those that were done, and the running ones as far as they had come. Fits
+        whose loss was no longer finite are left out, with a warning, and are in `failures`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `fit`; for less than two folds to draw, and folds that are empty, leave nothing to fit
+        or share observations with what is fitted.
+    NonFiniteLossError
+        Of the first fit, where all end so.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where some do.
+
+    Examples
+    --------
+    >>> import fastbp, numpy as np
+    >>> X = np.column_stack([np.linspace(-1.0, 1.0, 50), np.ones(50)])
+    >>> net = fastbp.Network(2, 4, output="identity")
+    >>> fits = fastbp.fit_many(net, X, np.sin(3.0 * X[:, 0]), seeds=4, epochs=50)
+    >>> y, std = fits.predict(X, return_std=True)
+    >>> y.shape, std.shape, fits.best.loss < 1e-4
+    ((50,), (50,), True)
+    """
+    refused = sorted(set(options).intersection(_NOT_SHARED))
+    if refused:
+        raise TypeError(f"fit_many does not take {', '.join(refused)}")
+    if folds is not None and bootstrap:
+        raise ValueError("folds and bootstrap exclude each other; got both")
+    ell = get_loss(loss)
+    start = np.zeros(net.n_params, net.dtype)
+    _, X, t, c = boundary.loss_inputs(net, ell, start, X, t, sample_weight, check_finite=True)
+    jobs = _jobs(seeds, folds, bootstrap, len(X))
+    stop = threading.Event()
+
+    def run(job: _Job) -> FitResult | NonFiniteLossError:
+        rows = job.fitted
+        try:
+            return fit(
+                net,
+                X if rows is None else X[rows],
+                t if rows is None else t[rows],
+                sample_weight=c if c is None or rows is None else c[rows],
+                loss=ell,
+                seed=job.seed,
+                progress=False,
+                _stop=stop,
+                **options,
+            )
+        except NonFiniteLossError as error:
+            return error
+
+    n = boundary.thread_count(threads) or os.cpu_count() or 1
+    futures: list[Future[FitResult | NonFiniteLossError]] = []
+    with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
+        try:
+            futures = [pool.submit(run, job) for job in jobs]
+            for future in futures:
+                future.result()
+        except KeyboardInterrupt:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    done: list[tuple[_Job, FitResult]] = []
+    failures: list[tuple[int, NonFiniteLossError]] = []
+    for job, future in zip(jobs, futures, strict=False):
+        if future.cancelled():
+            continue
+        outcome = future.result()
+        if isinstance(outcome, FitResult):
+            done.append((job, outcome))
+        else:
+            failures.append((job.seed, outcome))
+    if failures and not done:
+        raise failures[0][1]
+    if not done:
+        raise KeyboardInterrupt
+    if failures:
+        which = ", ".join(str(seed) for seed, _ in failures)
+        warnings.warn(
+            f"{len(failures)} of {len(failures) + len(done)} fits are left out, whose loss was no "
+            f"longer finite (seeds {which}); see the attribute failures",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    losses = []
+    for job, result in done:
+        if job.held is not None:
+            weights = None if c is None else c[job.held]
+            objective = net.objective(X[job.held], t[job.held], loss=ell, sample_weight=weights)
+            losses.append(objective.value(result.w))
+    return Fits(
+        tuple(result for _, result in done),
+        tuple(job.seed for job, _ in done),
+        tuple(job.held for job, _ in done if job.held is not None),
+        np.array(losses),
+        tuple(failures),
+    )
+
+
+def _jobs(
+    seeds: int | Sequence[int], folds: int | Iterable[Any] | None, bootstrap: bool, B: int
+) -> list[_Job]:
+    if isinstance(seeds, int | np.integer):
+        seeds = range(int(seeds))
+    chosen = [int(seed) for seed in seeds]
+    if not chosen:
+        raise ValueError("seeds must be a positive number or a sequence of at least one")
+    if bootstrap:
+        return [_Job(seed, np.random.default_rng([seed, 3]).integers(0, B, B)) for seed in chosen]
+    if folds is None:
+        return [_Job(seed) for seed in chosen]
+    if isinstance(folds, int | np.integer):
+        if not 2 <= folds <= B:
+            raise ValueError(f"folds must lie between 2 and {B}, the observations; got {folds}")
+        parts = np.array_split(np.random.default_rng(0).permutation(B), int(folds))
+        folds = [np.sort(part) for part in parts]
+    jobs = [_fold(part, B) for part in folds]
+    if not jobs:
+        raise ValueError("folds must be a number, or hold at least one fold; got none")
+    return [_Job(seed, fitted, part) for seed in chosen for fitted, part in jobs]
+
+
+def _fold(part: Any, B: int) -> tuple[NDArray, NDArray]:
+    """Return the observations to fit and those to hold out."""
+    if isinstance(part, tuple) and len(part) == 2 and all(np.ndim(rows) == 1 for rows in part):
+        fitted, held = (_indices(rows, B) for rows in part)
+        if np.intersect1d(fitted, held).size:
+            raise ValueError("a fold must not share observations with those to fit")
+    else:
+        held = _indices(part, B)
+        outside = np.ones(B, bool)
+        outside[held] = False
+        fitted = np.flatnonzero(outside)
+    if not held.size or not fitted.size:
+        raise ValueError("every fold must hold some observations and leave some to fit")
+    return fitted, held
+
+
+def _indices(rows: Any, B: int) -> NDArray:
+    """Return the indices of observations, given so or as a mask."""
+    given = np.asarray(boundary.unmasked("a fold", rows))
+    if given.dtype == bool and given.shape == (B,):
+        return np.flatnonzero(given)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise TypeError(
+            f"a fold must be the indices of observations or a mask of {B} booleans; got an array "
+            f"of shape {given.shape} and dtype {given.dtype}"
+        )
+    indices = given.astype(np.intp)
+    outside = indices[(indices < 0) | (indices >= B)]
+    if outside.size:
+        raise ValueError(f"a fold holds observation {outside[0]}; there are {B}, from 0 on")
+    return indices

@@ -1,0 +1,239 @@
+"""What happens after every step of a fit: its history, early stopping, the callback, the bar."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..objective import Objective
+
+_BAR_SECONDS = 0.1  # between two updates
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss, or a parameter, is no longer finite.
+
+    Attributes
+    ----------
+    w : ndarray, shape (P,)
+        The parameters of the best validation loss where there was validation, else the last with
+        a finite loss.
+    step : int
+        Epochs or iterations done with finite results.
+    history : dict of str to ndarray
+        As in `FitResult`, up to there.
+    """
+
+    def __init__(self, message: str, w: NDArray, step: int, history: dict[str, NDArray]) -> None:
+        super().__init__(message)
+        self.w = w
+        self.step = step
+        self.history = history
+
+    def __reduce__(self) -> tuple:
+        return (type(self), (str(self), self.w, self.step, self.history))
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """When a fit is to end before its epochs do.
+
+    Parameters
+    ----------
+    patience : int, optional
+        Epochs or iterations without a new best validation loss (training loss where there is no
+        validation) after which to stop; None for any number.
+    min_delta : float
+        By how much a loss must be lower to be a new best.
+    target : float, optional
+        Stop as soon as the training loss is this low.
+
+    Examples
+    --------
+    >>> EarlyStopping(patience=20)
+    EarlyStopping(patience=20, min_delta=0.0, target=None)
+    """
+
+    patience: int | None = None
+    min_delta: float = 0.0
+    target: float | None = None
+
+    def __post_init__(self) -> None:
+        patience = self.patience
+        whole = isinstance(patience, int | np.integer) and not isinstance(patience, bool)
+        if patience is not None and (not whole or patience < 1):
+            raise ValueError(f"patience must be a positive integer; got {self.patience!r}")
+        if not 0.0 <= self.min_delta < np.inf:
+            raise ValueError(f"min_delta must be a number from 0 on; got {self.min_delta!r}")
+
+
+@dataclass(frozen=True)
+class FitState:
+    """What a callback is given after every epoch or iteration.
+
+    Attributes
+    ----------
+    step, epochs : int
+        Epochs or iterations done, and at most to do.
+    w : ndarray, shape (P,)
+        The parameters: a read-only view that changes later.
+    loss : float
+        As in `FitResult.history`.
+    validation_loss : float or None
+        Where there is validation.
+    """
+
+    step: int
+    epochs: int
+    w: NDArray
+    loss: float
+    validation_loss: float | None
+
+
+class Watch:
+    """Everything that happens after an epoch or iteration, whatever the optimizer."""
+
+    def __init__(
+        self,
+        epochs: int,
+        validation: Objective | None,
+        early: EarlyStopping,
+        callback: Callable[[FitState], Any] | None,
+        bar: Bar,
+        stop: threading.Event | None,
+    ) -> None:
+        self.epochs = epochs
+        self.losses: list[float] = []
+        self.validation_losses: list[float] = []
+        self.best_w: NDArray | None = None
+        self.best = np.inf
+        self.waited = 0
+        self.n_evaluations = 0
+        self._validation = validation
+        self._early = early
+        self._callback = callback
+        self._bar = bar
+        self._stop = stop
+
+    @property
+    def step(self) -> int:
+        """Epochs or iterations done."""
+        return len(self.losses)
+
+    @property
+    def each_step(self) -> bool:
+        """Whether something has to happen after every single iteration."""
+        waits = self._early.patience is not None
+        return waits or self._validation is not None or self._callback is not None
+
+    def after(self, w: NDArray, loss: float) -> str:
+        """Take note of one step; returns why to stop, or nothing."""
+        judged, validation_loss = loss, None
+        if self._validation is not None:
+            judged = validation_loss = self._validation.value(w)
+        # One after the other, so that Ctrl-C all but never comes between them.
+        self.losses.append(loss)
+        if validation_loss is not None:
+            self.validation_losses.append(validation_loss)
+        if judged < self.best - (self._early.min_delta if np.isfinite(self.best) else 0.0):
+            self.best, self.waited = judged, 0
+            if self._validation is not None:
+                self.best_w = w.copy()
+        else:
+            self.waited += 1
+        self._bar.show(self.step, loss)
+        if self._callback is not None:
+            view = w.view()
+            view.flags.writeable = False
+            state = FitState(self.step, self.epochs, view, loss, validation_loss)
+            if self._callback(state):
+                return "stopped by the callback"
+        if self._early.target is not None and loss <= self._early.target:
+            return "target reached"
+        if self._early.patience is not None and self.waited >= self._early.patience:
+            return "early stopping"
+        if self._stop is not None and self._stop.is_set():
+            return "interrupted"
+        return ""
+
+    def history(self) -> dict[str, NDArray]:
+        """Return the losses as arrays."""
+        history = {"loss": np.array(self.losses)}
+        if self._validation is not None:
+            history["validation_loss"] = np.array(self.validation_losses)
+        return history
+
+    def state(self) -> dict[str, NDArray]:
+        """Return what a checkpoint needs."""
+        best_w = np.empty(0) if self.best_w is None else self.best_w
+        return {
+            "losses": np.array(self.losses),
+            "validation_losses": np.array(self.validation_losses),
+            "best_w": best_w,
+            "best": np.array([self.best, self.waited, self.n_evaluations]),
+        }
+
+    def restore(self, state: dict[str, NDArray]) -> None:
+        """Go on from a checkpoint."""
+        self.losses = state["losses"].tolist()
+        self.validation_losses = state["validation_losses"].tolist()
+        self.best_w = state["best_w"] if state["best_w"].size else None
+        self.best = float(state["best"][0])
+        self.waited, self.n_evaluations = (int(value) for value in state["best"][1:])
+
+
+class Bar:
+    """A progress bar on a terminal, and nothing anywhere else."""
+
+    def __init__(self, progress: bool | str, epochs: int) -> None:
+        self._bar: Any = None
+        if progress not in (True, False, "auto"):
+            raise ValueError(f'progress must be True, False or "auto"; got {progress!r}')
+        if progress is False or (progress == "auto" and not sys.stderr.isatty()):
+            return
+        try:
+            from rich.console import Console
+            from rich.progress import Progress
+        except ImportError as error:
+            if progress == "auto":
+                return
+            raise ImportError("a progress bar needs rich: pip install 'fastbp[cli]'") from error
+        terminal = True if progress is True else None  # None: rich finds out
+        console = Console(stderr=True, force_terminal=terminal)
+        self._bar = Progress(console=console, transient=True)
+        self._task = self._bar.add_task("fit", total=epochs)
+        self._shown = 0.0
+
+    def __enter__(self) -> Bar:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, step: int, loss: float) -> None:
+        """Move on, ten times a second."""
+        if self._bar is not None and time.monotonic() - self._shown > _BAR_SECONDS:
+            self._shown = time.monotonic()
+            self._bar.update(self._task, completed=step, description=f"loss {loss:.4g}")
+
+
+def diverged(watch: Watch, w: NDArray) -> NonFiniteLossError:
+    """Return the error that ends a fit; w are the last good parameters."""
+    w = w if watch.best_w is None else watch.best_w
+    return NonFiniteLossError(
+        f"the loss is no longer finite after step {watch.step}; the last good parameters are in "
+        "this error's attribute w. A smaller learning rate, or scaled inputs, may help",
+        w,
+        watch.step,
+        watch.history(),
+    )

@@ -1,0 +1,1 @@
+"""What the public face hands its arrays to."""

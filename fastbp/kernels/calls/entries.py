@@ -1,0 +1,216 @@
+"""The functions that Python calls, a table each: their arguments, row by row, and what they drive.
+
+`machine.entry` makes code of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..machine.entry import COUNT, IN, MADE, NUMBER, OUT, Argument, Entry
+from ..machine.linker import FLOAT64, INT64
+from ..machine.places import (
+    BATCH,
+    CURVED,
+    GAUSS_NEWTON,
+    HESSIAN,
+    MATRIX,
+    NOTHING,
+    OUTPUT,
+    PACK,
+    PER_SAMPLE,
+    TANGENT,
+)
+from ..machine.records import (
+    Batch,
+    Epoch,
+    Levenberg,
+    Matrix,
+    PackBatch,
+    Penalty,
+    PerSample,
+    Shuffle,
+    Tangent,
+    Weights,
+)
+
+
+def _in(name: str, *axes: str, dtype: int = -1) -> Argument:
+    return Argument(name, IN, axes, dtype=dtype)
+
+
+def _maybe(name: str, *axes: str, dtype: int = -1) -> Argument:
+    return Argument(name, IN, axes, optional=True, dtype=dtype)
+
+
+def _out(name: str, *axes: str, dtype: int = -1, optional: bool = False) -> Argument:
+    return Argument(name, OUT, axes, optional, dtype)
+
+
+def _made(name: str, *axes: str) -> Argument:
+    return Argument(name, MADE, axes)
+
+
+W, X, T, C = _in("w", "P"), _in("X", "B", "N"), _in("t", "B"), _maybe("c", "B")
+ONE = _in("X", "N")
+G = _made("g", "P")
+
+
+def _first_order(
+    table: str, arguments: tuple[Argument, ...], results: tuple[str, ...], order: int, **more: Any
+) -> Entry:
+    """Entry of what `batch` drives; with a loss, its block is needed too."""
+    loss_order = order if table in ("loss", "objective") else -1
+    return Entry(
+        Batch,
+        table,
+        arguments,
+        results,
+        needs=(BATCH,),
+        order=order,
+        loss_order=loss_order,
+        driver=BATCH,
+        **more,
+    )
+
+
+def _second_order(
+    table: str,
+    arguments: tuple[Argument, ...],
+    result: str,
+    order: int,
+    output_order: int,
+    what: int,
+) -> Entry:
+    """Entry of what `tangent` drives."""
+    return Entry(
+        Tangent,
+        table,
+        arguments,
+        (result,),
+        needs=(TANGENT, PACK, OUTPUT + output_order),
+        order=order,
+        loss_order=2 if table == "loss" else -1,
+        driver=TANGENT,
+        given={"what": what},
+    )
+
+
+_P = _in("p", "P")
+_ALONE = {"B": 1}
+
+ENTRIES: dict[str, Entry] = {
+    "value": _first_order("plan", (W, X, _made("y", "B")), ("y",), 0),
+    "value_of_one": _first_order("plan", (W, ONE), ("y",), 0, given=_ALONE),
+    "value_and_grad": _first_order("plan", (W, ONE, G), ("y", "g"), 1, given=_ALONE),
+    "vjp": _first_order(
+        "plan", (W, X, _in("ybar", "B"), G, _out("xbar", "B", "N", optional=True)), ("g",), 1
+    ),
+    "input_grad": _first_order("plan", (W, X, _made("xbar", "B", "N")), ("xbar",), 1),
+    "per_sample_grad": Entry(
+        PerSample,
+        "plan",
+        (W, X, _made("J", "B", "P")),
+        ("J",),
+        needs=(PER_SAMPLE,),
+        order=1,
+        driver=PER_SAMPLE,
+    ),
+    "loss": _first_order("loss", (W, X, T, C), ("loss",), 0),
+    "loss_and_grad": _first_order("loss", (W, X, T, C, G), ("loss", "g"), 1),
+    "objective_value": _first_order("objective", (W,), ("loss",), 0),
+    "objective": _first_order("objective", (W, G), ("loss", "g"), 1),
+    "jvp": _second_order(
+        "plan", (W, X, _P, _maybe("dX", "B", "N"), _made("ydot", "B")), "ydot", 1, 1, NOTHING
+    ),
+    "input_hvp": _second_order(
+        "plan", (W, X, _in("dX", "B", "N"), _made("xbar", "B", "N")), "xbar", 2, 2, HESSIAN
+    ),
+    "hvp": _second_order("loss", (W, X, T, C, _P, G), "g", 2, 2, HESSIAN),
+    "gauss_newton_product": _second_order("loss", (W, X, T, C, _P, G), "g", 1, 2, GAUSS_NEWTON),
+    "gauss_newton": Entry(
+        Matrix,
+        "loss",
+        (W, X, T, C, G, _made("G", "P", "P")),
+        ("loss", "g", "G"),
+        needs=(MATRIX, PACK),
+        order=1,
+        loss_order=2,
+        driver=MATRIX,
+        given={"curvature": CURVED, "mirror": 1},
+        always_long=True,
+    ),
+    # One part of a batch, on a thread: X and what belongs to its rows are slices.
+    "part": _first_order(
+        "plan",
+        (
+            W,
+            X,
+            _maybe("loss", "_", dtype=INT64),
+            _maybe("panels", "_"),
+            _maybe("t", "B"),
+            C,
+            Argument("scale", NUMBER),
+            _maybe("ybar", "B"),
+            _out("y", "B", optional=True),
+            _out("g", "P", optional=True),
+            _out("xbar", "B", "N", optional=True),
+            _out("ws", "_"),
+        ),
+        ("sum",),
+        -1,  # what it needs depends on what is given: the caller has prepared it
+        given={"part": "B"},
+        always_long=True,
+    ),
+    "weights": Entry(Weights, "plain", (_in("c", "n"),), ("sum",), always_long=True),
+    "penalty": Entry(
+        Penalty,
+        "plain",
+        (Argument("l2", NUMBER), _in("w", "n"), _out("g", "n", optional=True)),
+        ("sum",),
+        always_long=True,
+    ),
+    "pack_batch": Entry(PackBatch, "driver", (X, _out("panels", "_")), always_long=True),
+    "shuffle": Entry(
+        Shuffle,
+        "plain",
+        (_out("order", "n", dtype=INT64), _out("state", "_", dtype=INT64)),
+        always_long=True,
+    ),
+    "epoch": Entry(
+        Epoch,
+        "driver",
+        (
+            _out("w", "P"),
+            X,
+            T,
+            C,
+            _in("order", "n", dtype=INT64),
+            Argument("batch", COUNT),
+            _in("rates", "_", dtype=FLOAT64),
+            _in("settings", "_", dtype=FLOAT64),
+            _out("state", "states", "P"),
+            _maybe("free", "P"),
+            _out("result", "_", dtype=FLOAT64),
+        ),
+        always_long=True,
+    ),
+    "levenberg": Entry(
+        Levenberg,
+        "driver",
+        (
+            _out("w", "P"),
+            X,
+            T,
+            C,
+            _in("settings", "_", dtype=FLOAT64),
+            _out("kept", "_", dtype=FLOAT64),
+            _out("g", "P"),
+            _out("G", "P", "P"),
+            _in("free", "P"),
+            _out("history", "n", dtype=FLOAT64),
+            _out("result", "_", dtype=FLOAT64),
+        ),
+        always_long=True,
+    ),
+}

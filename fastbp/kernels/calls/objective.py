@@ -1,0 +1,103 @@
+"""What an Objective keeps: its record, the packed data, the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..machine.linker import context
+from ..machine.places import (
+    CONTEXT,
+    DATA,
+    L2,
+    LOSS,
+    N_SAMPLES,
+    PANELS,
+    PENALTY,
+    PLAN,
+    RECORD_SIZE,
+    SAMPLE_WEIGHTS,
+    TARGETS,
+    TOTAL,
+    WORKSPACE,
+)
+from ..machine.sizes import batch_workspace, sizes
+from . import units
+from .prepared import plain
+
+if TYPE_CHECKING:
+    from ..._described import Described, DescribedLoss
+    from .prepared import Calls
+
+
+class Bound:
+    """The compiled side of an objective.
+
+    Attributes
+    ----------
+    loss_and_grad : callable
+        ``loss_and_grad(w, g) -> loss, g``.
+    loss : callable
+        ``loss(w) -> loss``.
+    """
+
+    loss_and_grad: Callable
+    loss: Callable
+
+    def __init__(
+        self,
+        net: Described,
+        calls: Calls,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+        loss: DescribedLoss,
+        l2: float,
+        threads: int,
+    ) -> None:
+        self._calls = calls
+        self._data = (X, t, c)
+        self._l2 = l2
+        self._threads = threads
+        self._ell = loss
+        dtype, B = X.dtype, len(X)
+        self._prepare(1)
+        self._table = calls.plan.loss_table(loss, 1)
+        record = np.zeros(RECORD_SIZE, np.int64)
+        record[CONTEXT] = context().ctypes.data
+        record[PLAN] = calls.address
+        record[LOSS] = self._table.ctypes.data
+        record[DATA], record[N_SAMPLES] = X.ctypes.data, B
+        record[TARGETS] = t.ctypes.data
+        record[SAMPLE_WEIGHTS] = 0 if c is None else c.ctypes.data
+        record[PENALTY] = units.penalty(dtype).address
+        total = float(B) if c is None else calls.weight_sum(c)
+        record[[TOTAL, L2]] = np.array([total, l2]).view(np.int64)
+        self._panels = None
+        if not sizes(dtype).few(B):
+            # Packed once: filled up to whole vectors (64 bytes at most) at the end.
+            self._panels = np.empty((B + 16) * net.n_inputs, dtype)
+            record[PANELS] = self._panels.ctypes.data
+            calls.driver("pack_batch", units.pack_batch(dtype).address, None)(X, self._panels)
+        numbers = batch_workspace(dtype, net.n_inputs, net.n_neurons, B)
+        self._workspace = np.empty(numbers, dtype)
+        record[WORKSPACE] = self._workspace.ctypes.data
+        self.loss_and_grad = units.entry("objective", dtype).entry(record)
+        self.loss = units.entry("objective_value", dtype).entry(record)
+
+    def _prepare(self, order: int) -> None:
+        self._calls.prepare(order, len(self._data[0]))
+        self._calls.plan.loss_table(self._ell, order)
+
+    def evaluate(self, w: NDArray, g: NDArray | None) -> float:
+        """Loss, and gradient where g is given, on the objective's threads; w already checked."""
+        self._prepare(0 if g is None else 1)
+        X, t, c = self._data
+        threads = self._calls.threads(self._threads, len(X))
+        if threads == 1:
+            return self.loss(w) if g is None else self.loss_and_grad(w, g)[0]
+        loss = self._calls.loss_in_parts(threads, self._table, w, X, t, c, g, self._panels)
+        return loss + plain("penalty", w.dtype)(self._l2, w, g) if self._l2 else loss

@@ -1,0 +1,221 @@
+"""The compiled optimizers as Python objects: what they keep between calls, as arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..machine import epoch_settings as epoch
+from ..machine import levenberg_settings as lm
+from ..machine.places import BATCH, CURVED, MATRIX, REVERSE, REVERSE_FEW, REWEIGHTED
+from ..machine.sizes import sizes
+from . import units
+from .prepared import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..._described import DescribedLoss
+    from .prepared import Calls
+
+
+def _prepare_drivers(calls: Calls, order: int, dtype: np.dtype, counts: Sequence[int]) -> None:
+    few = sizes(dtype).few
+    drivers = {REVERSE_FEW if few(count) else REVERSE for count in counts}
+    calls.plan.need(order, BATCH, *drivers)
+
+
+def gauss_newton(
+    calls: Calls, w: NDArray, X: NDArray, t: NDArray, c: NDArray | None, loss: DescribedLoss
+) -> tuple[float, NDArray, NDArray]:
+    """Mean loss, gradient and Gauss–Newton matrix; arguments already checked."""
+    return calls.prepare_loss("gauss_newton", loss, loss, len(X))(w, X, t, c, None, None)
+
+
+def mean_loss(
+    calls: Calls, w: NDArray, X: NDArray, t: NDArray, c: NDArray | None, loss: DescribedLoss
+) -> float:
+    """Mean loss alone; arguments already checked."""
+    return calls.prepare_loss("loss", loss, loss, len(X))(w, X, t, c)
+
+
+class Order:
+    """Random orders of n observations; `state`, one int64, is all that it keeps.
+
+    Parameters
+    ----------
+    n : int
+    rng : numpy.random.Generator
+        Gives the first state.
+    """
+
+    def __init__(self, n: int, rng: np.random.Generator) -> None:
+        self.state = rng.integers(-(2**63), 2**63, 1)
+        self._order = np.arange(n, dtype=np.int64)
+        self._shuffle = plain("shuffle", np.dtype(np.float64))
+
+    def next(self) -> NDArray:
+        """Return the next order, in the same memory as the last."""
+        self._shuffle(self._order, self.state)
+        return self._order
+
+
+class Epochs:
+    """Stochastic training by one rule; `w` and `state` are what it changes.
+
+    Parameters
+    ----------
+    calls : Calls
+        Of the network.
+    w : ndarray, shape (P,)
+        The start; moved in place.
+    X, t, c : ndarray
+        Data; c is None or weights of mean one.
+    loss : Loss
+    rule : {"sgd", "adam"}
+    settings : sequence of float
+        As the rule's places in `training`.
+    free : ndarray of bool, shape (P,)
+    batch : int
+        Observations in a batch.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        w: NDArray,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+        loss: DescribedLoss,
+        rule: str,
+        settings: Sequence[float],
+        free: NDArray,
+        batch: int,
+    ) -> None:
+        _prepare_drivers(calls, 1, calls.dtype, (batch, len(X) % batch or batch))
+        unit = units.sgd if rule == "sgd" else units.adam
+        table = calls.plan.loss_table(loss, 1)
+        self._run = calls.driver("epoch", unit(calls.dtype).address, table)
+        self.w = w
+        self._X, self._t, self._c = X, t, c
+        self._settings = np.zeros(epoch.N_SETTINGS)
+        self._settings[: len(settings)] = settings
+        self._free = None if free.all() else free.astype(calls.dtype)
+        self._batch = batch
+        n_states = 1 if rule == "sgd" else 2
+        self.state = np.zeros((n_states, w.size), calls.dtype)
+        self.left = np.ones(epoch.N_RESULTS)  # the powers of Adam's betas begin at one
+
+    def run(self, order: NDArray, rates: NDArray) -> float:
+        """Run the batches of an order of observations (int64).
+
+        Returns the sum of the losses; NaN where a parameter is no longer finite.
+        """
+        self._run(
+            self.w, self._X, self._t, self._c, order, self._batch, rates, self._settings,
+            self.state, self._free, self.left,
+        )  # fmt: skip
+        left = self.left
+        return float(left[epoch.LOSS_SUM]) if left[epoch.FINITE] else math.nan
+
+
+class Levenberg:
+    """Levenberg–Marquardt; `w` and `kept` are what it changes.
+
+    Parameters
+    ----------
+    calls : Calls
+        Of the network.
+    w : ndarray, shape (P,)
+        The start; moved in place.
+    X, t, c : ndarray
+        Data; c may be None.
+    loss : Loss
+    l2 : float
+    nielsen, reweighted : bool
+        The damping rule, and the weights of the observations in G.
+    start, gtol, xtol, ftol, target : float
+        As the places in `levenberg`.
+    free : ndarray of bool, shape (P,)
+    """
+
+    NOT_FINITE = lm.NOT_FINITE
+    REASONS = (
+        "",
+        "converged: the gradient vanishes",
+        "converged: the steps vanish",
+        "converged: the loss no longer falls",
+        "target reached",
+        "not finite",
+        "stuck: no step lowers the loss",
+    )
+
+    def __init__(
+        self,
+        calls: Calls,
+        w: NDArray,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+        loss: DescribedLoss,
+        *,
+        l2: float,
+        nielsen: bool,
+        reweighted: bool,
+        start: float,
+        gtol: float,
+        xtol: float,
+        ftol: float,
+        target: float,
+        free: NDArray,
+    ) -> None:
+        calls.plan.need(1, MATRIX)
+        _prepare_drivers(calls, 0, calls.dtype, (len(X),))
+        for order in (0, 1, 2):
+            table = calls.plan.loss_table(loss, order)
+        P = w.size
+        self.w = w
+        self._X, self._t, self._c = X, t, c
+        self._free = free.astype(calls.dtype)
+        self._settings = np.zeros(lm.N_SETTINGS)
+        self._settings[lm.TOTAL] = len(X) if c is None else calls.weight_sum(c)
+        self._settings[lm.L2] = l2
+        self._settings[lm.DAMPING] = lm.NIELSEN if nielsen else lm.MARQUARDT
+        self._settings[lm.CURVATURE] = REWEIGHTED if reweighted else CURVED
+        self._settings[lm.START] = start
+        self._settings[lm.GTOL] = gtol
+        self._settings[lm.XTOL] = xtol
+        self._settings[lm.FTOL] = ftol
+        self._settings[lm.TARGET] = target
+        self.kept = np.zeros(lm.N_KEPT)
+        self._g = np.empty(P, calls.dtype)
+        self._G = np.empty((P, P), calls.dtype)
+        self._run = calls.driver("levenberg", units.levenberg(calls.dtype).address, table)
+
+    @property
+    def loss(self) -> float:
+        """Mean loss at w, the penalty included."""
+        return float(self.kept[lm.LOSS])
+
+    @property
+    def damping(self) -> float:
+        """μ."""
+        return float(self.kept[lm.MU])
+
+    def forget(self) -> None:
+        """Have the matrix made anew: after `w` and `kept` have been set from outside."""
+        self.kept[lm.FRESH] = 0.0
+
+    def run(self, n: int) -> tuple[NDArray, int]:
+        """At most n iterations; returns the losses after each, and why it ended (0: it has not)."""
+        history = np.empty(n)
+        result = np.empty(2)
+        self._run(
+            self.w, self._X, self._t, self._c, self._settings, self.kept, self._g, self._G,
+            self._free, history, result,
+        )  # fmt: skip
+        return history[: int(result[1])], int(result[0])

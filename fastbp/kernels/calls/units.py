@@ -1,0 +1,118 @@
+"""All units by name. Importing this, and asking for what is stored, does not import Numba.
+
+The modules that the kernels are written in, and the table of entries, are imported on a miss only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import weakref
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._symbolic.function import ActivationError
+from ..machine.unit import Unit
+
+if TYPE_CHECKING:
+    from ..._symbolic.function import Function
+
+_PACKAGE = __name__.rpartition(".calls.")[0]
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{_PACKAGE}.{name}")
+
+
+def _compiled(module: str, factory: str, *args: Any) -> Callable[[str], tuple[bytes, bool]]:
+    def make(symbol: str) -> tuple[bytes, bool]:
+        jit_enabled = _module("machine.numba_api").jit_enabled
+        with jit_enabled():
+            build = _module("machine.build")
+            kernel = getattr(_module(module), factory)(*args)
+            return build.kernel_object(kernel, symbol)
+
+    return make
+
+
+def _by_dtype(module: str, factory: str) -> Callable[[np.dtype], Unit]:
+    @cache
+    def unit(dtype: np.dtype) -> Unit:
+        return Unit(factory, dtype.name, _compiled(f"drivers.{module}", factory, dtype))
+
+    return unit
+
+
+product = _by_dtype("products", "product")
+pack = _by_dtype("products", "pack_panels")
+copy = _by_dtype("products", "copy_panels")
+batch = _by_dtype("batch", "batch")
+weights = _by_dtype("batch", "weights")
+targets = _by_dtype("batch", "targets")
+penalty = _by_dtype("batch", "penalty")
+pack_batch = _by_dtype("batch", "pack_batch")
+reverse = _by_dtype("first_order", "reverse")
+reverse_few = _by_dtype("first_order", "reverse_few")
+per_sample = _by_dtype("first_order", "per_sample")
+tangent = _by_dtype("second_order", "tangent")
+matrix = _by_dtype("matrix", "matrix")
+levenberg = _by_dtype("levenberg", "levenberg")
+sgd = _by_dtype("training", "sgd_epoch")
+adam = _by_dtype("training", "adam_epoch")
+
+KERNELS = (
+    product, pack, copy, batch, weights, targets, penalty, pack_batch, reverse, reverse_few,
+    per_sample, tangent, matrix, levenberg, sgd, adam,
+)  # fmt: skip
+
+
+@cache
+def shuffle() -> Unit:
+    """Return the unit that draws an order of observations."""
+    return Unit("shuffle", "", _compiled("drivers.training", "shuffle"))
+
+
+# Names of the tables in `entries`.
+ENTRIES = (
+    "value", "value_of_one", "value_and_grad", "vjp", "input_grad", "per_sample_grad", "loss",
+    "loss_and_grad", "objective_value", "objective", "jvp", "input_hvp", "hvp",
+    "gauss_newton_product", "gauss_newton", "part", "weights", "penalty", "pack_batch", "shuffle",
+    "epoch", "levenberg",
+)  # fmt: skip
+
+
+@cache
+def entry(name: str, dtype: np.dtype) -> Unit:
+    """Return one of the functions that Python calls (`entries`)."""
+
+    def make(symbol: str) -> tuple[bytes, bool]:
+        table = _module("calls.entries").ENTRIES[name]
+        return _module("machine.entry").entry_object(table, dtype, symbol), True
+
+    return Unit(f"call_{name}", dtype.name, make)
+
+
+_blocks: weakref.WeakValueDictionary[tuple[str, int, str], Unit] = weakref.WeakValueDictionary()
+
+
+def block(function: Function, order: int, dtype: np.dtype) -> Unit:
+    """Return an activation or a loss over blocks of numbers: it lives as long as it is held."""
+    key = (function.key, order, dtype.name)
+    unit = _blocks.get(key)
+    if unit is None:
+        compiled = _compiled("scalar.blocks", "block", function, order, dtype)
+
+        def make(symbol: str) -> tuple[bytes, bool]:
+            try:
+                return compiled(symbol)
+            except (
+                _module("machine.numba_api").NumbaError,
+                _module("machine.emit").Unlinkable,
+            ) as error:
+                cause = str(error).strip().splitlines()[0]
+                raise ActivationError(f"{function!r} can't be compiled: {cause}") from error
+
+        unit = _blocks.setdefault(key, Unit("block", repr(key), make))
+    return unit

@@ -1,0 +1,1 @@
+"""Batches, gradients, second derivatives, whole optimizers: loops over chunks of samples."""

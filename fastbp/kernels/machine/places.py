@@ -1,0 +1,58 @@
+"""The tables of addresses and sizes through which kernels reach each other.
+
+A network's plan is one int64 table. Compiled code holds no copy of an activation and no link to
+another unit, only places in this table: so one compiled driver serves every network, and what a
+user's own compiled function stores on disk can't go stale.
+"""
+
+from __future__ import annotations
+
+# The first place of every table that entries are given (`machine.linker.context`).
+CONTEXT = 0
+
+# Places in a network's plan.
+N_INPUTS = 1
+N_NEURONS = 2
+N_RUNS = 3
+PRODUCT = 4
+PACK = 5
+BATCH = 6  # whole batches, part by part
+REVERSE = 7  # the first-order driver of a part
+REVERSE_FEW = 8  # the same for fewer samples than fill a vector
+PER_SAMPLE = 9
+TANGENT = 10
+WEIGHTS = 11
+COPY = 12
+MATRIX = 13
+RESOLVE = 14  # calls back into Python for what has not been filled in (`_network_type`)
+OUTPUT = 15  # + order: the block of σ
+READY = 18  # + order: 1 where all blocks of that order are filled in
+NAMED_LOSSES = 21  # a table of the tables of the losses that compiled code names (`_in_numba`)
+RUNS = 22  # RUN_SIZE places for each run of consecutive neurons with one activation
+RUN_START, RUN_COUNT, RUN_BLOCK, RUN_SIZE = 0, 1, 2, 5  # RUN_BLOCK + order
+
+# Places in a loss table: the pair (σ, loss) for one network and one loss.
+LOSS_PLAN = 1
+LOSS_OUTPUT = 2  # + order
+LOSS_BLOCK = 5  # + order
+LOSS_CHECK = 8  # 0, or the check of targets against a range: its ends, as the bits of float64
+LOSS_LOWEST = 9
+LOSS_HIGHEST = 10
+LOSS_SIZE = 11
+
+# Places in an objective's record: all that its calls need beside w. TOTAL = Σ c_b and L2 are the
+# bits of float64; BUSY is 1 while WORKSPACE is in use.
+(
+    PLAN, LOSS, DATA, N_SAMPLES, PANELS, TARGETS, SAMPLE_WEIGHTS, TOTAL, L2, PENALTY, WORKSPACE,
+    BUSY,
+) = range(1, 13)  # fmt: skip
+RECORD_SIZE = 13
+
+# Places in the table of a driver that is in no plan: an optimizer, the pack of a batch.
+DRIVER_PLAN, DRIVER_LOSS, DRIVER_ADDRESS = range(1, 4)
+DRIVER_SIZE = 4
+
+# What `tangent` computes beyond ẏ.
+NOTHING, GAUSS_NEWTON, HESSIAN = range(3)
+# How a sample's weight in G is taken: ℓ'', or for robust losses max(ℓ'', |ℓ'| / |y − t|).
+CURVED, REWEIGHTED = range(2)

@@ -1,0 +1,93 @@
+"""Sizes that Python and compiled code share: plain functions, jitted where kernels call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .target import lanes
+
+# Numbers of a chunk's z, v' and X that are to stay in the second-level cache (bytes).
+_CHUNK_BYTES = 384 * 1024
+_LEAST_CHUNK = 144  # samples: W and the gradient are read once a chunk, so it must not be small,
+_MOST_CHUNK = 240
+_LARGE_BYTES = 1 << 20  # and where W is larger than this, as large as may be (6 % in float32)
+# A part is what one thread works on; its size does not depend on the number of threads.
+_PART = 512
+_MOST_PARTS = 16
+_LINE = 64  # bytes: buffers begin on cache lines
+
+
+def part_size(B: int) -> int:
+    """Samples in a part: a fixed partition of the batch, so that sums have a fixed order."""
+    parts = min(max(B // _PART, 1), _MOST_PARTS)
+    size = (B + parts - 1) // parts
+    return (size + 47) // 48 * 48 if parts > 1 else max(size, 1)
+
+
+class Sizes(NamedTuple):
+    """The functions for one number type."""
+
+    chunk_size: Any
+    lines: Any
+    few: Any
+    workspace: Any
+    tangent_workspace: Any
+
+
+def _plain(function: Callable) -> Callable:
+    return function
+
+
+@cache
+def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
+    """Make the functions for one number type; `jit` is what compiled code has of them."""
+    width, size = lanes(dtype), dtype.itemsize
+    panel = 3 * width
+    line = _LINE // size
+
+    @jit
+    def chunk_size(N, H, B, n_buffers):
+        """Samples in a chunk, a whole number of panels unless all samples fit."""
+        most = _CHUNK_BYTES // (size * (n_buffers * H + N))
+        least = _MOST_CHUNK if N * H * size > _LARGE_BYTES else _LEAST_CHUNK
+        most = max(min(most, _MOST_CHUNK), least) // panel * panel
+        padded = (B + width - 1) // width * width
+        return min(max(most, panel), padded)
+
+    @jit
+    def lines(numbers):
+        """Bytes of so many numbers, in whole cache lines: buffers begin on one."""
+        return (numbers * size + 63) // 64 * 64
+
+    @jit
+    def few(B):
+        """Whether the samples are too few for vectors of samples."""
+        return 2 * B <= width + 2  # measured: at 3 samples of 4 lanes both layouts cost the same
+
+    @jit
+    def workspace(N, H, B):
+        """Numbers that the first-order driver of a part needs."""
+        hp = (H + width - 1) // width * width
+        if few(B):
+            return 2 * B * hp + 4 * width + 7 * line
+        c = chunk_size(N, H, B, 2)
+        return c * (N + width) + 2 * c * H + 4 * c + 7 * line
+
+    @jit
+    def tangent_workspace(N, H, B):
+        """Numbers that `tangent` needs."""
+        c = chunk_size(N, H, B, 4)
+        return 2 * c * N + 4 * c * H + 8 * c + 16 * line
+
+    return Sizes(chunk_size, lines, few, workspace, tangent_workspace)
+
+
+def batch_workspace(dtype: np.dtype, N: int, H: int, B: int) -> int:
+    """Numbers that a whole batch needs, driven part by part."""
+    part = part_size(B)
+    partial = H * (N + 1) if part < B else 0
+    return sizes(dtype).workspace(N, H, min(B, part)) + partial

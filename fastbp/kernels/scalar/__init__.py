@@ -1,0 +1,1 @@
+"""v, v', v'' and losses over runs of numbers."""

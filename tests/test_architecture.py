@@ -1,0 +1,133 @@
+"""Who may import whom: rooms in floors, top to bottom and never up, and no circle.
+
+docs/architecture.md draws it.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fastbp
+
+PACKAGE = Path(fastbp.__file__).parent
+
+# From the top: a room imports rooms of its own floor's right side or of floors below, and itself.
+FLOORS = (
+    ("_cli", "__main__"),
+    ("sklearn",),
+    ("__init__",),
+    ("_fit", "_many", "_uncertainty", "_watch"),  # where pickles of 0.1.0 look
+    ("_training", "calculus", "_models", "datasets"),
+    ("optimizers", "_standardise", "_files", "_rounding"),
+    ("network",),
+    ("objective",),
+    ("_in_numba",),
+    ("functions", "reference"),
+    ("losses",),
+    ("activations",),
+    ("kernels/calls",),
+    ("kernels/drivers",),
+    ("kernels/scalar",),
+    ("kernels/machine",),
+    ("_symbolic",),
+    ("_boundary",),
+    ("_described",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+# What kernels may import of the package beside themselves.
+OF_KERNELS = {"_symbolic", "_described"}
+
+
+def room_of(module):
+    """Return the room of a module's path, below the package."""
+    parts = module.split("/")
+    if parts[0] == "kernels":
+        return "/".join(parts[:2]) if len(parts) > 2 else "kernels"
+    return parts[0]
+
+
+def modules():
+    found = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        path = file.relative_to(PACKAGE).with_suffix("").as_posix()
+        found[path.removesuffix("/__init__") if "/" in path else path] = file
+    return found
+
+
+MODULES = modules()
+
+
+class Imports(ast.NodeVisitor):
+    """The modules of the package that a file imports when it runs, late ones included."""
+
+    def __init__(self, name, is_package):
+        self.package = ["fastbp", *name.split("/")]
+        if not is_package:
+            self.package.pop()
+        if name == "__init__":
+            self.package = ["fastbp"]
+        self.found = set()
+
+    def visit_If(self, node):
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for statement in node.orelse:
+                self.visit(statement)
+            return
+        self.generic_visit(node)
+
+    def visit_ImportFrom(self, node):
+        base = (node.module or "").split(".") if node.module else []
+        if node.level:
+            base = self.package[: len(self.package) - node.level + 1] + base
+        if base[:1] != ["fastbp"]:
+            return
+        for alias in node.names:
+            for path in ("/".join([*base[1:], alias.name]), "/".join(base[1:])):
+                if path in MODULES:
+                    self.found.add(path)
+                    break
+
+
+def imports(name):
+    file = MODULES[name]
+    visitor = Imports(name, file.name == "__init__.py" and name != "__init__")
+    visitor.visit(ast.parse(file.read_text("utf-8")))
+    return visitor.found - {name}
+
+
+GRAPH = {name: imports(name) for name in MODULES}
+
+
+def test_every_module_has_a_floor():
+    rooms = {room_of(name) for name in MODULES}
+    assert rooms - {"kernels"} == set(FLOOR)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_down(name):
+    room = room_of(name)
+    for other in GRAPH[name]:
+        target = room_of(other)
+        if target in (room, "kernels") or room == "kernels":
+            continue
+        assert FLOOR[room] <= FLOOR[target], f"{name} imports {other}, which is on a floor above"
+        if room.startswith("kernels/") and not target.startswith("kernels/"):
+            assert target in OF_KERNELS, f"{name} imports {other}"
+
+
+def test_there_is_no_circle():
+    done, path = set(), []
+
+    def visit(name):
+        assert name not in path, " → ".join([*path[path.index(name) :], name])
+        if name in done:
+            return
+        path.append(name)
+        for other in sorted(GRAPH[name]):
+            visit(other)
+        path.pop()
+        done.add(name)
+
+    for name in MODULES:
+        visit(name)
