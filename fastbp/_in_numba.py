@@ -33,14 +33,13 @@ from numba.extending import (
 )
 
 from . import functions
-from .kernels.machine.address import (
-    INT64,
-    attempt,
-    invoke,
-    load,
-    load_float,
-    load_published,
-    stack_number,
+from .kernels.machine.address import INT64, load, load_float, load_published, stack_number
+from .kernels.machine.callers import (
+    call_batch,
+    call_per_sample,
+    call_resolve,
+    call_tangent,
+    call_targets,
 )
 from .kernels.machine.numba_api import TypingError, cgutils, lower_constant
 from .kernels.machine.places import (
@@ -273,8 +272,11 @@ def _value(net, w, X, out=None):
                 _fill(plan, _VALUE)
             y = stack_number()
             result = stack_number()
-            args = (plan, 0, _data(w), _data(X), 1, 0, 0, 0, 0.0, 0, y, 0, 0, 0, 0, result)
-            _done(attempt(load(plan, BATCH), args))
+            _done(
+                call_batch(
+                    load(plan, BATCH), plan=plan, w=_data(w), X=_data(X), B=1, y=y, result=result
+                )
+            )
             return _number(y, w)
 
         return one
@@ -289,9 +291,18 @@ def _value(net, w, X, out=None):
         if not _ready(plan, 0):
             _fill(plan, _VALUE)
         result = stack_number()
-        args = (plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, 0, _data(out), 0, 0, 0, 0, result)
         if B:
-            _done(attempt(load(plan, BATCH), args))
+            _done(
+                call_batch(
+                    load(plan, BATCH),
+                    plan=plan,
+                    w=_data(w),
+                    X=_data(X),
+                    B=B,
+                    y=_data(out),
+                    result=result,
+                )
+            )
 
     return many
 
@@ -311,10 +322,18 @@ def _value_and_grad(net, w, x, out):
         if not _ready(plan, 1):
             _fill(plan, _GRADIENT)
         y = stack_number()  # large enough for one number of either type
-        args = (
-            plan, 0, _data(w), _data(x), 1, 0, 0, 0, 0.0, 0, y, _data(out), 0, 0, 0, stack_number(),
-        )  # fmt: skip
-        _done(attempt(load(plan, BATCH), args))
+        _done(
+            call_batch(
+                load(plan, BATCH),
+                plan=plan,
+                w=_data(w),
+                X=_data(x),
+                B=1,
+                y=y,
+                g=_data(out),
+                result=stack_number(),
+            )
+        )
         return _number(y, w)
 
     return implementation
@@ -349,11 +368,18 @@ def _vjp(net, w, X, ybar, out):
         if B == 0:
             out[:] = 0.0
             return
-        args = (
-            plan, 0, _data(w), _data(X), B, 0, 0, 0, 0.0, _data(ybar), 0, _data(out), 0, 0, 0,
-            stack_number(),
-        )  # fmt: skip
-        _done(attempt(load(plan, BATCH), args))
+        _done(
+            call_batch(
+                load(plan, BATCH),
+                plan=plan,
+                w=_data(w),
+                X=_data(X),
+                B=B,
+                ybar=_data(ybar),
+                g=_data(out),
+                result=stack_number(),
+            )
+        )
 
     return implementation
 
@@ -374,12 +400,18 @@ def _input_grad(net, w, X, out):
             raise ValueError("fastbp.input_grad: w, X or out does not fit the network")
         if not _ready(plan, 1):
             _fill(plan, _GRADIENT)
-        args = (
-            plan, 0, _data(w), _data(X), X.size // N, 0, 0, 0, 0.0, 0, 0, 0, _data(out), 0, 0,
-            stack_number(),
-        )  # fmt: skip
         if X.size:
-            _done(attempt(load(plan, BATCH), args))
+            _done(
+                call_batch(
+                    load(plan, BATCH),
+                    plan=plan,
+                    w=_data(w),
+                    X=_data(X),
+                    B=X.size // N,
+                    xbar=_data(out),
+                    result=stack_number(),
+                )
+            )
 
     return implementation
 
@@ -400,7 +432,7 @@ def _per_sample_grad(net, w, X, out):
         if not (load(plan, PER_SAMPLE) and load_published(plan, READY + 1)):
             _fill(plan, _ROWS)
         if B:
-            _done(attempt(load(plan, PER_SAMPLE), (plan, _data(w), _data(X), B, _data(out))))
+            _done(call_per_sample(load(plan, PER_SAMPLE), plan, _data(w), _data(X), B, _data(out)))
 
     return implementation
 
@@ -423,11 +455,20 @@ def _loss_and_grad(net, w, X, t, out, loss="squared"):
         table = _ready_loss(plan, place, 1, _ready(plan, 1), request)
         result = stack_number()
         _check_targets(table, t, B, result)
-        args = (
-            plan, table, _data(w), _data(X), B, 0, _data(t), 0, 1.0 / B, 0, 0, _data(out), 0, 0, 0,
-            result,
-        )  # fmt: skip
-        _done(attempt(load(plan, BATCH), args))
+        _done(
+            call_batch(
+                load(plan, BATCH),
+                plan=plan,
+                loss=table,
+                w=_data(w),
+                X=_data(X),
+                B=B,
+                t=_data(t),
+                scale=1.0 / B,
+                g=_data(out),
+                result=result,
+            )
+        )
         return load_float(result) / B
 
     return implementation
@@ -454,7 +495,7 @@ def _fill(plan, request):
 def _fill_compiled(plan, request):
     def implementation(plan, request):
         done = stack_number()
-        invoke(load(plan, RESOLVE), (plan, request, done))
+        call_resolve(load(plan, RESOLVE), plan, request, done)
         if load_float(done) == 0.0:
             raise RuntimeError("fastbp: a kernel could not be compiled; the cause is printed above")
 
@@ -499,7 +540,7 @@ def _check_targets(table, t, n, result):
 def _check_targets_compiled(table, t, n, result):
     def implementation(table, t, n, result):
         if load(table, LOSS_CHECK):
-            invoke(load(table, LOSS_CHECK), (table, _data(t), n, result))
+            call_targets(load(table, LOSS_CHECK), table, _data(t), n, result)
             if load_float(result) > 0.0:
                 raise ValueError("fastbp: targets outside the range of the loss")
 
@@ -521,9 +562,18 @@ def _jvp(net, w, X, p, out):
             raise ValueError("fastbp.jvp: w, X, p or out does not fit the network")
         if not (load(plan, TANGENT) and load_published(plan, READY + 1)):
             _fill(plan, _TANGENT + NOTHING)
-        args = (plan, 0, _data(w), _data(X), B, _data(p), 0, 0, 0, 0.0, 0, _data(out), 0, 0)
         if B:
-            _done(attempt(load(plan, TANGENT), args))
+            _done(
+                call_tangent(
+                    load(plan, TANGENT),
+                    plan=plan,
+                    w=_data(w),
+                    X=_data(X),
+                    B=B,
+                    p=_data(p),
+                    ydot=_data(out),
+                )
+            )
 
     return implementation
 
@@ -542,12 +592,19 @@ def _input_hvp(net, w, X, v, out):
             raise ValueError("fastbp.input_hvp: w, X, v or out does not fit the network")
         if not (load(plan, TANGENT) and load(plan, OUTPUT + 2) and load_published(plan, READY + 2)):
             _fill(plan, _TANGENT + HESSIAN)
-        args = (
-            plan, 0, _data(w), _data(X), X.shape[0], 0, _data(v), 0, 0, 0.0, HESSIAN, 0, 0,
-            _data(out),
-        )  # fmt: skip
         if X.shape[0]:
-            _done(attempt(load(plan, TANGENT), args))
+            _done(
+                call_tangent(
+                    load(plan, TANGENT),
+                    plan=plan,
+                    w=_data(w),
+                    X=_data(X),
+                    B=X.shape[0],
+                    dX=_data(v),
+                    what=HESSIAN,
+                    xbar=_data(out),
+                )
+            )
 
     return implementation
 
@@ -577,11 +634,21 @@ def _overload_product(function: Callable, what: int) -> None:
             ready = load(plan, TANGENT) != 0 and load_published(plan, READY + order) != 0
             table = _ready_loss(plan, place, 2, ready, request)
             _check_targets(table, t, B, stack_number())
-            args = (
-                plan, table, _data(w), _data(X), B, _data(p), 0, _data(t), 0, 1.0 / B, what, 0,
-                _data(out), 0,
-            )  # fmt: skip
-            _done(attempt(load(plan, TANGENT), args))
+            _done(
+                call_tangent(
+                    load(plan, TANGENT),
+                    plan=plan,
+                    loss=table,
+                    w=_data(w),
+                    X=_data(X),
+                    B=B,
+                    p=_data(p),
+                    t=_data(t),
+                    scale=1.0 / B,
+                    what=what,
+                    g=_data(out),
+                )
+            )
 
         return implementation
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, invoke, load, release, shifted
+from ..machine.address import POINTER, allocate, load, release, shifted
 from ..machine.build import Kernel, loop
+from ..machine.callers import call_pack, call_reverse
 from ..machine.integers import smaller
 from ..machine.places import (
     LOSS_HIGHEST,
@@ -58,24 +59,24 @@ def batch(dtype: np.dtype) -> Kernel:
             n = smaller(part, B - first)
             at = first * size
             out = ws if first and g else g
-            args = (
-                plan,
-                loss,
-                w,
-                X + at * N,
-                n,
-                shifted(panels, at * N),
-                t + at,
-                shifted(c, at),
-                scale,
-                shifted(ybar, at),
-                shifted(y, at),
-                out,
-                shifted(xbar, at * N),
-                scratch,
-                result,
+            call_reverse(
+                reverse,
+                plan=plan,
+                loss=loss,
+                w=w,
+                X=X + at * N,
+                B=n,
+                panels=shifted(panels, at * N),
+                t=t + at,
+                c=shifted(c, at),
+                scale=scale,
+                ybar=shifted(ybar, at),
+                y=shifted(y, at),
+                g=out,
+                xbar=shifted(xbar, at * N),
+                ws=scratch,
+                result=result,
             )
-            invoke(reverse, args)
             if out != g:
                 add_scaled(one, out, g, P, True)
             total += sums[0]
@@ -148,6 +149,6 @@ def pack_batch(dtype: np.dtype) -> Kernel:
             for sample in range(first, end, chunk):
                 n = smaller(chunk, end - sample)
                 at = sample * N * size
-                invoke(load(plan, PACK), (X + at, n, N, panels + at))
+                call_pack(load(plan, PACK), X + at, n, N, panels + at)
 
     return Kernel(pack_batch, PackBatch)

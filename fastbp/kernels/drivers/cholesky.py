@@ -12,8 +12,9 @@ from functools import cache
 
 import numpy as np
 
-from ..machine.address import POINTER, invoke, view
+from ..machine.address import POINTER, view
 from ..machine.build import loop
+from ..machine.callers import multiply
 from ..machine.integers import smaller
 
 ROWS = 8  # of a block: the rank-one updates within one cost P times so many
@@ -45,8 +46,9 @@ def cholesky_of(dtype: np.dtype) -> Callable:
                         target[i] = -source[i]
                 above = U + start * size
                 here = U + (start * P + start) * size
-                args = (buffer, 1, ROWS, above, P, here, P, start, rows, P - start, 1)
-                invoke(product, args)
+                multiply(
+                    product, (buffer, 1, ROWS), (above, P), (here, P), (start, rows, P - start), 1
+                )
             for k in range(start, end):
                 row = view(pointer(U + (k * P + k) * size), P - k)
                 pivot = row[0]

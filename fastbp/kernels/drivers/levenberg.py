@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, attempt, load, release, view
+from ..machine.address import POINTER, allocate, load, release, view
 from ..machine.build import Kernel, loop
+from ..machine.callers import call_batch, call_matrix
 from ..machine.levenberg_settings import (
     CURVATURE,
     DAMPING,
@@ -107,8 +108,23 @@ def levenberg(dtype: np.dtype) -> Kernel:
         while done < n:
             if state[FRESH] == 0.0:
                 curvature = int(s[CURVATURE])
-                args = (plan, loss, w, X, B, t, c, scale, curvature, g, G, 0, result)
-                if attempt(load(plan, MATRIX), args) == NO_MEMORY:
+                status = call_matrix(
+                    load(plan, MATRIX),
+                    plan=plan,
+                    loss=loss,
+                    w=w,
+                    X=X,
+                    B=B,
+                    t=t,
+                    c=c,
+                    scale=scale,
+                    curvature=curvature,
+                    g=g,
+                    G=G,
+                    mirror=0,
+                    result=result,
+                )
+                if status == NO_MEMORY:
                     release(own)
                     return NO_MEMORY
                 if state[MU] == 0.0:  # afterwards it is the one summed as the trials' are
@@ -154,8 +170,20 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 if float(length) <= s[XTOL] * s[XTOL] * (float(size_w) + s[XTOL]):
                     reason = SMALL_STEP
                     break
-                trial_args = (plan, loss, w_, X, B, 0, t, c, scale, 0, 0, 0, 0, B, 0, result)
-                if attempt(load(plan, BATCH), trial_args) == NO_MEMORY:
+                status = call_batch(
+                    load(plan, BATCH),
+                    plan=plan,
+                    loss=loss,
+                    w=w_,
+                    X=X,
+                    B=B,
+                    t=t,
+                    c=c,
+                    scale=scale,
+                    part=B,
+                    result=result,
+                )
+                if status == NO_MEMORY:
                     release(own)
                     return NO_MEMORY
                 value = out[0] * scale + penalty(s[L2], w_, 0, P)

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, invoke, load, release, shifted, view
+from ..machine.address import POINTER, allocate, load, release, shifted, view
 from ..machine.build import Kernel, loop
+from ..machine.callers import call_activation_block, call_loss_block, call_pack, multiply
 from ..machine.integers import larger, smaller
 from ..machine.places import LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, PACK, PRODUCT, REWEIGHTED
 from ..machine.records import DONE, NO_MEMORY, Matrix
@@ -62,12 +63,12 @@ def matrix(dtype: np.dtype) -> Kernel:
         """From s to σ', r and K, all zero on the padding, and the loss."""
         start = view(pointer(s), cp)
         slopes = view(pointer(e), cp)
-        invoke(load(loss, LOSS_OUTPUT + 1), (s, e, 0, n))
+        call_activation_block(load(loss, LOSS_OUTPUT + 1), s, e, 0, n)
         residual = view(pointer(k), cp)
         ts = view(pointer(t), n)
         for b in range(n):
             residual[b] = abs(start[b] - ts[b])
-        invoke(load(loss, LOSS_BLOCK + 2), (s, t, d, dd, n))
+        call_loss_block(load(loss, LOSS_BLOCK + 2), s, t, d, dd, n)
         first = view(pointer(d), cp)
         second = view(pointer(dd), cp)
         rs = view(pointer(r), cp)
@@ -141,7 +142,7 @@ def matrix(dtype: np.dtype) -> Kernel:
         """Add a chunk to g and G by way of J."""
         P = H * (N + 1)
         jacobian(w, V, D, XT, e, J, N, H, cp)
-        invoke(load(plan, PACK), (J, P, cp, panels))
+        call_pack(load(plan, PACK), J, P, cp, panels)
         weigh(J, r, k, g, P, cp, add)
         # Rows of G at a time: few enough that little is computed below the diagonal.
         block = smaller(larger(P // 8, 1), 5 * panel)
@@ -154,7 +155,7 @@ def matrix(dtype: np.dtype) -> Kernel:
             a = J + row * cp * size
             b = panels + row * cp * size
             target = G + (row * P + row) * size
-            invoke(load(plan, PRODUCT), (a, cp, 1, b, 0, target, P, cp, rows, P - row, add))
+            multiply(load(plan, PRODUCT), (a, cp, 1), (b, 0), (target, P), (cp, rows, P - row), add)
             row += rows
 
     @loop
@@ -203,26 +204,26 @@ def matrix(dtype: np.dtype) -> Kernel:
             if not size_d == zero:
                 last = i + 1
             gv[i] = gv[i] + total if add else total
-        invoke(product, (J, cp, 1, X, N, g + H * size, N, n, H, N, add))
+        multiply(product, (J, cp, 1), (X, N), (g + H * size, N), (n, H, N), add)
         # Rows of G that belong to a: those columns, and with κ σ' u δ those of W.
-        invoke(pack, (V, H, cp, panels))
+        call_pack(pack, V, H, cp, panels)
         for i in range(H):
             v = view(pointer(V + i * cp * size), cp)
             for b in range(cp):
                 v[b] *= ks[b]
-        invoke(product, (V, cp, 1, panels, 0, G, P, cp, H, H, add))
-        invoke(pack, (XT, N, cp, panels))
+        multiply(product, (V, cp, 1), (panels, 0), (G, P), (cp, H, H), add)
+        call_pack(pack, XT, N, cp, panels)
         for i in range(H):
             pairs(V + i * cp * size, D, J, last, cp)
             row_of = G + (i * P + H) * size
-            invoke(product, (J, cp, 1, panels, 0, row_of, N, cp, last, N, add))
+            multiply(product, (J, cp, 1), (panels, 0), (row_of, N), (cp, last, N), add)
             if not add:
                 clear(row_of + last * N * size, (H - last) * N)
         # The pairs of x and of δ.
         for j in range(N):
             x = XT + j * cp * size
             pairs(x, x, J + (j * N - j * (j - 1) // 2) * cp * size, N - j, cp)
-        invoke(pack, (J, n_pairs, cp, panels))
+        call_pack(pack, J, n_pairs, cp, panels)
         for i in range(H):
             v = view(pointer(V), cp)
             d = view(pointer(D + i * cp * size), cp)
@@ -231,7 +232,9 @@ def matrix(dtype: np.dtype) -> Kernel:
             n_rows = larger(last - i, 0)
             pairs(V, D + i * cp * size, J, n_rows, cp)
             target = T + (i * H - i * (i - 1) // 2) * n_pairs * size
-            invoke(product, (J, cp, 1, panels, 0, target, n_pairs, cp, n_rows, n_pairs, add))
+            multiply(
+                product, (J, cp, 1), (panels, 0), (target, n_pairs), (cp, n_rows, n_pairs), add
+            )
             if not add:
                 clear(target + n_rows * n_pairs * size, (H - i - n_rows) * n_pairs)
 
@@ -291,7 +294,7 @@ def matrix(dtype: np.dtype) -> Kernel:
             x = X + at * N
             add = 1 if first else 0
             transpose(x, n, N, cp, XT)
-            invoke(load(plan, PRODUCT), (w + H * size, N, 1, XT, cp, V, cp, N, H, cp, 0))
+            multiply(load(plan, PRODUCT), (w + H * size, N, 1), (XT, cp), (V, cp), (N, H, cp), 0)
             activate(plan, 1, V, D, 0, cp, H)
             weighted_rows(w, V, s, H, cp)
             c_ = shifted(c, at)

@@ -14,8 +14,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..machine.address import POINTER, invoke, load
+from ..machine.address import POINTER, load
 from ..machine.build import loop
+from ..machine.callers import call_activation_block
 from ..machine.places import N_RUNS, RUN_BLOCK, RUN_COUNT, RUN_SIZE, RUN_START, RUNS
 from ..machine.sizes import sizes
 from ..machine.target import lanes
@@ -37,7 +38,7 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
             first = load(plan, place + RUN_START) * row * size
             n = load(plan, place + RUN_COUNT) * row
             block = load(plan, place + RUN_BLOCK + order)
-            invoke(block, (z + first, d + first, dd + first, n))
+            call_activation_block(block, z + first, d + first, dd + first, n)
 
     @loop
     def weighted_rows(a, V, s, H, cp):

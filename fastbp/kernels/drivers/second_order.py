@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..machine.address import allocate, invoke, load, release, view
+from ..machine.address import allocate, load, release, view
 from ..machine.build import Kernel, loop
+from ..machine.callers import call_activation_block, call_loss_block, call_pack, multiply
 from ..machine.integers import smaller
 from ..machine.places import (
     HESSIAN,
@@ -155,13 +156,13 @@ def tangent(dtype: np.dtype) -> Kernel:
             n = smaller(chunk, B - first)
             cp = (n + width - 1) // width * width
             x = X + first * N * size
-            invoke(pack, (x, n, N, panels))
-            invoke(product, (W, N, 1, panels, 0, V, cp, N, H, cp, 0))
+            call_pack(pack, x, n, N, panels)
+            multiply(product, (W, N, 1), (panels, 0), (V, cp), (N, H, cp), 0)
             if p:
-                invoke(product, (p + H * size, N, 1, panels, 0, Zdot, cp, N, H, cp, 0))
+                multiply(product, (p + H * size, N, 1), (panels, 0), (Zdot, cp), (N, H, cp), 0)
             if dX:
-                invoke(pack, (dX + first * N * size, n, N, moved))
-                invoke(product, (W, N, 1, moved, 0, Zdot, cp, N, H, cp, 1 if p else 0))
+                call_pack(pack, dX + first * N * size, n, N, moved)
+                multiply(product, (W, N, 1), (moved, 0), (Zdot, cp), (N, H, cp), 1 if p else 0)
             activate(plan, order, V, D, DD, cp, H)
             sd = view(pointer(sdot), cp)
             if p:
@@ -172,7 +173,7 @@ def tangent(dtype: np.dtype) -> Kernel:
                 move_rows(w, D, Zdot, sdot, H, cp)
             table = loss + 8 * LOSS_OUTPUT if loss else plan + 8 * OUTPUT
             head = 1 if what == NOTHING else 2
-            invoke(load(table, head), (s, ds, dds, n))
+            call_activation_block(load(table, head), s, ds, dds, n)
             d1 = view(pointer(ds), n)
             d2 = view(pointer(dds), n)
             if ydot:
@@ -183,8 +184,7 @@ def tangent(dtype: np.dtype) -> Kernel:
                 bar = view(pointer(sbar), cp)
                 dot = view(pointer(sbardot), cp)
                 if loss:
-                    args = (s, t + first * size, ell, ll, n)
-                    invoke(load(loss, LOSS_BLOCK + 2), args)
+                    call_loss_block(load(loss, LOSS_BLOCK + 2), s, t + first * size, ell, ll, n)
                     l1 = view(pointer(ell), n)
                     l2 = view(pointer(ll), n)
                     for b in range(n):
@@ -206,10 +206,10 @@ def tangent(dtype: np.dtype) -> Kernel:
                 more = 1 if first else 0
                 gradients(V, D, DD, Zdot, w, p, sbar, sbardot, g, H, cp, what, more)
                 if g:
-                    invoke(product, (D, cp, 1, x, N, g + H * size, N, n, H, N, more))
+                    multiply(product, (D, cp, 1), (x, N), (g + H * size, N), (n, H, N), more)
                 if xbar:
                     rows = xbar + first * N * size
-                    invoke(product, (D, 1, cp, W, N, rows, N, H, n, N, 0))
+                    multiply(product, (D, 1, cp), (W, N), (rows, N), (H, n, N), 0)
         release(own)
         return DONE
 

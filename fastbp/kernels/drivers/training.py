@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, invoke, load, release, shifted, view
+from ..machine.address import POINTER, allocate, load, release, shifted, view
 from ..machine.build import Kernel, loop
+from ..machine.callers import call_reverse
 from ..machine.epoch_settings import (
     BETA1,
     BETA2,
@@ -204,8 +205,20 @@ def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
             direct = adding and not few(m)
             g = w if direct else gradient
             scale = (-eta if direct else 1.0) / m
-            args = (plan, loss, w, rows, m, 0, targets, c_, scale, 0, 0, g, 0, scratch, result)
-            invoke(driver, args)
+            call_reverse(
+                driver,
+                plan=plan,
+                loss=loss,
+                w=w,
+                X=rows,
+                B=m,
+                t=targets,
+                c=c_,
+                scale=scale,
+                g=g,
+                ws=scratch,
+                result=result,
+            )
             if not direct:
                 k = coefficients(settings, result, eta)
                 move(w, gradient, one, state, P * size, free, P, k)

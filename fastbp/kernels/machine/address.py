@@ -177,30 +177,3 @@ def release(typingctx, address):
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
-
-
-@intrinsic
-def invoke(typingctx, address, arguments):
-    """Call the C function at `address` with a tuple of int64 and float arguments; no result."""
-
-    def codegen(context, builder, signature, args):
-        _call(builder, ir.VoidType(), args)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, arguments), codegen
-
-
-@intrinsic
-def attempt(typingctx, address, arguments):
-    """Call a C function that allocates; gives back its status (`records`)."""
-
-    def codegen(context, builder, signature, args):
-        return _call(builder, INT64, args)
-
-    return types.int64(types.int64, arguments), codegen
-
-
-def _call(builder: ir.IRBuilder, result: ir.Type, args: Any) -> ir.Value:
-    values = cgutils.unpack_tuple(builder, args[1])
-    function = ir.FunctionType(result, [value.type for value in values])
-    return builder.call(pointer(builder, args[0], function), values)

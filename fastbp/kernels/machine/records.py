@@ -59,20 +59,20 @@ class Reverse(NamedTuple):
     """The first-order driver of one part."""
 
     plan: int
-    loss: int
-    w: int
-    X: int
-    B: int
-    panels: int
-    t: int
-    c: int
-    scale: float
-    ybar: int
-    y: int
-    g: int
-    xbar: int
-    ws: int
-    result: int
+    loss: int = 0
+    w: int = 0
+    X: int = 0
+    B: int = 0
+    panels: int = 0
+    t: int = 0
+    c: int = 0
+    scale: float = 0.0
+    ybar: int = 0
+    y: int = 0
+    g: int = 0
+    xbar: int = 0
+    ws: int = 0
+    result: int = 0
 
 
 class Batch(NamedTuple):
@@ -227,6 +227,14 @@ class Levenberg(NamedTuple):
     n: int
     history: int
     result: int
+
+
+class Resolve(NamedTuple):
+    """Have Python fill in what a plan lacks; 1 at `done` (float64) where that went well."""
+
+    plan: int
+    request: int
+    done: int
 
 
 ALLOCATING = (Batch, PerSample, Tangent, Matrix, Epoch, Levenberg)
