@@ -338,7 +338,7 @@ class AdamW(Adam):
 
 @dataclass(frozen=True)
 class LevenbergMarquardt(Optimizer):
-    """Damped Gauss–Newton steps on all observations: (G + μ I) h = −g.
+    """Damped Gauss–Newton steps on all observations: (D⁻¹ G D⁻¹ + μ I) D h = −D⁻¹ g.
 
     The default of `fastbp.fit` for the squared loss while P ≤ 1000. An iteration costs
     B P²/2 + P³/6 multiplications and P² numbers of memory.
@@ -348,22 +348,33 @@ class LevenbergMarquardt(Optimizer):
     damping : {"nielsen", "marquardt"}
         How μ follows the gain: Nielsen's smooth rule, or Marquardt's factors of ten.
     start : float
-        The first μ, over the largest diagonal entry of G.
+        The first μ. D is made of the columns' largest norms so far (`Notes`), so it has no unit.
     curvature : {"auto", "second_derivative", "reweighted"}
         The weight of an observation in G: ℓ'', or max(ℓ'', |ℓ'| / |y − t|), the weight of
         iteratively reweighted least squares, which keeps outliers of robust losses in. "auto"
         takes ℓ'' for squared, cross_entropy and poisson, reweighting for all others.
     gtol, xtol, ftol : float
-        Stop where no entry of the gradient exceeds `gtol`; where a step is shorter than `xtol`
-        times the parameters; where a step lowers the loss, and was foreseen to lower it, by less
-        than `ftol` times the loss.
+        Stop where no entry of D⁻¹ g exceeds `gtol` times the root of twice the loss (for the
+        squared loss: no column's cosine with the residuals does); where an undamped step is
+        shorter than `xtol` times the parameters, both in D; where an undamped step is foreseen to
+        lower the loss by less than `ftol` times the loss, or, for cross_entropy and poisson, whose
+        loss has no zero, times 1/2. Rounding sets a floor to `ftol`. 0 turns a test off.
+
+    Notes
+    -----
+    D_j² is the largest G_jj so far, drawn towards the largest one of j's kind: the weights of one
+    input, or of the output, of neurons that are alike. Steps and stops are the same in any units of
+    inputs and targets. The stops are taken only where no damping holds the step back; a run whose
+    steps vanish before is begun once more with much damping, and the better of both is given back,
+    with `converged` False ("stalled") where it is not stationary.
 
     References
     ----------
-    D. W. Marquardt: An algorithm for least-squares estimation of nonlinear parameters, SIAM J.
-    Appl. Math. 11 (1963). H. B. Nielsen: Damping parameter in Marquardt's method, IMM-REP-1999-05,
-    DTU 1999. P. W. Holland, R. E. Welsch: Robust regression using iteratively reweighted
-    least-squares, Comm. Statist. A6 (1977).
+    J. J. Moré: The Levenberg–Marquardt algorithm: implementation and theory, Lecture Notes in
+    Mathematics 630 (1978). D. W. Marquardt: An algorithm for least-squares estimation of
+    nonlinear parameters, SIAM J. Appl. Math. 11 (1963). H. B. Nielsen: Damping parameter in
+    Marquardt's method, IMM-REP-1999-05, DTU (1999). P. W. Holland, R. E. Welsch: Robust regression
+    using iteratively reweighted least-squares, Comm. Statist. A6 (1977).
 
     Examples
     --------
@@ -372,7 +383,7 @@ class LevenbergMarquardt(Optimizer):
     """
 
     damping: str = "nielsen"
-    start: float = 0.03
+    start: float = 0.3
     curvature: str = "auto"
     gtol: float = 1e-10
     xtol: float = 1e-10

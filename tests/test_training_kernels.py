@@ -236,26 +236,46 @@ def levenberg(case: Any, epochs: int, damping: str = "nielsen", **options: Any) 
     return fastbp.fit(net, case.X, case.t, w0=case.w, optimizer=rule, epochs=epochs, **options)
 
 
+def scales(net: Any, free: Any, own: Any) -> Any:
+    """Return D of the columns' largest norms: the geometric mean that `levenberg` describes."""
+    H, N = net.n_neurons, net.n_inputs
+    like: dict[Any, list[int]] = {}
+    for i, v in enumerate(net.activations):
+        mask = tuple(free[[i, *range(H + i * N, H + i * N + N)]])
+        for j, place in enumerate([i, *range(H + i * N, H + i * N + N)]):
+            like.setdefault((v.name, mask, j), []).append(place)
+    square = own.copy()
+    for kind in like.values():
+        m = len(kind)
+        square[kind] = own[kind] ** (1 / m) * own[kind].max() ** (1 - 1 / m)
+    return np.sqrt(np.where(square > 0.0, square, 1.0))
+
+
 def textbook(
     case: Any, n: int, damping: str, l2: float = 0.0, free: Any = None, c: Any = None
 ) -> Any:
-    """Levenberg–Marquardt after Nielsen (1999), or with Marquardt's factor of ten."""
+    """Levenberg–Marquardt in scaled parameters, after Nielsen (1999), or Marquardt's factors."""
     net, w, nielsen = case.net, case.w, damping == "nielsen"
     identity = np.eye(len(w))
     free = np.ones(len(w), bool) if free is None else free
+    own = np.zeros(len(w))
 
     def value(w: Any) -> Any:
         loss, g, G = reference.gauss_newton(net, w, case.X, case.t, sample_weight=c)
         return loss + 0.5 * l2 * w @ w, (g + l2 * w)[free], (G + l2 * identity)[np.ix_(free, free)]
 
     F, g, G = value(w)
-    mu, nu, trace = np.diag(G).max(), 2.0, []
+    mu, nu, trace = 1.0, 2.0, []
     for _ in range(n):
-        h = np.linalg.solve(G + mu * np.eye(len(g)), -g)
+        whole = np.zeros_like(own)
+        whole[free] = np.diag(G)
+        own = np.maximum(own, whole)
+        d = scales(net, free, own)[free]
+        p = np.linalg.solve(G / np.outer(d, d) + mu * np.eye(len(g)), -g / d)
         trial = w.copy()
-        trial[free] += h
+        trial[free] += p / d
         F_trial, g_trial, G_trial = value(trial)
-        gain = 2.0 * (F - F_trial) / (h @ (mu * h - g))
+        gain = 2.0 * (F - F_trial) / (p @ (mu * p - g / d))
         if gain > 0.0:
             w, F, g, G = trial, F_trial, g_trial, G_trial
             mu *= max(1 / 3, 1 - (2 * gain - 1) ** 3) if nielsen else 0.1

@@ -124,7 +124,7 @@ class Epochs:
 
 
 class Levenberg:
-    """Levenberg–Marquardt; `w` and `kept` are what it changes.
+    """Levenberg–Marquardt; `w`, `kept`, `own` and `starts` are what it changes.
 
     Parameters
     ----------
@@ -138,9 +138,11 @@ class Levenberg:
     l2 : float
     nielsen, reweighted : bool
         The damping rule, and the weights of the observations in G.
-    start, gtol, xtol, ftol, target : float
-        As the places in `levenberg`.
+    start, gtol, xtol, ftol, target, size : float
+        As the places in `levenberg_settings`.
     free : ndarray of bool, shape (P,)
+    kinds : ndarray of int64, shape (P,)
+        The kind of each parameter (`levenberg`).
     """
 
     NOT_FINITE = lm.NOT_FINITE
@@ -152,6 +154,9 @@ class Levenberg:
         "target reached",
         "not finite",
         "stuck: no step lowers the loss",
+        "stalled: steps no longer lower the loss, though it is not stationary",
+        "saddle: the gradient is zero at the start; begin elsewhere (w0, seed)",
+        "converged: no parameter is free to move",
     )
 
     def __init__(
@@ -171,7 +176,9 @@ class Levenberg:
         xtol: float,
         ftol: float,
         target: float,
+        size: float,
         free: NDArray,
+        kinds: NDArray,
     ) -> None:
         calls.plan.need(1, MATRIX)
         _prepare_drivers(calls, 0, calls.dtype, (len(X),))
@@ -191,7 +198,15 @@ class Levenberg:
         self._settings[lm.XTOL] = xtol
         self._settings[lm.FTOL] = ftol
         self._settings[lm.TARGET] = target
+        self._settings[lm.SIZE] = size
+        if loss.name == "squared":
+            squares = float(t @ t if c is None else (c * t) @ t)
+            self._settings[lm.RMS] = math.sqrt(squares / self._settings[lm.TOTAL])
         self.kept = np.zeros(lm.N_KEPT)
+        self.own = np.zeros(P)
+        self.starts = np.empty((2, P), calls.dtype)
+        self.starts[:] = w
+        self._kinds = kinds
         self._g = np.empty(P, calls.dtype)
         self._G = np.empty((P, P), calls.dtype)
         self._run = calls.driver("levenberg", units.levenberg(calls.dtype).address, table)
@@ -215,7 +230,19 @@ class Levenberg:
         history = np.empty(n)
         result = np.empty(2)
         self._run(
-            self.w, self._X, self._t, self._c, self._settings, self.kept, self._g, self._G,
-            self._free, history, result,
+            self.w, self._X, self._t, self._c, self._settings, self.kept, self.own, self._kinds,
+            self.starts, self._g, self._G, self._free, history, result,
         )  # fmt: skip
-        return history[: int(result[1])], int(result[0])
+        reason = int(result[0])
+        if reason and self.settle():
+            reason = lm.STALLED
+        return history[: int(result[1])], reason
+
+    def settle(self) -> bool:
+        """Go back to where the first run stalled, where a second one has found nothing better."""
+        kept = self.kept
+        if not kept[lm.SECOND] or (kept[lm.BEGUN] and kept[lm.LOSS] <= kept[lm.FIRST_LOSS]):
+            return False
+        self.w[:] = self.starts[1]
+        kept[[lm.LOSS, lm.FRESH]] = kept[lm.FIRST_LOSS], 0.0
+        return True

@@ -1,11 +1,16 @@
 """Places in the float64 vectors that Levenberg–Marquardt is given and keeps, and why it ends."""
 
-# Settings.
-TOTAL, L2, DAMPING, CURVATURE, START, GTOL, XTOL, FTOL, TARGET = range(9)
-N_SETTINGS = 9
+# Settings. SIZE: what a small fall is measured by; below 0 it is the loss itself. RMS: of targets.
+TOTAL, L2, DAMPING, CURVATURE, START, GTOL, XTOL, FTOL, TARGET, SIZE, RMS = range(11)
+N_SETTINGS = 11
 NIELSEN, MARQUARDT = 0, 1
-# Kept from call to call.
-FRESH, MU, NU, LOSS = range(4)
-N_KEPT = 4
+# Kept from call to call. FRESH: g and G belong to w; BEGUN: LOSS does. HELD: the last step was left
+# out to ask an undamped one, ASKED so many times. SECOND: the run from the start once more, the
+# first having stalled at FIRST_LOSS. STEPS: iterations of this run.
+FRESH, MU, NU, LOSS, BEGUN, HELD, ASKED, SECOND, FIRST_LOSS, STEPS = range(10)
+N_KEPT = 10
 # Why a call ended.
-GOING, SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN, ON_TARGET, NOT_FINITE, STUCK = range(7)
+(
+    GOING, SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN, ON_TARGET, NOT_FINITE, STUCK, STALLED, SADDLE,
+    NOTHING_FREE,
+) = range(10)  # fmt: skip

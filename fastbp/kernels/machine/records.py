@@ -221,6 +221,9 @@ class Levenberg(NamedTuple):
     c: int
     settings: int
     kept: int
+    own: int
+    kinds: int
+    starts: int
     g: int
     G: int
     free: int
