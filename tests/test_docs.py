@@ -5,13 +5,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from test_architecture import FLOORS, PACKAGE
 
 from fastbp import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {page.name: page for page in sorted((ROOT / "docs").glob("*.md"))}
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+FOR_DEVELOPERS = (PAGES["architecture.md"], CONTRIBUTING)
 ALONE = ("compiled.md",)  # its scripts stand each by itself; tests/test_functions.py runs them
 
 
@@ -36,10 +40,35 @@ def test_scripts_run_in_order_without_a_warning(name, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_links_lead_somewhere(name):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text_of(name)):
-        assert (PAGES[name].parent / target).exists(), target
+@pytest.mark.parametrize("page", [*PAGES.values(), CONTRIBUTING], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", FOR_DEVELOPERS, ids=lambda page: page.name)
+def test_files_for_developers_are_there_and_have_the_names(page):
+    text = page.read_text(encoding="utf-8")
+    files = re.findall(r"`([\w./]+\.py)`", text)
+    assert len(files) >= 15
+    paths = {
+        file: next(filter(Path.is_file, (ROOT / file, PACKAGE / file)), None) for file in files
+    }
+    assert None not in paths.values(), paths
+    # "`this` and `that` in `file`"
+    for names, file in re.findall(r"((?:`\w+`(?:, | and )?)+)\s+in\s+`([\w./]+\.py)`", text):
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"\b{name}\b", paths[file].read_text(encoding="utf-8")), (name, file)
+
+
+def test_picture_has_every_room_on_its_floor():
+    picture = ElementTree.parse(ROOT / "docs" / "architecture.svg")
+    texts = picture.iter("{http://www.w3.org/2000/svg}text")
+    drawn = {}
+    for text in texts:
+        if text.get("class") == "room":
+            drawn.setdefault(float(text.get("y")), []).append(text.text)
+    assert tuple(tuple(drawn[y]) for y in sorted(drawn)) == FLOORS
 
 
 def test_mathematics_names_what_exists_and_all_of_it():
