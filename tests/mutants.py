@@ -247,10 +247,10 @@ KERNELS = (
         "kernels/drivers/first_order.py",
         "            source = panels + first * N * size\n"
         "            if not panels:\n"
-        "                invoke(load(plan, PACK), (x, n, N, packed))",
+        "                call_pack(load(plan, PACK), x, n, N, packed)",
         "            source = panels + first * N * size\n"
         "            if not panels:\n"
-        "                invoke(load(plan, PACK), (x - (first > 0) * N * size, n, N, packed))",
+        "                call_pack(load(plan, PACK), x - (first > 0) * N * size, n, N, packed)",
         _CHUNKS,
     ),
     _kernel(
@@ -277,7 +277,7 @@ KERNELS = (
     _kernel(
         "panels of ∇_W are not packed again",
         "kernels/drivers/first_order.py",
-        "                    invoke(load(plan, COPY), (x, n, N, packed))\n",
+        "                    call_pack(load(plan, COPY), x, n, N, packed)\n",
         "",
         _MANY_INPUTS,
     ),
