@@ -17,6 +17,7 @@ _PUBLIC = {
     "_training.many": ("Fits", "fit_many"),
     "_models": ("Model", "load", "save"),
     "_symbolic.function": ("ActivationError",),
+    "_training.uncertainty": ("FitWarning",),
     "_training.watch": ("EarlyStopping", "FitState", "NonFiniteLossError"),
     "activations": ("Activation", "activation"),
     "functions": (
@@ -49,6 +50,7 @@ __all__ = [
     "EarlyStopping",
     "FitResult",
     "FitState",
+    "FitWarning",
     "Fits",
     "LevenbergMarquardt",
     "Loss",
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     from ._symbolic.function import ActivationError
     from ._training.fit import FitResult, fit
     from ._training.many import Fits, fit_many
+    from ._training.uncertainty import FitWarning
     from ._training.watch import EarlyStopping, FitState, NonFiniteLossError
     from .activations import Activation, activation
     from .functions import (

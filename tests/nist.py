@@ -30,6 +30,7 @@ class Problem(NamedTuple):
     sum_of_squares: float
     deviations: np.ndarray  # of NIST's own parameters
     indices: tuple[int, ...]  # of those of ours that are NIST's own, untransformed
+    own: tuple[int, ...]  # their numbers among NIST's
 
 
 def read(name):
@@ -88,11 +89,11 @@ def _made(name, columns, neurons, parameters, output="identity"):
         values = parameters(*b)
         return np.array([values[w] if isinstance(w, str) else w for w in wanted], float)
 
-    own = [f"b{k + 1}" for k in range(len(rows))]
+    own = [k for k in range(len(rows)) if f"b{k + 1}" in wanted]
     net = fastbp.Network(X.shape[1], activations=[v for v, _, _ in neurons], output=output)
     return Problem(
         net, X, t, free, (vector(rows[:, 0]), vector(rows[:, 1])), vector(rows[:, 2]), total,
-        rows[:, 3], tuple(wanted.index(b) for b in own if b in wanted),
+        rows[:, 3], tuple(wanted.index(f"b{k + 1}") for k in own), tuple(own),
     )  # fmt: skip
 
 

@@ -137,3 +137,67 @@ def test_float32_arrives_where_float64_does():
         small, X.astype("f4"), t.astype("f4"), w0=w.astype("f4"), progress=False, epochs=400
     )
     assert got.loss <= 1.1 * want.loss
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in nist.PROBLEMS if name not in {"Lanczos1", "Lanczos3"}]
+)
+def test_standard_errors_are_the_certified_ones(problems, name):
+    problem = problems[name]
+    result = fastbp.fit(
+        problem.net, problem.X, problem.t, w0=problem.certified, free=problem.free, progress=False
+    )
+    got = np.sqrt(np.diag(result.covariance))[list(problem.indices)]
+    np.testing.assert_allclose(got, problem.deviations[list(problem.own)], rtol=2e-4)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_intervals_do_not_depend_on_units(factor):
+    net, w, X, t = units()
+    want = fastbp.fit(net, X, t, w0=w, progress=False, epochs=400)
+    a, W = net.split(want.w.copy())
+    scaled = X * [factor, 1.0, 1.0]
+    start = np.concatenate([a * factor, (W / [factor, 1.0, 1.0]).ravel()])
+    got = fastbp.fit(net, scaled, t * factor, w0=start, progress=False)
+    for noise in (False, True):
+        (_, std), (_, scaled_std) = (
+            result.predict(rows, return_std=True, noise=noise)
+            for result, rows in ((want, X), (got, scaled))
+        )
+        np.testing.assert_allclose(scaled_std, std * factor, rtol=1e-4)
+
+
+def test_what_the_data_do_not_determine_has_no_finite_interval():
+    rng = np.random.default_rng(3)
+    X = np.column_stack([rng.normal(size=(40, 1)), np.zeros(40), np.ones(40)])  # x_2 is never seen
+    t = X[:, 0] + 0.1 * rng.normal(size=40)
+    net = fastbp.Network(3, activations=["identity"], output="identity")
+    free = np.array([False, True, True, True])
+    result = fastbp.fit(net, X, t, w0=np.array([1.0, 0.0, 0.0, 0.0]), free=free)
+    std = result.predict(np.array([[0.5, 0.0, 1.0], [0.5, 1e-9, 1.0]]), return_std=True)[1]
+    assert np.isfinite(std[0])
+    assert np.isinf(std[1])
+
+
+def test_no_more_observations_than_parameters_is_no_interval_and_said():
+    rng = np.random.default_rng(4)
+    X = np.column_stack([rng.normal(size=(12, 1)), np.ones(12)])
+    net = fastbp.Network(2, 6, output="identity")
+    result = fastbp.fit(net, X, np.sin(X[:, 0]), seed=0, epochs=50)
+    with pytest.warns(fastbp.FitWarning, match="no more observations than free parameters"):
+        std = result.predict(X, return_std=True)[1]
+    assert np.isinf(std).all()
+    penalised = fastbp.fit(net, X, np.sin(X[:, 0]), seed=0, epochs=50, l2=1e-3)
+    assert np.isfinite(penalised.predict(X, return_std=True)[1]).all()
+
+
+def test_a_loss_without_curvature_has_no_standard_deviation():
+    @fastbp.loss
+    def absolute(y, t):
+        return abs(y - t)
+
+    net, w, X, t = units()
+    for loss in ("pinball", absolute):
+        result = fastbp.fit(net, X, t, w0=w, loss=loss, optimizer="lbfgs", epochs=20)
+        with pytest.raises(ValueError, match=r"loss with curvature.*bootstrap"):
+            result.predict(X, return_std=True)
