@@ -54,3 +54,13 @@ def test_a_loss():
     loss = unpickled("loss")
     assert loss == fastbp.losses.huber(0.5)
     assert loss(3.0, 1.0) == 0.875
+
+
+def test_indexes_of_compiled_functions_of_users():
+    """Numba unpickles them before it sees that they are of another build."""
+    from fastbp._in_numba import NetworkType
+    from fastbp.kernels._network_type import NetworkType as old
+
+    assert old is NetworkType
+    kind = fastbp.Network(1, 1)._numba_type_
+    assert pickle.loads(pickle.dumps(kind)) is kind
