@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import struct
 import subprocess
 import sys
@@ -274,6 +275,47 @@ def test_options_set_inside_a_process_store_nothing(tmp_path):
     assert json.loads(done.stdout)["bad"] == []
     # What is no code of Numba's may be stored.
     assert all(file.name.startswith("call_") for file in tmp_path.rglob("*.bin"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "os.environ['NUMBA_LOOP_VECTORIZE'] = '0'",  # which Numba reads at every compilation
+        "os.environ['NUMBA_CPU_NAME'] = 'generic'",
+        "os.mkdir('there'); os.chdir('there'); open('.numba_config.yaml', 'w').write('opt: 1')",
+        "os.mkdir(package + '/new'); open(package + '/new/new.py', 'w').close()",
+        "os.rename(package, package + '-gone')",
+    ],
+)
+def test_what_changes_during_a_process_stores_nothing(tmp_path, change):
+    package = tmp_path / "site" / "fastbp"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    cache = tmp_path / "cache"
+    program = f"""
+import os, pathlib
+import numpy as np
+import fastbp
+
+package, cache = os.path.dirname(fastbp.__file__), pathlib.Path({str(cache)!r})
+fastbp.Network(3, 4)(np.ones(16), np.ones((40, 3)))
+before = set(cache.rglob("*.bin"))
+{change}
+net = fastbp.Network(3, 4, activations="sin")
+assert np.allclose(net(np.ones(16), np.ones((40, 3))), np.tanh(4 * np.sin(3.0)))
+assert before and set(cache.rglob("*.bin")) == before
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ
+        | {
+            "NUMBA_CACHE_DIR": str(cache),
+            "PYTHONPATH": os.pathsep.join([str(package.parent), *sys.path]),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")

@@ -163,22 +163,36 @@ def _sources_at_start() -> bytes:
     return sources_digest()
 
 
+def _settings() -> tuple[str | None, ...]:
+    """What Numba may read of its environment at any time, not just when it is imported."""
+    return options(), os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES")
+
+
+@cache
+def _settings_at_start() -> tuple[str | None, ...]:
+    return _settings()
+
+
 @cache
 def build_key() -> str:
     """Hash of all that machine code depends on beside a unit's own key."""
     versions = (sys.version, llvmlite.__version__, llvm.llvm_version_info, np.__version__)
-    digest = hashlib.sha256(repr((versions, target(), options())).encode())
+    given = _settings_at_start()[0]
+    digest = hashlib.sha256(repr((versions, target(), given)).encode())
     digest.update(_numba_version())
     digest.update(_sources_at_start())
     return digest.hexdigest()
 
 
 def is_current() -> bool:
-    """Whether the sources on disk are those that this process began with.
+    """Whether sources and settings are those that this process began with.
 
     What is compiled of others, imported since, must not be stored under the first one's key.
     """
-    return sources_digest() == _sources_at_start()
+    try:
+        return _settings() == _settings_at_start() and sources_digest() == _sources_at_start()
+    except OSError:  # being replaced, or gone
+        return False
 
 
 build_key()  # when this module is imported: sources that are changed later are other ones
