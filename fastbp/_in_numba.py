@@ -41,7 +41,12 @@ from .kernels.machine.callers import (
     call_tangent,
     call_targets,
 )
-from .kernels.machine.numba_api import TypingError, cgutils, lower_constant
+from .kernels.machine.numba_api import (
+    TypingError,
+    cgutils,
+    lower_constant,
+    refused_constant,
+)
 from .kernels.machine.places import (
     BATCH,
     GAUSS_NEWTON,
@@ -148,10 +153,7 @@ overload(operator.ne)(_compared)
 
 @lower_constant(NetworkType)
 def _refuse_constant(context: Any, builder: Any, kind: Any, value: Any) -> None:
-    raise TypingError(
-        "a fastbp.Network can't be a global or closure variable of a compiled function, where "
-        "Numba would freeze it; pass it as an argument"
-    )
+    raise refused_constant()
 
 
 # What a call needs, as numbers that compiled code can hand to `_resolve`.

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _boundary as boundary
 from .activations import Activation, get_activation
-from .kernels.machine.lock import LOCK
+from .kernels.machine.lock import LOCK, inside_compiler
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
@@ -227,6 +227,10 @@ class Network:
     @property
     def _numba_type_(self) -> Any:
         """Numba's type of this network: what makes it an argument of compiled functions."""
+        if (self._calls is None or self._calls.numba_type is None) and inside_compiler():
+            from .kernels.machine.numba_api import refused_constant
+
+            raise refused_constant()
         calls = _prepared(self)
         if calls.numba_type is None:
             with LOCK:

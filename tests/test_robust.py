@@ -200,6 +200,71 @@ def test_a_child_forked_while_another_thread_compiles_works(tmp_path, delay):
     assert fresh(FORK, delay, NUMBA_CACHE_DIR=str(tmp_path)) == "0"
 
 
+FORK_THAT_WAITS = """
+import logging, os, threading, time
+import fastbp
+from fastbp._lock import LOCK, guard_compilation
+
+status = []
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if LOCK.acquire(timeout=60) else 1)
+    status.append(os.waitpid(child, 0)[1])
+
+threads = [threading.Thread(target=fork) for _ in range(3)]
+with LOCK:
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    guard_compilation()
+for thread in threads:
+    thread.join()
+print(status, LOCK.acquire(timeout=60))
+"""
+
+
+@POSIX
+def test_a_fork_that_waits_while_the_first_compilation_begins_gives_back_what_it_took():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK_THAT_WAITS],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[0, 0, 0] True", "")
+
+
+LOCKED = """
+import signal, threading
+import numpy as np
+from numba import njit
+import fastbp
+
+signal.alarm(120)
+frozen, cold = fastbp.Network(3, 4), fastbp.Network(3, 4)
+w, X = cold.init(seed=0), np.ones((5, 3))
+
+@njit
+def uses_a_global(w, X):
+    return fastbp.value(frozen, w, X[0])
+
+thread = threading.Thread(target=lambda: cold.loss_and_grad(w, X, X[:, 0]))
+thread.start()
+try:
+    uses_a_global(w, X)
+except Exception as error:
+    print("pass it as an argument" in str(error))
+thread.join()
+"""
+
+
+def test_a_global_network_is_refused_while_another_thread_compiles(tmp_path):
+    assert fresh(LOCKED, NUMBA_CACHE_DIR=str(tmp_path)) == "True"
+
+
 # --- Networks in compiled code --------------------------------------------------------------------
 
 

@@ -15,24 +15,44 @@ from typing import Any
 LOCK = threading.RLock()
 _PATIENCE = 120.0  # seconds that a fork waits at most: longer than any compilation
 
-_held: list[list[Any]] = []
+
+class _Held(threading.local):
+    """What the forks of this thread have taken, one list for each `_before`."""
+
+    def __init__(self) -> None:
+        self.taken: list[list[Any]] = []
+
+
+_held = _Held()
+
+
+def _compiler_lock() -> Any:
+    """Numba's own lock; None where Numba is not in use."""
+    return getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
+
+
+def inside_compiler() -> bool:
+    """Whether this thread is in Numba's compiler: who holds LOCK may be waiting for that."""
+    lock = _compiler_lock()
+    return lock is not None and lock.is_locked()
 
 
 def _before() -> None:
     locks: list[Any] = []
     if LOCK.acquire(timeout=_PATIENCE):
         locks.append(LOCK)
-        # Numba's own, where Numba is in use: a fork while it compiles is the same fault.
-        numba = sys.modules.get("numba.core.compiler_lock")
-        if (other := getattr(numba, "global_compiler_lock", None)) is not None:
+        # A fork while Numba compiles for somebody else is the same fault.
+        if (other := _compiler_lock()) is not None:
             other.acquire()
             locks.append(other)
-    _held.append(locks)
+    _held.taken.append(locks)
 
 
 def _after() -> None:
-    for lock in reversed(_held.pop()):
-        lock.release()
+    # Nothing is left where this was registered once more while the fork waited.
+    if _held.taken:
+        for lock in reversed(_held.taken.pop()):
+            lock.release()
 
 
 def _guard() -> None:

@@ -40,6 +40,7 @@ __all__ = [
     "lower_constant",
     "make_array",
     "populate_array",
+    "refused_constant",
 ]
 
 # What changes no code of a unit.
@@ -69,6 +70,14 @@ class jit_enabled:
 
     def __exit__(self, *_: Any) -> None:
         _config.DISABLE_JIT = self._disabled
+
+
+def refused_constant() -> TypingError:
+    """What is said of a network that compiled code was not given as an argument."""
+    return TypingError(
+        "a fastbp.Network can't be a global or closure variable of a compiled function, where "
+        "Numba would freeze it; pass it as an argument"
+    )
 
 
 def compile_ir(function: Any, signature: Any, fastmath: set[str]) -> tuple[str, str]:
