@@ -318,6 +318,39 @@ assert before and set(cache.rglob("*.bin")) == before
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX paths")
+@pytest.mark.parametrize(
+    ("named", "before"),
+    [
+        ("a" * 300, ""),  # as what lies in somebody else's folder: an error of its own
+        ("link", "os.symlink('nothing', 'link')"),
+        ("relative", "import numba; os.mkdir('x'); os.chdir('x'); os.rmdir('../x')"),
+    ],
+    ids=["too long", "link to nothing", "relative to nothing"],
+)
+def test_a_cache_folder_that_cannot_be_is_passed_over(tmp_path, named, before):
+    package = tmp_path / "site" / "fastbp"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    program = f"""
+import os
+import numpy as np
+import fastbp
+
+{before}
+assert np.isfinite(fastbp.Network(3, 4)(np.ones(16), np.ones((40, 3)))).all()
+"""
+    paths = os.pathsep.join([str(package.parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"NUMBA_CACHE_DIR": named, "PYTHONPATH": paths},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert any(package.rglob("*.bin"))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")
 @pytest.mark.parametrize(("mask", "mode"), [("002", 0o664), ("022", 0o644), ("077", 0o600)])
 def test_files_follow_the_umask(tmp_path, mask, mode):

@@ -83,7 +83,8 @@ def folders() -> list[Path]:
     """
     found = []
     if named := os.environ.get("NUMBA_CACHE_DIR"):
-        found.append(Path(named).absolute())
+        with suppress(OSError):  # a relative one, where the working folder is gone
+            found.append(Path(named).absolute())
     found.append(Path(__file__).parents[2] / "__pycache__")
     with suppress(RuntimeError):  # nobody's home
         if os.name == "nt":
@@ -109,8 +110,15 @@ def build_folders() -> tuple[Path, ...]:
 
 def _may_be_written(folder: Path) -> bool:
     """Whether files can be made there, and the folder itself where it is not there yet."""
-    there = next((each for each in (folder, *folder.parents) if each.exists()), None)
-    return there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    for there in (folder, *folder.parents):
+        try:
+            there.lstat()
+        except FileNotFoundError:
+            continue
+        except OSError:  # within a folder of somebody else's, or a name too long
+            return False
+        return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+    return False
 
 
 def read(described: Description) -> bytes | None:
