@@ -83,8 +83,7 @@ def folders() -> list[Path]:
     """
     found = []
     if named := os.environ.get("NUMBA_CACHE_DIR"):
-        with suppress(OSError):  # a relative one, where the working folder is gone
-            found.append(Path(named).absolute())
+        found.append(Path(named).absolute())
     found.append(Path(__file__).parents[2] / "__pycache__")
     with suppress(RuntimeError):  # nobody's home
         if os.name == "nt":
