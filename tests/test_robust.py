@@ -265,6 +265,36 @@ def test_a_global_network_is_refused_while_another_thread_compiles(tmp_path):
     assert fresh(LOCKED, NUMBA_CACHE_DIR=str(tmp_path)) == "True"
 
 
+TWO_IMPORTS = """
+import threading
+import numpy as np
+import fastbp
+
+net, done = fastbp.Network(3, 4), []
+barrier = threading.Barrier(2)
+
+def imports():
+    barrier.wait()
+    import numba
+    done.append(numba)
+
+def calls():
+    barrier.wait()
+    done.append(net.value(net.init(seed=0), np.ones((5, 3))))
+
+threads = [threading.Thread(target=job) for job in (imports, calls)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(done))
+"""
+
+
+def test_a_first_call_while_another_thread_imports_numba(tmp_path):
+    assert fresh(TWO_IMPORTS, NUMBA_CACHE_DIR=str(tmp_path)) == "2"
+
+
 # --- Networks in compiled code --------------------------------------------------------------------
 
 

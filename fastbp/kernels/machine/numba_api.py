@@ -8,6 +8,10 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+# First, and whole: where another thread is importing Numba, its parts can't be imported beside it
+# (each would wait for the other, until Python gives both a module half made).
+import numba  # noqa: F401
+
 # Makes IR without making machine code of it: `Dispatcher.compile` would add every unit to an
 # engine that never gives memory back.
 from numba.core import cgutils, compiler
