@@ -203,7 +203,7 @@ def test_a_child_forked_while_another_thread_compiles_works(tmp_path, delay):
 FORK_THAT_WAITS = """
 import logging, os, threading, time
 import fastbp
-from fastbp._lock import LOCK, guard_compilation
+from fastbp.kernels.machine.lock import LOCK, guard_compilation
 
 status = []
 
