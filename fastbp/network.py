@@ -58,6 +58,34 @@ class Network:
     TypeError, ValueError
         For sizes that are not positive integers or disagree, unknown names, other dtypes.
 
+    Notes
+    -----
+    What the calls share is said here, for all of them:
+
+    w : array_like, shape (P,)
+        Parameters.
+    X : array_like, shape (B, N) or (N,)
+        Observations, or one: then the results have no axis B, and a single number is a float.
+    t : array_like, shape (B,), or float for one observation
+        Targets, in the range of the loss.
+    p : array_like, shape (P,)
+        A direction in w.
+    loss : str or Loss
+        ℓ: a name of `fastbp.losses.NAMES`, or a loss made with `fastbp.loss`.
+    sample_weight : array_like, shape (B,), optional
+        c, none of them negative; ones where left out.
+    out : ndarray, optional
+        Filled with the result, the first where two are arrays, and returned in its place: of its
+        shape and the network's dtype, in C order.
+    threads : int or "auto"
+        Threads to use; "auto" decides by the work. The result is the same to the last bit.
+    check_finite : bool
+        Refuse NaN and infinite data.
+
+    They raise TypeError or ValueError where one does not fit: for a wrong shape, a dtype that
+    would lose information, an `out` that overlaps an input, and of a mean loss for an empty batch.
+    Nothing has been written then.
+
     Examples
     --------
     >>> import fastbp
@@ -256,27 +284,12 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
-        out : ndarray, shape (B,), optional
-            Filled and returned.
-        threads : int or "auto"
-            Threads to use; "auto" decides by the work. The result is the same to the last bit.
-        check_finite : bool
-            Refuse NaN and infinite data.
+        w, X, out, threads, check_finite
+            As `Network` has them.
 
         Returns
         -------
         y : ndarray, shape (B,), or float
-            A float for one observation.
-
-        Raises
-        ------
-        TypeError, ValueError
-            Wrong shape, a dtype that would lose information, overlapping `out`; nothing has
-            been written then.
 
         Examples
         --------
@@ -316,24 +329,15 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
+        w, out, check_finite
+            As `Network` has them.
         x : array_like, shape (N,)
             One observation.
-        out : ndarray, shape (P,), optional
-            Filled with the gradient and returned.
-        check_finite : bool
-            Refuse NaN and infinite data.
 
         Returns
         -------
         y : float
         gradient : ndarray, shape (P,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `value`.
 
         Notes
         -----
@@ -378,20 +382,12 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
+        w, X, out, threads, check_finite
+            As `Network` has them.
         ybar : array_like, shape (B,), or float for one observation
             The cotangent: the derivative of anything with respect to y.
         inputs : bool
             Also return the rows ȳ_b ∇_x f_b.
-        out : ndarray, shape (P,), optional
-            Filled with the first result and returned.
-        threads : int or "auto"
-            Threads to use; "auto" decides by the work. The result is the same to the last bit.
-        check_finite : bool
-            Refuse NaN and infinite data.
 
         Returns
         -------
@@ -399,11 +395,6 @@ class Network:
             Zero for an empty batch.
         xbar : ndarray, shape (B, N) or (N,)
             Only with ``inputs=True``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `value`.
 
         Examples
         --------
@@ -442,23 +433,12 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
-        out : ndarray, shape (B, P), optional
-            Filled and returned; (P,) for one observation.
-        check_finite : bool
-            Refuse NaN and infinite data.
+        w, X, out, check_finite
+            As `Network` has them.
 
         Returns
         -------
         J : ndarray, shape (B, P) or (P,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `value`.
 
         Examples
         --------
@@ -495,25 +475,12 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
-        out : ndarray, shape (B, N), optional
-            Filled and returned; (N,) for one observation.
-        threads : int or "auto"
-            Threads to use; "auto" decides by the work. The result is the same to the last bit.
-        check_finite : bool
-            Refuse NaN and infinite data.
+        w, X, out, threads, check_finite
+            As `Network` has them.
 
         Returns
         -------
         gradient : ndarray, shape (B, N) or (N,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `value`.
 
         Examples
         --------
@@ -557,32 +524,13 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
-        t : array_like, shape (B,), or float for one observation
-            Targets.
-        loss : str or Loss
-            ℓ: a name of `fastbp.losses.NAMES`, or a loss made with `fastbp.loss`.
-        sample_weight : array_like, shape (B,), optional
-            c; ones where left out.
-        out : ndarray, shape (P,), optional
-            Filled with the gradient and returned.
-        threads : int or "auto"
-            Threads to use; "auto" decides by the work. The result is the same to the last bit.
-        check_finite : bool
-            Refuse NaN and infinite data.
+        w, X, t, loss, sample_weight, out, threads, check_finite
+            As `Network` has them.
 
         Returns
         -------
         loss : float
         gradient : ndarray, shape (P,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `value`; targets outside the loss's range; negative weights; an empty batch.
 
         Examples
         --------
@@ -626,7 +574,7 @@ class Network:
         Parameters
         ----------
         X, t, loss, sample_weight, threads, check_finite
-            As `loss_and_grad` takes them.
+            As `Network` has them.
         l2 : float
             λ ≥ 0 of a penalty ½ λ ‖w‖², added to the mean loss.
 
@@ -634,11 +582,6 @@ class Network:
         -------
         objective : Objective
             ``objective(w)`` → (loss, gradient); ``objective.value(w)``, ``.hvp(w, p)`` and so on.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `loss_and_grad`.
 
         Examples
         --------
@@ -677,27 +620,14 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
-        p : array_like, shape (P,)
-            The direction in w.
+        w, X, p, out, check_finite
+            As `Network` has them.
         dX : array_like, shape of X, optional
             The direction in x.
-        out : ndarray, shape (B,), optional
-            Filled and returned.
-        check_finite : bool
-            Refuse NaN and infinite data.
 
         Returns
         -------
         ydot : ndarray, shape (B,), or float
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `value`.
 
         Examples
         --------
@@ -734,25 +664,14 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
+        w, X, out, check_finite
+            As `Network` has them.
         v : array_like, shape of X
             Directions.
-        out : ndarray, shape of X, optional
-            Filled and returned.
-        check_finite : bool
-            Refuse NaN and infinite data.
 
         Returns
         -------
         product : ndarray, shape of X
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `value`.
 
         Examples
         --------
@@ -793,31 +712,12 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
-        t : array_like, shape (B,), or float
-            Targets.
-        p : array_like, shape (P,)
-            The direction.
-        loss : str or Loss
-            ℓ.
-        sample_weight : array_like, shape (B,), optional
-            c.
-        out : ndarray, shape (P,), optional
-            Filled and returned.
-        check_finite : bool
-            Refuse NaN and infinite data.
+        w, X, t, p, loss, sample_weight, out, check_finite
+            As `Network` has them.
 
         Returns
         -------
         product : ndarray, shape (P,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `loss_and_grad`.
 
         References
         ----------
@@ -850,31 +750,12 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
-        t : array_like, shape (B,), or float
-            Targets.
-        p : array_like, shape (P,)
-            The direction.
-        loss : str or Loss
-            ℓ.
-        sample_weight : array_like, shape (B,), optional
-            c.
-        out : ndarray, shape (P,), optional
-            Filled and returned.
-        check_finite : bool
-            Refuse NaN and infinite data.
+        w, X, t, p, loss, sample_weight, out, check_finite
+            As `Network` has them.
 
         Returns
         -------
         product : ndarray, shape (P,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `loss_and_grad`.
 
         References
         ----------
@@ -909,29 +790,14 @@ class Network:
 
         Parameters
         ----------
-        w : array_like, shape (P,)
-            Parameters.
-        X : array_like, shape (B, N) or (N,)
-            Observations, or one.
-        t : array_like, shape (B,), or float
-            Targets.
-        loss : str or Loss
-            ℓ.
-        sample_weight : array_like, shape (B,), optional
-            c.
-        check_finite : bool
-            Refuse NaN and infinite data.
+        w, X, t, loss, sample_weight, check_finite
+            As `Network` has them.
 
         Returns
         -------
         loss : float
         gradient : ndarray, shape (P,)
         matrix : ndarray, shape (P, P)
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `loss_and_grad`.
 
         References
         ----------

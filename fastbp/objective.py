@@ -38,6 +38,11 @@ class Objective(boundary.Fixed):
     threads : int
         Threads of each call; 0 for "auto".
 
+    Notes
+    -----
+    All calls take w, and some a direction p in w, as array_like of shape (P,), and raise TypeError
+    or ValueError where one does not fit.
+
     Examples
     --------
     >>> import fastbp, numpy as np
@@ -121,7 +126,6 @@ class Objective(boundary.Fixed):
         Parameters
         ----------
         w : array_like, shape (P,)
-            Parameters.
         out : ndarray, shape (P,), optional
             Filled with the gradient and returned; nothing is allocated then.
 
@@ -129,11 +133,6 @@ class Objective(boundary.Fixed):
         -------
         loss : float
         gradient : ndarray, shape (P,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            Where w does not fit, or out does not fit or overlaps.
         """
         if self.threads == 1:
             try:
@@ -149,19 +148,9 @@ class Objective(boundary.Fixed):
     def value(self, w: ArrayLike) -> float:
         """Loss alone.
 
-        Parameters
-        ----------
-        w : array_like, shape (P,)
-            Parameters.
-
         Returns
         -------
         loss : float
-
-        Raises
-        ------
-        TypeError, ValueError
-            Where w does not fit.
         """
         if self.threads == 1:
             try:
@@ -173,59 +162,29 @@ class Objective(boundary.Fixed):
     def hvp(self, w: ArrayLike, p: ArrayLike) -> NDArray:
         """Hessian times p: SciPy's `hessp`.
 
-        Parameters
-        ----------
-        w, p : array_like, shape (P,)
-            Parameters and direction.
-
         Returns
         -------
         product : ndarray, shape (P,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            Where w or p does not fit.
         """
         return self._product(self.net.hvp, w, p)
 
     def gauss_newton_product(self, w: ArrayLike, p: ArrayLike) -> NDArray:
         """Gauss–Newton matrix (l2 included) times p.
 
-        Parameters
-        ----------
-        w, p : array_like, shape (P,)
-            Parameters and direction.
-
         Returns
         -------
         product : ndarray, shape (P,)
-
-        Raises
-        ------
-        TypeError, ValueError
-            Where w or p does not fit.
         """
         return self._product(self.net.gauss_newton_product, w, p)
 
     def gauss_newton(self, w: ArrayLike) -> tuple[float, NDArray, NDArray]:
         """Loss, gradient and Gauss–Newton matrix, l2 included in all three.
 
-        Parameters
-        ----------
-        w : array_like, shape (P,)
-            Parameters.
-
         Returns
         -------
         loss : float
         gradient : ndarray, shape (P,)
         matrix : ndarray, shape (P, P)
-
-        Raises
-        ------
-        TypeError, ValueError
-            Where w does not fit.
         """
         w = self._parameters("w", w)
         loss, gradient, matrix = self.net.gauss_newton(
