@@ -10,8 +10,9 @@ constant input 1, and a neuron with the activation ``one``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +37,9 @@ from .losses import Loss, get_loss
 from .network import Network
 from .optimizers import SGD, Adam, Optimizer, get_optimizer
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = ["NetworkClassifier", "NetworkRegressor"]
 
 
@@ -44,8 +48,8 @@ def _refuse_masked(**given: Any) -> None:
         boundary.unmasked(name, value)
 
 
-class _NetworkEstimator(BaseEstimator):
-    """What the two have in common: standardisation, the network, one fit."""
+class _NetworkEstimator(BaseEstimator, ABC):
+    """What the two have in common: standardisation, and all of a fit but what y is to it."""
 
     n_neurons: int
     activation: str | Activation | Sequence[str | Activation]
@@ -61,11 +65,86 @@ class _NetworkEstimator(BaseEstimator):
     threads: int | str
 
     _largest_l2: float  # where l2 is left out; chosen by held-out scores of small data sets
+    _numeric: bool  # whether y are numbers
 
     network_: Network
     scaling_: Scaling
     l2_: float
     n_features_in_: int
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit anew.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+        y : array_like, shape (B,)
+            Their targets, or their classes.
+        sample_weight : array_like, shape (B,), optional
+            Weights from 0 on.
+
+        Returns
+        -------
+        self
+        """
+        return self._learn(X, y, sample_weight, anew=True)
+
+    def _pass(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        classes: NDArray | None = None,
+    ) -> Self:
+        """Go once over some observations, by the optimizer if it works in batches, else by Adam."""
+        chosen = Adam() if self.optimizer is None else get_optimizer(self.optimizer, "", 0)
+        return self._learn(
+            X,
+            y,
+            sample_weight,
+            anew=not hasattr(self, "w_"),
+            classes=classes,
+            optimizer=chosen if isinstance(chosen, SGD | Adam) else Adam(),
+            epochs=1,
+            early_stopping=None,
+            validation=None,
+        )
+
+    def _learn(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        *,
+        anew: bool,
+        classes: NDArray | None = None,
+        **options: Any,
+    ) -> Self:
+        """Fit, anew or from where the last call ended; the options go before the parameters."""
+        _refuse_masked(X=X, y=y)
+        rows, given = validate_data(
+            self, X, y, dtype=np.float64, order="C", y_numeric=self._numeric, reset=anew
+        )
+        if not self._numeric:
+            check_classification_targets(given)
+        c = self._weights(rows, sample_weight)
+        if classes is not None and not np.isin(given, classes).all():
+            strange = np.setdiff1d(given, classes)[0]
+            raise ValueError(f"y holds {strange}, which is none of the classes {classes}")
+        if anew:
+            self._begin(rows, given, c, classes)
+        self._continue(rows, given, c, **options)
+        self._at_optimum = not options
+        return self
+
+    @abstractmethod
+    def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
+        """Decide what the first data decide; `classes` are all there will be, where known."""
+
+    @abstractmethod
+    def _continue(self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any) -> None:
+        """Fit from the parameters as they are."""
 
     def _start(self, X: NDArray, c: NDArray | None, output: str | Activation) -> None:
         """Decide what the first data decide: scales, penalty, network and seeds."""
@@ -120,14 +199,6 @@ class _NetworkEstimator(BaseEstimator):
         _refuse_masked(X=X)
         checked = validate_data(self, X, dtype=np.float64, order="C", reset=False)
         return self.scaling_.inputs(checked)
-
-
-def _one_epoch(optimizer: str | Optimizer | None) -> dict[str, Any]:
-    """Return the options of an epoch by the optimizer where it works in batches, else by Adam."""
-    chosen = Adam() if optimizer is None else get_optimizer(optimizer, "", 0)
-    if not isinstance(chosen, SGD | Adam):
-        chosen = Adam()
-    return {"optimizer": chosen, "epochs": 1, "early_stopping": None, "validation": None}
 
 
 class NetworkRegressor(RegressorMixin, _NetworkEstimator):
@@ -195,6 +266,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     """
 
     _largest_l2 = 0.01
+    _numeric = True
 
     def __init__(
         self,
@@ -229,33 +301,9 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         self.random_state = random_state
         self.threads = threads
 
-    def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> NetworkRegressor:
-        """Fit anew.
-
-        Parameters
-        ----------
-        X : array_like, shape (B, N)
-            Observations.
-        y : array_like, shape (B,)
-            Targets.
-        sample_weight : array_like, shape (B,), optional
-            Weights from 0 on.
-
-        Returns
-        -------
-        self : NetworkRegressor
-        """
-        X, t, c = self._checked(X, y, sample_weight, reset=True)
-        self._begin(X, t, c)
-        self._continue(X, t, c)
-        self._at_optimum = True
-        return self
-
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> NetworkRegressor:
+    ) -> Self:
         """Go once over some observations, from where the last call or :meth:`fit` ended.
 
         The first call decides the scales, the penalty and the start. An optimizer that works in
@@ -264,24 +312,14 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
 
         Parameters
         ----------
-        X : array_like, shape (B, N)
-            Observations.
-        y : array_like, shape (B,)
-            Targets.
-        sample_weight : array_like, shape (B,), optional
-            Weights from 0 on.
+        X, y, sample_weight
+            As :meth:`fit` takes them.
 
         Returns
         -------
-        self : NetworkRegressor
+        self
         """
-        first = not hasattr(self, "w_")
-        X, t, c = self._checked(X, y, sample_weight, reset=first)
-        if first:
-            self._begin(X, t, c)
-        self._continue(X, t, c, **_one_epoch(self.optimizer))
-        self._at_optimum = False
-        return self
+        return self._pass(X, y, sample_weight)
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Return the network's output on the scale of the target.
@@ -310,27 +348,20 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         y, std = self.result_.predict(Z, return_std=True, threads=self.threads)
         return self.target_scaling_.undo(y), std * self.target_scaling_.scale
 
-    def _checked(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
-    ) -> tuple[NDArray, NDArray, NDArray | None]:
-        _refuse_masked(X=X, y=y)
-        rows, t = validate_data(
-            self, X, y, dtype=np.float64, order="C", y_numeric=True, reset=reset
-        )
-        return rows, np.asarray(t, np.float64), self._weights(rows, sample_weight)
-
-    def _begin(self, X: NDArray, t: NDArray, c: NDArray | None) -> None:
+    def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
         self._start(X, c, self.output)
         scaled = self.standardize_target
         if scaled is None:
             scaled = get_activation(self.output) == identity and not any(
                 map(np.isfinite, get_loss(self.loss).target_range)
             )
+        t = np.asarray(y, np.float64)
         self.target_scaling_ = Scaling.of(t, c) if scaled else Scaling.none(t)
         self.w_ = standardise.start(self.network_, self._rng)
 
-    def _continue(self, X: NDArray, t: NDArray, c: NDArray | None, **options: Any) -> None:
-        self.result_ = self._fit(self.w_, X, self.target_scaling_.apply(t), c, **options)
+    def _continue(self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any) -> None:
+        t = self.target_scaling_.apply(np.asarray(y, np.float64))
+        self.result_ = self._fit(self.w_, X, t, c, **options)
         self.w_, self.loss_ = self.result_.w, float(self.result_.loss)
 
 
@@ -342,51 +373,27 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
 
     Parameters
     ----------
-    n_neurons : int
-        Neurons in the hidden layer of each network, without the constant one.
-    activation : str, Activation or sequence of them
-        v_i: a name, one's own by :func:`fastbp.activation`, or one for each neuron.
+    n_neurons, activation, optimizer, epochs, batch_size, early_stopping
+        As in :class:`NetworkRegressor`, for each network.
+    validation_fraction, standardize, random_state, threads
+        As there.
     loss : str or Loss
         ℓ(y, t) of a probability y and a target t of 0 or 1; its weighted mean is minimised.
-    optimizer : str or Optimizer, optional
-        As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, optional
-        Penalty: l2/2 · ‖w‖² is added to the mean loss. Left out, it is 0.002, or 4 over the number
-        of observations (the sum of their weights) where that is less.
-    epochs, batch_size : int, optional
-        As in :func:`fastbp.fit`, whose default is taken where they are left out.
-    early_stopping : int or EarlyStopping, optional
-        As in :func:`fastbp.fit`: an integer is a patience.
-    validation_fraction : float, optional
-        Share of the observations to hold out; the parameters with the least loss on them are
-        kept. Neither of the two is used by :meth:`partial_fit`.
-    standardize : bool
-        Scale the inputs to mean 0 and deviation 1 (weighted, over what is fitted).
-    random_state : int, RandomState or None
-        Seed of the starts and of the batches.
-    threads : int or "auto"
-        Threads of one fit.
+        As there, with 0.002 in place of 0.01.
 
     Attributes
     ----------
     classes_ : ndarray, shape (K,)
         The classes, sorted.
-    network_ : Network
-        The network, a constant input and a constant neuron included.
     w_ : ndarray, shape (1, P) or (K, P)
-        Its parameters: for the second of two classes, or for each class.
+        The network's parameters: for the second of two classes, or for each class.
     loss_ : ndarray, shape (1,) or (K,)
         The losses that were reached, with the penalty.
     histories_ : list of dict
         How each network's loss fell, as in ``FitResult.history``.
-    l2_ : float
-        The penalty's weight.
-    scaling_ : Scaling
-        Mean and scale of the inputs.
-    n_features_in_ : int
-        Number of inputs.
-    feature_names_in_ : ndarray of str
-        Their names, where X had names.
+    network_, l2_, scaling_, n_features_in_, feature_names_in_
+        As those of :class:`NetworkRegressor`.
 
     Examples
     --------
@@ -401,6 +408,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     """
 
     _largest_l2 = 0.002
+    _numeric = False
 
     def __init__(
         self,
@@ -431,76 +439,34 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         self.random_state = random_state
         self.threads = threads
 
-    def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> NetworkClassifier:
-        """Fit anew.
-
-        Parameters
-        ----------
-        X : array_like, shape (B, N)
-            Observations.
-        y : array_like, shape (B,)
-            Their classes.
-        sample_weight : array_like, shape (B,), optional
-            Weights from 0 on.
-
-        Returns
-        -------
-        self : NetworkClassifier
-        """
-        X, y, c = self._checked(X, y, sample_weight, reset=True)
-        self.classes_ = np.unique(y)
-        present = len(np.unique(y if c is None else y[c > 0]))
-        if present < 2:
-            raise ValueError(f"two classes or more are expected; got {present} class")
-        self._begin(X, c)
-        return self._continue(X, y, c)
-
     def partial_fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> NetworkClassifier:
-        """Go once over some observations, from where the last call or :meth:`fit` ended.
-
-        The first call decides the scales, the penalty and the start. An optimizer that works in
-        batches makes an epoch; in place of any other, `Adam` does. Its moments begin anew with
-        every call.
+    ) -> Self:
+        """Go once over some observations, as :meth:`NetworkRegressor.partial_fit` does.
 
         Parameters
         ----------
-        X : array_like, shape (B, N)
-            Observations.
-        y : array_like, shape (B,)
-            Their classes.
+        X, y, sample_weight
+            As :meth:`fit` takes them.
         classes : array_like, shape (K,), optional
             All classes there will be; needed in the first call.
-        sample_weight : array_like, shape (B,), optional
-            Weights from 0 on.
 
         Returns
         -------
-        self : NetworkClassifier
+        self
         """
         first = not hasattr(self, "w_")
-        X, y, c = self._checked(X, y, sample_weight, reset=first)
         if first and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit")
         known = np.unique(np.asarray(classes)) if first else self.classes_
         if classes is not None and not np.array_equal(known, np.unique(np.asarray(classes))):
             raise ValueError(f"classes were {known} in the first call; got {classes}")
-        if len(known) < 2:
-            raise ValueError(f"two classes or more are expected; got {len(known)} class")
-        strange = np.setdiff1d(y, known)
-        if len(strange):
-            raise ValueError(f"y holds {strange[0]}, which is none of the classes {known}")
-        if first:
-            self.classes_ = known
-            self._begin(X, c)
-        return self._continue(X, y, c, **_one_epoch(self.optimizer))
+        _require_two(known)
+        return self._pass(X, y, sample_weight, known)
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the log odds s of each class against all others; y = σ(s).
@@ -557,27 +523,20 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         s = self.decision_function(X)
         return self.classes_[(s > 0.0).astype(int) if s.ndim == 1 else s.argmax(axis=1)]
 
-    def _checked(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, reset: bool
-    ) -> tuple[NDArray, NDArray, NDArray | None]:
-        _refuse_masked(X=X, y=y)
-        rows, labels = validate_data(self, X, y, dtype=np.float64, order="C", reset=reset)
-        check_classification_targets(labels)
-        return rows, labels, self._weights(rows, sample_weight)
-
     def _told_apart(self) -> NDArray:
         """Return the classes that have a network."""
         return self.classes_[1:] if len(self.classes_) == 2 else self.classes_
 
-    def _begin(self, X: NDArray, c: NDArray | None) -> None:
+    def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
+        self.classes_ = np.unique(y) if classes is None else classes
+        if classes is None:
+            _require_two(np.unique(y if c is None else y[c > 0]))
         self._start(X, c, "logistic")
         self.w_ = np.stack(
             [standardise.start(self.network_, self._rng) for _ in self._told_apart()]
         )
 
-    def _continue(
-        self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
-    ) -> NetworkClassifier:
+    def _continue(self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any) -> None:
         results = [
             self._fit(w, X, (y == k).astype(np.float64), c, **options)
             for w, k in zip(self.w_, self._told_apart(), strict=True)
@@ -585,7 +544,11 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         self.w_ = np.stack([result.w for result in results])
         self.loss_ = np.array([float(result.loss) for result in results])
         self.histories_ = [result.history for result in results]
-        return self
+
+
+def _require_two(classes: NDArray) -> None:
+    if len(classes) < 2:
+        raise ValueError(f"two classes or more are expected; got {len(classes)} class")
 
 
 def _logistic(s: NDArray) -> NDArray:
