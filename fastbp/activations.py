@@ -45,11 +45,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
-from fastbp._symbolic.function import ActivationError, Function, Scalar, named
+from fastbp._symbolic.function import ActivationError, Function, Scalar, decorator, named, traced
 
 __all__ = ["NAMES", "Activation", "ActivationError", "activation", "get_activation"]
 
@@ -84,22 +84,7 @@ class Activation(Function):
         return self._output(2, z)
 
 
-@overload
-def activation(
-    fn: Scalar,
-    *,
-    derivative: Scalar | None = None,
-    second_derivative: Scalar | None = None,
-    name: str | None = None,
-) -> Activation: ...
-@overload
-def activation(
-    fn: None = None,
-    *,
-    derivative: Scalar | None = None,
-    second_derivative: Scalar | None = None,
-    name: str | None = None,
-) -> Callable[[Scalar], Activation]: ...
+@decorator(Activation)
 def activation(
     fn: Scalar | None = None,
     *,
@@ -155,19 +140,11 @@ def activation(
     >>> bent(0.75), bent.derivative(0.75)
     (0.875, 1.3)
     """
-    if fn is None:
-        return lambda function: activation(
-            function, derivative=derivative, second_derivative=second_derivative, name=name
-        )
     if not callable(fn):
         raise ActivationError(f"an activation is made of a function, but {fn!r} was given")
     if isinstance(fn, Activation):
         raise ActivationError(f"{fn!r} is an activation already")
-    label = name or str(getattr(fn, "__name__", "activation"))
-    from fastbp._symbolic.trace import trace
-
-    functions = (fn, derivative, second_derivative)
-    return Activation(label, *trace(functions, Activation.variables, f"activation {label!r}"))
+    return traced(Activation, fn, derivative, second_derivative, name=name)
 
 
 def get_activation(name: str | Activation) -> Activation:

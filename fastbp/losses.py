@@ -21,12 +21,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from fastbp import activations
-from fastbp._symbolic.function import ActivationError, Extras, Function, Scalar, named
+from fastbp._symbolic.function import (
+    ActivationError,
+    Extras,
+    Function,
+    Scalar,
+    decorator,
+    named,
+    traced,
+)
 from fastbp.activations import Activation, unknown
 
 __all__ = ["NAMES", "Loss", "get_loss", "huber", "loss", "pinball"]
@@ -108,24 +116,7 @@ class Loss(Function):
         return output, self
 
 
-@overload
-def loss(
-    fn: Scalar,
-    *,
-    derivative: Scalar | None = None,
-    second_derivative: Scalar | None = None,
-    target_range: tuple[float, float] = _ALL,
-    name: str | None = None,
-) -> Loss: ...
-@overload
-def loss(
-    fn: None = None,
-    *,
-    derivative: Scalar | None = None,
-    second_derivative: Scalar | None = None,
-    target_range: tuple[float, float] = _ALL,
-    name: str | None = None,
-) -> Callable[[Scalar], Loss]: ...
+@decorator(Loss)
 def loss(
     fn: Scalar | None = None,
     *,
@@ -169,24 +160,12 @@ def loss(
     >>> cauchy.derivative(2.0, 1.0)
     1.0
     """
-    if fn is None:
-        return lambda function: loss(
-            function,
-            derivative=derivative,
-            second_derivative=second_derivative,
-            target_range=target_range,
-            name=name,
-        )
     if isinstance(fn, Function) or not callable(fn):
         raise ActivationError(f"a loss is made of a function of (y, t), but {fn!r} was given")
     low, high = map(float, target_range)
     if not low <= high:
         raise ValueError(f"target_range is (least, greatest), but {target_range!r} was given")
-    label = name or str(getattr(fn, "__name__", "loss"))
-    from fastbp._symbolic.trace import trace
-
-    functions = (fn, derivative, second_derivative)
-    return Loss(label, *trace(functions, Loss.variables, f"loss {label!r}"), (low, high))
+    return traced(Loss, fn, derivative, second_derivative, name=name, target_range=(low, high))
 
 
 def get_loss(name: str | Loss) -> Loss:

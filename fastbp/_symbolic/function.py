@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 
 from fastbp._symbolic.texts import ActivationError, Extras, Scalar, Texts
 
-__all__ = ["ActivationError", "Extras", "Function", "Scalar", "named"]
+__all__ = ["ActivationError", "Extras", "Function", "Scalar", "decorator", "named", "traced"]
+
+F = TypeVar("F", bound="Function")
+F_co = TypeVar("F_co", bound="Function", covariant=True)
+Options = ParamSpec("Options")
 
 
 class Function:
@@ -175,3 +179,42 @@ def named(kind: type[Function], name: str, *functions: Scalar | None, **more: An
     function = kind.__new__(kind)
     function._put(name=name, _key=what, _made=None, _make=make, **more)
     return function
+
+
+def traced(
+    kind: type[F], fn: Scalar, *derivatives: Scalar | None, name: str | None, **more: Any
+) -> F:
+    """Make a function of the user's own of a scalar function and its derivatives, or None."""
+    what = kind.__name__.lower()
+    label = name or str(getattr(fn, "__name__", what))
+    from fastbp._symbolic.trace import trace
+
+    return kind(label, *trace((fn, *derivatives), kind.variables, f"{what} {label!r}"), **more)
+
+
+class Decorator(Protocol[Options, F_co]):
+    """What makes a `Function` of a scalar function, or where that is left out, a decorator."""
+
+    @overload
+    def __call__(self, fn: Scalar, *args: Options.args, **options: Options.kwargs) -> F_co: ...
+    @overload
+    def __call__(
+        self, fn: None = None, *args: Options.args, **options: Options.kwargs
+    ) -> Callable[[Scalar], F_co]: ...
+
+
+def decorator(
+    kind: type[F],
+) -> Callable[[Callable[Concatenate[Any, Options], Any]], Decorator[Options, F]]:
+    """Let a function that makes a `kind` of a scalar function go without it: as a decorator."""
+
+    def of(make: Callable[Concatenate[Any, Options], Any]) -> Decorator[Options, F]:
+        @wraps(make)
+        def either(fn: Any = None, *args: Options.args, **options: Options.kwargs) -> Any:
+            if fn is None:
+                return lambda function: make(function, *args, **options)
+            return make(fn, *args, **options)
+
+        return either
+
+    return of
