@@ -55,16 +55,8 @@ class Schedule(Protocol):
         """Return the learning rate."""
 
 
-class Vectorised:
-    """A schedule that takes an array of steps too."""
-
-    def __call__(self, step: Any, total: int) -> Any:
-        """Return the rate at one step or at each of an array of them."""
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
-class Constant(Vectorised):
+class Constant(Schedule):
     """The same rate at every step.
 
     Parameters
@@ -89,7 +81,7 @@ class Constant(Vectorised):
 
 
 @dataclass(frozen=True)
-class Cosine(Vectorised):
+class Cosine(Schedule):
     """Half a cosine from a rate down to another, after a linear rise.
 
     Parameters
@@ -129,7 +121,7 @@ class Cosine(Vectorised):
 
 
 @dataclass(frozen=True)
-class Exponential(Vectorised):
+class Exponential(Schedule):
     """The same factor at every step, from one rate to another.
 
     Parameters
@@ -156,7 +148,7 @@ class Exponential(Vectorised):
 
 
 @dataclass(frozen=True)
-class OneCycle(Vectorised):
+class OneCycle(Schedule):
     """Up to a peak and down to almost nothing, both along half a cosine.
 
     Parameters
@@ -201,10 +193,13 @@ class OneCycle(Vectorised):
         return rate if np.ndim(step) else float(rate)
 
 
+TAKES_ARRAYS = (Constant, Cosine, Exponential, OneCycle)
+
+
 def rates(schedule: float | Schedule, first: int, n: int, total: int) -> NDArray:
     """Return the learning rates of `n` steps from step `first` on."""
     result: NDArray
-    if isinstance(schedule, Vectorised):
+    if isinstance(schedule, TAKES_ARRAYS):
         result = schedule(np.arange(first, first + n), total)
     elif callable(schedule):
         result = np.array([schedule(step, total) for step in range(first, first + n)], np.float64)
@@ -402,49 +397,6 @@ class LevenbergMarquardt(Optimizer):
 
 
 @dataclass(frozen=True)
-class LBFGS(Optimizer):
-    """SciPy's L-BFGS-B: the default of `fastbp.fit` where Levenberg–Marquardt is not.
-
-    Parameters
-    ----------
-    memory : int
-        Pairs of steps and gradients that are kept.
-    gtol, ftol : float
-        Stop where no entry of the gradient exceeds `gtol`, or where an iteration lowers the loss
-        by less than `ftol` times the loss.
-
-    References
-    ----------
-    R. H. Byrd, P. Lu, J. Nocedal, C. Zhu: A limited memory algorithm for bound constrained
-    optimization, SIAM J. Sci. Comput. 16 (1995).
-
-    Examples
-    --------
-    >>> LBFGS(memory=20).method
-    'L-BFGS-B'
-    """
-
-    memory: int = 10
-    gtol: float = 1e-6
-    ftol: float = 1e-10
-
-    def __post_init__(self) -> None:
-        _check("memory", self.memory, 1, open_low=False)
-        _check("gtol", self.gtol, 0.0, open_low=False)
-        _check("ftol", self.ftol, 0.0, open_low=False)
-
-    @property
-    def method(self) -> str:
-        """SciPy's name."""
-        return "L-BFGS-B"
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """SciPy's options."""
-        return {"maxcor": self.memory, "gtol": self.gtol, "ftol": self.ftol}
-
-
-@dataclass(frozen=True)
 class Minimize(Optimizer):
     """Any method of `scipy.optimize.minimize`; `fastbp.fit` takes its name alone too.
 
@@ -480,6 +432,50 @@ class Minimize(Optimizer):
 
     def __hash__(self) -> int:
         return hash((self.method, repr(sorted(self.options.items()))))
+
+
+@dataclass(frozen=True)
+class LBFGS(Minimize):
+    """SciPy's L-BFGS-B: the default of `fastbp.fit` where Levenberg–Marquardt is not.
+
+    Parameters
+    ----------
+    memory : int
+        Pairs of steps and gradients that are kept.
+    gtol, ftol : float
+        Stop where no entry of the gradient exceeds `gtol`, or where an iteration lowers the loss
+        by less than `ftol` times the loss.
+
+    References
+    ----------
+    R. H. Byrd, P. Lu, J. Nocedal, C. Zhu: A limited memory algorithm for bound constrained
+    optimization, SIAM J. Sci. Comput. 16 (1995).
+
+    Examples
+    --------
+    >>> LBFGS(memory=20).method
+    'L-BFGS-B'
+    """
+
+    method: str = field(default="L-BFGS-B", init=False, repr=False)
+    options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+    memory: int = 10
+    gtol: float = 1e-6
+    ftol: float = 1e-10
+
+    def __post_init__(self) -> None:
+        _check("memory", self.memory, 1, open_low=False)
+        _check("gtol", self.gtol, 0.0, open_low=False)
+        _check("ftol", self.ftol, 0.0, open_low=False)
+        options = {"maxcor": self.memory, "gtol": self.gtol, "ftol": self.ftol}
+        object.__setattr__(self, "options", options)
+        super().__post_init__()
+
+    def __reduce__(self) -> tuple:
+        return (LBFGS, (self.memory, self.gtol, self.ftol))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # as 0.1.0 pickled it
 
 
 _SCIPY_METHODS = (

@@ -60,7 +60,7 @@ def fingerprint(
 def _described(optimizer: Any, total: int) -> tuple:
     """Tell optimizers apart: of a schedule, by the rates that it gives."""
     values: list[Any] = [type(optimizer).__name__]
-    for entry in dataclasses.fields(optimizer):
+    for entry in (each for each in dataclasses.fields(optimizer) if each.init):
         value = getattr(optimizer, entry.name)
         if callable(value):
             steps = np.unique(np.linspace(0, max(total - 1, 0), _SAMPLED).astype(np.int64))

@@ -15,8 +15,8 @@ from ..losses import Loss
 from ..network import Network
 from ..objective import Objective
 from ..optimizers import (
-    LBFGS,
     SGD,
+    TAKES_ARRAYS,
     WITH_HESSIAN,
     WITH_HESSIAN_PRODUCT,
     WITH_POSITIVE_HESSIAN,
@@ -26,7 +26,6 @@ from ..optimizers import (
     LevenbergMarquardt,
     Minimize,
     Optimizer,
-    Vectorised,
     rates,
 )
 from .watch import NonFiniteLossError, Watch, diverged
@@ -143,7 +142,7 @@ class Stochastic:
         starts = self._starts
         # Made for some epochs at once, from the same one on wherever the fit begins: epoch by epoch
         # that takes 40 µs each. A callable of the user's may look at what has been done.
-        ahead = max(_RATES // batches, 1) if isinstance(self._rate, Vectorised) else 1
+        ahead = max(_RATES // batches, 1) if isinstance(self._rate, TAKES_ARRAYS) else 1
         made = np.empty(0)
         while watch.step < watch.epochs:
             place = watch.step % ahead
@@ -288,7 +287,7 @@ class _Stopped(Exception):
 class SciPy:
     """Methods of `scipy.optimize.minimize` on the free parameters."""
 
-    def __init__(self, problem: Problem, optimizer: LBFGS | Minimize, segments: bool) -> None:
+    def __init__(self, problem: Problem, optimizer: Minimize, segments: bool) -> None:
         try:
             import scipy.optimize
         except ImportError as error:
@@ -414,6 +413,6 @@ def method_of(
         return Stochastic(problem, optimizer)
     if isinstance(optimizer, LevenbergMarquardt):
         return Levenberg(problem, optimizer)
-    if isinstance(optimizer, LBFGS | Minimize):
+    if isinstance(optimizer, Minimize):
         return SciPy(problem, optimizer, segments)
     raise TypeError(f"optimizer must be a name or one of fastbp.optimizers; got {optimizer!r}")
