@@ -21,16 +21,11 @@ _VERSION = 1
 
 
 def fingerprint(
-    net: Any,
-    problem: Any,
-    held_out: Any,
-    optimizer: Any,
-    early: Any,
-    others: tuple,
-    w0: NDArray,
+    problem: Any, held_out: Any, optimizer: Any, early: Any, others: tuple[Any, ...]
 ) -> str:
-    """Hash of all arguments that decide what a fit computes."""
+    """Hash of all arguments that decide what a fit computes, before it begins."""
     digest = hashlib.sha256()
+    net = problem.net
     functions = [f.digest for f in (*net.activations, net.output, problem.loss)]
     epochs, seed, *rest = others
     if isinstance(seed, np.random.Generator):
@@ -47,7 +42,7 @@ def fingerprint(
         problem.l2,
     )
     digest.update(repr(plain).encode())
-    arrays = [w0, problem.X, problem.t, problem.c, problem.free]
+    arrays = [problem.w, problem.X, problem.t, problem.c, problem.free]
     if held_out is not None:
         arrays += [held_out.X, held_out.t, held_out.sample_weight]
     for array in arrays:

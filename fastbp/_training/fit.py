@@ -19,7 +19,7 @@ from ..objective import Objective
 from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer, get_optimizer
 from . import uncertainty as uncertainty
 from .checkpoint import Checkpoint, fingerprint
-from .methods import Levenberg, Problem, SciPy, Stochastic, method_of, stream
+from .methods import Method, Problem, method_of, stream
 from .watch import Bar, EarlyStopping, FitState, Watch
 
 if TYPE_CHECKING:
@@ -169,6 +169,32 @@ class FitResult:
         return ax
 
 
+@dataclass(frozen=True)
+class _Given:
+    """The arguments of `fit`, as they were given."""
+
+    net: Network
+    X: ArrayLike
+    t: ArrayLike
+    w0: ArrayLike | None
+    optimizer: str | Optimizer | None
+    loss: str | Loss
+    sample_weight: ArrayLike | None
+    l2: float
+    epochs: int | None
+    batch_size: int | None
+    shuffle: bool
+    seed: int | np.random.Generator | None
+    validation: Validation | None
+    early_stopping: EarlyStopping | int | None
+    free: ArrayLike | None
+    callback: Callable[[FitState], Any] | None
+    progress: bool | str
+    threads: int | str
+    checkpoint: str | Path | None
+    _stop: threading.Event | None
+
+
 def fit(
     net: Network,
     X: ArrayLike,
@@ -272,17 +298,10 @@ def fit(
     >>> result.predict([[0.5, 1.0]]).round(2)
     array([1.])
     """
-    problem, held_out, w0 = _problem(
-        net, X, t, w0, loss, sample_weight, l2, batch_size, shuffle, seed, validation, free, threads
-    )
+    given = _Given(**locals())
+    problem, held_out = _problem(given)
     chosen = get_optimizer(optimizer, problem.loss.name, net.n_params)
-    early = early_stopping
-    if early is None or (isinstance(early, int | np.integer) and not isinstance(early, bool)):
-        early = EarlyStopping(patience=early)
-    if not isinstance(early, EarlyStopping):
-        raise TypeError(
-            f"early_stopping must be a number of steps or an EarlyStopping; got {early!r}"
-        )
+    early = _early_stopping(early_stopping)
     problem.target = -np.inf if early.target is None else early.target
     n_epochs = _EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
     if not isinstance(n_epochs, int | np.integer) or n_epochs < 0:
@@ -290,48 +309,60 @@ def fit(
     if checkpoint is not None and seed is None:
         raise ValueError("a checkpoint needs a seed: another run could not go on from it")
     method = method_of(problem, chosen, checkpoint is not None)
-    reason = ""
     with Bar(progress, int(n_epochs)) as bar:
         watch = Watch(int(n_epochs), held_out, early, callback, bar, _stop)
         store = None
         if checkpoint is not None:
-            mark = fingerprint(
-                net, problem, held_out, chosen, early, (n_epochs, seed, shuffle, batch_size), w0
-            )
+            others = (n_epochs, seed, shuffle, batch_size)
+            mark = fingerprint(problem, held_out, chosen, early, others)
             store = Checkpoint(Path(checkpoint), mark)
-            saved = store.load()
-            if saved is not None:
-                reason = saved["reason"].item()
-                problem.w[:] = saved["w"]
-                watch.restore(saved)
-                method.restore(saved)
+        reason = _run(problem, method, watch, store)
+    return _result(problem, method, watch, reason)
 
-        def snapshot() -> dict[str, NDArray]:
+
+def _early_stopping(given: EarlyStopping | int | None) -> EarlyStopping:
+    if given is None or (isinstance(given, int | np.integer) and not isinstance(given, bool)):
+        return EarlyStopping(patience=given)
+    if not isinstance(given, EarlyStopping):
+        raise TypeError(
+            f"early_stopping must be a number of steps or an EarlyStopping; got {given!r}"
+        )
+    return given
+
+
+def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | None) -> str:
+    """Go on from the checkpoint, or begin, until there is a reason to stop; return it."""
+    reason = ""
+    saved = None if store is None else store.load()
+    if saved is not None:
+        reason = saved["reason"].item()
+        problem.w[:] = saved["w"]
+        watch.restore(saved)
+        method.restore(saved)
+
+    def keep() -> None:
+        if store is not None:
             own = {"w": problem.w.copy(), "reason": np.array(reason)}
-            return {**own, **watch.state(), **method.state()}
+            store.keep({**own, **watch.state(), **method.state()})
 
-        try:
-            if not reason:
-                for reason in method.steps(watch):
-                    if store is not None:
-                        store.keep(snapshot())
-                    if reason:
-                        break
-                else:
-                    reason = "all epochs done"
-                    if store is not None:
-                        store.keep(snapshot())
-        except KeyboardInterrupt:
-            reason = "interrupted"
-        finally:
-            if store is not None:
-                store.write()
-    return _result(problem, watch, method, reason)
+    try:
+        if not reason:
+            for reason in method.steps(watch):
+                keep()
+                if reason:
+                    break
+            else:
+                reason = "all epochs done"
+                keep()
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    finally:
+        if store is not None:
+            store.write()
+    return reason
 
 
-def _result(
-    problem: Problem, watch: Watch, method: Stochastic | Levenberg | SciPy, reason: str
-) -> FitResult:
+def _result(problem: Problem, method: Method, watch: Watch, reason: str) -> FitResult:
     best = watch.best_w
     if best is not None:
         problem.w[:] = best
@@ -350,77 +381,89 @@ def _result(
     )
 
 
-def _problem(
-    net: Network,
-    X: ArrayLike,
-    t: ArrayLike,
-    w0: ArrayLike | None,
-    loss: str | Loss,
-    sample_weight: ArrayLike | None,
-    l2: float,
-    batch_size: int | None,
-    shuffle: bool,
-    seed: int | np.random.Generator | None,
-    validation: Validation | None,
-    free: ArrayLike | None,
-    threads: int | str,
-) -> tuple[Problem, Objective | None, NDArray]:
-    """Check the arguments; also returns the objective of the validation, and the start."""
+def _problem(given: _Given) -> tuple[Problem, Objective | None]:
+    """Check what is given; also returns the objective of the validation."""
+    net, l2, batch = given.net, given.l2, given.batch_size
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network; got {net!r}")
-    given = net.init(seed) if w0 is None else w0
-    ell = get_loss(loss)
-    start, X, t, c = boundary.loss_inputs(net, ell, given, X, t, sample_weight, check_finite=True)
+    w0 = net.init(given.seed) if given.w0 is None else given.w0
+    ell = get_loss(given.loss)
+    w, X, t, c = boundary.loss_inputs(
+        net, ell, w0, given.X, given.t, given.sample_weight, check_finite=True
+    )
     if not 0.0 <= float(l2) < np.inf:
         raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
-    boundary.thread_count(threads)
-    everything = np.ones(net.n_params, bool)
-    moves = everything if free is None else np.asarray(boundary.unmasked("free", free))
-    if moves.shape != (net.n_params,) or moves.dtype != bool:
+    boundary.thread_count(given.threads)
+    free = _free(net, given.free)
+    X, t, c, held_out = _split(given, ell, X, t, c)
+    if batch is None:
+        batch = 32
+    if not isinstance(batch, int | np.integer) or batch < 1:
+        raise ValueError(f"batch_size must be a positive integer; got {batch!r}")
+    problem = Problem(
+        net,
+        w.copy(),
+        X,
+        t,
+        c,
+        ell,
+        l2=float(l2),
+        free=free,
+        batch=min(int(batch), len(X)),
+        shuffle=given.shuffle,
+        seed=given.seed,
+        threads=given.threads,
+    )
+    return problem, held_out
+
+
+def _free(net: Network, given: ArrayLike | None) -> NDArray:
+    if given is None:
+        return np.ones(net.n_params, bool)
+    free = np.asarray(boundary.unmasked("free", given))
+    if free.shape != (net.n_params,) or free.dtype != bool:
         raise ValueError(
-            f"free must be an array of {net.n_params} booleans; got shape {moves.shape} and dtype "
-            f"{moves.dtype}"
+            f"free must be an array of {net.n_params} booleans; got shape {free.shape} and dtype "
+            f"{free.dtype}"
         )
-    held_out: Objective | None = None
-    if isinstance(validation, int | float | np.number):
-        X, t, c, held_out = _split(net, X, t, c, ell, float(validation), stream(seed, 2))
-    elif validation is not None:
+    return free
+
+
+def _split(
+    given: _Given, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
+) -> tuple[NDArray, NDArray, NDArray | None, Objective | None]:
+    """Return what is left to fit, and the objective of what is held out or given to validate."""
+    net, validation = given.net, given.validation
+    if validation is None:
+        return X, t, c, None
+    if not isinstance(validation, int | float | np.number):
         if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise TypeError(
                 "validation must be (X, t), (X, t, sample_weight) or the share to hold out; got "
                 f"{type(validation).__name__}"
             )
         weights = validation[2] if len(validation) == 3 else None
-        held_out = Objective(
-            net, validation[0], validation[1], loss=ell, sample_weight=weights, check_finite=True
+        return (
+            X,
+            t,
+            c,
+            Objective(
+                net,
+                validation[0],
+                validation[1],
+                loss=loss,
+                sample_weight=weights,
+                check_finite=True,
+            ),
         )
-    batch = 32 if batch_size is None else batch_size
-    if not isinstance(batch, int | np.integer) or batch < 1:
-        raise ValueError(f"batch_size must be a positive integer; got {batch_size!r}")
-    problem = Problem(
-        net, start.copy(), X, t, c, ell, float(l2), moves, min(int(batch), len(X)), shuffle, seed,
-        threads, -np.inf,
-    )  # fmt: skip
-    return problem, held_out, start
-
-
-def _split(
-    net: Network,
-    X: NDArray,
-    t: NDArray,
-    c: NDArray | None,
-    loss: Loss,
-    share: float,
-    rng: np.random.Generator,
-) -> tuple[NDArray, NDArray, NDArray | None, Objective]:
-    """Hold a share of the observations out."""
+    share = float(validation)
     n = round(share * len(X)) if 0.0 < share < 1.0 else 0
     if not 0 < n < len(X):
         raise ValueError(
             f"validation must hold out at least one of {len(X)} observations and not all; got the "
             f"share {share!r}"
         )
-    order = rng.permutation(len(X))
+    order = stream(given.seed, 2).permutation(len(X))
     held, fitted = order[:n], np.sort(order[n:])
     weights = None if c is None else c[held]
     held_out = Objective(net, X[held], t[held], loss=loss, sample_weight=weights)

@@ -21,6 +21,7 @@ from .watch import NonFiniteLossError
 
 __all__ = ["Fits", "fit_many"]
 
+Outcome = FitResult | NonFiniteLossError
 _NOT_SHARED = ("checkpoint", "seed", "progress", "X", "t", "sample_weight")
 
 
@@ -31,6 +32,45 @@ class _Job:
     seed: int
     fitted: NDArray | None = None  # all, where None
     held: NDArray | None = None
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What all fits have in common: checked data, and options of `fit`."""
+
+    net: Network
+    X: NDArray
+    t: NDArray
+    c: NDArray | None
+    loss: Loss
+    options: dict[str, Any]
+
+    def taken(self, rows: NDArray | None) -> tuple[NDArray, NDArray, NDArray | None]:
+        """Return X, t and c of some observations, or of all."""
+        if rows is None:
+            return self.X, self.t, self.c
+        return self.X[rows], self.t[rows], None if self.c is None else self.c[rows]
+
+    def fit(self, job: _Job, stop: threading.Event) -> Outcome:
+        X, t, c = self.taken(job.fitted)
+        try:
+            return fit(
+                self.net,
+                X,
+                t,
+                sample_weight=c,
+                loss=self.loss,
+                seed=job.seed,
+                progress=False,
+                _stop=stop,
+                **self.options,
+            )
+        except NonFiniteLossError as error:
+            return error
+
+    def held_out_loss(self, job: _Job, result: FitResult) -> float:
+        X, t, c = self.taken(job.held)
+        return self.net.objective(X, t, loss=self.loss, sample_weight=c).value(result.w)
 
 
 @dataclass(frozen=True, repr=False)
@@ -213,46 +253,12 @@ def fit_many(
     ell = get_loss(loss)
     start = np.zeros(net.n_params, net.dtype)
     _, X, t, c = boundary.loss_inputs(net, ell, start, X, t, sample_weight, check_finite=True)
+    shared = _Shared(net, X, t, c, ell, options)
     jobs = _jobs(seeds, folds, bootstrap, len(X))
-    stop = threading.Event()
-
-    def run(job: _Job) -> FitResult | NonFiniteLossError:
-        rows = job.fitted
-        try:
-            return fit(
-                net,
-                X if rows is None else X[rows],
-                t if rows is None else t[rows],
-                sample_weight=c if c is None or rows is None else c[rows],
-                loss=ell,
-                seed=job.seed,
-                progress=False,
-                _stop=stop,
-                **options,
-            )
-        except NonFiniteLossError as error:
-            return error
-
     n = boundary.thread_count(threads) or os.cpu_count() or 1
-    futures: list[Future[FitResult | NonFiniteLossError]] = []
-    with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
-        try:
-            futures = [pool.submit(run, job) for job in jobs]
-            for future in futures:
-                future.result()
-        except KeyboardInterrupt:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
     done: list[tuple[_Job, FitResult]] = []
     failures: list[tuple[int, NonFiniteLossError]] = []
-    for job, future in zip(jobs, futures, strict=False):
-        if future.cancelled():
-            continue
-        outcome = future.result()
+    for job, outcome in _outcomes(shared, jobs, n):
         if isinstance(outcome, FitResult):
             done.append((job, outcome))
         else:
@@ -269,19 +275,33 @@ def fit_many(
             RuntimeWarning,
             stacklevel=2,
         )
-    losses = []
-    for job, result in done:
-        if job.held is not None:
-            weights = None if c is None else c[job.held]
-            objective = net.objective(X[job.held], t[job.held], loss=ell, sample_weight=weights)
-            losses.append(objective.value(result.w))
+    judged = [(job, result) for job, result in done if job.held is not None]
     return Fits(
         tuple(result for _, result in done),
         tuple(job.seed for job, _ in done),
         tuple(job.held for job, _ in done if job.held is not None),
-        np.array(losses),
+        np.array([shared.held_out_loss(job, result) for job, result in judged]),
         tuple(failures),
     )
+
+
+def _outcomes(shared: _Shared, jobs: list[_Job], n: int) -> Iterator[tuple[_Job, Outcome]]:
+    """Yield what became of each fit, n at a time; after Ctrl-C, of those that had begun."""
+    stop = threading.Event()
+    futures: list[Future[Outcome]] = []
+    with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
+        try:
+            futures = [pool.submit(shared.fit, job, stop) for job in jobs]
+            for future in futures:
+                future.result()
+        except BaseException as error:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+    for job, future in zip(jobs, futures, strict=False):
+        if not future.cancelled():
+            yield job, future.result()
 
 
 def _jobs(

@@ -51,7 +51,7 @@ class Problem:
     shuffle: bool
     seed: int | np.random.Generator | None
     threads: int | str
-    target: float
+    target: float = -np.inf
 
     @property
     def batches(self) -> int:
@@ -405,9 +405,10 @@ class SciPy:
         self._loss = float(state["scipy_loss"])
 
 
-def method_of(
-    problem: Problem, optimizer: Optimizer, segments: bool
-) -> Stochastic | Levenberg | SciPy:
+Method = Stochastic | Levenberg | SciPy
+
+
+def method_of(problem: Problem, optimizer: Optimizer, segments: bool) -> Method:
     """Return the optimizer at work on a problem."""
     if isinstance(optimizer, SGD | Adam):
         return Stochastic(problem, optimizer)
