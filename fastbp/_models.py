@@ -31,9 +31,9 @@ import fastbp
 from . import _boundary as boundary
 from ._files import write_atomically
 from .activations import NAMES, Activation, get_activation
-from .network import Network
+from .network import Network, describe
 
-FORMAT, VERSION = "fastbp model", 1
+FORMAT, VERSION = "fastbp model", 2
 _HEX = 64  # digits of a SHA-256
 # What NumPy, zipfile and json raise for content that is not what save writes.
 _UNREADABLE = (
@@ -113,17 +113,17 @@ def save(path: str | os.PathLike[str], net: Network, w: ArrayLike, /, **metadata
     w = boundary.parameters(w, net.n_params, net.dtype, check_finite=False)
     for name, value in metadata.items():
         _require_json(name, value)
-    functions = list(dict.fromkeys([*net.activations, net.output]))
-    index = {function: k for k, function in enumerate(functions)}
+    n_inputs, activations, output, dtype = describe(net)
+    functions = list(dict.fromkeys([*activations, output]))
     header = {
         "format": FORMAT,
         "version": VERSION,
         "fastbp": fastbp.__version__,
-        "n_inputs": net.n_inputs,
-        "dtype": net.dtype.name,
+        "n_inputs": n_inputs,
+        "dtype": dtype,
         "functions": [_described(function) for function in functions],
-        "activations": [index[activation] for activation in net.activations],
-        "output": index[net.output],
+        "activations": [functions.index(activation) for activation in activations],
+        "outputs": [functions.index(output)],
         "metadata": metadata,
     }
     text = np.array(json.dumps(header, allow_nan=False))
@@ -179,14 +179,17 @@ def load(
     net = Network(
         header["n_inputs"],
         activations=[functions[k] for k in header["activations"]],
-        output=functions[header["output"]],
+        output=functions[header["outputs"][0]],
         dtype=header["dtype"],
     )
     return Model(net, w, header["metadata"])
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray]:
-    """Return the header and w of a model file, both checked; its activations are not looked up."""
+    """Return the header and w of a model file, both checked; its activations are not looked up.
+
+    The header is as format 2 has it, whose `outputs` is a list; format 1 has one `output`.
+    """
     shown = os.fspath(path)
     with open(path, "rb") as file:
         data = file.read()
@@ -216,16 +219,21 @@ def _content(data: bytes) -> tuple[dict[str, Any], NDArray]:
 
 
 def _check(header: Any, w: NDArray) -> None:
-    """Raise ValueError unless the header is one that :func:`save` writes, and w fits it."""
+    """Raise ValueError unless the header is one that :func:`save` writes, and w fits it.
+
+    One of format 1 becomes one of format 2.
+    """
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"its header does not say {FORMAT!r}")
-    if header["version"] != VERSION:
+    if header["version"] == 1:
+        header["outputs"] = [header.pop("output")]
+    elif header["version"] != VERSION:
         raise ValueError(
             f"it has version {header['version']!r} of the format, written by fastbp "
-            f"{header.get('fastbp')}; fastbp {fastbp.__version__} reads version {VERSION}"
+            f"{header.get('fastbp')}; fastbp {fastbp.__version__} reads versions 1 to {VERSION}"
         )
-    functions, each, output = header["functions"], header["activations"], header["output"]
-    indices = [*each, output]
+    functions, each, outputs = header["functions"], header["activations"], header["outputs"]
+    indices = [*each, *outputs]
     if not all(type(k) is int and 0 <= k < len(functions) for k in indices):
         raise ValueError("its network names activations that are not in its list")
     for saved in functions:
@@ -234,6 +242,8 @@ def _check(header: Any, w: NDArray) -> None:
     N = header["n_inputs"]
     if type(N) is not int or N < 1 or not each or type(header["metadata"]) is not dict:
         raise ValueError("its header does not describe a network")
+    if len(outputs) != 1:
+        raise ValueError(f"its network has {len(outputs)} outputs; one is expected")
     shape, dtype = (len(each) * (N + 1),), header["dtype"]
     if (
         w.shape != shape

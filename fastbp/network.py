@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 # A call that is not ready yet, for this loss, or whose arguments are to be converted or explained.
 _NOT_AT_ONCE = (KeyError, TypeError, boundary.Refused)
 _DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+class Description(NamedTuple):
+    """All that a network is: by which it is told apart, and stored."""
+
+    n_inputs: int
+    activations: tuple[Activation, ...]
+    output: Activation
+    dtype: str
 
 
 class Network:
@@ -150,9 +159,6 @@ class Network:
         put(self, "dtype", _DTYPES[_DTYPES.index(np.dtype(dtype))])
         put(self, "_calls", None)
 
-    def _identity(self) -> tuple:
-        return (self.n_inputs, self.activations, self.output, self.dtype.name)
-
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Network can't be changed; make another to set {name!r}")
 
@@ -162,13 +168,13 @@ class Network:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Network):
             return NotImplemented
-        return self._identity() == other._identity()
+        return describe(self) == describe(other)
 
     def __hash__(self) -> int:
-        return hash(self._identity())
+        return hash(describe(self))
 
     def __reduce__(self) -> tuple:
-        return (_rebuilt, (self.n_inputs, self.activations, self.output, self.dtype.name))
+        return (_rebuilt, tuple(describe(self)))
 
     def __repr__(self) -> str:
         names = [activation.name for activation in self.activations]
@@ -860,6 +866,11 @@ def _is_batch(X: object) -> TypeGuard[NDArray]:
     return isinstance(X, np.ndarray) and X.ndim == 2
 
 
+def describe(net: Network) -> Description:
+    """Return all that a network is."""
+    return Description(net.n_inputs, net.activations, net.output, net.dtype.name)
+
+
 def _rebuilt(n_inputs: int, activations: tuple, output: Activation, dtype: str) -> Network:
-    """Make a network again from what `Network.__reduce__` stores."""
+    """Make a network again from its `Description`, as pickles have it."""
     return Network(n_inputs, activations=activations, output=output, dtype=dtype)

@@ -207,7 +207,7 @@ def test_info_of_a_model_with_own_activations(tmp_path):
     net = fastbp.Network(2, activations=["tanh", "tanh", cube], output="identity")
     fastbp.save(path, net, net.init(0), note="größer")
     assert run("info", path).splitlines() == [
-        f"format:                1, written by fastbp {fastbp.__version__}",
+        f"format:                2, written by fastbp {fastbp.__version__}",
         "inputs:                2",
         "neurons:               2 tanh, cube",
         "output:                identity",

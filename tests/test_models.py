@@ -102,7 +102,7 @@ def test_numpy_opens_it_without_pickle(saved):
         assert set(arrays.files) == {"header", "w"}
         header = json.loads(arrays["header"].item())
         assert arrays["w"].shape == (9,) and arrays["w"].dtype == "<f8"
-    assert header["format"] == "fastbp model" and header["version"] == 1
+    assert header["format"] == "fastbp model" and header["version"] == 2
     assert header["fastbp"] == fastbp.__version__
     assert header["functions"] == [
         {"name": "tanh"},
@@ -110,6 +110,7 @@ def test_numpy_opens_it_without_pickle(saved):
         {"name": "one"},
         {"name": "identity"},
     ]
+    assert header["activations"] == [0, 1, 2] and header["outputs"] == [3]
     assert b"sqrt" not in saved.read_bytes()  # no code of the user's function
 
 
@@ -183,12 +184,15 @@ def test_a_pickle_inside_is_not_run(saved):
     ("change", "message"),
     [
         ({"format": "other"}, "does not say 'fastbp model'"),
-        ({"version": 2, "fastbp": "9.1"}, r"version 2 of the format, written by fastbp 9\.1"),
+        ({"version": 3, "fastbp": "9.1"}, r"version 3 of the format, written by fastbp 9\.1"),
         ({"activations": []}, "does not describe a network"),
         ({"activations": [0, 1, 4]}, "names activations that are not in its list"),
         ({"activations": [0, 1, True]}, "names activations that are not in its list"),
-        ({"output": -1}, "names activations that are not in its list"),
-        ({"output": None}, "names activations that are not in its list"),
+        ({"outputs": [-1]}, "names activations that are not in its list"),
+        ({"outputs": [None]}, "names activations that are not in its list"),
+        ({"outputs": [0, 1]}, "its network has 2 outputs; one is expected"),
+        ({"outputs": 0}, "no model that can be read"),
+        ({"version": 1}, "no model that can be read: 'output'"),
         ({"functions": [{"name": 1}] * 4}, "not one of names and digests"),
         ({"functions": [{"name": "tanh", "digest": 1}] * 4}, "not one of names and digests"),
         ({"functions": ["tanh"] * 4}, "no model that can be read"),
@@ -206,6 +210,17 @@ def test_content_that_does_not_hold_together_is_refused(saved, change, message):
     forge(saved, json.dumps(header | change), w)
     with pytest.raises(ValueError, match=message):
         fastbp.load(saved, activations=BENT)
+
+
+def test_format_1_which_names_one_output_is_read(saved):
+    expected = fastbp.load(saved, activations=BENT)
+    header, w = _models.read(saved)
+    first = header | {"version": 1, "output": header["outputs"][0]}
+    del first["outputs"]
+    forge(saved, json.dumps(first), w)
+    model = fastbp.load(saved, activations=BENT)
+    assert model.net == expected.net and (model.w == w).all()
+    assert _models.read(saved)[0] == header | {"version": 1}
 
 
 def test_arrays_of_the_wrong_kind_are_refused(saved):

@@ -83,7 +83,7 @@ def info_rows(header: dict[str, Any], w: NDArray) -> Rows:
         ("format", f"{header['version']}, written by fastbp {header['fastbp']}"),
         ("inputs", str(header["n_inputs"])),
         ("neurons", ", ".join(name if n == 1 else f"{n} {name}" for name, n in counted)),
-        ("output", functions[header["output"]]["name"]),
+        ("output", ", ".join(functions[k]["name"] for k in header["outputs"])),
         ("parameters", f"{len(w)} of {header['dtype']}"),
     ]
     for function in functions:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._files import write_atomically
+from ..network import describe
 
 _SECONDS = 5.0  # between two writes
 _SAMPLED = 1000  # steps of a schedule
@@ -25,14 +26,14 @@ def fingerprint(
 ) -> str:
     """Hash of all arguments that decide what a fit computes, before it begins."""
     digest = hashlib.sha256()
-    net = problem.net
+    net = describe(problem.net)
     functions = [f.digest for f in (*net.activations, net.output, problem.loss)]
     epochs, seed, *rest = others
     if isinstance(seed, np.random.Generator):
         seed = repr(seed.bit_generator.state)
     plain = (
         net.n_inputs,
-        net.dtype.name,
+        net.dtype,
         functions,
         _described(optimizer, int(epochs) * problem.batches),
         repr(early),
