@@ -318,6 +318,20 @@ assert before and set(cache.rglob("*.bin")) == before
     assert done.returncode == 0, done.stderr
 
 
+def test_a_closed_stderr_and_an_option_that_is_no_number_are_no_obstacle(tmp_path):
+    program = (
+        "import sys; sys.stderr.close(); import fastbp\nfastbp.Network(3, 4)([1.0] * 16, [1.0] * 3)"
+    )
+    given = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_ENABLE_AVX": "", "FASTBP_QUIET": "0"}
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env=os.environ | given,
+        check=True,
+        timeout=300,
+    )
+    assert any(tmp_path.rglob("*.bin"))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX paths")
 @pytest.mark.parametrize(
     ("named", "before"),

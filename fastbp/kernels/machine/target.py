@@ -59,8 +59,11 @@ def cpu() -> tuple[str, str]:
         features = ""
     if features is None:
         host = llvm.get_host_cpu_features()
-        avx = os.environ.get("NUMBA_ENABLE_AVX")
-        if (name in _WITHOUT_AVX) if avx is None else not int(avx):
+        try:
+            without = not int(os.environ["NUMBA_ENABLE_AVX"])
+        except (KeyError, ValueError):  # Numba warns of what is no number, and does without
+            without = name in _WITHOUT_AVX
+        if without:
             for feature in host:
                 if feature.startswith("avx"):
                     host[feature] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from . import linker, store
@@ -88,6 +89,7 @@ def _say_once() -> None:
         return
     _said = True
     stream = sys.stderr
-    if stream is not None and stream.isatty():
-        stream.write("fastbp: compiling for this machine; later processes find it stored\n")
-        stream.flush()
+    with suppress(OSError, ValueError):  # hung up, or closed
+        if stream is not None and stream.isatty():
+            stream.write("fastbp: compiling for this machine; later processes find it stored\n")
+            stream.flush()
