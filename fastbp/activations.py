@@ -418,7 +418,8 @@ erf = _named("erf", math.erf, _erf_derivative, _erf_second)
 
 # For |z| < 1: log(1 + (cosh z - 1)) with cosh z - 1 = m² / (2 (1 + m)), m = exp(-|z|) - 1;
 # else |z| - log 2 + log(1 + exp(-2|z|)). One expm1 and one log1p serve both, and tanh.
-def _log_cosh(z: float) -> Any:
+def log_cosh_at(z: float) -> Any:
+    """Return log cosh z."""
     a = abs(z)
     m = math.expm1(-a)
     e = 1.0 + m
@@ -426,20 +427,22 @@ def _log_cosh(z: float) -> Any:
     return np.where(a < 1.0, 0.0, a - math.log(2.0)) + rest
 
 
-def _sech2(z: float) -> float:
+def log_cosh_curvature(z: float) -> float:
+    """Return 1 / cosh² z."""
     from fastbp._symbolic.graph import sech2
 
     return sech2(z)
 
 
-def _log_cosh_derivative(z: float) -> Any:
+def log_cosh_slope(z: float) -> Any:
+    """Return tanh z."""
     m = math.expm1(-abs(z))
     e = 1.0 + m
     size = -m * (1.0 + e) / (1.0 + e * e)
     return np.where(z < 0.0, -size, size)
 
 
-log_cosh = _named("log_cosh", _log_cosh, _log_cosh_derivative, _sech2)
+log_cosh = _named("log_cosh", log_cosh_at, log_cosh_slope, log_cosh_curvature)
 
 NAMES = tuple(_NAMED)
 _NAMED["constant"] = one  # the same under its other name

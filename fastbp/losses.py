@@ -208,15 +208,15 @@ def _cross_entropy(y: float, t: float) -> Any:
 
 
 def _log_cosh(y: float, t: float) -> float:
-    return activations._log_cosh(y - t)
+    return activations.log_cosh_at(y - t)
 
 
 def _log_cosh_derivative(y: float, t: float) -> float:
-    return activations._log_cosh_derivative(y - t)
+    return activations.log_cosh_slope(y - t)
 
 
 def _log_cosh_second(y: float, t: float) -> float:
-    return activations._sech2(y - t)
+    return activations.log_cosh_curvature(y - t)
 
 
 def _poisson(y: float, t: float) -> float:

@@ -169,6 +169,11 @@ class FitResult:
         return ax
 
 
+def noise_variance(result: FitResult) -> float | None:
+    """Return the variance of an observation about the function; None where the loss has none."""
+    return result._spread.noise
+
+
 @dataclass(frozen=True)
 class _Given:
     """The arguments of `fit`, as they were given."""

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _boundary as boundary
 from ..losses import Loss, get_loss
 from ..network import Network
-from .fit import FitResult, fit
+from .fit import FitResult, fit, noise_variance
 from .watch import NonFiniteLossError
 
 __all__ = ["Fits", "fit_many"]
@@ -167,7 +167,7 @@ class Fits(Sequence[FitResult]):
             raise ValueError("the spread of an ensemble needs at least two members; there is one")
         variance = values.var(axis=0, ddof=1)
         if noise:
-            variances = [result._spread.noise for result in self.results]
+            variances = [noise_variance(result) for result in self.results]
             known = [value for value in variances if value is not None]
             if len(known) < len(variances):
                 raise ValueError("noise=True needs the squared loss, which defines a variance")
