@@ -84,8 +84,8 @@ class Network:
     sample_weight : array_like, shape (B,), optional
         c, none of them negative; ones where left out.
     out : ndarray, optional
-        Filled with the result, the first where two are arrays, and returned in its place: of its
-        shape and the network's dtype, in C order.
+        Filled with the result, the first where two are arrays, and returned as it: of its shape,
+        (1,) for a single number, and of the network's dtype, in C order.
     threads : int or "auto"
         Threads to use; "auto" decides by the work. The result is the same to the last bit.
     check_finite : bool
