@@ -33,7 +33,7 @@ from . import _boundary as boundary
 from . import _standardise as standardise
 from ._standardise import Scaling
 from .activations import Activation, get_activation, identity
-from .losses import Loss, get_loss
+from .losses import Loss, get_loss, poisson
 from .network import Network
 from .optimizers import SGD, Adam, Optimizer, get_optimizer
 
@@ -322,14 +322,16 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         return self._pass(X, y, sample_weight)
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
-        """Return the network's output on the scale of the target.
+        """Return the network's output on the scale of the target; with the loss poisson, the rate.
+
+        That is the exponential of the output, which is the log rate.
 
         Parameters
         ----------
         X : array_like, shape (B, N)
             Observations.
         return_std : bool
-            Also return the standard deviation of the output by the delta method, as
+            Also return the standard deviation of y by the delta method, as
             :meth:`fastbp.FitResult.predict` explains it; after :meth:`fit` alone.
 
         Returns
@@ -340,13 +342,23 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         """
         Z = self._inputs(X)
         if not return_std:
-            return self.target_scaling_.undo(self.network_.value(self.w_, Z, threads=self.threads))
+            return self._decode(self.network_.value(self.w_, Z, threads=self.threads))
         if not self._at_optimum:
             raise ValueError(
                 "return_std is for what fit has fitted; partial_fit went on from there"
             )
         y, std = self.result_.predict(Z, return_std=True, threads=self.threads)
-        return self.target_scaling_.undo(y), std * self.target_scaling_.scale
+        y = self._decode(y)
+        return y, std * (y if self._log_rate() else self.target_scaling_.scale)
+
+    def _log_rate(self) -> bool:
+        """Whether the output is the logarithm of what the target is a count of."""
+        return get_loss(self.loss) == poisson
+
+    def _decode(self, y: NDArray) -> NDArray:
+        """Return outputs of the network on the scale of the target."""
+        y = self.target_scaling_.undo(y)
+        return np.exp(y) if self._log_rate() else y
 
     def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
         self._start(X, c, self.output)

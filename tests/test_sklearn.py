@@ -85,6 +85,26 @@ def test_constant_inputs_do_no_harm(friedman):
     assert model.score(X_test, y_test) > 0.95
 
 
+@pytest.mark.parametrize("size", [1e-250, 1.0, 1e150])
+def test_a_deviation_of_rounding_errors_is_none_in_any_unit(size):
+    rng = np.random.default_rng(0)
+    varies = rng.standard_normal(80)
+    X = np.column_stack([varies, np.where(varies > 0.0, 0.3, 0.1 + 0.2), 1e9 + varies]) * size
+    for c in (None, rng.uniform(0.5, 2.0, 80)):
+        scale = Scaling.of(X, c).scale
+        expected = Scaling.of(X / size, c).scale
+        assert scale[1] == expected[1] == 1.0
+        np.testing.assert_allclose(scale[[0, 2]], expected[[0, 2]] * size, rtol=1e-6)
+        assert expected[0] == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_row_without_weight_has_no_say_in_the_scale():
+    X = np.array([[1.0], [2.0], [4.0], [1e200]])
+    c = np.array([1.0, 2.0, 1.0, 0.0])
+    scaling, expected = Scaling.of(X, c), Scaling.of(X[:3], c[:3])
+    assert scaling.mean == expected.mean and scaling.scale == expected.scale
+
+
 def test_penalty_is_a_prior_where_it_is_left_out(friedman):
     X, _, y, _ = friedman
     many = [np.concatenate([data] * 4) for data in (X, y)]
@@ -109,7 +129,15 @@ def test_target_keeps_its_scale_where_output_or_loss_have_a_range():
     counts = np.random.default_rng(1).poisson(rate)
     model = NetworkRegressor(4, loss="poisson", l2=0.01, random_state=0).fit(X, counts)
     assert model.target_scaling_.scale == 1.0
-    assert np.corrcoef(model.predict(X), np.log(rate))[0, 1] > 0.9  # the output is the log rate
+    y, std = model.predict(X, return_std=True)
+    assert np.corrcoef(np.log(y), np.log(rate))[0, 1] > 0.9  # the output is the log rate
+    np.testing.assert_array_equal(y, model.predict(X))
+    log_rate, its_std = model.result_.predict(model.scaling_.inputs(X), return_std=True)
+    np.testing.assert_allclose(y, np.exp(log_rate), rtol=1e-14)
+    np.testing.assert_allclose(std, y * its_std, rtol=1e-14)  # dy = y d(log y)
+    # The penalty holds no mean fast: it is that of the counts to a tenth of its error.
+    assert y.mean() == pytest.approx(counts.mean(), abs=0.1)
+    assert model.score(X, counts) > 0.1
     p = 1.0 / (1.0 + np.exp(-X[:, 0]))
     model = NetworkRegressor(4, output="logistic", l2=1e-4, random_state=0).fit(X, p)
     assert model.target_scaling_.scale == 1.0
