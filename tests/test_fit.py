@@ -219,6 +219,34 @@ def test_validation_share_and_weights() -> None:
     np.testing.assert_allclose(other.validation_loss, want)
 
 
+def test_min_delta_is_for_the_patience_alone(tmp_path: Path) -> None:
+    early = EarlyStopping(patience=10, min_delta=0.05)
+    options: dict[str, Any] = {
+        "optimizer": Adam(0.003),
+        "epochs": 100,
+        "validation": 0.3,
+        "early_stopping": early,
+    }
+    result = fastbp.fit(NET, X, T, **options)
+    losses = result.history["validation_loss"]
+    assert result.validation_loss == losses.min() < losses[0]
+    begun, waited = losses[0], 0
+    for loss in losses[1:]:
+        begun, waited = (loss, 0) if loss < begun - early.min_delta else (begun, waited + 1)
+    # It stopped although there were new best ones: none of them by enough.
+    assert (result.reason, waited) == ("early stopping", 10)
+    assert losses[-10:].min() < losses[:-10].min()
+
+    def die(state: fastbp.FitState) -> None:
+        if state.step == len(losses) - 3:
+            raise Killed
+
+    path = tmp_path / "fit.npz"
+    with pytest.raises(Killed):
+        fastbp.fit(NET, X, T, checkpoint=path, callback=die, **options)
+    same(fastbp.fit(NET, X, T, checkpoint=path, **options), result)
+
+
 def test_patience() -> None:
     options: dict[str, Any] = {"optimizer": "adam", "validation": (X[:9], -T[:9]), "epochs": 100}
     result = fastbp.fit(NET, X, T, early_stopping=4, **options)

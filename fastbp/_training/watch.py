@@ -51,7 +51,8 @@ class EarlyStopping:
         Epochs or iterations without a new best validation loss (training loss where there is no
         validation) after which to stop; None for any number.
     min_delta : float
-        By how much a loss must be lower to be a new best.
+        By how much a loss must be lower for the patience to begin anew. The parameters that a fit
+        returns are those of the least validation loss all the same.
     target : float, optional
         Stop as soon as the training loss is this low.
 
@@ -114,6 +115,7 @@ class Watch:
         self.validation_losses: list[float] = []
         self.best_w: NDArray | None = None
         self.best = np.inf
+        self.awaited_below = np.inf  # the loss at which the patience last began
         self.waited = 0
         self.n_evaluations = 0
         self._validation = validation
@@ -142,10 +144,13 @@ class Watch:
         self.losses.append(loss)
         if validation_loss is not None:
             self.validation_losses.append(validation_loss)
-        if judged < self.best - (self._early.min_delta if np.isfinite(self.best) else 0.0):
-            self.best, self.waited = judged, 0
+        if judged < self.best:
+            self.best = judged
             if self._validation is not None:
                 self.best_w = w.copy()
+        begun = self.awaited_below
+        if judged < begun - (self._early.min_delta if np.isfinite(begun) else 0.0):
+            self.awaited_below, self.waited = judged, 0
         else:
             self.waited += 1
         self._bar.show(self.step, loss)
@@ -178,6 +183,7 @@ class Watch:
             "validation_losses": np.array(self.validation_losses),
             "best_w": best_w,
             "best": np.array([self.best, self.waited, self.n_evaluations]),
+            "awaited_below": np.array(self.awaited_below),
         }
 
     def restore(self, state: dict[str, NDArray]) -> None:
@@ -187,6 +193,8 @@ class Watch:
         self.best_w = state["best_w"] if state["best_w"].size else None
         self.best = float(state["best"][0])
         self.waited, self.n_evaluations = (int(value) for value in state["best"][1:])
+        # Files of 0.1.0 have but one of the two, as they were the same there.
+        self.awaited_below = float(state.get("awaited_below", self.best))
 
 
 class Bar:
