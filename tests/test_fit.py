@@ -663,6 +663,32 @@ def test_folds() -> None:
     same(given[4], fits[4])
 
 
+@pytest.mark.parametrize("c", [None, C])
+def test_what_validates_a_member_is_not_fitted_by_it(c: Any) -> None:
+    options: dict[str, Any] = {"optimizer": "adam", "epochs": 15, "early_stopping": 20}
+    fits = fastbp.fit_many(
+        NET, X, T, seeds=3, bootstrap=True, validation=0.3, sample_weight=c, **options
+    )
+    for seed in range(3):
+        order = np.random.default_rng([seed, 2]).permutation(60)  # the split is that of `fit`
+        held, left = order[:18], np.sort(order[18:])
+        rows = left[np.random.default_rng([seed, 3]).integers(0, 42, 42)]
+        assert not np.intersect1d(rows, held).size
+        weights = (None, None) if c is None else (c[rows], c[held])
+        alone = fastbp.fit(
+            NET,
+            X[rows],
+            T[rows],
+            seed=seed,
+            validation=(X[held], T[held], weights[1]),
+            sample_weight=weights[0],
+            **options,
+        )
+        same(fits[seed], alone)
+    with pytest.raises(ValueError, match=r"of 60 observations and not all; got the share 1\.0"):
+        fastbp.fit_many(NET, X, T, bootstrap=True, validation=1.0)
+
+
 def test_ensemble() -> None:
     fits = fastbp.fit_many(NET, X, T, seeds=5, bootstrap=True, epochs=15)
     rows = np.random.default_rng([2, 3]).integers(0, 60, 60)

@@ -461,15 +461,19 @@ def _split(
                 check_finite=True,
             ),
         )
-    share = float(validation)
-    n = round(share * len(X)) if 0.0 < share < 1.0 else 0
-    if not 0 < n < len(X):
-        raise ValueError(
-            f"validation must hold out at least one of {len(X)} observations and not all; got the "
-            f"share {share!r}"
-        )
-    order = stream(given.seed, 2).permutation(len(X))
-    held, fitted = order[:n], np.sort(order[n:])
+    held, fitted = split(float(validation), given.seed, len(X))
     weights = None if c is None else c[held]
     held_out = Objective(net, X[held], t[held], loss=loss, sample_weight=weights)
     return X[fitted], t[fitted], None if c is None else c[fitted], held_out
+
+
+def split(share: float, seed: int | np.random.Generator | None, B: int) -> tuple[NDArray, NDArray]:
+    """Return which of B observations validate, and which are fitted."""
+    n = round(share * B) if 0.0 < share < 1.0 else 0
+    if not 0 < n < B:
+        raise ValueError(
+            f"validation must hold out at least one of {B} observations and not all; got the "
+            f"share {share!r}"
+        )
+    order = stream(seed, 2).permutation(B)
+    return order[:n], np.sort(order[n:])

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _boundary as boundary
 from ..losses import Loss, get_loss
 from ..network import Network
-from .fit import FitResult, fit, noise_variance
+from .fit import FitResult, fit, noise_variance, split
 from .watch import NonFiniteLossError
 
 __all__ = ["Fits", "fit_many"]
@@ -27,11 +27,12 @@ _NOT_SHARED = ("checkpoint", "seed", "progress", "X", "t", "sample_weight")
 
 @dataclass(frozen=True)
 class _Job:
-    """One fit: its seed, and the observations it is fitted to and judged by."""
+    """One fit: its seed, and the observations it is fitted to, judged by and validated by."""
 
     seed: int
     fitted: NDArray | None = None  # all, where None
     held: NDArray | None = None
+    validated: NDArray | None = None  # as `validation` says, where None
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class _Shared:
 
     def fit(self, job: _Job, stop: threading.Event) -> Outcome:
         X, t, c = self.taken(job.fitted)
+        options = self.options
+        if job.validated is not None:
+            options = options | {"validation": self.taken(job.validated)}
         try:
             return fit(
                 self.net,
@@ -63,7 +67,7 @@ class _Shared:
                 seed=job.seed,
                 progress=False,
                 _stop=stop,
-                **self.options,
+                **options,
             )
         except NonFiniteLossError as error:
             return error
@@ -205,7 +209,8 @@ def fit_many(
         them. A fit for each seed and fold, to the observations outside the fold.
     bootstrap : bool
         Whether each fit has a sample of its own, drawn with replacement by its seed: an ensemble
-        whose spread has the noise of the data in it, not only that of the starts.
+        whose spread has the noise of the data in it, not only that of the starts. A share to
+        validate by is held out first, so that no copy of it is fitted.
     threads : int or "auto"
         Fits at a time; "auto" is the number of processors. Gains where the work is compiled:
         the stochastic optimizers and Levenberg–Marquardt.
@@ -254,7 +259,7 @@ def fit_many(
     start = np.zeros(net.n_params, net.dtype)
     _, X, t, c = boundary.loss_inputs(net, ell, start, X, t, sample_weight, check_finite=True)
     shared = _Shared(net, X, t, c, ell, options)
-    jobs = _jobs(seeds, folds, bootstrap, len(X))
+    jobs = _jobs(seeds, folds, bootstrap, options.get("validation"), len(X))
     n = boundary.thread_count(threads) or os.cpu_count() or 1
     done: list[tuple[_Job, FitResult]] = []
     failures: list[tuple[int, NonFiniteLossError]] = []
@@ -305,7 +310,11 @@ def _outcomes(shared: _Shared, jobs: list[_Job], n: int) -> Iterator[tuple[_Job,
 
 
 def _jobs(
-    seeds: int | Sequence[int], folds: int | Iterable[Any] | None, bootstrap: bool, B: int
+    seeds: int | Sequence[int],
+    folds: int | Iterable[Any] | None,
+    bootstrap: bool,
+    validation: Any,
+    B: int,
 ) -> list[_Job]:
     if isinstance(seeds, int | np.integer):
         seeds = range(int(seeds))
@@ -313,7 +322,8 @@ def _jobs(
     if not chosen:
         raise ValueError("seeds must be a positive number or a sequence of at least one")
     if bootstrap:
-        return [_Job(seed, np.random.default_rng([seed, 3]).integers(0, B, B)) for seed in chosen]
+        share = float(validation) if isinstance(validation, int | float | np.number) else None
+        return [_resampled(seed, share, B) for seed in chosen]
     if folds is None:
         return [_Job(seed) for seed in chosen]
     if isinstance(folds, int | np.integer):
@@ -325,6 +335,12 @@ def _jobs(
     if not jobs:
         raise ValueError("folds must be a number, or hold at least one fold; got none")
     return [_Job(seed, fitted, part) for seed in chosen for fitted, part in jobs]
+
+
+def _resampled(seed: int, share: float | None, B: int) -> _Job:
+    held, left = (None, np.arange(B)) if share is None else split(share, seed, B)
+    drawn = np.random.default_rng([seed, 3]).integers(0, len(left), len(left))
+    return _Job(seed, left[drawn], validated=held)
 
 
 def _fold(part: Any, B: int) -> tuple[NDArray, NDArray]:
