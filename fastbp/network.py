@@ -597,7 +597,8 @@ class Network:
         >>> round(objective.value([0.5, 1.0, 2.0]), 6)
         0.325
         """
-        from .objective import Objective
+        with LOCK:
+            from .objective import Objective
 
         return Objective(
             self,
@@ -818,7 +819,8 @@ class Network:
         (0.5, array([4., 4.]), array([[16., 16.],
                [16., 16.]]))
         """
-        from .kernels.calls.optimizers import gauss_newton
+        with LOCK:
+            from .kernels.calls.optimizers import gauss_newton
 
         ell = get_loss(loss)
         w, X, t, c = boundary.loss_inputs(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _boundary as boundary
+from .kernels.machine.lock import LOCK
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ class Objective(boundary.Fixed):
         threads: int | str = 1,
         check_finite: bool = False,
     ) -> None:
-        from .kernels.calls.objective import Bound
-        from .kernels.calls.prepared import prepared
+        with LOCK:
+            from .kernels.calls.objective import Bound
+            from .kernels.calls.prepared import prepared
 
         ell = get_loss(loss)
         w = np.zeros(net.n_params, net.dtype)

@@ -200,6 +200,47 @@ def test_a_child_forked_while_another_thread_compiles_works(tmp_path, delay):
     assert fresh(FORK, delay, NUMBA_CACHE_DIR=str(tmp_path)) == "0"
 
 
+FORK_WHILE_IMPORTING = """
+import importlib.abc, os, signal, sys, threading, time
+import numpy as np
+import fastbp
+
+net = fastbp.Network(3, 5)
+w, X, t = net.init(seed=0), np.ones((30, 3)), np.zeros(30)
+use = {
+    "objective": lambda: net.objective(X, t).value(w),
+    "gauss_newton": lambda: net.gauss_newton(w, X, t)[0],
+    "fit": lambda: fit(net, X, t, optimizer="adam", epochs=1, progress=False).loss,
+}[sys.argv[1]]
+fit = fastbp.fit if sys.argv[1] == "fit" else None  # the import of which is the user's own
+begun = threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.startswith("fastbp.kernels.calls."):
+            begun.set()
+            time.sleep(0.3)
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=use)
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if np.isfinite(use()) else 1)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@POSIX
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("call", ["objective", "gauss_newton", "fit"])
+def test_a_child_forked_while_another_thread_imports_kernels_works(call):
+    assert fresh(FORK_WHILE_IMPORTING, call) == "0"
+
+
 FORK_THAT_WAITS = """
 import logging, os, threading, time
 import fastbp

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels.machine.lock import LOCK
 from ..losses import Loss
 from ..network import Network
 from ..objective import Objective
@@ -70,8 +71,9 @@ class Problem:
         )
 
     def value(self) -> float:
-        from ..kernels.calls.optimizers import mean_loss
-        from ..kernels.calls.prepared import prepared
+        with LOCK:
+            from ..kernels.calls.optimizers import mean_loss
+            from ..kernels.calls.prepared import prepared
 
         mean = mean_loss(prepared(self.net), self.w, self.X, self.t, self.c, self.loss)
         return mean + self.penalty()
@@ -94,8 +96,9 @@ class Stochastic:
     """SGD, Adam, AdamW: a compiled call an epoch."""
 
     def __init__(self, problem: Problem, optimizer: SGD | Adam) -> None:
-        from ..kernels.calls.optimizers import Epochs, Order
-        from ..kernels.calls.prepared import prepared
+        with LOCK:
+            from ..kernels.calls.optimizers import Epochs, Order
+            from ..kernels.calls.prepared import prepared
 
         self._problem = problem
         self._rate = optimizer.learning_rate
@@ -200,8 +203,9 @@ class Levenberg:
     """Levenberg–Marquardt: many iterations a compiled call where nobody looks in between."""
 
     def __init__(self, problem: Problem, optimizer: LevenbergMarquardt) -> None:
-        from ..kernels.calls.optimizers import Levenberg
-        from ..kernels.calls.prepared import prepared
+        with LOCK:
+            from ..kernels.calls.optimizers import Levenberg
+            from ..kernels.calls.prepared import prepared
 
         curvature = optimizer.curvature
         if curvature == "auto":
