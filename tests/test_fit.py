@@ -574,6 +574,18 @@ def test_schedules_of_checkpoints_are_told_apart_by_their_rates(tmp_path: Path) 
             fit(other)
 
 
+def test_checkpoint_of_another_release_s_steps_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"optimizer": LevenbergMarquardt(start=0.1), "epochs": 4}
+    options["checkpoint"] = tmp_path / "fit.npz"
+    with monkeypatch.context() as before:
+        before.setattr("fastbp._training.checkpoint._REVISIONS", {})  # as 0.1.0 made them
+        fastbp.fit(NET, X, T, **options)
+    with pytest.raises(ValueError, match="other arguments or data, or of a release whose"):
+        fastbp.fit(NET, X, T, **options)
+
+
 def test_checkpoint_that_can_not_be_written_is_refused_at_once(tmp_path: Path) -> None:
     for path, match in ((tmp_path / "none" / "fit.npz", "there is no"), (tmp_path, "is a folder")):
         with pytest.raises(ValueError, match=match):

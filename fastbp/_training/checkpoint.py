@@ -19,6 +19,9 @@ from ..network import describe
 _SECONDS = 5.0  # between two writes
 _SAMPLED = 1000  # steps of a schedule
 _VERSION = 1
+# Which steps an optimizer takes with the same arguments, where that is no longer as in 0.1.0: a fit
+# that went on with other steps would end as none that was never stopped.
+_REVISIONS = {"LevenbergMarquardt": 2}
 
 
 def fingerprint(
@@ -55,7 +58,8 @@ def fingerprint(
 
 def _described(optimizer: Any, total: int) -> tuple:
     """Tell optimizers apart: of a schedule, by the rates that it gives."""
-    values: list[Any] = [type(optimizer).__name__]
+    name = type(optimizer).__name__
+    values: list[Any] = [name, *filter(None, [_REVISIONS.get(name)])]
     for entry in (each for each in dataclasses.fields(optimizer) if each.init):
         value = getattr(optimizer, entry.name)
         if callable(value):
@@ -99,8 +103,8 @@ class Checkpoint:
             raise ValueError(f"{self._path} is not a checkpoint of fastbp.fit: {error}") from error
         if version != _VERSION or mark != self._mark:
             raise ValueError(
-                f"{self._path} belongs to a fit with other arguments or data; give another path, "
-                "or delete it"
+                f"{self._path} belongs to a fit with other arguments or data, or of a release "
+                "whose optimizer took other steps; give another path, or delete it"
             )
         return arrays
 
