@@ -28,6 +28,7 @@ from numba.extending import (
     lower_builtin,
     models,
     overload,
+    register_jitable,
     register_model,
     unbox,
 )
@@ -256,6 +257,9 @@ def _overload(function: Callable) -> Callable:
     return overload(function, prefer_literal=True, jit_options=_INLINED)
 
 
+_helper = register_jitable(**_INLINED)  # what the implementations below share
+
+
 @_overload(functions.value)
 def _value(net, w, X, out=None):
     if not isinstance(net, NetworkType):
@@ -476,77 +480,47 @@ def _loss_and_grad(net, w, X, t, out, loss="squared"):
     return implementation
 
 
+@_helper
 def _done(status):
     """Raise MemoryError where a kernel had none; it has written nothing then."""
+    if status != DONE:
+        raise MemoryError("fastbp: no memory for the workspace of a call")
 
 
-@overload(_done, jit_options=_INLINED)
-def _done_compiled(status):
-    def implementation(status):
-        if status != DONE:
-            raise MemoryError("fastbp: no memory for the workspace of a call")
-
-    return implementation
-
-
+@_helper
 def _fill(plan, request):
     """Have Python fill in what the plan lacks."""
+    done = stack_number()
+    call_resolve(load(plan, RESOLVE), plan, request, done)
+    if load_float(done) == 0.0:
+        raise RuntimeError("fastbp: a kernel could not be compiled; the cause is printed above")
 
 
-@overload(_fill, jit_options=_INLINED)
-def _fill_compiled(plan, request):
-    def implementation(plan, request):
-        done = stack_number()
-        call_resolve(load(plan, RESOLVE), plan, request, done)
-        if load_float(done) == 0.0:
-            raise RuntimeError("fastbp: a kernel could not be compiled; the cause is printed above")
-
-    return implementation
-
-
+@_helper
 def _ready(plan, order):
     """Whether batches of every size can be driven at an order."""
+    drivers = load(plan, REVERSE) != 0 and load(plan, REVERSE_FEW) != 0
+    return drivers and load_published(plan, READY + order) != 0
 
 
-@overload(_ready, jit_options=_INLINED)
-def _ready_compiled(plan, order):
-    def implementation(plan, order):
-        drivers = load(plan, REVERSE) != 0 and load(plan, REVERSE_FEW) != 0
-        return drivers and load_published(plan, READY + order) != 0
-
-    return implementation
-
-
+@_helper
 def _ready_loss(plan, place, order, ready, request):
     """Table of a named loss, filled in at the given order; with what else is not `ready`."""
-
-
-@overload(_ready_loss, jit_options=_INLINED)
-def _ready_loss_compiled(plan, place, order, ready, request):
-    def implementation(plan, place, order, ready, request):
-        named = load(plan, NAMED_LOSSES)
+    named = load(plan, NAMED_LOSSES)
+    table = load(named, place)
+    if not ready or table == 0 or load_published(table, LOSS_BLOCK + order) == 0:
+        _fill(plan, request)
         table = load(named, place)
-        if not ready or table == 0 or load_published(table, LOSS_BLOCK + order) == 0:
-            _fill(plan, request)
-            table = load(named, place)
-        return table
-
-    return implementation
+    return table
 
 
+@_helper
 def _check_targets(table, t, n, result):
     """Refuse targets outside the range of a loss."""
-
-
-@overload(_check_targets, jit_options=_INLINED)
-def _check_targets_compiled(table, t, n, result):
-    def implementation(table, t, n, result):
-        if load(table, LOSS_CHECK):
-            call_targets(load(table, LOSS_CHECK), table, _data(t), n, result)
-            if load_float(result) > 0.0:
-                raise ValueError("fastbp: targets outside the range of the loss")
-
-    return implementation
+    if load(table, LOSS_CHECK):
+        call_targets(load(table, LOSS_CHECK), table, _data(t), n, result)
+        if load_float(result) > 0.0:
+            raise ValueError("fastbp: targets outside the range of the loss")
 
 
 @_overload(functions.jvp)

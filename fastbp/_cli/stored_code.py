@@ -12,34 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..activations import NAMES, get_activation, unknown
+from ..kernels.machine.processors import PROCESSORS
 from ..losses import NAMES as LOSSES
 from ..losses import get_loss
 
 _DTYPES = ("float64", "float32")
 _OUTPUTS = ("identity", "logistic", "tanh", "exp", "softplus")
-# LLVM's names of processors, and of their features those that decide how wide the code's vectors
-# are; the others come with the name.
-_AVX2, _AVX512 = "+avx2,+fma", "+avx2,+fma,+avx512f"
-PROCESSORS = {
-    "generic": "",
-    "x86-64": "",
-    "x86-64-v2": "",
-    "nehalem": "",
-    "haswell": _AVX2,
-    "broadwell": _AVX2,
-    "skylake": _AVX2,
-    "x86-64-v3": _AVX2,
-    "znver1": _AVX2,
-    "znver2": _AVX2,
-    "znver3": _AVX2,
-    "skylake-avx512": _AVX512,
-    "cascadelake": _AVX512,
-    "icelake-server": _AVX512,
-    "sapphirerapids": _AVX512,
-    "x86-64-v4": _AVX512,
-    "znver4": _AVX512,
-    "znver5": _AVX512,
-}
 
 
 def _wanted(activations: Sequence[str], dtypes: Sequence[np.dtype]) -> Iterator[Any]:

@@ -5,7 +5,7 @@ the array that its result goes to, releases the GIL where the work is long, driv
 makes its result. What does not fit is not explained here: `Refused` sends the call to
 `fastbp._boundary`, which converts the data or says what is wrong.
 
-The code is LLVM's IR, written by `entry_object` from an `Entry` of `kernels.entries`; nothing of it
+The code is LLVM's IR, written by `entry_object` from an `Entry` of `calls.entries`; nothing of it
 is written for one entry.
 """
 
@@ -29,7 +29,7 @@ from .target import lanes
 _BIT, _BYTE, _INT32, _INT64 = (ir.IntType(n) for n in (1, 8, 32, 64))
 _DOUBLE = ir.DoubleType()
 _POINTER = _BYTE.as_pointer()
-_NO_MEMORY, _REFUSED = 1, 2  # statuses beside DONE
+_REFUSED = 2  # a status beside those of kernels, `DONE` and `NO_MEMORY`
 # Multiply-adds from which the GIL is released, some 20 µs; to do so takes 25 to 30 ns.
 _LONG = 100_000
 

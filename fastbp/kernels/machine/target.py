@@ -20,9 +20,8 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-# Processors by LLVM's names, for NUMBA_CPU_NAME set without NUMBA_CPU_FEATURES: Numba then still
-# passes the host's features, and the widest registers must be those of the processor named.
-_WITH_256_BITS = ("haswell", "broadwell", "skylake", "znver1", "znver2", "znver3", "x86-64-v3")
+from .processors import WITH_256_BITS
+
 # On these Numba leaves AVX off (`numba.core.config.ENABLE_AVX`).
 _WITHOUT_AVX = ("corei7-avx", "core-avx-i", "sandybridge", "ivybridge", "nocona")
 
@@ -84,7 +83,9 @@ def register_bytes() -> int:
         return 16
     name, features = cpu()
     enabled = set(features.split(","))
-    if "+avx512f" in enabled and name not in _WITH_256_BITS:
+    # NUMBA_CPU_NAME may be set without NUMBA_CPU_FEATURES: Numba then still passes the host's
+    # features, and the widest registers must be those of the processor named.
+    if "+avx512f" in enabled and name not in WITH_256_BITS:
         return 64
     return 32 if "+avx2" in enabled else 16
 
