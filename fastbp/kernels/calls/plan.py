@@ -24,6 +24,7 @@ from ..machine.places import (
     MATRIX,
     N_INPUTS,
     N_NEURONS,
+    N_PARAMS,
     N_RUNS,
     NAMED_LOSSES,
     OUTPUT,
@@ -40,6 +41,7 @@ from ..machine.places import (
     RUN_START,
     RUNS,
     TANGENT,
+    W_OFFSET,
     WEIGHTS,
 )
 from ..machine.unit import Unit
@@ -76,6 +78,8 @@ class Plan:
         self.table[CONTEXT] = context().ctypes.data
         self.table[N_INPUTS] = net.n_inputs
         self.table[N_NEURONS] = net.n_neurons
+        self.table[N_PARAMS] = net.n_neurons * (net.n_inputs + 1)
+        self.table[W_OFFSET] = net.n_neurons * net.dtype.itemsize
         self.table[N_RUNS] = len(self._runs)
         for number, (start, count, _) in enumerate(self._runs):
             place = RUNS + RUN_SIZE * number

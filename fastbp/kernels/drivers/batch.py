@@ -13,6 +13,7 @@ from ..machine.places import (
     LOSS_LOWEST,
     N_INPUTS,
     N_NEURONS,
+    N_PARAMS,
     PACK,
     REVERSE,
     REVERSE_FEW,
@@ -39,9 +40,7 @@ def batch(dtype: np.dtype) -> Kernel:
     one = p.real(1)
 
     def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result):
-        N = load(plan, N_INPUTS)
-        H = load(plan, N_NEURONS)
-        P = H * (N + 1)
+        N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
         part = part if part else part_size(B)
         parts = part < B
         sums = pointer64(result)
@@ -140,8 +139,7 @@ def pack_batch(dtype: np.dtype) -> Kernel:
     chunk_size, size = passes(dtype).chunk_size, dtype.itemsize
 
     def pack_batch(plan, X, B, panels):
-        N = load(plan, N_INPUTS)
-        H = load(plan, N_NEURONS)
+        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
         part = part_size(B)
         for first in range(0, B, part):
             end = smaller(first + part, B)

@@ -10,85 +10,57 @@ Per chunk of samples (docs/mathematics.md, question 7), neuron-major:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from ..machine.address import POINTER, allocate, load, release
 from ..machine.build import Kernel, loop
-from ..machine.callers import call_activation_block, call_loss_block, call_pack, multiply
+from ..machine.callers import call_activation_block, call_pack, multiply
 from ..machine.integers import smaller
 from ..machine.places import (
     COPY,
-    LOSS_BLOCK,
-    LOSS_OUTPUT,
     N_INPUTS,
     N_NEURONS,
+    N_PARAMS,
     OUTPUT,
     PACK,
     PRODUCT,
+    SLOPES,
+    VALUES,
+    W_OFFSET,
 )
 from ..machine.records import DONE, NO_MEMORY, PerSample, Reverse
-from .passes import passes
+from .head import Cotangent, Head, head_of
+from .passes import Chunk, passes
 from .products import dots_of
 
 
+class Room(NamedTuple):
+    """Memory of a chunk: addresses, of z → v and v' → D (H × c each), and of the samples packed."""
+
+    V: int
+    D: int
+    head: Head
+    panels: int = 0
+
+
 @cache
-def head_of(dtype: np.dtype):
-    """Return the jitted step from s to y, the loss and s̄: all that σ and ℓ have a part in."""
-    p = passes(dtype)
-    pointer, size, real = p.pointer, p.size, p.real
-    pointer64 = POINTER[np.dtype(np.float64)]
-    zero = real(0)
+def _room_of(dtype: np.dtype) -> Callable:
+    lines = passes(dtype).lines
 
     @loop
-    def head(plan, loss, s, ds, sbar, ell, first, n, cp, t, c, scale, ybar, y, order, result):
-        """s → y, ℓ and s̄ for n samples; s̄ is zero on the padding up to cp."""
-        output = load(loss, LOSS_OUTPUT + order) if loss else load(plan, OUTPUT + order)
-        call_activation_block(output, s, ds, 0, n)
-        sv = pointer(s)
-        dv = pointer(ds)
-        bar = pointer(sbar)
-        if y:
-            yv = pointer(y + first * size)
-            for b in range(n):
-                yv[b] = sv[b]
-        if loss:
-            call_loss_block(load(loss, LOSS_BLOCK + order), s, t + first * size, ell, 0, n)
-            lv = pointer(ell)
-            out = pointer64(result)
-            total = 0.0
-            if c:
-                cv = pointer(c + first * size)
-                for b in range(n):
-                    total += np.float64(cv[b]) * np.float64(sv[b])
-            else:
-                for b in range(n):
-                    total += np.float64(sv[b])
-            out[0] += total
-            if order == 0:
-                return
-            factor = real(scale)
-            if c:
-                cv = pointer(c + first * size)
-                for b in range(n):
-                    bar[b] = factor * cv[b] * (lv[b] * dv[b])
-            else:
-                for b in range(n):
-                    bar[b] = factor * (lv[b] * dv[b])
-        elif order == 0:
-            return
-        elif ybar:
-            yb = pointer(ybar + first * size)
-            for b in range(n):
-                bar[b] = yb[b] * dv[b]
-        else:
-            for b in range(n):
-                bar[b] = dv[b]
-        for b in range(n, cp):
-            bar[b] = zero
+    def room(ws, N, H, c):
+        """Memory of c samples, neuron-major, in a workspace of the size in `machine.sizes`."""
+        V = (ws + 63) // 64 * 64
+        D = V + lines(c * H)
+        s = D + lines(c * H)
+        step = lines(c)
+        return Room(V, D, Head(s, s + step, 0, s + 2 * step, 0), s + 3 * step)
 
-    return head
+    return room
 
 
 def reverse(dtype: np.dtype) -> Kernel:
@@ -104,46 +76,41 @@ def reverse(dtype: np.dtype) -> Kernel:
     for samples that are one chunk.
     """
     p = passes(dtype)
-    width, size = p.width, p.size
-    chunk_size, activate, lines = p.chunk_size, p.activate, p.lines
-    weighted_rows, accumulate = p.weighted_rows, p.accumulate
-    head = head_of(dtype)
+    width, size, chunk_size = p.width, p.size, p.chunk_size
+    activate, weighted_rows, accumulate = p.activate, p.weighted_rows, p.accumulate
+    head, room_of = head_of(dtype), _room_of(dtype)
+    pointer64 = POINTER[np.dtype(np.float64)]
 
     def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
-        N = load(plan, N_INPUTS)
-        H = load(plan, N_NEURONS)
+        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
-        W = w + H * size
-        gW = g + H * size
-        order = 1 if g or xbar else 0
-        ws = (ws + 63) // 64 * 64
-        chunk = chunk_size(N, H, B, 2)
-        packed = ws
-        V = packed + lines(chunk * (N + width))
-        D = V + lines(chunk * H)
-        s = D + lines(chunk * H)
-        ds = s + chunk * size
-        sbar = ds + chunk * size
-        ell = sbar + chunk * size
-        for first in range(0, B, chunk):
-            n = smaller(chunk, B - first)
+        W, gW = w + load(plan, W_OFFSET), g + load(plan, W_OFFSET)
+        what = SLOPES if g or xbar else VALUES
+        most = chunk_size(N, H, B, 2)
+        room = room_of(ws, N, H, most)
+        V, D = room.V, room.D
+        given = Cotangent(plan, loss, t, c, scale, ybar, y)
+        for first in range(0, B, most):
+            n = smaller(most, B - first)
             cp = (n + width - 1) // width * width
             x = X + first * N * size
             source = panels + first * N * size
             if not panels:
-                call_pack(load(plan, PACK), x, n, N, packed)
-                source = packed
+                call_pack(load(plan, PACK), x, n, N, room.panels)
+                source = room.panels
             multiply(product, (W, N, 1), (source, 0), (V, cp), (N, H, cp), 0)
-            activate(plan, order, V, D, 0, cp, H)
-            weighted_rows(w, V, s, H, cp)
-            head(plan, loss, s, ds, sbar, ell, first, n, cp, t, c, scale, ybar, y, order, result)
-            if order:
+            activate(plan, what, V, D, 0, cp)
+            weighted_rows(w, V, room.head.s, H, cp)
+            total = head(given, room.head, what, Chunk(first, n, cp))
+            if loss:
+                pointer64(result)[0] += total
+            if what == SLOPES:
                 more = 1 if first or g == w else 0
-                accumulate(w, V, D, sbar, g, H, cp, more)
+                accumulate(w, V, D, room.head.sbar, g, H, cp, more)
                 if g and N > 3 * width and H >= 16:
                     # Packing the chunk again costs 1/H of the product: 2 to 30 % faster there.
-                    call_pack(load(plan, COPY), x, n, N, packed)
-                    multiply(product, (D, cp, 1), (packed, 0), (gW, N), (n, H, N), more)
+                    call_pack(load(plan, COPY), x, n, N, room.panels)
+                    multiply(product, (D, cp, 1), (room.panels, 0), (gW, N), (n, H, N), more)
                 elif g:
                     multiply(product, (D, cp, 1), (x, N), (gW, N), (n, H, N), more)
                 if xbar:
@@ -156,44 +123,36 @@ def reverse(dtype: np.dtype) -> Kernel:
 def reverse_few(dtype: np.dtype) -> Kernel:
     """The same as `reverse` for so few samples that `few` holds: sample-major."""
     p = passes(dtype)
-    pointer, width, size = p.pointer, p.width, p.size
-    activate, dot, add_scaled, multiply_scaled = (
-        p.activate,
-        p.dot,
-        p.add_scaled,
-        p.multiply_scaled,
-    )
-    dots = dots_of(dtype)
-    head = head_of(dtype)
+    pointer, width, size, activate, dot = p.pointer, p.width, p.size, p.activate, p.dot
+    add_scaled, multiply_scaled = p.add_scaled, p.multiply_scaled
+    dots, head = dots_of(dtype), head_of(dtype)
+    pointer64 = POINTER[np.dtype(np.float64)]
 
     def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
-        N = load(plan, N_INPUTS)
-        H = load(plan, N_NEURONS)
+        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
         product = load(plan, PRODUCT)
-        W = w + H * size
-        gW = g + H * size
-        order = 1 if g or xbar else 0
-        ws = (ws + 63) // 64 * 64
+        W, gW = w + load(plan, W_OFFSET), g + load(plan, W_OFFSET)
+        what = SLOPES if g or xbar else VALUES
         hp = (H + width - 1) // width * width
-        V = ws
+        V = (ws + 63) // 64 * 64
         D = V + B * hp * size
         s = D + B * hp * size
-        ds = s + 64
-        sbar = ds + 64
-        ell = sbar + 64
-        sv = pointer(s)
+        room = Head(s, s + 64, 0, s + 128, 0)
+        sv, bar = pointer(room.s), pointer(room.sbar)
         for b in range(B):
             v = V + b * hp * size
             i = 0
             while i < H:
                 dots(W + i * N * size, N, H - i, X + b * N * size, N, v + i * size)
                 i += width
-            activate(plan, order, v, D + b * hp * size, 0, 1, H)
+            activate(plan, what, v, D + b * hp * size, 0, 1)
             sv[b] = dot(w, v, H)
-        head(plan, loss, s, ds, sbar, ell, 0, B, B, t, c, scale, ybar, y, order, result)
-        if order == 0:
+        given = Cotangent(plan, loss, t, c, scale, ybar, y)
+        total = head(given, room, what, Chunk(0, B, B))
+        if loss:
+            pointer64(result)[0] += total
+        if what == VALUES:
             return
-        bar = pointer(sbar)
         for b in range(B):
             if g:
                 add_scaled(bar[b], V + b * hp * size, g, H, b > 0)
@@ -212,15 +171,16 @@ def per_sample(dtype: np.dtype) -> Kernel:
     ``per_sample(plan, w, X, B, J)``
     """
     p = passes(dtype)
-    pointer, width, size = p.pointer, p.width, p.size
-    chunk_size, few, activate, lines = p.chunk_size, p.few, p.activate, p.lines
-    weighted_rows, dot = p.weighted_rows, p.dot
-    dots = dots_of(dtype)
-    workspace = p.workspace
+    pointer, width, size, chunk_size = p.pointer, p.width, p.size, p.chunk_size
+    activate, weighted_rows, dot = p.activate, p.weighted_rows, p.dot
+    few, workspace = p.few, p.workspace
+    dots, room_of = dots_of(dtype), _room_of(dtype)
 
     @loop
-    def row(product, w, V, D, step, slope, x, J, N, H):
-        """Write one row of J; the numbers of a neuron are `step` apart; spoils D."""
+    def row(plan, w, sample, slope, x, J):
+        """Write one row of J; numbers of the sample's (V, D, step) are `step` apart; spoils D."""
+        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
+        V, D, step = sample
         av = pointer(w)
         jv = pointer(J)
         for i in range(H):
@@ -228,57 +188,42 @@ def per_sample(dtype: np.dtype) -> Kernel:
             d = pointer(D + i * step * size)
             jv[i] = slope * v[0]
             d[0] = slope * av[i] * d[0]
-        multiply(product, (D, step, 0), (x, N), (J + H * size, N), (1, H, N), 0)
+        target = J + load(plan, W_OFFSET)
+        multiply(load(plan, PRODUCT), (D, step, 0), (x, N), (target, N), (1, H, N), 0)
 
     def per_sample(plan, w, X, B, J):
-        N = load(plan, N_INPUTS)
-        H = load(plan, N_NEURONS)
-        product = load(plan, PRODUCT)
+        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
+        W = w + load(plan, W_OFFSET)
         output = load(plan, OUTPUT + 1)
-        W = w + H * size
-        P = H * (N + 1) * size
         own = allocate(workspace(N, H, B) * size)
         if own == 0:
             return NO_MEMORY
-        ws = (own + 63) // 64 * 64
-        if few(B):
-            hp = (H + width - 1) // width * width
-            V = ws
-            D = V + hp * size
-            s = D + hp * size
-            ds = s + 64
-            for b in range(B):
-                x = X + b * N * size
+        most = 1 if few(B) else chunk_size(N, H, B, 2)
+        room = room_of(own, N, H, most)
+        V, D, s = room.V, room.D, room.head.s
+        slopes = pointer(room.head.slopes)
+        for first in range(0, B, most):
+            n = smaller(most, B - first)
+            cp = (n + width - 1) // width * width
+            x = X + first * N * size
+            if most == 1:
+                cp = 1
                 i = 0
                 while i < H:
                     dots(W + i * N * size, N, H - i, x, N, V + i * size)
                     i += width
-                activate(plan, 1, V, D, 0, 1, H)
+                activate(plan, 1, V, D, 0, 1)
                 pointer(s)[0] = dot(w, V, H)
-                call_activation_block(output, s, ds, 0, 1)
-                row(product, w, V, D, 1, pointer(ds)[0], x, J + b * P, N, H)
-            release(own)
-            return DONE
-        chunk = chunk_size(N, H, B, 2)
-        packed = ws
-        V = packed + lines(chunk * (N + width))
-        D = V + lines(chunk * H)
-        s = D + lines(chunk * H)
-        ds = s + chunk * size
-        for first in range(0, B, chunk):
-            n = smaller(chunk, B - first)
-            cp = (n + width - 1) // width * width
-            x = X + first * N * size
-            call_pack(load(plan, PACK), x, n, N, packed)
-            multiply(product, (W, N, 1), (packed, 0), (V, cp), (N, H, cp), 0)
-            activate(plan, 1, V, D, 0, cp, H)
-            weighted_rows(w, V, s, H, cp)
-            call_activation_block(output, s, ds, 0, n)
-            slopes = pointer(ds)
+            else:
+                call_pack(load(plan, PACK), x, n, N, room.panels)
+                multiply(load(plan, PRODUCT), (W, N, 1), (room.panels, 0), (V, cp), (N, H, cp), 0)
+                activate(plan, 1, V, D, 0, cp)
+                weighted_rows(w, V, s, H, cp)
+            call_activation_block(output, s, room.head.slopes, 0, n)
             for b in range(n):
                 at = b * size
-                out = J + (first + b) * P
-                row(product, w, V + at, D + at, cp, slopes[b], x + b * N * size, out, N, H)
+                out = J + (first + b) * load(plan, N_PARAMS) * size
+                row(plan, w, (V + at, D + at, cp), slopes[b], x + b * N * size, out)
         release(own)
         return DONE
 

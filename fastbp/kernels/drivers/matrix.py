@@ -1,31 +1,33 @@
-"""The Gauss–Newton matrix, block by block of samples, and its damped solution.
+"""The Gauss–Newton matrix, block by block of samples.
 
-Per chunk of samples (docs/mathematics.md, question 6), with ℓ', ℓ'' and c of each sample:
+Per chunk of samples (docs/mathematics.md, question 6), with s̄ and κ of each (`head`):
 
-    J^T: rows σ'(s_b) u_{b,i} and δ_{b,i} x_{b,j}      P × chunk, the only part of J that exists
-    g += J^T r,  r_b = c_b ℓ'_b / Σ c                  G += J^T K J,  K = diag(c_b ℓ''_b / Σ c)
+    J^T: rows u_{b,i} and d_{b,i} x_{b,j} of ∂s/∂w, d = a_i v_i'      P × chunk, all of J there is
+    g += J^T s̄                         G += J^T diag(κ) J
 
 Only the upper triangle of G is multiplied out. Where N and H are not small, not even that:
 
-    G[ij, kl] = Σ_b κ_b (δ_{b,i} δ_{b,k}) (x_{b,j} x_{b,l})
+    G[ij, kl] = Σ_b κ_b (d_{b,i} d_{b,k}) (x_{b,j} x_{b,l})
 
-is the same for (j, l) and (l, j), so all of it is in the product of the H (H + 1) / 2 pairs of δ
+is the same for (j, l) and (l, j), so all of it is in the product of the H (H + 1) / 2 pairs of d
 and the N (N + 1) / 2 pairs of x, half as many multiplications.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
-from ..machine.address import POINTER, allocate, load, release, shifted, view
+from ..machine.address import POINTER, allocate, load, release, view
 from ..machine.build import Kernel, loop
-from ..machine.callers import call_activation_block, call_loss_block, call_pack, multiply
+from ..machine.callers import call_pack, multiply
 from ..machine.integers import larger, smaller
-from ..machine.places import LOSS_BLOCK, LOSS_OUTPUT, N_INPUTS, N_NEURONS, PACK, PRODUCT, REWEIGHTED
+from ..machine.places import N_INPUTS, N_NEURONS, N_PARAMS, PACK, PRODUCT, W_OFFSET
 from ..machine.records import DONE, NO_MEMORY, Matrix
-from .passes import passes
-
-_LEAST_RESIDUAL = 1e-6  # |y − t| in the quotient: pinball's has no bound
+from .head import Cotangent, Head, head_of
+from .passes import Chunk, passes
 
 _MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
 # Where pairs are faster than J: fewer inputs don't fill vectors, and the pairs of very many
@@ -33,117 +35,69 @@ _MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of it
 _LEAST_PAIRED, _MOST_PAIRED, _LEAST_NEURONS = 7, 64, 6
 
 
-def matrix(dtype: np.dtype) -> Kernel:
-    """Make the unit of loss, gradient and upper triangle of the Gauss–Newton matrix.
+class Room(NamedTuple):
+    """Memory of a chunk, addresses: rows of samples, J or what pairs need in its place, packed."""
 
-    ``matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result)``
+    J: int
+    panels: int
+    V: int  # v: the first rows of J, unless pairs are taken
+    D: int
+    XT: int
+    head: Head
+    T: int  # the product of the pairs: of the whole batch
 
-    ``result[0]`` (float64) receives Σ_b c_b ℓ_b; g and G are overwritten with what `scale` makes
-    means; with `mirror`, the lower triangle is filled in. The `loss` table must have its output
-    at order 1 and itself at order 2.
-    """
+
+class Sums(NamedTuple):
+    """Where a chunk is added: addresses."""
+
+    g: int
+    G: int
+
+
+def _direct(dtype: np.dtype) -> Callable:
+    """Return the step by way of J."""
     p = passes(dtype)
-    pointer, size, width, real = p.pointer, p.size, p.width, p.real
-    activate, weighted_rows, lines = p.activate, p.weighted_rows, p.lines
-    pointer64 = POINTER[np.dtype(np.float64)]
-    zero, least = real(0), real(_LEAST_RESIDUAL)
-    panel = 3 * width
+    pointer, size, width = p.pointer, p.size, p.width
+    zero, panel = p.real(0), 3 * p.width
 
     @loop
-    def transpose(X, n, N, cp, XT):
-        """Samples along the rows; the last one stands in for the padding."""
-        rows = view(pointer(X), n * N)
-        columns = view(pointer(XT), N * cp)
-        for j in range(N):
-            for b in range(cp):
-                columns[j * cp + b] = rows[smaller(b, n - 1) * N + j]
-
-    @loop
-    def head(loss, s, t, c, n, cp, factor, curvature, e, r, k, d, dd, result):
-        """From s to σ', r and K, all zero on the padding, and the loss."""
-        start = view(pointer(s), cp)
-        slopes = view(pointer(e), cp)
-        call_activation_block(load(loss, LOSS_OUTPUT + 1), s, e, 0, n)
-        residual = view(pointer(k), cp)
-        ts = view(pointer(t), n)
-        for b in range(n):
-            residual[b] = abs(start[b] - ts[b])
-        call_loss_block(load(loss, LOSS_BLOCK + 2), s, t, d, dd, n)
-        first = view(pointer(d), cp)
-        second = view(pointer(dd), cp)
-        rs = view(pointer(r), cp)
-        if curvature == REWEIGHTED:
-            for b in range(n):
-                second[b] = max(second[b], abs(first[b]) / max(residual[b], least))
-        total = 0.0
-        for b in range(n):
-            f = factor
-            if c:
-                weight = view(pointer(c), n)[b]
-                f *= weight
-                total += float(weight) * float(start[b])
-            else:
-                total += float(start[b])
-            rs[b] = f * first[b]
-            residual[b] = f * second[b]
-        for b in range(n, cp):
-            slopes[b] = zero
-            rs[b] = zero
-            residual[b] = zero
-        view(pointer64(result), 1)[0] += total
-
-    @loop
-    def jacobian(w, V, D, XT, e, J, N, H, cp):
-        """J^T of a chunk, of V and V' neuron-major."""
+    def jacobian(plan, w, room, cp):
+        """Rows of ∂s/∂W below those of ∂s/∂a, which are v."""
+        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
         av = view(pointer(w), H)
-        slopes = view(pointer(e), cp)
         for i in range(H):
-            v = view(pointer(V + i * cp * size), cp)
-            d = view(pointer(D + i * cp * size), cp)
-            row = view(pointer(J + i * cp * size), cp)
+            d = view(pointer(room.D + i * cp * size), cp)
             ai = av[i]
             for b in range(cp):
-                row[b] = slopes[b] * v[b]
-            for b in range(cp):
-                d[b] = slopes[b] * (ai * d[b])
+                d[b] = ai * d[b]
             for j in range(N):
-                x = view(pointer(XT + j * cp * size), cp)
-                out = view(pointer(J + (H + i * N + j) * cp * size), cp)
+                x = view(pointer(room.XT + j * cp * size), cp)
+                out = view(pointer(room.J + (H + i * N + j) * cp * size), cp)
                 for b in range(cp):
                     out[b] = d[b] * x[b]
 
     @loop
-    def weigh(J, r, k, g, P, cp, add):
-        """g (+)= J^T r, and J^T K in place of J^T."""
+    def weigh(room, g, P, cp, add):
+        """g (+)= J^T s̄, and J^T diag(κ) in place of J^T."""
         gv = view(pointer(g), P)
-        rs = view(pointer(r), cp)
-        ks = view(pointer(k), cp)
-        for p in range(P):
-            row = view(pointer(J + p * cp * size), cp)
+        bar = view(pointer(room.head.sbar), cp)
+        kappa = view(pointer(room.head.h), cp)
+        for k in range(P):
+            row = view(pointer(room.J + k * cp * size), cp)
             total = zero
             for b in range(cp):
-                total += row[b] * rs[b]
-                row[b] = row[b] * ks[b]
-            gv[p] = gv[p] + total if add else total
+                total += row[b] * bar[b]
+                row[b] = row[b] * kappa[b]
+            gv[k] = gv[k] + total if add else total
 
     @loop
-    def mirrored(G, P):
-        """Fill in the lower triangle, in squares that stay in the first-level cache."""
-        matrix = view(pointer(G), P * P)
-        side = 32
-        for i0 in range(0, P, side):
-            for j0 in range(0, i0 + 1, side):
-                for i in range(i0, smaller(i0 + side, P)):
-                    for j in range(j0, smaller(j0 + side, i)):
-                        matrix[i * P + j] = matrix[j * P + i]
-
-    @loop
-    def direct(plan, w, V, D, XT, e, r, k, J, panels, N, H, cp, g, G, add):
+    def direct(plan, w, room, sums, chunk):
         """Add a chunk to g and G by way of J."""
-        P = H * (N + 1)
-        jacobian(w, V, D, XT, e, J, N, H, cp)
-        call_pack(load(plan, PACK), J, P, cp, panels)
-        weigh(J, r, k, g, P, cp, add)
+        cp, add = chunk.padded, 1 if chunk.first else 0
+        P = load(plan, N_PARAMS)
+        jacobian(plan, w, room, cp)
+        call_pack(load(plan, PACK), room.J, P, cp, room.panels)
+        weigh(room, sums.g, P, cp, add)
         # Rows of G at a time: few enough that little is computed below the diagonal.
         block = smaller(larger(P // 8, 1), 5 * panel)
         block = (block + panel - 1) // panel * panel
@@ -152,11 +106,19 @@ def matrix(dtype: np.dtype) -> Kernel:
             # Panels are three vectors wide but for the last four vectors, 2 and 2, which
             # must not be parted (`panel_vectors`).
             rows = block if row + block + width < P else P - row
-            a = J + row * cp * size
-            b = panels + row * cp * size
-            target = G + (row * P + row) * size
+            a = room.J + row * cp * size
+            b = room.panels + row * cp * size
+            target = sums.G + (row * P + row) * size
             multiply(load(plan, PRODUCT), (a, cp, 1), (b, 0), (target, P), (cp, rows, P - row), add)
             row += rows
+
+    return direct
+
+
+def _paired(dtype: np.dtype) -> Callable:
+    """Return the step by way of the pairs."""
+    p = passes(dtype)
+    pointer, size, zero = p.pointer, p.size, p.real(0)
 
     @loop
     def pairs(x, Y, XY, n, cp):
@@ -175,73 +137,83 @@ def matrix(dtype: np.dtype) -> Kernel:
             values[k] = zero
 
     @loop
-    def paired(plan, w, V, D, X, XT, e, r, k, J, panels, N, H, n, cp, g, G, T, add):
-        """Add a chunk to g, the rows of G that belong to a, and T, the product of the pairs."""
-        P = H * (N + 1)
-        n_pairs = N * (N + 1) // 2
-        product = load(plan, PRODUCT)
-        pack = load(plan, PACK)
-        av = view(pointer(w), H)
-        gv = view(pointer(g), H)
-        slopes = view(pointer(e), cp)
-        rs = view(pointer(r), cp)
-        ks = view(pointer(k), cp)
-        # V becomes σ' u, D becomes δ, and J the rows of δ r. Beyond the first `last` neurons δ is
-        # zero: the neuron of a bias is constant.
+    def slopes(w, room, g, H, cp, add):
+        """∇_a (+)= V s̄, D becomes d and J the rows of d s̄. Returns how many rows are not zero.
+
+        Beyond them d is zero: the neuron of a bias is constant.
+        """
+        av, gv = view(pointer(w), H), view(pointer(g), H)
+        bar = view(pointer(room.head.sbar), cp)
         last = 0
         for i in range(H):
-            v = view(pointer(V + i * cp * size), cp)
-            d = view(pointer(D + i * cp * size), cp)
-            row = view(pointer(J + i * cp * size), cp)
+            v = view(pointer(room.V + i * cp * size), cp)
+            d = view(pointer(room.D + i * cp * size), cp)
+            row = view(pointer(room.J + i * cp * size), cp)
             total = zero
             size_d = zero
             for b in range(cp):
-                v[b] *= slopes[b]
-                total += v[b] * rs[b]
-                d[b] = slopes[b] * (av[i] * d[b])
-                row[b] = d[b] * rs[b]
+                total += v[b] * bar[b]
+                d[b] = av[i] * d[b]
+                row[b] = d[b] * bar[b]
                 size_d += abs(d[b])
             if not size_d == zero:
                 last = i + 1
             gv[i] = gv[i] + total if add else total
-        multiply(product, (J, cp, 1), (X, N), (g + H * size, N), (n, H, N), add)
-        # Rows of G that belong to a: those columns, and with κ σ' u δ those of W.
-        call_pack(pack, V, H, cp, panels)
+        return last
+
+    @loop
+    def paired(plan, w, X, room, sums, chunk):
+        """Add a chunk to g, the rows of G that belong to a, and T."""
+        N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
+        product, pack = load(plan, PRODUCT), load(plan, PACK)
+        J, panels, D, XT, G = room.J, room.panels, room.D, room.XT, sums.G
+        cp, add = chunk.padded, 1 if chunk.first else 0
+        n_pairs = N * (N + 1) // 2
+        kappa = view(pointer(room.head.h), cp)
+        last = slopes(w, room, sums.g, H, cp, add)
+        gW = sums.g + load(plan, W_OFFSET)
+        multiply(product, (J, cp, 1), (X, N), (gW, N), (chunk.n, H, N), add)
+        # Rows of G that belong to a: those columns, and with κ v d those of W.
+        call_pack(pack, room.V, H, cp, panels)
         for i in range(H):
-            v = view(pointer(V + i * cp * size), cp)
+            v = view(pointer(room.V + i * cp * size), cp)
             for b in range(cp):
-                v[b] *= ks[b]
-        multiply(product, (V, cp, 1), (panels, 0), (G, P), (cp, H, H), add)
+                v[b] *= kappa[b]
+        multiply(product, (room.V, cp, 1), (panels, 0), (G, P), (cp, H, H), add)
         call_pack(pack, XT, N, cp, panels)
         for i in range(H):
-            pairs(V + i * cp * size, D, J, last, cp)
+            pairs(room.V + i * cp * size, D, J, last, cp)
             row_of = G + (i * P + H) * size
             multiply(product, (J, cp, 1), (panels, 0), (row_of, N), (cp, last, N), add)
             if not add:
                 clear(row_of + last * N * size, (H - last) * N)
-        # The pairs of x and of δ.
+        # The pairs of x and of d.
         for j in range(N):
             x = XT + j * cp * size
             pairs(x, x, J + (j * N - j * (j - 1) // 2) * cp * size, N - j, cp)
         call_pack(pack, J, n_pairs, cp, panels)
         for i in range(H):
-            v = view(pointer(V), cp)
+            v = view(pointer(room.V), cp)
             d = view(pointer(D + i * cp * size), cp)
             for b in range(cp):
-                v[b] = ks[b] * d[b]
-            n_rows = larger(last - i, 0)
-            pairs(V, D + i * cp * size, J, n_rows, cp)
-            target = T + (i * H - i * (i - 1) // 2) * n_pairs * size
-            multiply(
-                product, (J, cp, 1), (panels, 0), (target, n_pairs), (cp, n_rows, n_pairs), add
-            )
+                v[b] = kappa[b] * d[b]
+            rows = larger(last - i, 0)
+            pairs(room.V, D + i * cp * size, J, rows, cp)
+            target = room.T + (i * H - i * (i - 1) // 2) * n_pairs * size
+            multiply(product, (J, cp, 1), (panels, 0), (target, n_pairs), (cp, rows, n_pairs), add)
             if not add:
-                clear(target + n_rows * n_pairs * size, (H - i - n_rows) * n_pairs)
+                clear(target + rows * n_pairs * size, (H - i - rows) * n_pairs)
+
+    return paired
+
+
+def _spread(dtype: np.dtype) -> Callable:
+    pointer, size = POINTER[dtype], dtype.itemsize
 
     @loop
-    def spread(T, N, H, G):
+    def spread(plan, T, G):
         """Fill in G's upper triangle of W from the product of the pairs."""
-        P = H * (N + 1)
+        N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
         n_pairs = N * (N + 1) // 2
         t = 0
         for i in range(H):
@@ -260,53 +232,101 @@ def matrix(dtype: np.dtype) -> Kernel:
                             place += N - 1 - m
                 t += 1
 
+    return spread
+
+
+def _mirrored(dtype: np.dtype) -> Callable:
+    pointer = POINTER[dtype]
+
+    @loop
+    def mirrored(G, P):
+        """Fill in the lower triangle, in squares that stay in the first-level cache."""
+        matrix = view(pointer(G), P * P)
+        side = 32
+        for i0 in range(0, P, side):
+            for j0 in range(0, i0 + 1, side):
+                for i in range(i0, smaller(i0 + side, P)):
+                    for j in range(j0, smaller(j0 + side, i)):
+                        matrix[i * P + j] = matrix[j * P + i]
+
+    return mirrored
+
+
+def _transpose(dtype: np.dtype) -> Callable:
+    pointer = POINTER[dtype]
+
+    @loop
+    def transpose(X, n, N, cp, XT):
+        """Samples along the rows; the last one stands in for the padding."""
+        rows = view(pointer(X), n * N)
+        columns = view(pointer(XT), N * cp)
+        for j in range(N):
+            for b in range(cp):
+                columns[j * cp + b] = rows[smaller(b, n - 1) * N + j]
+
+    return transpose
+
+
+def matrix(dtype: np.dtype) -> Kernel:
+    """Make the unit of loss, gradient and upper triangle of the Gauss–Newton matrix.
+
+    ``matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result)``
+
+    ``result[0]`` (float64) receives Σ_b c_b ℓ_b; g and G are overwritten with what `scale` makes
+    means; with `mirror`, the lower triangle is filled in. The plan has its activations at order 1,
+    the `loss` table itself and its output at order 2.
+    """
+    p = passes(dtype)
+    size, width, lines = p.size, p.width, p.lines
+    activate, weighted_rows = p.activate, p.weighted_rows
+    pointer64 = POINTER[np.dtype(np.float64)]
+    direct, paired, spread = _direct(dtype), _paired(dtype), _spread(dtype)
+    transpose, mirrored, head = _transpose(dtype), _mirrored(dtype), head_of(dtype)
+
     def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result):
-        N = load(plan, N_INPUTS)
-        H = load(plan, N_NEURONS)
-        P = H * (N + 1)
+        N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
+        W = w + load(plan, W_OFFSET)
         by_pairs = _LEAST_PAIRED <= N <= _MOST_PAIRED and H >= _LEAST_NEURONS
         n_pairs = N * (N + 1) // 2
         n_rows = larger(H, n_pairs) if by_pairs else P  # of J, or what stands in its place
         n_products = H * (H + 1) // 2 * n_pairs if by_pairs else 0
         n_chunks = (B + _MOST_CHUNK - 1) // _MOST_CHUNK
-        chunk = ((B + n_chunks - 1) // n_chunks + width - 1) // width * width
-        whole = (2 * n_rows + width + 2 * H + N + 6) * chunk + n_products
-        own = allocate(lines(whole) + 13 * 64)
+        most = ((B + n_chunks - 1) // n_chunks + width - 1) // width * width
+        whole = (2 * n_rows + width + 2 * H + N + 5) * most + n_products
+        own = allocate(lines(whole) + 12 * 64)
         if own == 0:
             return NO_MEMORY
         J = (own + 63) // 64 * 64
-        panels = J + lines(n_rows * chunk)
-        V = panels + lines((n_rows + width) * chunk)
-        D = V + lines(H * chunk)
-        XT = D + lines(H * chunk)
-        s = XT + lines(N * chunk)
-        e = s + lines(chunk)
-        r = e + lines(chunk)
-        k = r + lines(chunk)
-        d = k + lines(chunk)
-        dd = d + lines(chunk)
-        T = dd + lines(chunk)
-        view(pointer64(result), 1)[0] = 0.0
-        for first in range(0, B, chunk):
-            n = smaller(chunk, B - first)
+        panels = J + lines(n_rows * most)
+        D = panels + lines((n_rows + width) * most)
+        XT = D + lines(H * most)
+        s = XT + lines(N * most)
+        line = lines(most)
+        T = s + 5 * line
+        V = T + lines(n_products) if by_pairs else J
+        buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line)
+        room = Room(J, panels, V, D, XT, buffers, T)
+        given = Cotangent(plan, loss, t, c, scale, 0, 0)
+        total = 0.0
+        for first in range(0, B, most):
+            n = smaller(most, B - first)
             cp = (n + width - 1) // width * width
-            at = first * size
-            x = X + at * N
-            add = 1 if first else 0
+            x = X + first * N * size
             transpose(x, n, N, cp, XT)
-            multiply(load(plan, PRODUCT), (w + H * size, N, 1), (XT, cp), (V, cp), (N, H, cp), 0)
-            activate(plan, 1, V, D, 0, cp, H)
+            multiply(load(plan, PRODUCT), (W, N, 1), (XT, cp), (V, cp), (N, H, cp), 0)
+            activate(plan, 1, V, D, 0, cp)
             weighted_rows(w, V, s, H, cp)
-            c_ = shifted(c, at)
-            head(loss, s, t + at, c_, n, cp, real(scale), curvature, e, r, k, d, dd, result)
+            chunk = Chunk(first, n, cp)
+            total += head(given, buffers, curvature, chunk)
             if by_pairs:
-                paired(plan, w, V, D, x, XT, e, r, k, J, panels, N, H, n, cp, g, G, T, add)
+                paired(plan, w, x, room, Sums(g, G), chunk)
             else:
-                direct(plan, w, V, D, XT, e, r, k, J, panels, N, H, cp, g, G, add)
+                direct(plan, w, room, Sums(g, G), chunk)
         if by_pairs:
-            spread(T, N, H, G)
+            spread(plan, T, G)
         if mirror:
             mirrored(G, P)
+        pointer64(result)[0] = total
         release(own)
         return DONE
 

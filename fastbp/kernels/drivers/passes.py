@@ -9,8 +9,9 @@ Two layouts of H × n numbers (z, v, v', D):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,16 +23,57 @@ from ..machine.sizes import sizes
 from ..machine.target import lanes
 
 
+class Chunk(NamedTuple):
+    """Some samples of a batch: the number of the first, how many, and with the padding."""
+
+    first: int
+    n: int
+    padded: int
+
+
+class Passes(NamedTuple):
+    """What depends on the number type: pointers, sizes (`machine.sizes`), and the steps."""
+
+    pointer: Any
+    width: int
+    size: int
+    real: Any
+    chunk_size: Callable
+    lines: Callable
+    few: Callable
+    workspace: Callable
+    tangent_workspace: Callable
+    activate: Callable
+    weighted_rows: Callable
+    accumulate: Callable
+    dot: Callable
+    add_scaled: Callable
+    multiply_scaled: Callable
+    penalty: Callable
+
+
 @cache
-def passes(dtype: np.dtype) -> SimpleNamespace:
+def passes(dtype: np.dtype) -> Passes:
     """Make the steps for one number type."""
-    pointer = POINTER[dtype]
-    width, size, real = lanes(dtype), dtype.itemsize, dtype.type
-    zero = real(0)
-    chunk_size, lines, few, workspace, tangent_workspace = sizes(dtype, loop)
+    return Passes(
+        POINTER[dtype],
+        lanes(dtype),
+        dtype.itemsize,
+        dtype.type,
+        *sizes(dtype, loop),
+        _activate(dtype),
+        _weighted_rows(dtype),
+        _accumulate(dtype),
+        *_of_vectors(dtype),
+        _penalty(dtype),
+    )
+
+
+def _activate(dtype: np.dtype) -> Callable:
+    size = dtype.itemsize
 
     @loop
-    def activate(plan, order, z, d, dd, row, H):
+    def activate(plan, order, z, d, dd, row):
         """Apply each run's block to its rows: `row` numbers a neuron."""
         for r in range(load(plan, N_RUNS)):
             place = RUNS + r * RUN_SIZE
@@ -39,6 +81,12 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
             n = load(plan, place + RUN_COUNT) * row
             block = load(plan, place + RUN_BLOCK + order)
             call_activation_block(block, z + first, d + first, dd + first, n)
+
+    return activate
+
+
+def _weighted_rows(dtype: np.dtype) -> Callable:
+    pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
 
     @loop
     def weighted_rows(a, V, s, H, cp):
@@ -64,6 +112,12 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
                 sv[b] += a0 * v0[b]
             i += 1
 
+    return weighted_rows
+
+
+def _accumulate(dtype: np.dtype) -> Callable:
+    pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
+
     @loop
     def accumulate(a, V, D, s, g, H, cp, add):
         """g_i (+)= Σ_b V[i, b] s_b, unless g is 0, and D[i, b] = a_i s_b v'[i, b] in place of v'.
@@ -83,6 +137,12 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
             if g:
                 out = pointer(g + i * size)
                 out[0] = out[0] + total if add else total
+
+    return accumulate
+
+
+def _of_vectors(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
+    pointer, zero = POINTER[dtype], dtype.type(0)
 
     @loop
     def dot(x, y, n):
@@ -114,6 +174,12 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
         for k in range(n):
             yv[k] = factor * xv[k] * yv[k]
 
+    return dot, add_scaled, multiply_scaled
+
+
+def _penalty(dtype: np.dtype) -> Callable:
+    pointer, real = POINTER[dtype], dtype.type
+
     @loop
     def penalty(l2, w, g, P):
         """½ λ ‖w‖²; λ w is added to the gradient g, unless g is 0."""
@@ -130,21 +196,4 @@ def passes(dtype: np.dtype) -> SimpleNamespace:
                 gs[k] += decay * ws[k]
         return 0.5 * l2 * square
 
-    return SimpleNamespace(
-        pointer=pointer,
-        width=width,
-        size=size,
-        real=real,
-        chunk_size=chunk_size,
-        few=few,
-        lines=lines,
-        workspace=workspace,
-        tangent_workspace=tangent_workspace,
-        activate=activate,
-        weighted_rows=weighted_rows,
-        accumulate=accumulate,
-        dot=dot,
-        add_scaled=add_scaled,
-        multiply_scaled=multiply_scaled,
-        penalty=penalty,
-    )
+    return penalty

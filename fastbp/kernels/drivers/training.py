@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, load, release, shifted, view
+from ..machine.address import POINTER, allocate, load, release, view
 from ..machine.build import Kernel, loop
 from ..machine.callers import call_reverse
 from ..machine.epoch_settings import (
@@ -32,11 +32,12 @@ from ..machine.epoch_settings import (
     POWER2,
 )
 from ..machine.integers import larger, smaller
-from ..machine.places import N_INPUTS, N_NEURONS, REVERSE, REVERSE_FEW
+from ..machine.places import N_INPUTS, N_NEURONS, N_PARAMS, REVERSE, REVERSE_FEW, SLOPES
 from ..machine.records import DONE, NO_MEMORY, Epoch, Shuffle
 from ..machine.simd import Vectors, copy
-from .first_order import head_of
-from .passes import passes
+from ..machine.target import lanes
+from .head import Cotangent, Head, head_of
+from .passes import Chunk, passes
 
 
 class Rule(NamedTuple):
@@ -54,32 +55,22 @@ class Rule(NamedTuple):
     is_plain: Callable
 
 
-def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
-    """Make the unit of one rule.
+class Steps(NamedTuple):
+    """What an epoch is given beside the samples, as `_epoch` describes it."""
 
-    ``epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result)``
+    order: int
+    n: int
+    batch: int
+    rates: int
+    settings: int
+    state: int
+    free: int
+    result: int
 
-    The batches are the `n` entries of `order` (int64), `batch` at a time; `rates` (float64) holds
-    the learning rate of each; `c` is 0 or weights of mean one; `state` is what the rule keeps;
-    `free` is 0, or a vector of ones, and zeros where a parameter is not to move. It leaves the sum
-    of the losses before each batch's update in ``result[LOSS_SUM]``, and in ``result[FINITE]``
-    whether all parameters are finite.
-    """
-    p = passes(dtype)
-    pointer, size, width, real = p.pointer, p.size, p.width, p.real
-    few, lines, chunk_size = p.few, p.lines, p.chunk_size
-    activate, weighted_rows, dot, multiply_scaled = (
-        p.activate,
-        p.weighted_rows,
-        p.dot,
-        p.multiply_scaled,
-    )
-    head = head_of(dtype)
+
+def _gather(dtype: np.dtype) -> Callable:
+    size, width = dtype.itemsize, lanes(dtype)
     vector = copy(Vectors(dtype))
-    pointer64 = POINTER[np.dtype(np.float64)]
-    workspace = p.workspace
-    coefficients, move, n_states, is_plain = rule
-    zero, one, infinity = real(0), real(1), real(np.inf)
 
     @loop
     def gather(source, order, first, n, row_size, target):
@@ -95,10 +86,17 @@ def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
                 vector(row + j * size, row_size - j, out + j * size)
                 j += width
 
+    return gather
+
+
+def _by_columns(dtype: np.dtype) -> Callable:
+    pointer, zero = POINTER[dtype], dtype.type(0)
+
     @loop
-    def by_columns(source, target, N, H, hp, back):
+    def by_columns(plan, source, target, hp, back):
         """Copy (a, W) to a, then the columns of W, each filled up to hp with zeros; or back."""
-        given = view(pointer(source), H * (N + 1))
+        N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
+        given = view(pointer(source), P)
         padded = view(pointer(target), hp * (N + 1))
         for j in range(N + 1):
             for i in range(hp):
@@ -110,15 +108,30 @@ def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
                 else:
                     padded[j * hp + i] = given[k]
 
+    return by_columns
+
+
+def _single(dtype: np.dtype, rule: Rule) -> Callable:
+    """Return the epoch of one sample a step: all loops run along the neurons.
+
+    No gradient is written.
+    """
+    p = passes(dtype)
+    pointer, size, width, lines = p.pointer, p.size, p.width, p.lines
+    activate, weighted_rows, dot = p.activate, p.weighted_rows, p.dot
+    multiply_scaled, by_columns, head = p.multiply_scaled, _by_columns(dtype), head_of(dtype)
+    pointer64 = POINTER[np.dtype(np.float64)]
+    coefficients, move, n_states, _ = rule
+    zero = p.real(0)
+
     @loop
-    def single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result):
-        """One sample a step: all loops run along the neurons, and no gradient is written."""
-        N = load(plan, N_INPUTS)
-        H = load(plan, N_NEURONS)
-        P = H * (N + 1)
+    def single(given, w, X, steps):
+        plan = given.plan
+        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
+        kept = load(plan, N_PARAMS) * size
         hp = (H + width - 1) // width * width
         whole = lines(hp * (N + 1))
-        own = allocate((2 + n_states) * whole + 2 * lines(hp) + 5 * 64)
+        own = allocate((2 + n_states) * whole + 2 * lines(hp) + 4 * 64)
         if own == 0:
             return NO_MEMORY
         w_ = (own + 63) // 64 * 64
@@ -127,57 +140,52 @@ def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
         V = state_ + n_states * whole
         D = V + lines(hp)
         s = D + lines(hp)
-        ds, bar, slope = s + 64, s + 128, s + 192
-        by_columns(w, w_, N, H, hp, False)
-        if free:
-            by_columns(free, free_, N, H, hp, False)
+        room = Head(s, s + 64, 0, s + 128, 0)
+        by_columns(plan, w, w_, hp, False)
+        if steps.free:
+            by_columns(plan, steps.free, free_, hp, False)
         for k in range(n_states):
-            by_columns(state + k * P * size, state_ + k * whole, N, H, hp, False)
-        rate = view(pointer64(rates), n)
-        sv = view(pointer(s), 1)
-        sbar = view(pointer(bar), 1)
-        slopes = view(pointer(D), hp)
+            by_columns(plan, steps.state + k * kept, state_ + k * whole, hp, False)
+        rate = view(pointer64(steps.rates), steps.n)
+        out = view(pointer64(steps.result), N_RESULTS)
+        sv, bar, slopes = pointer(room.s), pointer(room.sbar), view(pointer(D), hp)
         slopes[:] = zero
-        for b in range(n):
-            at = load(order, b)
+        for b in range(steps.n):
+            at = load(steps.order, b)
             x = view(pointer(X + at * N * size), N)
             weighted_rows(X + at * N * size, w_ + hp * size, V, N, hp)
-            activate(plan, 1, V, D, 0, 1, H)
+            activate(plan, 1, V, D, 0, 1)
             sv[0] = dot(w_, V, hp)
-            c_ = shifted(c, at * size)
-            head(plan, loss, s, ds, bar, slope, 0, 1, 1, t + at * size, c_, 1.0, 0, 0, 1, result)
-            multiply_scaled(sbar[0], w_, D, hp)
-            k = coefficients(settings, result, rate[b])
-            move(w_, V, sbar[0], state_, whole, free_ if free else 0, hp, k)
+            out[LOSS_SUM] += head(given, room, SLOPES, Chunk(at, 1, 1))
+            multiply_scaled(bar[0], w_, D, hp)
+            k = coefficients(steps.settings, steps.result, rate[b])
+            move(w_, V, bar[0], state_, whole, free_ if steps.free else 0, hp, k)
             for j in range(N):
                 row = (1 + j) * hp * size
-                f = free_ + row if free else 0
+                f = free_ + row if steps.free else 0
                 move(w_ + row, D, x[j], state_ + row, whole, f, hp, k)
-        by_columns(w, w_, N, H, hp, True)
+        by_columns(plan, w, w_, hp, True)
         for k in range(n_states):
-            by_columns(state + k * P * size, state_ + k * whole, N, H, hp, True)
+            by_columns(plan, steps.state + k * kept, state_ + k * whole, hp, True)
         release(own)
         return DONE
 
-    @loop
-    def finite(w, P):
-        """Whether all parameters are, as a number."""
-        wv = view(pointer(w), P)
-        bad = 0
-        for k in range(P):
-            bad += 0 if abs(wv[k]) < infinity else 1
-        return 1.0 if bad == 0 else 0.0
+    return single
 
-    def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):
-        left = view(pointer64(result), N_RESULTS)
-        left[LOSS_SUM] = 0.0
-        if batch == 1 and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):
-            status = single(plan, loss, w, X, t, c, order, n, rates, settings, state, free, result)
-            left[FINITE] = finite(w, load(plan, N_NEURONS) * (load(plan, N_INPUTS) + 1))
-            return status
-        N = load(plan, N_INPUTS)
-        H = load(plan, N_NEURONS)
-        P = H * (N + 1)
+
+def _batches(dtype: np.dtype, rule: Rule) -> Callable:
+    """Return the epoch of batches: gather, gradient by the plan's driver, move."""
+    p = passes(dtype)
+    size, width, lines, one = p.size, p.width, p.lines, p.real(1)
+    few, chunk_size, workspace = p.few, p.chunk_size, p.workspace
+    gather = _gather(dtype)
+    pointer64 = POINTER[np.dtype(np.float64)]
+    coefficients, move, _, is_plain = rule
+
+    @loop
+    def batches(given, w, X, steps):
+        plan, batch, n, result = given.plan, steps.batch, steps.n, steps.result
+        N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
         numbers = larger(workspace(N, H, 1), workspace(N, H, batch))
         # `gather` writes up to a vector behind what it copies.
         room_x, room_t = lines(batch * N + width), lines(batch + width)
@@ -189,42 +197,82 @@ def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
         targets = rows + room_x
         weights = targets + room_t
         scratch = weights + room_t
-        rate = view(pointer64(rates), (n + batch - 1) // batch)
+        rate = view(pointer64(steps.rates), (n + batch - 1) // batch)
         # A plain step needs no gradient in memory: the driver adds it to w (5 % faster at
         # N, H, batch = 64, 48, 16). A second chunk would meet parameters that have moved.
-        adding = chunk_size(N, H, batch, 2) >= batch and is_plain(settings, free)
+        adding = chunk_size(N, H, batch, 2) >= batch and is_plain(steps.settings, steps.free)
         for first in range(0, n, batch):
             m = smaller(batch, n - first)
-            gather(X, order, first, m, N, rows)
-            gather(t, order, first, m, 1, targets)
-            if c:
-                gather(c, order, first, m, 1, weights)
-            c_ = weights if c else 0
+            gather(X, steps.order, first, m, N, rows)
+            gather(given.t, steps.order, first, m, 1, targets)
+            if given.c:
+                gather(given.c, steps.order, first, m, 1, weights)
             eta = rate[first // batch]
-            driver = load(plan, REVERSE_FEW if few(m) else REVERSE)
             direct = adding and not few(m)
-            g = w if direct else gradient
-            scale = (-eta if direct else 1.0) / m
             call_reverse(
-                driver,
+                load(plan, REVERSE_FEW if few(m) else REVERSE),
                 plan=plan,
-                loss=loss,
+                loss=given.loss,
                 w=w,
                 X=rows,
                 B=m,
                 t=targets,
-                c=c_,
-                scale=scale,
-                g=g,
+                c=weights if given.c else 0,
+                scale=(-eta if direct else 1.0) / m,
+                g=w if direct else gradient,
                 ws=scratch,
                 result=result,
             )
             if not direct:
-                k = coefficients(settings, result, eta)
-                move(w, gradient, one, state, P * size, free, P, k)
-        left[FINITE] = finite(w, P)
+                k = coefficients(steps.settings, result, eta)
+                move(w, gradient, one, steps.state, P * size, steps.free, P, k)
         release(own)
         return DONE
+
+    return batches
+
+
+def _finite(dtype: np.dtype) -> Callable:
+    pointer, infinity = POINTER[dtype], dtype.type(np.inf)
+
+    @loop
+    def finite(w, P):
+        """Whether all parameters are, as a number."""
+        wv = view(pointer(w), P)
+        bad = 0
+        for k in range(P):
+            bad += 0 if abs(wv[k]) < infinity else 1
+        return 1.0 if bad == 0 else 0.0
+
+    return finite
+
+
+def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
+    """Make the unit of one rule.
+
+    ``epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result)``
+
+    The batches are the `n` entries of `order` (int64), `batch` at a time; `rates` (float64) holds
+    the learning rate of each; `c` is 0 or weights of mean one; `state` is what the rule keeps;
+    `free` is 0, or a vector of ones, and zeros where a parameter is not to move. It leaves the sum
+    of the losses before each batch's update in ``result[LOSS_SUM]``, and in ``result[FINITE]``
+    whether all parameters are finite.
+    """
+    width = lanes(dtype)
+    pointer64 = POINTER[np.dtype(np.float64)]
+    single, batches, finite = _single(dtype, rule), _batches(dtype, rule), _finite(dtype)
+
+    def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):
+        left = view(pointer64(result), N_RESULTS)
+        left[LOSS_SUM] = 0.0
+        given = Cotangent(plan, loss, t, c, 1.0, 0, 0)
+        steps = Steps(order, n, batch, rates, settings, state, free, result)
+        if batch == 1 and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):
+            status = single(given, w, X, steps)
+        else:
+            status = batches(given, w, X, steps)
+        left[FINITE] = finite(w, load(plan, N_PARAMS))
+        return status
 
     return Kernel(epoch, Epoch)
 

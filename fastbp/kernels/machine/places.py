@@ -28,7 +28,9 @@ RESOLVE = 14  # calls back into Python for what has not been filled in (`_in_num
 OUTPUT = 15  # + order: the block of σ
 READY = 18  # + order: 1 where all blocks of that order are filled in
 NAMED_LOSSES = 21  # a table of the tables of the losses that compiled code names (`_in_numba`)
-RUNS = 22  # RUN_SIZE places for each run of consecutive neurons with one activation
+N_PARAMS = 22
+W_OFFSET = 23  # bytes from w_1 to w_{1,1}: in w, in a gradient, in a direction
+RUNS = 24  # RUN_SIZE places for each run of consecutive neurons with one activation
 RUN_START, RUN_COUNT, RUN_BLOCK, RUN_SIZE = 0, 1, 2, 5  # RUN_BLOCK + order
 
 # Places in a loss table: the pair (σ, loss) for one network and one loss.
@@ -54,5 +56,6 @@ DRIVER_SIZE = 4
 
 # What `tangent` computes beyond ẏ.
 NOTHING, GAUSS_NEWTON, HESSIAN = range(3)
-# How a sample's weight in G is taken: ℓ'', or for robust losses max(ℓ'', |ℓ'| / |y − t|).
-CURVED, REWEIGHTED = range(2)
+# What the head computes (`drivers.head`). In a Gauss–Newton matrix a sample weighs ℓ'', CURVED, or
+# for robust losses max(ℓ'', |ℓ'| / |y − t|), REWEIGHTED.
+VALUES, SLOPES, CURVED, REWEIGHTED, FULL = range(5)

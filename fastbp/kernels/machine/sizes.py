@@ -75,13 +75,13 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
         if few(B):
             return 2 * B * hp + 4 * width + 7 * line
         c = chunk_size(N, H, B, 2)
-        return c * (N + width) + 2 * c * H + 4 * c + 7 * line
+        return c * (N + width) + 2 * c * H + 3 * c + 7 * line
 
     @jit
     def tangent_workspace(N, H, B):
         """Numbers that `tangent` needs."""
         c = chunk_size(N, H, B, 4)
-        return 2 * c * N + 4 * c * H + 8 * c + 16 * line
+        return 2 * c * N + 4 * c * H + 6 * c + 14 * line
 
     return Sizes(chunk_size, lines, few, workspace, tangent_workspace)
 
