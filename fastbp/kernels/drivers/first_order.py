@@ -33,32 +33,34 @@ from ..machine.places import (
     W_OFFSET,
 )
 from ..machine.records import DONE, NO_MEMORY, PerSample, Reverse
+from ..machine.target import lanes
 from .head import Cotangent, Head, head_of
 from .passes import Chunk, passes
 from .products import dots_of
 
 
 class Room(NamedTuple):
-    """Memory of a chunk: addresses, of z → v and v' → D (H × c each), and of the samples packed."""
+    """Memory of a chunk, addresses: the samples packed, z → v and v' → D (H × c each), the head."""
 
+    panels: int
     V: int
     D: int
     head: Head
-    panels: int = 0
 
 
 @cache
 def _room_of(dtype: np.dtype) -> Callable:
-    lines = passes(dtype).lines
+    width, lines = lanes(dtype), passes(dtype).lines
 
     @loop
     def room(ws, N, H, c):
         """Memory of c samples, neuron-major, in a workspace of the size in `machine.sizes`."""
-        V = (ws + 63) // 64 * 64
+        panels = (ws + 63) // 64 * 64
+        V = panels + lines(c * (N + width))
         D = V + lines(c * H)
         s = D + lines(c * H)
         step = lines(c)
-        return Room(V, D, Head(s, s + step, 0, s + 2 * step, 0), s + 3 * step)
+        return Room(panels, V, D, Head(s, s + step, 0, s + 2 * step, 0))
 
     return room
 
@@ -78,7 +80,7 @@ def reverse(dtype: np.dtype) -> Kernel:
     p = passes(dtype)
     width, size, chunk_size = p.width, p.size, p.chunk_size
     activate, weighted_rows, accumulate = p.activate, p.weighted_rows, p.accumulate
-    head, room_of = head_of(dtype), _room_of(dtype)
+    head, room_of = head_of(dtype, False), _room_of(dtype)
     pointer64 = POINTER[np.dtype(np.float64)]
 
     def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
@@ -125,7 +127,7 @@ def reverse_few(dtype: np.dtype) -> Kernel:
     p = passes(dtype)
     pointer, width, size, activate, dot = p.pointer, p.width, p.size, p.activate, p.dot
     add_scaled, multiply_scaled = p.add_scaled, p.multiply_scaled
-    dots, head = dots_of(dtype), head_of(dtype)
+    dots, head = dots_of(dtype), head_of(dtype, False)
     pointer64 = POINTER[np.dtype(np.float64)]
 
     def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
@@ -199,7 +201,7 @@ def per_sample(dtype: np.dtype) -> Kernel:
         if own == 0:
             return NO_MEMORY
         most = 1 if few(B) else chunk_size(N, H, B, 2)
-        room = room_of(own, N, H, most)
+        room = room_of(own, 0 if most == 1 else N, H, most)  # alone, a sample is not packed
         V, D, s = room.V, room.D, room.head.s
         slopes = pointer(room.head.slopes)
         for first in range(0, B, most):

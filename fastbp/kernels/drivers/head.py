@@ -50,8 +50,11 @@ class Head(NamedTuple):
 
 
 @cache
-def head_of(dtype: np.dtype) -> Callable:
-    """Return the jitted step from s to y, Σ c ℓ, s̄ and κ or h."""
+def head_of(dtype: np.dtype, curved: bool) -> Callable:
+    """Return the jitted step from s to y, Σ c ℓ, s̄ and, unless `curved` is False, κ or h.
+
+    It is known to the compiler: what is not asked for would take 0.1 s at a first gradient.
+    """
     p = passes(dtype)
     pointer, size, real = p.pointer, p.size, p.real
     zero, one, least = real(0), real(1), real(_LEAST_RESIDUAL)
@@ -74,49 +77,45 @@ def head_of(dtype: np.dtype) -> Callable:
             y = pointer(given.y + at)
             for b in range(n):
                 y[b] = s[b]
-        t, c, ybar = pointer(given.t + at), pointer(given.c + at), pointer(given.ybar + at)
         total = 0.0
-        factor = one
         if loss:
-            factor = real(given.scale)
-            if what == REWEIGHTED:  # which has no use for σ''
+            t, c = pointer(given.t + at), pointer(given.c + at)
+            if curved and what == REWEIGHTED:  # which has no use for σ''
                 for b in range(n):
                     dd[b] = abs(s[b] - t[b])
             block = load(loss, LOSS_BLOCK + order)
             call_loss_block(block, room.s, given.t + at, room.sbar, room.h, n)
-            if given.c:
-                for b in range(n):
-                    total += np.float64(c[b]) * np.float64(s[b])
-            else:
-                for b in range(n):
-                    total += np.float64(s[b])
-            if what == REWEIGHTED:
+            for b in range(n):
+                total += np.float64(c[b] if given.c else one) * np.float64(s[b])
+            if what == VALUES:
+                return total
+            if curved and what == REWEIGHTED:
                 for b in range(n):
                     robust = abs(bar[b]) / (dd[b] if dd[b] > least else least)
                     h[b] = robust if robust > h[b] else h[b]
-        elif what != VALUES:
+            scale = real(given.scale)
+            for b in range(n):
+                weight = scale * c[b] if given.c else scale
+                bar[b] *= weight
+                if curved:
+                    h[b] *= weight
+        elif what == VALUES:
+            return total
+        else:
+            ybar = pointer(given.ybar + at)
             for b in range(n):
                 bar[b] = ybar[b] if given.ybar else one
-            if order == 2:
-                for b in range(n):
+                if curved:
                     h[b] = zero
-        if what == VALUES:
-            return total
-        if order == 2:
+        if curved and order == 2:
             for b in range(n):
-                f = factor * c[b] if given.c else factor
-                curved = h[b] * d[b] * d[b]
+                h[b] *= d[b] * d[b]
                 if what == FULL:
-                    curved += bar[b] * dd[b]
-                h[b] = f * curved
+                    h[b] += bar[b] * dd[b]
             for b in range(n, chunk.padded):
                 h[b] = zero
-        if given.c:
-            for b in range(n):
-                bar[b] = factor * c[b] * (bar[b] * d[b])
-        else:
-            for b in range(n):
-                bar[b] = factor * (bar[b] * d[b])
+        for b in range(n):
+            bar[b] *= d[b]
         for b in range(n, chunk.padded):
             bar[b] = zero
         return total

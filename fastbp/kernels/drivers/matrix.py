@@ -281,7 +281,7 @@ def matrix(dtype: np.dtype) -> Kernel:
     activate, weighted_rows = p.activate, p.weighted_rows
     pointer64 = POINTER[np.dtype(np.float64)]
     direct, paired, spread = _direct(dtype), _paired(dtype), _spread(dtype)
-    transpose, mirrored, head = _transpose(dtype), _mirrored(dtype), head_of(dtype)
+    transpose, mirrored, head = _transpose(dtype), _mirrored(dtype), head_of(dtype, True)
 
     def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)

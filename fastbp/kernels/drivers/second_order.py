@@ -39,16 +39,16 @@ from .passes import Chunk, passes
 
 
 class Room(NamedTuple):
-    """Memory of a chunk, addresses: H × c numbers each, ṡ, the head, X and dX packed."""
+    """Memory of a chunk, addresses: X and dX packed, H × c numbers each, the head, and ṡ."""
 
+    panels: int
+    moved: int
     V: int
     D: int
     DD: int
     Zdot: int
-    sdot: int
     head: Head
-    panels: int
-    moved: int
+    sdot: int
 
 
 def _move_rows(dtype: np.dtype) -> Callable:
@@ -161,7 +161,7 @@ def tangent(dtype: np.dtype) -> Kernel:
     chunk_size, workspace = q.chunk_size, q.tangent_workspace
     activate, weighted_rows = q.activate, q.weighted_rows
     move_rows, both_rows, gradients = _move_rows(dtype), _both_rows(dtype), _gradients(dtype)
-    head = head_of(dtype)
+    head = head_of(dtype, True)
     zero = q.real(0)
 
     def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar):
@@ -173,12 +173,13 @@ def tangent(dtype: np.dtype) -> Kernel:
         own = allocate(workspace(N, H, B) * size)
         if own == 0:
             return NO_MEMORY
-        V = (own + 63) // 64 * 64
-        rows, line = lines(most * H), lines(most)
-        D, DD, Zdot, s = V + rows, V + 2 * rows, V + 3 * rows, V + 4 * rows
+        panels = (own + 63) // 64 * 64
+        packed, rows, line = lines(most * N), lines(most * H), lines(most)
+        V = panels + 2 * packed
+        s = V + 4 * rows
         buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line)
-        panels = s + 6 * line
-        room = Room(V, D, DD, Zdot, s + 5 * line, buffers, panels, panels + lines(most * N))
+        D, DD, Zdot = V + rows, V + 2 * rows, V + 3 * rows
+        room = Room(panels, panels + packed, V, D, DD, Zdot, buffers, s + 5 * line)
         given = Cotangent(plan, loss, t, c, scale, 0, 0)
         asked = SLOPES
         if what != NOTHING:

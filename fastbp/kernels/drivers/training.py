@@ -119,7 +119,7 @@ def _single(dtype: np.dtype, rule: Rule) -> Callable:
     p = passes(dtype)
     pointer, size, width, lines = p.pointer, p.size, p.width, p.lines
     activate, weighted_rows, dot = p.activate, p.weighted_rows, p.dot
-    multiply_scaled, by_columns, head = p.multiply_scaled, _by_columns(dtype), head_of(dtype)
+    multiply_scaled, by_columns, head = p.multiply_scaled, _by_columns(dtype), head_of(dtype, False)
     pointer64 = POINTER[np.dtype(np.float64)]
     coefficients, move, n_states, _ = rule
     zero = p.real(0)

@@ -1,7 +1,6 @@
 """The smaller and the larger of two integers.
 
 Numba compiles `min` and `max` anew for each function that uses them, 0.04 s each time.
-What Python calls too (`_passes.part_size`) keeps those.
 """
 
 from __future__ import annotations

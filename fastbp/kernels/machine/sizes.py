@@ -1,4 +1,7 @@
-"""Sizes that Python and compiled code share: plain functions, jitted where kernels call them."""
+"""Sizes that Python and compiled code share: plain functions, jitted where kernels call them.
+
+Without `min` and `max`, as the kernels (`integers`).
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,12 @@ _LINE = 64  # bytes: buffers begin on cache lines
 
 def part_size(B: int) -> int:
     """Samples in a part: a fixed partition of the batch, so that sums have a fixed order."""
-    parts = min(max(B // _PART, 1), _MOST_PARTS)
-    size = (B + parts - 1) // parts
-    return (size + 47) // 48 * 48 if parts > 1 else max(size, 1)
+    parts = B // _PART
+    if parts < 2:
+        return B if B else 1
+    if parts > _MOST_PARTS:
+        parts = _MOST_PARTS
+    return ((B + parts - 1) // parts + 47) // 48 * 48
 
 
 class Sizes(NamedTuple):
@@ -54,9 +60,11 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
         """Samples in a chunk, a whole number of panels unless all samples fit."""
         most = _CHUNK_BYTES // (size * (n_buffers * H + N))
         least = _MOST_CHUNK if N * H * size > _LARGE_BYTES else _LEAST_CHUNK
-        most = max(min(most, _MOST_CHUNK), least) // panel * panel
+        if most > _MOST_CHUNK:
+            most = _MOST_CHUNK
+        most = (most if most > least else least) // panel * panel
         padded = (B + width - 1) // width * width
-        return min(max(most, panel), padded)
+        return padded if padded < most else most
 
     @jit
     def lines(numbers):
