@@ -115,10 +115,9 @@ def _direct(dtype: np.dtype) -> Callable:
     return direct
 
 
-def _paired(dtype: np.dtype) -> Callable:
-    """Return the step by way of the pairs."""
-    p = passes(dtype)
-    pointer, size, zero = p.pointer, p.size, p.real(0)
+def _of_pairs(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
+    """Return what the step by way of the pairs does beside products."""
+    pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
 
     @loop
     def pairs(x, Y, XY, n, cp):
@@ -160,6 +159,14 @@ def _paired(dtype: np.dtype) -> Callable:
                 last = i + 1
             gv[i] = gv[i] + total if add else total
         return last
+
+    return pairs, clear, slopes
+
+
+def _paired(dtype: np.dtype) -> Callable:
+    """Return the step by way of the pairs."""
+    pointer, size = POINTER[dtype], dtype.itemsize
+    pairs, clear, slopes = _of_pairs(dtype)
 
     @loop
     def paired(plan, w, X, room, sums, chunk):

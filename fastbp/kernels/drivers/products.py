@@ -29,7 +29,7 @@ def product(dtype: np.dtype) -> Kernel:
     """C (+)= A · B, with C of any shape, in blocks that stay in the caches.
 
     ``product(A, a_row, a_step, B, b_row, C, c_row, n, n_rows, n_columns, add)``: strides count
-    numbers, see `_simd.strip`; the product sums over n; nothing outside the C given is touched.
+    numbers, see `simd.strip`; the product sums over n; nothing outside the C given is touched.
     Where `b_row` is 0, B is packed in panels: those of columns `panel_vectors` at a time, one
     after the other, each with its rows contiguous and filled up to whole vectors.
     """
@@ -141,5 +141,5 @@ def copy_panels(dtype: np.dtype) -> Kernel:
 
 
 def dots_of(dtype: np.dtype) -> Any:
-    """Return the dot-product intrinsic for a number type (`_simd.dots`)."""
+    """Return the dot-product intrinsic for a number type (`simd.dots`)."""
     return dots(Vectors(dtype))

@@ -1,4 +1,4 @@
-"""Directional and second-order kernels: forward over reverse, and the Gauss–Newton matrix.
+"""Directional and second-order kernels: forward over reverse, and Gauss–Newton products.
 
 Per chunk, neuron-major, with the direction p = (p_a, P_W) in w and dX in x (docs/mathematics.md,
 "Beyond the sheet"):

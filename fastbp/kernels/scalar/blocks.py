@@ -21,7 +21,7 @@ from ..machine.records import ActivationBlock, LossBlock
 from .elementary import namespace
 from .stages import Stages, cut
 
-# The vectorising functions that give NaN for large arguments (`_elementary`), and the library's.
+# The vectorising functions that give NaN for large arguments (`elementary`), and the library's.
 _LIMITED = {"sin": math.sin, "cos": math.cos, "tan": math.tan}
 _CALL_OF_LIMITED = re.compile(rf"\b({'|'.join(_LIMITED)})\(")
 
@@ -96,7 +96,7 @@ def _moved(pointers: list[str], offset: str) -> list[str]:
 
 
 def _staged(pointers: list[str], stages: Stages, store: list[str]) -> list[str]:
-    """Loops of `_stages` over what fits the stack."""
+    """Loops of `stages` over what fits the stack."""
     front = ["z = values_at[k]", *stages.front]
     grow = [f"es{i}[k] = grow(es{i}[k])" for i in range(stages.n)]
     back = ["z = values_at[k]", *stages.back, *store]

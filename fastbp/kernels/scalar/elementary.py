@@ -36,7 +36,7 @@ numbers in cache, at 3.2 GHz with registers of 256 bits.
     logistic    3         2.0      2.0           1.9      0.7   its activation, in stages: 1.3, 0.5
 
 The exponential functions are made of stages, which activations run in loops of their own
-(`_stages`). `sech2` is 0 where exp(-2 |x|) is less than the smallest normal number.
+(`stages`). `sech2` is 0 where exp(-2 |x|) is less than the smallest normal number.
 
 `sqrt`, `floor`, `ceil`, `trunc` and `abs` are instructions, and exact; `pow` and `fmod` are the
 library's, the two functions that do not vectorise (14 and 3 ns; `fmod` is exact). On processors
@@ -45,7 +45,7 @@ without.
 
 `sin`, `cos` and `tan` are NaN where ``abs(x)`` exceeds 1e8 (float64) or 4e6 (float32): a reduction
 right for every number takes a branch, which would stop the vectorisation of all others. Where an
-activation comes out as NaN for that, `_blocks` applies the library's functions.
+activation comes out as NaN for that, `blocks` applies the library's functions.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from numba.extending import intrinsic
 
 from ..machine.build import scalar
 from ..machine.numba_api import cgutils
-from . import polynomials as polynomials
+from . import polynomials
 
 
 def _integer(x: ir.Value) -> ir.IntType:
@@ -303,7 +303,7 @@ def _upper_half(typingctx, x):
 
 # Functions made of three stages: ``m, r = reduce(argument(x))``, ``e = grow(r)`` and
 # ``result(x, m, e)``, by the names of `argument` and `result`. A loop over all three at once
-# leaves the processor waiting for one number after another; see `_stages`.
+# leaves the processor waiting for one number after another; see `stages`.
 STAGED = {
     "exp": ("exp_argument", "exp_result"),
     "expm1": ("expm1_argument", "expm1_result"),
@@ -339,34 +339,41 @@ def namespace(dtype: Any) -> dict[str, Any]:
     return dict(_functions(number))
 
 
-@cache
-def _functions(dtype: np.dtype) -> dict[str, Any]:
-    T = dtype.type
-    wide = dtype == np.float64
+class _Numbers:
+    """Constants of a number type, and the choice between those of both."""
 
-    def choose(for_float64: float, for_float32: float) -> Any:
-        return T(for_float64 if wide else for_float32)
+    def __init__(self, dtype: np.dtype) -> None:
+        self.T = dtype.type
+        self.wide = dtype == np.float64
+        self.zero, self.half, self.one, self.two = (self.T(c) for c in (0.0, 0.5, 1.0, 2.0))
+        self.inf, self.nan = self.T(np.inf), self.T(np.nan)
+        self.smallest_normal = np.finfo(dtype).smallest_normal
+        self.magic = self.choose(6755399441055744.0, 12582912.0)
+        # log(2) in two parts; the upper has 42 (16) bits, so that its multiples are exact.
+        self.per_log2 = self.T(1.4426950408889634)
+        self.log2_upper = self.choose(0.6931471805598903, 0.693145751953125)
+        self.log2_lower = self.choose(5.497923018708371e-14, 1.428606765330187e-06)
 
-    def table(coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> tuple:
-        return tuple(T(c) for c in coefficients[not wide])
+    def choose(self, for_float64: float, for_float32: float) -> Any:
+        return self.T(for_float64 if self.wide else for_float32)
 
-    zero, half, one, two = (T(c) for c in (0.0, 0.5, 1.0, 2.0))
-    inf, nan = T(np.inf), T(np.nan)
-    magic = choose(6755399441055744.0, 12582912.0)
-    exp_table = table(polynomials.EXP)
-    sinh_table, cosh_table = table(polynomials.SINH), table(polynomials.COSH)
-    log_table, atan_table = table(polynomials.LOG), table(polynomials.ATAN)
-    sin_table, cos_table = table(polynomials.SIN), table(polynomials.COS)
-    erf_table, erf_far_table = table(polynomials.ERF), table(polynomials.ERF_FAR)
-    erfc0, erfc1, *erfc_rest = table(polynomials.ERFC)
+    def table(self, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> tuple:
+        return tuple(self.T(c) for c in coefficients[not self.wide])
 
-    # log(2) in two parts; the upper has 42 (16) bits, so that its multiples here are exact.
-    per_log2 = T(1.4426950408889634)
-    log2_upper = choose(0.6931471805598903, 0.693145751953125)
-    log2_lower = choose(5.497923018708371e-14, 1.428606765330187e-06)
 
-    # Exponential and hyperbolic functions: x = n log(2) + r, exp(x) = 2^n exp(r). They have three
-    # stages, see STAGED: m and r of an argument within bounds, exp(r) - 1, and the result.
+# Names of the language, and helpers that another group of functions needs.
+_Group = dict[str, Any]
+
+
+def _exponential(k: _Numbers) -> _Group:
+    """Exponential functions: x = n log(2) + r, exp(x) = 2^n exp(r).
+
+    They have three stages, see STAGED: m and r of an argument within bounds, exp(r) - 1, and the
+    result.
+    """
+    choose, half, one, magic = k.choose, k.half, k.one, k.magic
+    per_log2, log2_upper, log2_lower = k.per_log2, k.log2_upper, k.log2_lower
+    exp_table = k.table(polynomials.EXP)
 
     @scalar
     def reduce(x):
@@ -406,9 +413,19 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         v = _muladd(p, e, p - half)
         return _select(_abs(x) < expm1_tiny, x, v + v)
 
-    # With E = exp(-2 |x|), tanh(|x|) is (1 - E) / (1 + E) and sech2(x) is 4 E / (1 + E)^2. The
-    # lowest argument has n = -1023 (-127), for which 2^n comes out as 0.
-    tanh_lowest = choose(-709.0, -88.0)
+    return {
+        "reduce": reduce, "grow": grow, "exp_argument": exp_argument, "exp_result": exp_result,
+        "expm1_argument": expm1_argument, "expm1_result": expm1_result,
+    }  # fmt: skip
+
+
+def _sigmoid(k: _Numbers, exp_argument: Any, exp_result: Any) -> _Group:
+    """Stages of tanh, its derivative and the logistic function.
+
+    With E = exp(-2 |x|), tanh(|x|) is (1 - E) / (1 + E) and sech2(x) is 4 E / (1 + E)^2.
+    """
+    zero, one, two = k.zero, k.one, k.two
+    tanh_lowest = k.choose(-709.0, -88.0)  # has n = -1023 (-127), for which 2^n comes out as 0
 
     @scalar
     def tanh_argument(x):
@@ -443,24 +460,28 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         v = exp_result(x, m, e)
         return _select(x < zero, v, one) / (one + v)
 
-    stages = {
-        "reduce": reduce, "grow": grow, "exp_argument": exp_argument, "exp_result": exp_result,
-        "expm1_argument": expm1_argument, "expm1_result": expm1_result,
+    return {
         "tanh_argument": tanh_argument, "tanh_result": tanh_result, "sech2_result": sech2_result,
         "logistic_argument": logistic_argument, "logistic_result": logistic_result,
     }  # fmt: skip
 
-    def staged(name):
-        argument, result = (stages[stage] for stage in STAGED[name])
 
-        @scalar
-        def function(x):
-            m, r = reduce(argument(x))
-            return result(x, m, grow(r))
+def _staged(name: str, stages: _Group) -> Any:
+    reduce, grow = stages["reduce"], stages["grow"]
+    argument, result = (stages[stage] for stage in STAGED[name])
 
-        return function
+    @scalar
+    def function(x):
+        m, r = reduce(argument(x))
+        return result(x, m, grow(r))
 
-    exp, expm1 = staged("exp"), staged("expm1")
+    return function
+
+
+def _hyperbolic(k: _Numbers, reduce: Any) -> _Group:
+    """Hyperbolic functions: x = n log(2) + r, as the exponential ones."""
+    choose, half, two, magic = k.choose, k.half, k.two, k.magic
+    sinh_table, cosh_table = k.table(polynomials.SINH), k.table(polynomials.COSH)
 
     sinh_highest = choose(710.75, 89.7)  # inf
     n_most = choose(1022.0, 126.0)  # of normal 2^-n
@@ -492,9 +513,15 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         v = _muladd(p + q, c, _muladd(p - q, s, p + q))
         return v + v
 
-    # Logarithms: x = 2^k (1 + f), log(1 + f) = f - s (f - R) with s = f / (2 + f).
+    return {"sinh": sinh, "cosh": cosh}
 
-    smallest_normal = np.finfo(dtype).smallest_normal
+
+def _logarithms(k: _Numbers) -> _Group:
+    """Logarithms: x = 2^k (1 + f), log(1 + f) = f - s (f - R) with s = f / (2 + f)."""
+    choose, zero, one, two, inf, nan = k.choose, k.zero, k.one, k.two, k.inf, k.nan
+    per_log2, log2_upper, log2_lower = k.per_log2, k.log2_upper, k.log2_lower
+    log_table, smallest_normal = k.table(polynomials.LOG), k.smallest_normal
+
     upscale, upscale_exponent = choose(2.0**54, 2.0**25), choose(54.0, 25.0)
 
     @scalar
@@ -524,7 +551,7 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         k, v = log_parts(x)
         return log_ends(x, _muladd(v, per_log2, k))
 
-    per_log10 = T(0.4342944819032518)
+    per_log10 = k.T(0.4342944819032518)
     log10_2_upper = choose(0.30102999566395283, 0.301025390625)
     log10_2_lower = choose(2.8363394551044964e-14, 4.605039066518657e-06)
 
@@ -548,12 +575,19 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         v = _select(x < inf, v, x)
         return _select(x > -one, v, _select(x == -one, -inf, nan))
 
-    log_of_2 = T(0.6931471805599453)
+    return {"log": log, "log2": log2, "log10": log10, "log1p": log1p}
+
+
+def _inverse_hyperbolic(k: _Numbers, log1p: Any) -> _Group:
+    """Inverse hyperbolic functions, by log(1 + x)."""
+    zero, half, one, two = k.zero, k.half, k.one, k.two
+    huge_one = k.choose(2.0**54, 2.0**26)  # 1 is negligible
+    log_of_2 = k.T(0.6931471805599453)
 
     @scalar
     def asinh(x):
         a = _abs(x)
-        huge = a > log1p_huge
+        huge = a > huge_one
         b = _select(huge, one, a)
         v = log1p(_select(huge, a, b + b * b / (one + _sqrt(_muladd(b, b, one)))))
         return _copysign(v + _select(huge, log_of_2, zero), x)
@@ -561,7 +595,7 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
     @scalar
     def acosh(x):
         t = x - one
-        huge = t > log1p_huge
+        huge = t > huge_one
         b = _select(huge, one, t)
         # One root of the product would be a number for t < -2.
         v = log1p(_select(huge, t, b + _sqrt(b) * _sqrt(b + two)))
@@ -572,12 +606,17 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         a = _abs(x)
         return _copysign(half * log1p((a + a) / (one - a)), x)
 
-    # Circular functions: x = n pi/2 + r.
+    return {"asinh": asinh, "acosh": acosh, "atanh": atanh}
 
-    per_quarter = T(0.6366197723675814)
+
+def _circular(k: _Numbers) -> _Group:
+    """Circular functions: x = n pi/2 + r."""
+    choose, half, one, nan, magic = k.choose, k.half, k.one, k.nan, k.magic
+    sin_table, cos_table = k.table(polynomials.SIN), k.table(polynomials.COS)
+    per_quarter = k.T(0.6366197723675814)
     furthest = choose(1e8, 4e6)
 
-    if wide:
+    if k.wide:
         # pi/2 in parts of 27 bits: n has at most 26, so that their multiples are exact.
         quarter1, quarter2 = 1.570796325802803, 9.920935739593517e-10
         quarter3, quarter4 = 5.721188709663575e-18, 1.6446256936324258e-26
@@ -626,6 +665,13 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         odd = _is_odd(m)
         return _select(odd, -c, s) / _select(odd, s, c)
 
+    return {"sin": sin, "cos": cos, "tan": tan}
+
+
+def _inverse_circular(k: _Numbers) -> _Group:
+    """Angles in [0, pi/2] by atan on [-tan(pi/8), tan(pi/8)]."""
+    T, zero, one, two = k.T, k.zero, k.one, k.two
+    atan_table = k.table(polynomials.ATAN)
     tan_3_8, tan_1_8 = T(1.0 + math.sqrt(2.0)), T(math.sqrt(2.0) - 1.0)  # of pi
     quarter_pi, half_pi = T(math.pi / 4.0), T(math.pi / 2.0)
 
@@ -653,8 +699,15 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
     def acos(x):
         return two * angle(_sqrt(one - x), _sqrt(one + x))
 
-    # Error function: erfc(a) is exp(-a^2) / (a + K) times a polynomial in (a - K) / (a + K).
+    return {"asin": asin, "acos": acos, "atan": atan}
 
+
+def _error(k: _Numbers, exp: Any, stages: _Group) -> _Group:
+    """Error function: erfc(a) is exp(-a^2) / (a + K) times a polynomial in (a - K) / (a + K)."""
+    choose, zero, half, one, two = k.choose, k.zero, k.half, k.one, k.two
+    reduce, grow, exp_argument = (stages[name] for name in ("reduce", "grow", "exp_argument"))
+    erf_table, erf_far_table = k.table(polynomials.ERF), k.table(polynomials.ERF_FAR)
+    erfc0, erfc1, *erfc_rest = k.table(polynomials.ERFC)
     erf_centre = choose(3.0, 2.0)
 
     @scalar
@@ -696,6 +749,12 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
         v = _muladd(v, e, v) * p * q
         return _select(x < zero, two - v, v)
 
+    return {"erf": erf, "erfc": erfc}
+
+
+def _choices(k: _Numbers) -> _Group:
+    zero, one = k.zero, k.one
+
     @scalar
     def sign(x):
         return _select(x > zero, one, _select(x < zero, -one, x))
@@ -704,13 +763,20 @@ def _functions(dtype: np.dtype) -> dict[str, Any]:
     def logical_not(condition):
         return not condition
 
+    return {"sign": sign, "logical_not": logical_not}
+
+
+@cache
+def _functions(dtype: np.dtype) -> _Group:
+    k = _Numbers(dtype)
+    stages = _exponential(k)
+    stages |= _sigmoid(k, stages["exp_argument"], stages["exp_result"])
+    staged = {name: _staged(name, stages) for name in STAGED}
+    logarithms = _logarithms(k)
     return {
-        "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "log2": log2, "log10": log10,
-        "sqrt": _sqrt, "sin": sin, "cos": cos, "tan": tan, "asin": asin, "acos": acos,
-        "atan": atan, "sinh": sinh, "cosh": cosh, "asinh": asinh,
-        "acosh": acosh, "atanh": atanh, "erf": erf, "erfc": erfc,
-        "pow": _pow, "fmod": _fmod, "floor": _floor, "ceil": _ceil, "trunc": _trunc, "abs": _abs,
-        "sign": sign,
-        "select": _select, "logical_not": logical_not, "const": T, "inf": inf, "nan": nan,
-        "tanh": staged("tanh"), "sech2": staged("sech2"), "logistic": staged("logistic"), **stages,
+        "sqrt": _sqrt, "pow": _pow, "fmod": _fmod, "floor": _floor, "ceil": _ceil,
+        "trunc": _trunc, "abs": _abs, "select": _select, "const": k.T, "inf": k.inf, "nan": k.nan,
+        **stages, **staged, **_hyperbolic(k, stages["reduce"]), **logarithms,
+        **_inverse_hyperbolic(k, logarithms["log1p"]), **_circular(k), **_inverse_circular(k),
+        **_error(k, staged["exp"], stages), **_choices(k),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Coefficients of the polynomials in `_elementary`, for float64 and float32, lowest order first.
+"""Coefficients of the polynomials in `elementary`, for float64 and float32, lowest order first.
 
 Minimax fits (Remez's algorithm, 45 digits) of the relative error of the function that they serve;
 "error" is the largest, in exact arithmetic with the coefficients not yet rounded.
