@@ -713,13 +713,14 @@ class Network:
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
         out: NDArray | None = None,
+        threads: int | str = 1,
         check_finite: bool = False,
     ) -> NDArray:
         """Hessian of the mean loss times p, forward over reverse.
 
         Parameters
         ----------
-        w, X, t, p, loss, sample_weight, out, check_finite
+        w, X, t, p, loss, sample_weight, out, threads, check_finite
             As `Network` has them.
 
         Returns
@@ -737,7 +738,7 @@ class Network:
         >>> net.hvp([0.5, 1.0], [[2.0]], [1.0], [1.0, 0.0])
         array([16., 24.])
         """
-        return self._product("hvp", w, X, t, p, loss, sample_weight, out, check_finite)
+        return self._product("hvp", w, X, t, p, loss, sample_weight, out, threads, check_finite)
 
     def gauss_newton_product(
         self,
@@ -749,6 +750,7 @@ class Network:
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
         out: NDArray | None = None,
+        threads: int | str = 1,
         check_finite: bool = False,
     ) -> NDArray:
         """Gauss–Newton matrix of the mean loss times p: Σ_b c_b ℓ''_b ∇f_b (∇f_b · p) / Σ_b c_b.
@@ -757,7 +759,7 @@ class Network:
 
         Parameters
         ----------
-        w, X, t, p, loss, sample_weight, out, check_finite
+        w, X, t, p, loss, sample_weight, out, threads, check_finite
             As `Network` has them.
 
         Returns
@@ -777,7 +779,7 @@ class Network:
         array([16., 16.])
         """
         return self._product(
-            "gauss_newton_product", w, X, t, p, loss, sample_weight, out, check_finite
+            "gauss_newton_product", w, X, t, p, loss, sample_weight, out, threads, check_finite
         )
 
     def gauss_newton(
@@ -788,6 +790,7 @@ class Network:
         *,
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
+        threads: int | str = 1,
         check_finite: bool = False,
     ) -> tuple[float, NDArray, NDArray]:
         """Mean loss, its gradient, and its Gauss–Newton matrix Σ_b c_b ℓ''_b ∇f_b ∇f_b^T / Σ_b c_b.
@@ -797,7 +800,7 @@ class Network:
 
         Parameters
         ----------
-        w, X, t, loss, sample_weight, check_finite
+        w, X, t, loss, sample_weight, threads, check_finite
             As `Network` has them.
 
         Returns
@@ -826,7 +829,7 @@ class Network:
         w, X, t, c = boundary.loss_inputs(
             self, ell, w, X, t, sample_weight, check_finite=check_finite
         )
-        return gauss_newton(_prepared(self), w, X, t, c, ell)
+        return gauss_newton(_prepared(self), w, X, t, c, ell, boundary.thread_count(threads))
 
     def _product(
         self,
@@ -838,10 +841,11 @@ class Network:
         loss: str | Loss,
         sample_weight: Any,
         out: NDArray | None,
+        threads: int | str,
         check_finite: bool,
     ) -> NDArray:
         calls = self._calls
-        if calls is not None and not check_finite:
+        if calls is not None and threads == 1 and not check_finite:
             try:
                 return getattr(calls, name)[loss](w, X, t, sample_weight, p, out)
             except _NOT_AT_ONCE:
@@ -852,8 +856,13 @@ class Network:
         )
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
         product = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, p))
-        function = _prepared(self).prepare_loss(name, loss, ell, len(X))
-        return function(w, X, t, c, p, product)
+        calls = _prepared(self)
+        function = calls.prepare_loss(name, loss, ell, len(X))
+        n_threads = calls.threads(boundary.thread_count(threads), len(X), name)
+        if n_threads == 1:
+            return function(w, X, t, c, p, product)
+        table = calls.plan.loss_table(ell, 2)
+        return calls.product_in_parts(name, n_threads, table, w, X, t, c, p, product)
 
 
 def _prepared(net: Network) -> Calls:

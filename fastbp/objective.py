@@ -190,7 +190,12 @@ class Objective(boundary.Fixed):
         """
         w = self._parameters("w", w)
         loss, gradient, matrix = self.net.gauss_newton(
-            w, self.X, self.t, loss=self.loss, sample_weight=self.sample_weight
+            w,
+            self.X,
+            self.t,
+            loss=self.loss,
+            sample_weight=self.sample_weight,
+            threads=self.threads or "auto",
         )
         if self.l2:
             loss += 0.5 * self.l2 * float(w @ w)
@@ -200,8 +205,8 @@ class Objective(boundary.Fixed):
 
     def _product(self, call: Callable, w: ArrayLike, p: ArrayLike) -> NDArray:
         w, p = self._parameters("w", w), self._parameters("p", p)
-        c = self.sample_weight
-        product = call(w, self.X, self.t, p, loss=self.loss, sample_weight=c)
+        c, threads = self.sample_weight, self.threads or "auto"
+        product = call(w, self.X, self.t, p, loss=self.loss, sample_weight=c, threads=threads)
         return product + self.l2 * p if self.l2 else product
 
     def _parameters(self, name: str, value: ArrayLike) -> NDArray:

@@ -8,6 +8,7 @@ from support import (
     DTYPES,
     all_results,
     assert_same,
+    flat,
     fresh_process,
     in_threads,
     random_case,
@@ -16,9 +17,10 @@ from support import (
 
 import fastbp
 
-THREADED = ("value", "vjp", "input_grad", "loss_and_grad")
-# One part; two; the most with whole ones; a last one of few samples; more than any threads.
-SHAPES = [(3, 5, 1), (3, 5, 511), (3, 5, 1025), (7, 9, 1537), (2, 3, 8200), (40, 60, 3000)]
+THREADED = ("value", "vjp", "input_grad", "loss_and_grad", "hvp", "gauss_newton_product")
+# One part; two; four, the last of few samples; a matrix of many inputs; large parts, many, the
+# last of one sample.
+SHAPES = [(3, 5, 1), (3, 5, 511), (3, 5, 1025), (7, 9, 1586), (25, 10, 1000), (2, 3, 270001)]
 
 
 def all_calls(net, case, threads):
@@ -26,6 +28,8 @@ def all_calls(net, case, threads):
     results = all_results(net, case, names=THREADED, threads=threads)
     outs = {name: room(name, case) for name in THREADED}
     assert_same(all_results(net, case, outs, THREADED, threads=threads), results)
+    given = (case.w, case.X, case.t)
+    results["gauss_newton"] = flat(net.gauss_newton(*given, loss="huber", threads=threads))
     w, X, t, c, ybar = case.w, case.X, case.t, case.c, case.ybar
     mean, g = net.loss_and_grad(w, X, t, loss="log_cosh", sample_weight=c, threads=threads)
     _, rows = net.vjp(w, X, ybar, inputs=True, threads=threads)
@@ -40,6 +44,37 @@ def test_any_number_gives_the_same_bits(shape, dtype):
     want = all_calls(net, case, 1)
     for threads in (2, 3, 7, "auto", np.int64(2)):
         assert_same(all_calls(net, case, threads), want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 5, 2001), (8, 7, 1000)], ids=str)
+def test_levenberg_gives_the_same_bits(shape, dtype):
+    case = random_case([84, *shape], *shape, outputs=["identity"]).astype(dtype)
+    net = case.net.network(dtype)
+
+    def fit(threads):
+        given = {"sample_weight": case.c, "w0": case.w, "l2": 1e-3}
+        return fastbp.fit(net, case.X, case.t, **given, epochs=12, threads=threads)
+
+    one = fit(1)
+    for threads in (2, 3, 7, "auto"):
+        many = fit(threads)
+        np.testing.assert_array_equal(many.w, one.w)
+        np.testing.assert_array_equal(many.history["loss"], one.history["loss"])
+        assert many.reason == one.reason
+
+
+def test_an_error_on_another_thread_ends_the_fit(monkeypatch):
+    case = random_case(85, 3, 5, 2001, outputs=["identity"])
+    net = case.net.network()
+    fastbp.fit(net, case.X, case.t, epochs=1, threads=2)  # now it has calls
+
+    def broken(*_args, **_more):
+        raise ZeroDivisionError("on a thread")
+
+    monkeypatch.setattr(net._calls, "matrix_in_parts", broken, raising=False)
+    with pytest.raises(ZeroDivisionError, match="on a thread"):
+        fastbp.fit(net, case.X, case.t, epochs=3, threads=2)
 
 
 def test_a_network_first_used_with_threads():
@@ -100,25 +135,28 @@ def test_threads_that_meet_while_a_kernel_is_compiled():
     assert fresh_process("-c", RACE) == "done\n"
 
 
-@pytest.mark.parametrize("B", [1024, 1025, 1536, 1600, 2400, 8192, 8193, 12345])
-def test_a_gradient_is_the_sum_of_those_of_its_parts(B):
-    """They are at most 16, of whole vectors and panels in either dtype, and at least two."""
+@pytest.mark.parametrize("B", [1024, 1025, 1600, 2400, 8193, 12345, 140000])
+def test_a_gradient_is_the_sum_of_those_of_its_parts_along_a_tree(B):
+    """They are at most 256, of whole vectors and panels in either dtype, and at least two."""
     case = random_case([84, B], 5, 9, B)
     net = case.net.network()
 
     def gradient(part):
         return net.vjp(case.w, case.X[part], case.ybar[part])
 
-    def in_parts(size):
-        first, *others = (slice(k, k + size) for k in range(0, B, size))
-        g = gradient(first)
-        for part in others:
-            g += gradient(part)
-        return g
+    def node(parts):
+        if len(parts) == 1:
+            return gradient(parts[0])
+        left = 1 << (len(parts) - 1).bit_length() - 1  # a complete one
+        return node(parts[:left]) + node(parts[left:])
 
+    def in_parts(size):
+        return node([slice(k, k + size) for k in range(0, B, size)])
+
+    whole = gradient(slice(B))
     # A part has more than a chunk: sums over those are the same where there are no parts.
-    sizes = [size for size in range(288, B // 2 + 48, 48) if 16 * size >= B]
-    assert any(np.array_equal(in_parts(size), gradient(slice(B))) for size in sizes)
+    sizes = [size for size in range(480, B // 2 + 48, 48) if 256 * size >= B][:10]
+    assert any(np.array_equal(in_parts(size), whole) for size in sizes)
 
 
 AUTOMATIC = """

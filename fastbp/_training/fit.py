@@ -271,7 +271,8 @@ def fit(
     progress : bool or "auto"
         Whether to show a bar on standard error; "auto" does on a terminal.
     threads : int or "auto"
-        Threads of the evaluations for SciPy's methods; the compiled optimizers use one.
+        Threads of the evaluations, for SciPy's methods and Levenberg–Marquardt; the result is the
+        same to the last bit. SGD and Adam use one.
     checkpoint : path, optional
         A file that is written every few seconds and at the end, whole or not at all. A fit with
         the same arguments goes on from it, and ends with the same bits as one never stopped.

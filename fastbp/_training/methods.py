@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _boundary as boundary
 from ..kernels.machine.lock import LOCK
 from ..losses import Loss
 from ..network import Network
@@ -230,6 +231,7 @@ class Levenberg:
             size=_NATS if problem.loss.name in ("cross_entropy", "poisson") else -1.0,
             free=problem.free,
             kinds=kinds_of(problem.net, problem.free),
+            threads=boundary.thread_count(problem.threads),
         )
 
     def steps(self, watch: Watch) -> Iterator[str]:

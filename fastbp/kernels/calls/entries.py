@@ -96,6 +96,17 @@ def _second_order(
     )
 
 
+def _product_part(what: int) -> Entry:
+    return Entry(
+        Tangent,
+        "driver",
+        (W, X, T, C, _P, Argument("scale", NUMBER), _out("g", "P"), Argument("part", COUNT)),
+        ("sum",),
+        given={"what": what},
+        always_long=True,
+    )
+
+
 _P = _in("p", "P")
 _ALONE = {"B": 1}
 
@@ -140,7 +151,7 @@ ENTRIES: dict[str, Entry] = {
         given={"curvature": CURVED, "mirror": 1},
         always_long=True,
     ),
-    # One part of a batch, on a thread: X and what belongs to its rows are slices.
+    # Nodes of a batch, on a thread: X and what belongs to its rows are slices.
     "part": _first_order(
         "plan",
         (
@@ -155,11 +166,31 @@ ENTRIES: dict[str, Entry] = {
             _out("y", "B", optional=True),
             _out("g", "P", optional=True),
             _out("xbar", "B", "N", optional=True),
+            Argument("part", COUNT),
             _out("ws", "_"),
         ),
         ("sum",),
         -1,  # what it needs depends on what is given: the caller has prepared it
-        given={"part": "B"},
+        always_long=True,
+    ),
+    "hvp_part": _product_part(HESSIAN),
+    "gauss_newton_product_part": _product_part(GAUSS_NEWTON),
+    "matrix_part": Entry(
+        Matrix,
+        "driver",
+        (
+            W,
+            X,
+            T,
+            C,
+            Argument("scale", NUMBER),
+            Argument("curvature", COUNT),
+            _out("g", "P"),
+            _out("G", "P", "P"),
+            Argument("part", COUNT),
+        ),
+        ("sum",),
+        given={"mirror": 1},
         always_long=True,
     ),
     "weights": Entry(Weights, "plain", (_in("c", "n"),), ("sum",), always_long=True),

@@ -14,6 +14,7 @@ from ..machine.places import BATCH, CURVED, MATRIX, REVERSE, REVERSE_FEW, REWEIG
 from ..machine.sizes import sizes
 from . import units
 from .prepared import plain
+from .shared_work import SharedWork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +30,24 @@ def _prepare_drivers(calls: Calls, order: int, dtype: np.dtype, counts: Sequence
 
 
 def gauss_newton(
-    calls: Calls, w: NDArray, X: NDArray, t: NDArray, c: NDArray | None, loss: DescribedLoss
+    calls: Calls,
+    w: NDArray,
+    X: NDArray,
+    t: NDArray,
+    c: NDArray | None,
+    loss: DescribedLoss,
+    threads: int = 1,
 ) -> tuple[float, NDArray, NDArray]:
     """Mean loss, gradient and Gauss–Newton matrix; arguments already checked."""
-    return calls.prepare_loss("gauss_newton", loss, loss, len(X))(w, X, t, c, None, None)
+    function = calls.prepare_loss("gauss_newton", loss, loss, len(X))
+    threads = calls.threads(threads, len(X), "gauss_newton")
+    if threads == 1:
+        return function(w, X, t, c, None, None)
+    g, G = np.empty(w.size, w.dtype), np.empty((w.size, w.size), w.dtype)
+    table = calls.plan.loss_table(loss, 2)
+    total = len(X) if c is None else calls.weight_sum(c)
+    value = calls.matrix_in_parts(threads, table, w, X, t, c, 1.0 / total, CURVED, g, G)
+    return value / total, g, G
 
 
 def mean_loss(
@@ -143,6 +158,8 @@ class Levenberg:
     free : ndarray of bool, shape (P,)
     kinds : ndarray of int64, shape (P,)
         The kind of each parameter (`levenberg`).
+    threads : int
+        0 for "auto".
     """
 
     NOT_FINITE = lm.NOT_FINITE
@@ -179,6 +196,7 @@ class Levenberg:
         size: float,
         free: NDArray,
         kinds: NDArray,
+        threads: int = 1,
     ) -> None:
         calls.plan.need(1, MATRIX)
         _prepare_drivers(calls, 0, calls.dtype, (len(X),))
@@ -209,7 +227,10 @@ class Levenberg:
         self._kinds = kinds
         self._g = np.empty(P, calls.dtype)
         self._G = np.empty((P, P), calls.dtype)
-        self._run = calls.driver("levenberg", units.levenberg(calls.dtype).address, table)
+        threads = calls.threads(threads, len(X), "gauss_newton")
+        self._work = None if threads == 1 else SharedWork(calls, threads, table, X, t, c, P)
+        plan = calls.plan.table if self._work is None else self._work.table
+        self._run = calls.driver("levenberg", units.levenberg(calls.dtype).address, table, plan)
 
     @property
     def loss(self) -> float:
@@ -229,10 +250,15 @@ class Levenberg:
         """At most n iterations; returns the losses after each, and why it ended (0: it has not)."""
         history = np.empty(n)
         result = np.empty(2)
-        self._run(
-            self.w, self._X, self._t, self._c, self._settings, self.kept, self.own, self._kinds,
-            self.starts, self._g, self._G, self._free, history, result,
-        )  # fmt: skip
+        try:
+            self._run(
+                self.w, self._X, self._t, self._c, self._settings, self.kept, self.own, self._kinds,
+                self.starts, self._g, self._G, self._free, history, result,
+            )  # fmt: skip
+        except MemoryError as error:
+            if self._work is None or self._work.error is None:
+                raise
+            raise self._work.error from error
         reason = int(result[0])
         if reason and self.settle():
             reason = lm.STALLED

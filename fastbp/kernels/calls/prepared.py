@@ -26,10 +26,10 @@ from ..machine.places import (
     TANGENT,
     WEIGHTS,
 )
-from ..machine.sizes import part_size, sizes
+from ..machine.sizes import batch_workspace, matrix_part_size, part_size, sizes
 from . import units
 from .plan import Plan
-from .threads import automatic, over_parts
+from .threads import automatic, operations, over_nodes
 
 _OF_PLAN = {
     "value", "value_of_one", "value_and_grad", "vjp", "input_grad", "per_sample_grad", "jvp",
@@ -111,17 +111,28 @@ class Calls:
         """Make the driver of per-sample gradients ready."""
         self.plan.need(1, PER_SAMPLE)
 
-    def driver(self, name: str, address: int, loss: NDArray | None) -> Callable:
-        """Return a function that drives what is in no plan: an optimizer, the pack of a batch."""
-        table = driver_table(address)
-        table[DRIVER_PLAN] = self.address
-        table[DRIVER_LOSS] = 0 if loss is None else loss.ctypes.data
-        return self._entry(name, table)
+    def driver(
+        self, name: str, address: int, loss: NDArray | None, plan: NDArray | None = None
+    ) -> Callable:
+        """Return a function that drives a kernel by its address, by our plan or another."""
+        plan = self.plan.table if plan is None else plan
+        return self._entry(name, driver_table(address, plan.ctypes.data, loss))
 
-    def threads(self, threads: int, n_samples: int) -> int:
-        """How many threads to use where `threads` are asked for, 0 for "auto"."""
-        threads = threads or automatic(n_samples, self._net_shape)
-        return 1 if part_size(n_samples) >= n_samples else threads
+    def threads(self, threads: int, n_samples: int, name: str = "") -> int:
+        """How many threads to use where `threads` are asked for, 0 for "auto".
+
+        `name` is that of what is not of the first order.
+        """
+        N, H = self._net_shape
+        P = H * (N + 1)
+        part = part_size(n_samples)
+        work = operations(n_samples, N, H)
+        if name == "gauss_newton":
+            part = matrix_part_size(n_samples, P)
+            work = n_samples * P * P // 2
+        elif name:
+            work *= 2
+        return 1 if part >= n_samples else threads or automatic(work)
 
     def weight_sum(self, c: NDArray) -> float:
         """Σ c_b, added in the order in which the entries add."""
@@ -148,20 +159,70 @@ class Calls:
         Returns Σ_b c_b ℓ_b.
         """
         N, H = self._net_shape
+        part = part_size(len(X))
 
-        def drive(first: int, n: int, gradient: NDArray | None, workspace: NDArray) -> float:
-            def at(rows: NDArray | None) -> NDArray | None:
-                return None if rows is None else rows[first : first + n]
-
+        def drive(first: int, n: int, sums: tuple[NDArray, ...], workspace: NDArray) -> float:
+            at = _rows(first, n)
             packed = None if panels is None else panels[first * N :]
             return self.part(
-                w, at(X), loss, packed, at(t), at(c), scale, at(ybar), at(y), gradient, at(xbar),
-                workspace,
+                w, at(X), loss, packed, at(t), at(c), scale, at(ybar), at(y),
+                sums[0] if sums else None, at(xbar), part, workspace,
             )  # fmt: skip
 
+        numbers = batch_workspace(self.dtype, N, H, len(X))
+        sums = () if g is None else (g,)
+        own = np.empty(numbers, self.dtype)
+        return over_nodes(drive, len(X), part, sums, threads, own)
+
+    def product_in_parts(
+        self,
+        name: str,
+        threads: int,
+        loss: NDArray,
+        w: NDArray,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+        p: NDArray,
+        product: NDArray,
+    ) -> NDArray:
+        """hvp or gauss_newton_product with the parts on several threads; arguments checked."""
         part = part_size(len(X))
-        numbers = sizes(self.dtype).workspace(N, H, part)
-        return over_parts(drive, len(X), g, threads, numbers, self.dtype)
+        scale = 1.0 / (len(X) if c is None else self.weight_sum(c))
+        function = self.driver(f"{name}_part", self.plan.table[TANGENT], loss)
+
+        def drive(first: int, n: int, sums: tuple[NDArray, ...], _: None) -> float:
+            at = _rows(first, n)
+            return function(w, at(X), at(t), at(c), p, scale, sums[0], part)
+
+        over_nodes(drive, len(X), part, (product,), threads)
+        return product
+
+    def matrix_in_parts(
+        self,
+        threads: int,
+        loss: NDArray,
+        w: NDArray,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+        scale: float,
+        curvature: int,
+        g: NDArray,
+        G: NDArray,
+    ) -> float:
+        """Gradient and Gauss–Newton matrix with the parts on several threads; all checked.
+
+        Returns Σ_b c_b ℓ_b.
+        """
+        part = matrix_part_size(len(X), w.size)
+        function = self.driver("matrix_part", self.plan.table[MATRIX], loss)
+
+        def drive(first: int, n: int, sums: tuple[NDArray, ...], _: None) -> float:
+            at = _rows(first, n)
+            return function(w, at(X), at(t), at(c), scale, curvature, *sums, part)
+
+        return over_nodes(drive, len(X), part, (g, G), threads)
 
     def loss_in_parts(
         self,
@@ -193,12 +254,19 @@ def prepared(net: Described) -> Calls:
     return calls
 
 
-def driver_table(address: int) -> NDArray:
-    """Table of a kernel that is in no plan."""
+def driver_table(address: int, plan: int = 0, loss: NDArray | None = None) -> NDArray:
+    """Table of a kernel, for a network and a loss or for none."""
     table = np.zeros(DRIVER_SIZE, np.int64)
     table[CONTEXT] = context().ctypes.data
     table[DRIVER_ADDRESS] = address
+    table[DRIVER_PLAN] = plan
+    table[DRIVER_LOSS] = 0 if loss is None else loss.ctypes.data
     return table
+
+
+def _rows(first: int, n: int) -> Callable[[NDArray | None], NDArray | None]:
+    """Return what takes rows of an array, if there is one."""
+    return lambda array: None if array is None else array[first : first + n]
 
 
 _PLAIN = {"weights": units.weights, "penalty": units.penalty}

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..machine.sizes import part_size
-
 # Handing work to another thread takes 30 to 50 µs; below this many operations (about 0.5 ms) it
 # does not pay. 30 operations stand for an activation with its derivative.
 _LEAST_WORK = 2e7
 _OPERATIONS = 30
+_NODES = 4  # at least so many for each thread, if there are: they don't take the same time
 
 
 @cache
@@ -30,10 +29,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child has none of the threads
 
 
-def automatic(n_samples: int, shape: tuple[int, int]) -> int:
-    """Threads for a batch and a network of (N, H), where the caller leaves it to us."""
-    N, H = shape
-    if n_samples * H * (4 * N + _OPERATIONS) < _LEAST_WORK:
+def automatic(operations: int) -> int:
+    """Threads for so much work, where the caller leaves it to us."""
+    if operations < _LEAST_WORK:
         return 1
     try:
         return len(os.sched_getaffinity(0))
@@ -41,52 +39,58 @@ def automatic(n_samples: int, shape: tuple[int, int]) -> int:
         return os.cpu_count() or 1
 
 
-def over_parts(
+def operations(n_samples: int, N: int, H: int) -> int:
+    """Operations of a gradient."""
+    return n_samples * H * (4 * N + _OPERATIONS)
+
+
+def over_nodes(
     drive: Callable,
     n_samples: int,
-    gradient: NDArray | None,
+    part: int,
+    sums: tuple[NDArray, ...],
     threads: int,
-    workspace: int,
-    dtype: np.dtype,
+    workspace: NDArray | None = None,
 ) -> float:
-    """Run all parts of a batch on several threads and sum them in order.
+    """Run all parts of a batch on several threads, and sum them along their tree.
 
-    All memory is asked for before anything is written.
+    What a thread takes at a time is a complete node of the tree (`drivers.tree`), so that the sum
+    is that of one thread. All memory is asked for before anything is written.
 
     Parameters
     ----------
     drive : callable
-        ``drive(first, n, gradient, workspace) -> float`` computes one part.
+        ``drive(first, n, sums, workspace) -> float`` computes a node.
     n_samples : int
         B.
-    gradient : ndarray, shape (P,), optional
-        Receives the sum of the parts' gradients.
+    part : int
+        Samples in a part.
+    sums : tuple of ndarray
+        Receive the sums of what the nodes leave in arrays like them.
     threads : int
         The caller is one of them.
-    workspace : int
-        Numbers that a part needs.
-    dtype : dtype
-        Of these.
+    workspace : ndarray, optional
+        Each thread has one like it.
 
     Returns
     -------
     total : float
-        Sum of the parts' results.
+        Sum of the nodes' results.
     """
-    part = part_size(n_samples)
-    starts = range(0, n_samples, part)
+    rows = part
+    while n_samples > 2 * _NODES * threads * rows:
+        rows *= 2
+    starts = range(0, n_samples, rows)
     threads = min(threads, len(starts))
     results = [0.0] * len(starts)
-    rows: list[NDArray | None] = [gradient] * len(starts)
-    if gradient is not None:
-        rows[1:] = np.empty((len(starts) - 1, gradient.size), dtype)
-    workspaces = [np.empty(workspace, dtype) for _ in range(threads)]
+    arrays = [sums, *(tuple(map(np.empty_like, sums)) for _ in starts[1:])]
+    workspaces = [None if workspace is None else np.empty_like(workspace) for _ in range(threads)]
     turn = itertools.count()  # next() on it is atomic
 
-    def work(own: NDArray) -> None:
+    def work(own: NDArray | None) -> None:
         while (k := next(turn)) < len(starts):
             first = starts[k]
-            results[k] = drive(first, min(part, n_samples - first), rows[k], own)
+            results[k] = drive(first, min(rows, n_samples - first), arrays[k], own)
 
     from concurrent.futures import wait
 
@@ -97,9 +101,14 @@ def over_parts(
         wait(others)
     for other in others:
         other.result()
-    total = 0.0
-    for row, result in zip(rows, results, strict=True):
-        if gradient is not None and row is not gradient:
-            gradient += row
-        total += result
-    return total
+    places: list[int] = []
+    for k in range(len(starts)):
+        places.append(k)
+        count = k + 1
+        while len(places) > 1 and (count == len(starts) or count % 2 == 0):
+            source, target = places.pop(), places[-1]
+            results[target] += results[source]
+            for total, node in zip(arrays[target], arrays[source], strict=True):
+                total += node
+            count = count if count == len(starts) else count // 2
+    return results[0] if results else 0.0

@@ -78,8 +78,8 @@ def shuffle() -> Unit:
 ENTRIES = (
     "value", "value_of_one", "value_and_grad", "vjp", "input_grad", "per_sample_grad", "loss",
     "loss_and_grad", "objective_value", "objective", "jvp", "input_hvp", "hvp",
-    "gauss_newton_product", "gauss_newton", "part", "weights", "penalty", "pack_batch", "shuffle",
-    "epoch", "levenberg",
+    "gauss_newton_product", "gauss_newton", "part", "hvp_part", "gauss_newton_product_part",
+    "matrix_part", "weights", "penalty", "pack_batch", "shuffle", "epoch", "levenberg",
 )  # fmt: skip
 
 

@@ -1,11 +1,11 @@
-"""Whole batches: the fixed partition into parts, the workspace, the sum of the parts in order."""
+"""Whole batches: the fixed partition into parts, the workspace, the sum of the parts."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..machine.address import POINTER, allocate, load, release, shifted
-from ..machine.build import Kernel, loop
+from ..machine.build import Kernel
 from ..machine.callers import call_pack, call_reverse
 from ..machine.integers import smaller
 from ..machine.places import (
@@ -19,10 +19,8 @@ from ..machine.places import (
     REVERSE_FEW,
 )
 from ..machine.records import DONE, NO_MEMORY, Batch, PackBatch, Penalty, Targets, Weights
-from ..machine.sizes import part_size as _part_size
 from .passes import passes
-
-part_size = loop(_part_size)
+from .tree import levels, part_size, tree_of
 
 
 def batch(dtype: np.dtype) -> Kernel:
@@ -30,56 +28,59 @@ def batch(dtype: np.dtype) -> Kernel:
 
     ``batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result)``:
     arguments as `reverse` takes them; ``result[0]`` (float64) receives Σ_b c_b ℓ_b. `part` is 0
-    for the partition of `part_size`, B for no partition. Where `ws` is 0 the workspace is
+    for the partition of `part_size`, B for none, and what the whole batch has for a node of its
+    tree. Where `ws` is 0 the workspace is
     allocated; its size, and so the memory used, does not grow with B.
     """
     p = passes(dtype)
-    size, add_scaled, few = p.size, p.add_scaled, p.few
+    size, few, workspace, tree_numbers = p.size, p.few, p.workspace, p.tree_numbers
+    tree = tree_of(dtype)
+    ones, place, merge = tree.ones, tree.place, tree.merge
     pointer64 = POINTER[np.dtype(np.float64)]
-    workspace = p.workspace
-    one = p.real(1)
 
     def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
         part = part if part else part_size(B)
-        parts = part < B
-        sums = pointer64(result)
+        n_parts = (B + part - 1) // part
         own = 0
         if not ws:
-            own = allocate((workspace(N, H, smaller(B, part)) + (P if parts else 0)) * size)
+            numbers = workspace(N, H, smaller(B, part)) + tree_numbers(n_parts, P)
+            own = allocate(numbers * size)
             if own == 0:
                 return NO_MEMORY
             ws = own
-        reverse = load(plan, REVERSE_FEW if few(B) else REVERSE)
-        scratch = ws + P * size if parts else ws
-        total = 0.0
-        for first in range(0, B, part):
-            sums[0] = 0.0
-            n = smaller(part, B - first)
-            at = first * size
-            out = ws if first and g else g
+        reverse = load(plan, REVERSE_FEW if few(part) else REVERSE)
+        losses, places, scratch = result, 0, ws
+        if n_parts > 1:
+            losses = ws
+            places = losses + 8 * (levels(n_parts) + 1)
+            scratch = places + levels(n_parts) * P * size
+        pointer64(losses)[0] = 0.0
+        for k in range(n_parts):
+            at = k * part * size
+            here = ones(k)
+            pointer64(losses + 8 * here)[0] = 0.0
+            sums = place(here, g, places, P) if g else 0
             call_reverse(
                 reverse,
                 plan=plan,
                 loss=loss,
                 w=w,
                 X=X + at * N,
-                B=n,
+                B=smaller(part, B - k * part),
                 panels=shifted(panels, at * N),
                 t=t + at,
                 c=shifted(c, at),
                 scale=scale,
                 ybar=shifted(ybar, at),
                 y=shifted(y, at),
-                g=out,
+                g=sums,
                 xbar=shifted(xbar, at * N),
                 ws=scratch,
-                result=result,
+                result=losses + 8 * here,
             )
-            if out != g:
-                add_scaled(one, out, g, P, True)
-            total += sums[0]
-        sums[0] = total
+            merge(k, k + 1 == n_parts, g, places, 1, P, losses)
+        pointer64(result)[0] = pointer64(losses)[0]
         if own:
             release(own)
         return DONE

@@ -315,7 +315,6 @@ def levenberg(dtype: np.dtype) -> Kernel:
                     t=t,
                     c=c,
                     scale=scale,
-                    part=B,
                     result=result,
                 )
                 if status == NO_MEMORY:

@@ -26,8 +26,10 @@ from ..machine.callers import call_pack, multiply
 from ..machine.integers import larger, smaller
 from ..machine.places import N_INPUTS, N_NEURONS, N_PARAMS, PACK, PRODUCT, W_OFFSET
 from ..machine.records import DONE, NO_MEMORY, Matrix
+from ..machine.sizes import LARGE_MATRIX, LARGE_MATRIX_PART, MATRIX_PART, MOST_MATRIX_PARTS
 from .head import Cotangent, Head, head_of
 from .passes import Chunk, passes
+from .tree import levels, part_size, tree_of
 
 _MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
 # Where pairs are faster than J: fewer inputs don't fill vectors, and the pairs of very many
@@ -91,9 +93,8 @@ def _direct(dtype: np.dtype) -> Callable:
             gv[k] = gv[k] + total if add else total
 
     @loop
-    def direct(plan, w, room, sums, chunk):
+    def direct(plan, w, room, sums, cp, add):
         """Add a chunk to g and G by way of J."""
-        cp, add = chunk.padded, 1 if chunk.first else 0
         P = load(plan, N_PARAMS)
         jacobian(plan, w, room, cp)
         call_pack(load(plan, PACK), room.J, P, cp, room.panels)
@@ -169,13 +170,12 @@ def _paired(dtype: np.dtype) -> Callable:
     pairs, clear, slopes = _of_pairs(dtype)
 
     @loop
-    def paired(plan, w, X, room, sums, chunk):
+    def paired(plan, w, X, room, sums, chunk, add):
         """Add a chunk to g, the rows of G that belong to a, and T."""
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
         product, pack = load(plan, PRODUCT), load(plan, PACK)
         J, panels, D, XT, G = room.J, room.panels, room.D, room.XT, sums.G
-        cp, add = chunk.padded, 1 if chunk.first else 0
-        n_pairs = N * (N + 1) // 2
+        cp, n_pairs = chunk.padded, N * (N + 1) // 2
         kappa = view(pointer(room.head.h), cp)
         last = slopes(w, room, sums.g, H, cp, add)
         gW = sums.g + load(plan, W_OFFSET)
@@ -277,30 +277,37 @@ def _transpose(dtype: np.dtype) -> Callable:
 def matrix(dtype: np.dtype) -> Kernel:
     """Make the unit of loss, gradient and upper triangle of the Gauss–Newton matrix.
 
-    ``matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result)``
+    ``matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, result)``
 
     ``result[0]`` (float64) receives Σ_b c_b ℓ_b; g and G are overwritten with what `scale` makes
     means; with `mirror`, the lower triangle is filled in. The plan has its activations at order 1,
-    the `loss` table itself and its output at order 2.
+    the `loss` table itself and its output at order 2. `part` as `batch` has it, for the partition
+    of `matrix_part_size`.
     """
     p = passes(dtype)
-    size, width, lines = p.size, p.width, p.lines
+    size, width, lines, tree_numbers = p.size, p.width, p.lines, p.tree_numbers
     activate, weighted_rows = p.activate, p.weighted_rows
     pointer64 = POINTER[np.dtype(np.float64)]
     direct, paired, spread = _direct(dtype), _paired(dtype), _spread(dtype)
     transpose, mirrored, head = _transpose(dtype), _mirrored(dtype), head_of(dtype, True)
+    tree = tree_of(dtype)
+    ones, place, merge = tree.ones, tree.place, tree.merge
 
-    def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, result):
+    def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, result):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
         W = w + load(plan, W_OFFSET)
+        if part == 0:
+            least = LARGE_MATRIX_PART if P >= LARGE_MATRIX else MATRIX_PART
+            part = part_size(B, least, MOST_MATRIX_PARTS)
+        n_parts = (B + part - 1) // part
         by_pairs = _LEAST_PAIRED <= N <= _MOST_PAIRED and H >= _LEAST_NEURONS
         n_pairs = N * (N + 1) // 2
         n_rows = larger(H, n_pairs) if by_pairs else P  # of J, or what stands in its place
         n_products = H * (H + 1) // 2 * n_pairs if by_pairs else 0
-        n_chunks = (B + _MOST_CHUNK - 1) // _MOST_CHUNK
-        most = ((B + n_chunks - 1) // n_chunks + width - 1) // width * width
+        n_chunks = (part + _MOST_CHUNK - 1) // _MOST_CHUNK
+        most = ((part + n_chunks - 1) // n_chunks + width - 1) // width * width
         whole = (2 * n_rows + width + 2 * H + N + 5) * most + n_products
-        own = allocate(lines(whole) + 12 * 64)
+        own = allocate(lines(whole) + 13 * 64 + tree_numbers(n_parts, P + P * P) * size)
         if own == 0:
             return NO_MEMORY
         J = (own + 63) // 64 * 64
@@ -313,27 +320,41 @@ def matrix(dtype: np.dtype) -> Kernel:
         V = T + lines(n_products) if by_pairs else J
         buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line)
         room = Room(J, panels, V, D, XT, buffers, T)
+        losses, vectors, matrices = result, 0, 0
+        if n_parts > 1:
+            losses = V + lines(H * most) if by_pairs else T
+            vectors = losses + 8 * (levels(n_parts) + 1)
+            matrices = vectors + levels(n_parts) * P * size
         given = Cotangent(plan, loss, t, c, scale, 0, 0)
-        total = 0.0
-        for first in range(0, B, most):
-            n = smaller(most, B - first)
-            cp = (n + width - 1) // width * width
-            x = X + first * N * size
-            transpose(x, n, N, cp, XT)
-            multiply(load(plan, PRODUCT), (W, N, 1), (XT, cp), (V, cp), (N, H, cp), 0)
-            activate(plan, 1, V, D, 0, cp)
-            weighted_rows(w, V, s, H, cp)
-            chunk = Chunk(first, n, cp)
-            total += head(given, buffers, curvature, chunk)
+        for k in range(n_parts):
+            here = ones(k)
+            sums = Sums(place(here, g, vectors, P), place(here, G, matrices, P * P))
+            total = 0.0
+            end = smaller(k * part + part, B)
+            for first in range(k * part, end, most):
+                n = smaller(most, end - first)
+                cp = (n + width - 1) // width * width
+                x = X + first * N * size
+                transpose(x, n, N, cp, XT)
+                multiply(load(plan, PRODUCT), (W, N, 1), (XT, cp), (V, cp), (N, H, cp), 0)
+                activate(plan, 1, V, D, 0, cp)
+                weighted_rows(w, V, s, H, cp)
+                chunk = Chunk(first, n, cp)
+                total += head(given, buffers, curvature, chunk)
+                add = 1 if first > k * part else 0
+                if by_pairs:
+                    paired(plan, w, x, room, sums, chunk, add)
+                else:
+                    direct(plan, w, room, sums, cp, add)
             if by_pairs:
-                paired(plan, w, x, room, Sums(g, G), chunk)
-            else:
-                direct(plan, w, room, Sums(g, G), chunk)
-        if by_pairs:
-            spread(plan, T, G)
+                spread(plan, T, sums.G)
+            pointer64(losses + 8 * here)[0] = total
+            last = k + 1 == n_parts
+            merge(k, last, g, vectors, 1, P, losses)
+            merge(k, last, G, matrices, P, P, 0)
         if mirror:
             mirrored(G, P)
-        pointer64(result)[0] = total
+        pointer64(result)[0] = pointer64(losses)[0]
         release(own)
         return DONE
 

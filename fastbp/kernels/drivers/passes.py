@@ -43,6 +43,7 @@ class Passes(NamedTuple):
     few: Callable
     workspace: Callable
     tangent_workspace: Callable
+    tree_numbers: Callable
     activate: Callable
     weighted_rows: Callable
     accumulate: Callable

@@ -27,6 +27,7 @@ from ..machine.places import (
     HESSIAN,
     N_INPUTS,
     N_NEURONS,
+    N_PARAMS,
     NOTHING,
     PACK,
     PRODUCT,
@@ -36,6 +37,7 @@ from ..machine.places import (
 from ..machine.records import DONE, NO_MEMORY, Tangent
 from .head import Cotangent, Head, head_of
 from .passes import Chunk, passes
+from .tree import part_size, tree_of
 
 
 class Room(NamedTuple):
@@ -120,9 +122,8 @@ def _gradients(dtype: np.dtype) -> Callable:
     pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
 
     @loop
-    def gradients(a, pa, room, g, H, chunk, what):
+    def gradients(a, pa, room, g, H, cp, what, add):
         """∇_a (+)= U^T s̄˙ + (V' ∘ Ż)^T s̄, and δ˙ in place of v'; s̄˙ stands in h's place."""
-        cp = chunk.padded
         av = view(pointer(a), H)
         s, sd = view(pointer(room.head.sbar), cp), view(pointer(room.head.h), cp)
         for i in range(H):
@@ -142,85 +143,109 @@ def _gradients(dtype: np.dtype) -> Callable:
                     d[b] = ai * sd[b] * d[b]
             if g:
                 out = view(pointer(g + i * size), 1)
-                out[0] = out[0] + total if chunk.first else total
+                out[0] = out[0] + total if add else total
 
     return gradients
 
 
 def tangent(dtype: np.dtype) -> Kernel:
-    """Directional derivative, Gauss–Newton and Hessian products of a run of samples.
+    """Directional derivative, Gauss–Newton and Hessian products of a batch, part by part.
 
-    ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar)``
+    ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, part)``
 
     `p` and `dX` are the direction, each 0 where it is zero; `ydot` receives ẏ_b; with `what`
     GAUSS_NEWTON or HESSIAN, g and xbar receive the
-    product; without a `loss`, ȳ = 1 and ℓ'' = 0.
+    product; without a `loss`, ȳ = 1 and ℓ'' = 0. `part` as `batch` has it.
     """
     q = passes(dtype)
     pointer, width, size, lines = q.pointer, q.width, q.size, q.lines
-    chunk_size, workspace = q.chunk_size, q.tangent_workspace
+    chunk_size, workspace, tree_numbers = q.chunk_size, q.tangent_workspace, q.tree_numbers
     activate, weighted_rows = q.activate, q.weighted_rows
     move_rows, both_rows, gradients = _move_rows(dtype), _both_rows(dtype), _gradients(dtype)
-    head = head_of(dtype, True)
+    head, tree = head_of(dtype, True), tree_of(dtype)
+    ones, place, merge = tree.ones, tree.place, tree.merge
     zero = q.real(0)
 
-    def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar):
-        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
-        product, pack = load(plan, PRODUCT), load(plan, PACK)
-        W = w + load(plan, W_OFFSET)
-        P_W, gW = p + load(plan, W_OFFSET), g + load(plan, W_OFFSET)
-        most = chunk_size(N, H, B, 4)
-        own = allocate(workspace(N, H, B) * size)
-        if own == 0:
-            return NO_MEMORY
+    @loop
+    def room_of(own, N, H, most):
+        """Memory of so many samples."""
         panels = (own + 63) // 64 * 64
         packed, rows, line = lines(most * N), lines(most * H), lines(most)
         V = panels + 2 * packed
         s = V + 4 * rows
         buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line)
         D, DD, Zdot = V + rows, V + 2 * rows, V + 3 * rows
-        room = Room(panels, panels + packed, V, D, DD, Zdot, buffers, s + 5 * line)
-        given = Cotangent(plan, loss, t, c, scale, 0, 0)
+        return Room(panels, panels + packed, V, D, DD, Zdot, buffers, s + 5 * line)
+
+    @loop
+    def move(given, w, X, along, what, room, chunk):
+        """Everything up to ṡ, and the head; `along` is (p, dX)."""
+        plan = given.plan
+        N, H, cp = load(plan, N_INPUTS), load(plan, N_NEURONS), chunk.padded
+        product, pack, offset = load(plan, PRODUCT), load(plan, PACK), load(plan, W_OFFSET)
+        p, dX = along
+        at = chunk.first * N * size
+        V, Zdot, W = room.V, room.Zdot, w + offset
+        call_pack(pack, X + at, chunk.n, N, room.panels)
+        multiply(product, (W, N, 1), (room.panels, 0), (V, cp), (N, H, cp), 0)
+        if p:
+            multiply(product, (p + offset, N, 1), (room.panels, 0), (Zdot, cp), (N, H, cp), 0)
+        if dX:
+            call_pack(pack, dX + at, chunk.n, N, room.moved)
+            multiply(product, (W, N, 1), (room.moved, 0), (Zdot, cp), (N, H, cp), 1 if p else 0)
+        activate(plan, 2 if what == HESSIAN else 1, V, room.D, room.DD, cp)
+        if p:
+            both_rows(w, p, room, H, cp)
+        else:
+            weighted_rows(w, V, room.head.s, H, cp)
+            sdot = pointer(room.sdot)
+            for b in range(cp):
+                sdot[b] = zero
+            move_rows(w, room, H, cp)
         asked = SLOPES
         if what != NOTHING:
             asked = FULL if what == HESSIAN else CURVED
-        sdot, slopes = pointer(room.sdot), pointer(buffers.slopes)
-        sbardot = pointer(buffers.h)  # h, then h ṡ
-        for first in range(0, B, most):
-            n = smaller(most, B - first)
-            cp = (n + width - 1) // width * width
-            x = X + first * N * size
-            call_pack(pack, x, n, N, panels)
-            multiply(product, (W, N, 1), (panels, 0), (V, cp), (N, H, cp), 0)
-            if p:
-                multiply(product, (P_W, N, 1), (panels, 0), (Zdot, cp), (N, H, cp), 0)
-            if dX:
-                call_pack(pack, dX + first * N * size, n, N, room.moved)
-                multiply(product, (W, N, 1), (room.moved, 0), (Zdot, cp), (N, H, cp), 1 if p else 0)
-            activate(plan, 2 if what == HESSIAN else 1, V, D, DD, cp)
-            if p:
-                both_rows(w, p, room, H, cp)
-            else:
-                weighted_rows(w, V, s, H, cp)
-                for b in range(cp):
-                    sdot[b] = zero
-                move_rows(w, room, H, cp)
-            chunk = Chunk(first, n, cp)
-            head(given, buffers, asked, chunk)
-            if ydot:
-                out = pointer(ydot + first * size)
-                for b in range(n):
-                    out[b] = slopes[b] * sdot[b]
-            if what != NOTHING:
+        head(given, room.head, asked, chunk)
+
+    def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, part):
+        N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
+        product, W = load(plan, PRODUCT), w + load(plan, W_OFFSET)
+        part = part if part else part_size(B)
+        n_parts = (B + part - 1) // part
+        most = chunk_size(N, H, smaller(part, B), 4)
+        numbers = workspace(N, H, smaller(part, B))
+        own = allocate((numbers + tree_numbers(n_parts, P)) * size)
+        if own == 0:
+            return NO_MEMORY
+        room, places = room_of(own, N, H, most), own + numbers * size
+        D = room.D
+        given = Cotangent(plan, loss, t, c, scale, 0, 0)
+        sdot, slopes = pointer(room.sdot), pointer(room.head.slopes)
+        sbardot = pointer(room.head.h)  # h, then h ṡ
+        for k in range(n_parts):
+            sums = place(ones(k), g, places, P) if g else 0
+            end = smaller(k * part + part, B)
+            for first in range(k * part, end, most):
+                n = smaller(most, end - first)
+                cp = (n + width - 1) // width * width
+                move(given, w, X, (p, dX), what, room, Chunk(first, n, cp))
+                if ydot:
+                    out = pointer(ydot + first * size)
+                    for b in range(n):
+                        out[b] = slopes[b] * sdot[b]
+                if what == NOTHING:
+                    continue
                 for b in range(n):
                     sbardot[b] *= sdot[b]
-                gradients(w, p, room, g, H, chunk, what)
-                more = 1 if first else 0
+                add = 1 if first > k * part else 0
+                gradients(w, p, room, sums, H, cp, what, add)
                 if g:
-                    multiply(product, (D, cp, 1), (x, N), (gW, N), (n, H, N), more)
+                    x, gW = X + first * N * size, sums + load(plan, W_OFFSET)
+                    multiply(product, (D, cp, 1), (x, N), (gW, N), (n, H, N), add)
                 if xbar:
                     target = xbar + first * N * size
                     multiply(product, (D, 1, cp), (W, N), (target, N), (H, n, N), 0)
+            merge(k, k + 1 == n_parts, g, places, 1, P, 0)
         release(own)
         return DONE
 

@@ -273,9 +273,8 @@ class _Code:
             wanted.append(self.place(self.loss, places.LOSS_BLOCK + entry.loss_order))
         if entry.driver == places.BATCH:
             # Fewer samples than fill a vector have a driver of their own (`sizes.few`).
-            few = b.icmp_signed(
-                "<=", b.mul(self.lengths["B"], _integer(2)), _integer(lanes(self.dtype) + 2)
-            )
+            count = self.numbers.get("part", self.lengths["B"])  # of which B may be the rest
+            few = b.icmp_signed("<=", b.mul(count, _integer(2)), _integer(lanes(self.dtype) + 2))
             reverse = (self.place(self.plan, k) for k in (places.REVERSE_FEW, places.REVERSE))
             wanted.append(b.select(few, *reverse))
         for value in wanted:

@@ -126,6 +126,7 @@ class Tangent(NamedTuple):
     ydot: int = 0
     g: int = 0
     xbar: int = 0
+    part: int = 0
 
 
 class Weights(NamedTuple):
@@ -179,7 +180,8 @@ class Matrix(NamedTuple):
     g: int
     G: int
     mirror: int
-    result: int
+    part: int = 0
+    result: int = 0
 
 
 class Epoch(NamedTuple):

@@ -19,19 +19,37 @@ _LEAST_CHUNK = 144  # samples: W and the gradient are read once a chunk, so it m
 _MOST_CHUNK = 240
 _LARGE_BYTES = 1 << 20  # and where W is larger than this, as large as may be (6 % in float32)
 # A part is what one thread works on; its size does not depend on the number of threads.
-_PART = 512
-_MOST_PARTS = 16
+PART, MOST_PARTS = 512, 256
+# Where each has a matrix of P × P as its sum: a chunk or two.
+MATRIX_PART, LARGE_MATRIX_PART, LARGE_MATRIX = 480, 240, 256
+MOST_MATRIX_PARTS = 16
 _LINE = 64  # bytes: buffers begin on cache lines
 
 
-def part_size(B: int) -> int:
+def part_size(B: int, least: int = PART, most: int = MOST_PARTS) -> int:
     """Samples in a part: a fixed partition of the batch, so that sums have a fixed order."""
-    parts = B // _PART
+    parts = B // least
     if parts < 2:
         return B if B else 1
-    if parts > _MOST_PARTS:
-        parts = _MOST_PARTS
+    if parts > most:
+        parts = most
     return ((B + parts - 1) // parts + 47) // 48 * 48
+
+
+def matrix_part_size(B: int, P: int) -> int:
+    """Samples in a part of what has a matrix as its sum; as compiled code has it."""
+    least = LARGE_MATRIX_PART if P >= LARGE_MATRIX else MATRIX_PART
+    return part_size(B, least, MOST_MATRIX_PARTS)
+
+
+def levels(n_parts: int) -> int:
+    """Places that a sum of so many parts needs beside its own (`drivers.tree`)."""
+    n = 0
+    rest = n_parts - 1
+    while rest > 0:
+        n += 1
+        rest //= 2
+    return n
 
 
 class Sizes(NamedTuple):
@@ -42,6 +60,7 @@ class Sizes(NamedTuple):
     few: Any
     workspace: Any
     tangent_workspace: Any
+    tree_numbers: Any
 
 
 def _plain(function: Callable) -> Callable:
@@ -91,11 +110,20 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
         c = chunk_size(N, H, B, 4)
         return 2 * c * N + 4 * c * H + 6 * c + 14 * line
 
-    return Sizes(chunk_size, lines, few, workspace, tangent_workspace)
+    depth_of = jit(levels)
+
+    @jit
+    def tree_numbers(n_parts, n):
+        """Numbers that a sum of parts takes: n at each level, and a float64 at each place."""
+        depth = depth_of(n_parts)
+        return depth * n + (depth + 1) * 8 // size if depth else 0
+
+    return Sizes(chunk_size, lines, few, workspace, tangent_workspace, tree_numbers)
 
 
 def batch_workspace(dtype: np.dtype, N: int, H: int, B: int) -> int:
     """Numbers that a whole batch needs, driven part by part."""
     part = part_size(B)
-    partial = H * (N + 1) if part < B else 0
-    return sizes(dtype).workspace(N, H, min(B, part)) + partial
+    of = sizes(dtype)
+    sums = of.tree_numbers((B + part - 1) // part, H * (N + 1))
+    return of.workspace(N, H, min(B, part)) + sums
