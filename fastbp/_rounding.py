@@ -10,7 +10,7 @@ terms that cancel, or that a saturated activation makes small, is no measure.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,16 +46,21 @@ def size_of(call: Callable[..., Any], net: Any, w: Any, X: Any, *others: Any, **
     neurons = list(net.activations)
     moved = {v: _Moved(v, Z[:, [v == other for other in neurons]]) for v in set(neurons)}
     s = reference.M(net, w, reference.V(net, Z))
+    S = s[:, np.newaxis] if s.ndim == 1 else s
+    sigmas = net.output if isinstance(net.output, Sequence) else [net.output] * S.shape[1]
+    outputs = [_Moved(v, S[:, [k]]) for k, v in enumerate(sigmas)]
     given["net"] = SimpleNamespace(
         n_inputs=net.n_inputs,
         n_neurons=net.n_neurons,
         activations=[moved[v] for v in neurons],
-        output=_Moved(net.output, s),
+        output=outputs,
     )
     for name in {"w", "x", "X", "p", "dX", "v", "ybar"} & given.keys():
         given[name] = None if given[name] is None else np.abs(given[name])
     if "loss" in given:
-        given["loss"] = _MovedLoss(get_loss(given["loss"]), np.asarray(given["t"]))
+        columns = np.reshape(given["t"], S.shape).T[..., np.newaxis]
+        targets = dict(zip(outputs, columns, strict=True))
+        given["loss"] = _MovedLoss(get_loss(given["loss"]), targets)
     with np.errstate(over="ignore", invalid="ignore"):
         return call(**given)
 
@@ -73,15 +78,16 @@ class _Moved:
 
 
 class _MovedLoss(Loss):
-    """A loss about targets, and about the outputs of a network."""
+    """A loss about the targets of each output of a network."""
 
-    about: tuple[Loss, Any]
+    about: tuple[Loss, dict[_Moved, Any]]
 
-    def __init__(self, loss: Loss, t: Any) -> None:
-        object.__setattr__(self, "about", (loss, t))
+    def __init__(self, loss: Loss, targets: dict[_Moved, Any]) -> None:
+        object.__setattr__(self, "about", (loss, targets))
 
     def with_output(self, output: Any) -> Any:
         """Return σ and ℓ, both moved."""
-        (loss, t), (s,) = self.about, output.arguments
+        (loss, targets), (s,) = self.about, output.arguments
+        t = targets[output]
         sigma, loss = loss.with_output(output.function)
         return _Moved(sigma, s), _Moved(loss, sigma.evaluate(0, s)[0], t)

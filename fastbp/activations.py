@@ -51,7 +51,7 @@ import numpy as np
 
 from fastbp._symbolic.function import ActivationError, Function, Scalar, decorator, named, traced
 
-__all__ = ["NAMES", "Activation", "ActivationError", "activation", "get_activation"]
+__all__ = ["NAMES", "Activation", "ActivationError", "activation", "get_activation", "softmax"]
 
 
 class Activation(Function):
@@ -82,6 +82,24 @@ class Activation(Function):
     def second_derivative(self, z: Any) -> Any:
         """Return v''(z), like :meth:`__call__`."""
         return self._output(2, z)
+
+
+class Softmax:
+    """The one `softmax`."""
+
+    __slots__ = ()
+    name = "softmax"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> str:
+        return self.name  # copies and pickles of it are it
+
+
+softmax = Softmax()
+"""In place of σ_1 … σ_K: y_k = exp(s_k) / Σ_l exp(s_l). It joins all outputs, so it is no
+`Activation`, and no neuron has it."""
 
 
 @decorator(Activation)
@@ -153,7 +171,7 @@ def get_activation(name: str | Activation) -> Activation:
     Raises
     ------
     ValueError
-        For an unknown name; the message has the nearest one.
+        For an unknown name, with the nearest one in the message; for `softmax`.
     TypeError
         For what is neither a name nor an activation.
 
@@ -164,6 +182,11 @@ def get_activation(name: str | Activation) -> Activation:
     """
     if isinstance(name, Activation):
         return name
+    if str(name) == softmax.name:
+        raise ValueError(
+            "softmax joins all outputs of a network and is no function of one number, but "
+            "an activation was expected"
+        )
     if not isinstance(name, str):
         raise TypeError(
             f"an activation or its name is expected, but {name!r} was given "

@@ -9,30 +9,38 @@ is the composition f(w, x) = σ ∘ M(w, V ∘ L(w, x)). Its maps, their Jacobia
 these in two orders are for reading; the functions after them are the methods of `fastbp.Network`
 under the same names, the network first. docs/mathematics.md derives them all.
 
-Arguments mean the same in every function, for N inputs, H neurons, P = N·H + H parameters and B
-observations:
+Several outputs share the neurons: y_k = σ_k(s_k), s_k = Σ_i a_{k,i} v_i( Σ_j w_{i,j} · x_j ) for
+k = 1 … K, or y = exp(s) / Σ exp(s) with `fastbp.softmax` in place of all σ_k.
+
+Arguments mean the same in every function, for N inputs, H neurons, K outputs, P = K·H + H·N
+parameters and B observations:
 
 =============  ============  ======================================================================
 net                          anything with the attributes of `NetworkLike`
-w, p           (P,)          w_1 … w_H, w_{1,1} … w_{1,N}, …, w_{H,N}; a direction in them
+w, p           (P,)          a_{1,1} … a_{K,H}, then w_{1,1} … w_{1,N}, …, w_{H,N}; a direction
 x, X           (N,), (B, N)  one observation; a batch, one a row
 dX, v          (B, N)        a direction in X, row by row; dX is zero where left out
-t              (B,)          targets
-ybar           (B,)          the cotangent ȳ, the derivative of something by y
+t              (B, K)        targets; for cross_entropy with softmax probabilities, or classes
+                             0 … K-1, (B,)
+ybar           (B, K)        the cotangent ȳ, the derivative of something by y
 loss                         ℓ: a name, or what `fastbp.loss` made
 sample_weight  (B,)          c; ones where left out
+target_weight  (K,)          τ; ones where left out
 structure                    whether to multiply only what is not known to be zero
 =============  ============  ======================================================================
 
-The maps and their Jacobians take arrays, all others what `numpy.asarray` takes. Where X is one
-observation, the axis B is left out of the other arguments and of the result.
+The loss is Σ_b c_b Σ_k τ_k ℓ(y_{b,k}, t_{b,k}) / Σ_b c_b, where the terms of cross_entropy with
+softmax are -t_k log y_k. The maps and their Jacobians take arrays, all others what `numpy.asarray`
+takes. The axis K is left out of arguments and results where K = 1, and where X is one observation
+the axis B.
 
 Any dtype will do that NumPy can compute with. Nothing here takes a modulus or a conjugate, so a
 step along the imaginary axis passes through every function and gives its derivative without
 cancellation (Squire & Trapp 1998, SIAM Review 40, 110-112).
 
 ValueError is raised where a shape does not fit the network or the batch and, by what has a loss,
-where the batch is empty, the weights sum to 0 or the loss has no such name.
+where the batch is empty, the weights sum to 0, the loss has no such name, or targets of softmax
+are neither classes nor probabilities that sum to 1 within 1e-6.
 
 Examples
 --------
@@ -95,22 +103,33 @@ The modes:
 [240100.0, 9604.0, 192080.0, 384160.0, -9604.0, -19208.0]
 >>> gauss_newton(net, w, [x], [2400.0])[2][1].tolist()
 [240100.0, 9604.0, 192080.0, 384160.0, -9604.0, -19208.0]
+
+Two outputs of the same neurons, s = (49, 26), each with its own σ:
+
+>>> from types import SimpleNamespace
+>>> square, identity = net.activations
+>>> two: NetworkLike = SimpleNamespace(
+...     n_inputs=2, n_neurons=2, activations=net.activations, output=(square, identity))
+>>> w = np.array([2.0, -1.0, 1.0, 1.0, 1.0, 2.0, 3.0, -1.0])
+>>> y, J = value_and_grad(two, w, x)
+>>> y.tolist(), J[1].tolist()
+([2401.0, 26.0], [0.0, 0.0, 25.0, 1.0, 10.0, 20.0, 1.0, 2.0])
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._boundary import unmasked
-from .losses import Loss, get_loss
+from .activations import softmax
+from .losses import Loss, cross_entropy, get_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .activations import Activation
+    from .activations import Activation, Softmax
 
 __all__ = [
     "J_V", "Counted", "J_L_w", "J_L_x", "J_M_u", "J_M_w", "J_sigma", "L", "M", "NetworkLike", "V",
@@ -127,7 +146,10 @@ Numbers = Any
 
 
 class NetworkLike(Protocol):
-    """What this module reads of a network: its sizes N and H, v_1 … v_H and σ."""
+    """What this module reads of a network: its sizes N and H, v_1 … v_H, and σ_1 … σ_K.
+
+    K is the attribute ``n_outputs``; where there is none, the length of `output`, or 1.
+    """
 
     @property
     def n_inputs(self) -> int:
@@ -142,17 +164,28 @@ class NetworkLike(Protocol):
         """v_1 … v_H, one for each neuron."""
 
     @property
-    def output(self) -> Activation:
-        """σ, the activation of the output."""
+    def output(self) -> Activation | Sequence[Activation] | Softmax:
+        """σ, the activation of every output, or one for each, or `fastbp.softmax`."""
+
+
+def _n_outputs(net: NetworkLike) -> int:
+    """Return K."""
+    n_sigma = len(net.output) if isinstance(net.output, Sequence) else None
+    K = getattr(net, "n_outputs", n_sigma or 1)
+    if n_sigma not in (None, K):
+        raise ValueError(f"output has {n_sigma} activations, but n_outputs is {K}")
+    if net.output is softmax and K < 2:
+        raise ValueError(f"softmax needs n_outputs of 2 or more, but n_outputs is {K}")
+    return K
 
 
 # --- Question 5: the maps, at one observation or at a batch ---------------------------------------
 
 
 def split(net: NetworkLike, w: Array) -> tuple[Array, Array]:
-    """Return the parts of w, both views of it: a, (H,), of the output and W, (H, N)."""
-    H = net.n_neurons
-    return w[:H], w[H:].reshape(H, net.n_inputs)
+    """Return the parts of w, both views of it: A, (K, H), for one output a, (H,); and W, (H, N)."""
+    A, W = _parts(net, w)
+    return A[0] if len(A) == 1 else A, W
 
 
 def L(net: NetworkLike, w: Array, x: Array) -> Array:
@@ -162,17 +195,17 @@ def L(net: NetworkLike, w: Array, x: Array) -> Array:
 
 def V(net: NetworkLike, z: Array) -> Array:
     """Return u, u_i = v_i(z_i), of the shape of z."""
-    return _neurons(net, z, 0)[0]
+    return _entrywise(net.activations, 0, z)[0]
 
 
 def M(net: NetworkLike, w: Array, u: Array) -> Any:
-    """Return s = Σ_i w_i u_i: a scalar or (B,)."""
-    return u @ split(net, w)[0]
+    """Return s, s_k = Σ_i a_{k,i} u_i: a scalar or (B,), (K,) or (B, K)."""
+    return u @ split(net, w)[0].T
 
 
 def sigma(net: NetworkLike, s: Any) -> Any:
-    """Return y = σ(s), of the shape of s."""
-    return net.output.evaluate(0, s)[0]
+    """Return y, y_k = σ_k(s_k) or the softmax of s, of the shape of s."""
+    return _output(_sigmas(net), 0, np.reshape(s, (-1, _n_outputs(net))))[0].reshape(np.shape(s))
 
 
 # --- Question 6: their Jacobians, at one observation ----------------------------------------------
@@ -180,8 +213,8 @@ def sigma(net: NetworkLike, s: Any) -> Any:
 
 def J_L_w(net: NetworkLike, w: Array, x: Array) -> Array:
     """Return the Jacobian of L by w, (H, P): row i holds x^T in the columns w_{i,1} … w_{i,N}."""
-    identity = np.eye(net.n_neurons, dtype=np.result_type(w, x))
-    return np.hstack([np.zeros_like(identity), np.kron(identity, x)])
+    rows = np.kron(np.eye(net.n_neurons, dtype=np.result_type(w, x)), x)
+    return np.hstack([np.zeros((len(rows), _n_outputs(net) * len(rows)), rows.dtype), rows])
 
 
 def J_L_x(net: NetworkLike, w: Array, x: Array) -> Array:
@@ -191,34 +224,42 @@ def J_L_x(net: NetworkLike, w: Array, x: Array) -> Array:
 
 def J_V(net: NetworkLike, z: Array) -> Array:
     """Return the Jacobian of V, (H, H): diag(v_i'(z_i))."""
-    return np.diag(_neurons(net, z, 1)[1])
+    return np.diag(_entrywise(net.activations, 1, z)[1])
 
 
 def J_M_w(net: NetworkLike, w: Array, u: Array) -> Array:
-    """Return the Jacobian of M by w, (1, P): (u^T, 0 … 0)."""
-    jacobian = np.zeros((1, w.size), np.result_type(w, u))
-    jacobian[0, : net.n_neurons] = u
-    return jacobian
+    """Return the Jacobian of M by w, (K, P): row k holds u^T in the columns a_{k,1} … a_{k,H}."""
+    rows = _blocks(np.broadcast_to(u, (_n_outputs(net), u.size)))
+    zeros = np.zeros((len(rows), w.size - rows.shape[1]), w.dtype)
+    return np.hstack([rows, zeros])
+
+
+def _blocks(rows: Array) -> Array:
+    """Return the K rows, (K, H), side by side and below each other: (K, K·H)."""
+    K, H = rows.shape
+    blocks = np.zeros((K, K, H), rows.dtype)
+    blocks[range(K), range(K)] = rows
+    return blocks.reshape(K, K * H)
 
 
 def J_M_u(net: NetworkLike, w: Array, u: Array) -> Array:
-    """Return the Jacobian of M by u, (1, H): a^T."""
-    return split(net, w)[0].astype(np.result_type(w, u), copy=False)[np.newaxis, :]
+    """Return the Jacobian of M by u, (K, H): A."""
+    return _parts(net, w)[0].astype(np.result_type(w, u), copy=False)
 
 
 def J_sigma(net: NetworkLike, s: Any) -> Array:
-    """Return the Jacobian of σ, (1, 1): σ'(s)."""
-    return np.reshape(net.output.evaluate(1, s)[1], (1, 1))
+    """Return the Jacobian of σ, (K, K): diag(σ_k'(s_k)), or diag(y) - y y^T of the softmax."""
+    return _whole(_output(_sigmas(net), 1, np.reshape(s, (1, _n_outputs(net))))[1])[0]
 
 
 # --- Questions 7 to 9: their product, in two orders, counted --------------------------------------
 #
-# What their structure is: J_V is diagonal, a row of J_{L,w} has N entries other than zero, and
-# J_{M,w} is zero where J_{M,u} J_V J_{L,w} is not.
+# What their structure is: J_V is diagonal, and J_σ but for the softmax; a row of J_{L,w} has N
+# entries other than zero, one of J_{M,w} H, and J_{M,w} is zero where J_{M,u} J_V J_{L,w} is not.
 
 
 class Counted(NamedTuple):
-    """A gradient, (P,) or (N,), and the operations it took.
+    """A gradient, (P,) or (N,), or one for each output, (K, P) or (K, N), and its operations.
 
     An (n × m)·(m × p) product counts n·m·p, an entrywise sum or product its entries.
     """
@@ -245,24 +286,31 @@ class _Counter:
         self.operations += C.size
         return C
 
+    def by_sigma(self, J: Array, A: Array) -> Array:
+        """Multiply A by J_σ, which may be given by its diagonal."""
+        J = J[:, np.newaxis] if J.ndim == 1 else J
+        return self.scale(J, A) if J.shape[1] == 1 else self.product(J, A)
+
 
 def grad_from_input_layer(
     net: NetworkLike, w: Numbers, x: Numbers, *, structure: bool = False
 ) -> Counted:
     """Return ∇_w f^T = J_σ · ( J_{M,w} + J_{M,u} · (J_V · J_{L,w}) ) and its operations.
 
-    N H³ + H³ + N H² + H² + 2 (N H + H) of them, 3 N H + H with `structure`.
+    H² P + K H P + K P + K² P of them. With `structure` (2 K + 1) N H + K H where σ acts entry by
+    entry, for one output 3 N H + H.
     """
-    count, w, x, z, u, s = _counted(net, w, x)
+    count, w, x, z, u, J = _counted(net, w, x, structure)
     if structure:
-        J_VL = count.scale(_neurons(net, z, 1)[1][:, np.newaxis], x)
-        J_MVL = count.scale(split(net, w)[0][:, np.newaxis], J_VL)
-        row = count.scale(J_sigma(net, s), np.concatenate([u, J_MVL.ravel()]))
+        J_VL = count.scale(_entrywise(net.activations, 1, z)[1][:, np.newaxis], x)
+        J_MVL = count.scale(J_M_u(net, w, u)[:, :, np.newaxis], J_VL)
+        g_W = count.by_sigma(J, J_MVL.reshape(len(J), x.size * z.size))
+        rows = np.hstack([_counted_g_A(J, u, count), g_W])
     else:
         J_VL = count.product(J_V(net, z), J_L_w(net, w, x))
         J_MVL = count.product(J_M_u(net, w, u), J_VL)
-        row = count.scale(J_sigma(net, s), count.sum(J_M_w(net, w, u), J_MVL))
-    return Counted(row[0], count.operations)
+        rows = count.by_sigma(J, count.sum(J_M_w(net, w, u), J_MVL))
+    return Counted(_result(rows[np.newaxis], True), count.operations)
 
 
 def grad_from_output_layer(
@@ -270,19 +318,19 @@ def grad_from_output_layer(
 ) -> Counted:
     """Return ∇_w f^T = J_σ · ( J_{M,w} + (J_{M,u} · J_V) · J_{L,w} ) and its operations.
 
-    N H² + 2 H² + 2 (N H + H) of them; N H + 3 H with `structure`: σ' u, δ and δ x^T, as in the
-    kernels.
+    K H² + K H P + K P + K² P of them. With `structure` K N H + 3 K H where σ acts entry by entry:
+    σ' u, δ and δ x^T, as in the kernels.
     """
-    count, w, x, z, u, s = _counted(net, w, x)
+    count, w, x, z, u, J = _counted(net, w, x, structure)
     if structure:
-        delta = _counted_delta(net, w, z, s, count)
-        g_a = count.scale(J_sigma(net, s)[0], u)
-        g_W = count.product(delta[:, np.newaxis], x[np.newaxis, :])
-        return Counted(np.concatenate([g_a, g_W.ravel()]), count.operations)
-    J_MV = count.product(J_M_u(net, w, u), J_V(net, z))
-    J_MVL = count.product(J_MV, J_L_w(net, w, x))
-    row = count.scale(J_sigma(net, s), count.sum(J_M_w(net, w, u), J_MVL))
-    return Counted(row[0], count.operations)
+        delta = _counted_delta(net, w, z, J, count)
+        g_W = count.product(delta.reshape(delta.size, 1), x[np.newaxis, :])
+        rows = np.hstack([_counted_g_A(J, u, count), g_W.reshape(len(J), x.size * z.size)])
+    else:
+        J_MV = count.product(J_M_u(net, w, u), J_V(net, z))
+        J_MVL = count.product(J_MV, J_L_w(net, w, x))
+        rows = count.by_sigma(J, count.sum(J_M_w(net, w, u), J_MVL))
+    return Counted(_result(rows[np.newaxis], True), count.operations)
 
 
 def input_grad_from_input_layer(
@@ -290,15 +338,15 @@ def input_grad_from_input_layer(
 ) -> Counted:
     """Return ∇_x f^T = J_σ · ( J_{M,u} · (J_V · J_{L,x}) ) and its operations.
 
-    N H² + N H + N of them, 2 N H + N with `structure`.
+    N H² + K N H + K² N of them. With `structure` (K + 1) N H + K N where σ acts entry by entry.
     """
-    count, w, x, z, u, s = _counted(net, w, x)
+    count, w, x, z, u, J = _counted(net, w, x, structure)
     if structure:
-        J_VL = count.scale(_neurons(net, z, 1)[1][:, np.newaxis], J_L_x(net, w, x))
+        J_VL = count.scale(_entrywise(net.activations, 1, z)[1][:, np.newaxis], J_L_x(net, w, x))
     else:
         J_VL = count.product(J_V(net, z), J_L_x(net, w, x))
-    row = count.scale(J_sigma(net, s), count.product(J_M_u(net, w, u), J_VL))
-    return Counted(row[0], count.operations)
+    rows = count.by_sigma(J, count.product(J_M_u(net, w, u), J_VL))
+    return Counted(_result(rows[np.newaxis], True), count.operations)
 
 
 def input_grad_from_output_layer(
@@ -306,39 +354,47 @@ def input_grad_from_output_layer(
 ) -> Counted:
     """Return ∇_x f^T = J_σ · ( (J_{M,u} · J_V) · J_{L,x} ) and its operations.
 
-    H² + N H + N of them; N H + 2 H with `structure`: δ and δ^T W, as in the kernels.
+    K H² + K N H + K² N of them. With `structure` K N H + 2 K H where σ acts entry by entry: δ and
+    δ^T W, as in the kernels.
     """
-    count, w, x, z, u, s = _counted(net, w, x)
+    count, w, x, z, u, J = _counted(net, w, x, structure)
     if structure:
-        delta = _counted_delta(net, w, z, s, count)
-        row = count.product(delta[np.newaxis, :], J_L_x(net, w, x))
+        rows = count.product(_counted_delta(net, w, z, J, count), J_L_x(net, w, x))
     else:
         J_MV = count.product(J_M_u(net, w, u), J_V(net, z))
-        row = count.scale(J_sigma(net, s), count.product(J_MV, J_L_x(net, w, x)))
-    return Counted(row[0], count.operations)
+        rows = count.by_sigma(J, count.product(J_MV, J_L_x(net, w, x)))
+    return Counted(_result(rows[np.newaxis], True), count.operations)
 
 
-def _counted(net: NetworkLike, w: Numbers, x: Numbers) -> tuple[Any, ...]:
-    """Return a new counter, and (w, x, z, u, s) at one observation."""
+def _counted(net: NetworkLike, w: Numbers, x: Numbers, structure: bool) -> tuple[Any, ...]:
+    """Return a new counter, and (w, x, z, u) and J_σ at one observation; its diagonal may do."""
     w, (x,) = _one_observation(net, w, x)
     z = L(net, w, x)
     u = V(net, z)
-    return _Counter(), w, x, z, u, M(net, w, u)
+    J = _output(_sigmas(net), 1, np.reshape(M(net, w, u), (1, _n_outputs(net))))[1]
+    return _Counter(), w, x, z, u, (J if structure else _whole(J))[0]
 
 
-def _counted_delta(net: NetworkLike, w: Array, z: Array, s: Any, count: _Counter) -> Array:
-    """Return δ_i = σ'(s) w_i v_i'(z_i), in 2 H operations."""
-    a = split(net, w)[0]
-    return count.scale(count.scale(J_sigma(net, s)[0], a), _neurons(net, z, 1)[1])
+def _counted_delta(net: NetworkLike, w: Array, z: Array, J: Array, count: _Counter) -> Array:
+    """Return δ, (K, H), δ_{k,i} = σ_k' a_{k,i} v_i'(z_i), in 2 K H operations."""
+    return count.scale(count.by_sigma(J, _parts(net, w)[0]), _entrywise(net.activations, 1, z)[1])
+
+
+def _counted_g_A(J: Array, u: Array, count: _Counter) -> Array:
+    """Return J_σ J_{M,w} in the columns of A, (K, K·H): row k holds σ_k' u^T, in K H operations."""
+    rows = count.scale(J[..., np.newaxis], u)
+    return _blocks(rows) if J.ndim == 1 else rows.reshape(len(J), len(J) * u.size)
 
 
 # --- What the modes share -------------------------------------------------------------------------
+#
+# Here the axes B and K are there always.
 
 
 class _Pass(NamedTuple):
     """The way of a batch to s: what it was made of, and what it left behind."""
 
-    a: Array
+    A: Array
     W: Array
     X: Array
     s: Array
@@ -348,96 +404,229 @@ class _Pass(NamedTuple):
     ddV: Any = None
 
 
-def _neurons(net: NetworkLike, z: Array, order: int) -> tuple[Array, ...]:
-    """Return v_i, and its derivatives up to `order`, at each z_i along the last axis."""
-    results = tuple(np.empty_like(z) for _ in range(order + 1))
-    columns: dict[Activation, list[int]] = {}
-    for i, v in enumerate(net.activations):
+def _parts(net: NetworkLike, w: Array) -> tuple[Array, Array]:
+    """Return A, (K, H), and W, (H, N): views of w."""
+    K, H = _n_outputs(net), net.n_neurons
+    return w[: K * H].reshape(K, H), w[K * H :].reshape(H, net.n_inputs)
+
+
+def _entrywise(functions: Sequence[Any], order: int, *arrays: Array) -> tuple[Array, ...]:
+    """Evaluate functions, one for each entry of the last axis, and derivatives up to `order`."""
+    results = tuple(np.empty_like(arrays[0]) for _ in range(order + 1))
+    columns: dict[Any, list[int]] = {}
+    for i, v in enumerate(functions):
         columns.setdefault(v, []).append(i)
     for v, which in columns.items():
-        for result, part in zip(results, v.evaluate(order, z[..., which]), strict=True):
+        parts = v.evaluate(order, *(array[..., which] for array in arrays))
+        for result, part in zip(results, parts, strict=True):
             result[..., which] = part
     return results
 
 
 def _forward(net: NetworkLike, w: Array, X: Array, order: int) -> _Pass:
     """Evaluate s = M(w, V ∘ L(w, x)), and the derivatives of v up to `order`."""
-    U, *slopes = _neurons(net, L(net, w, X), order)
-    return _Pass(*split(net, w), X, M(net, w, U), U, *slopes)
+    U, *slopes = _entrywise(net.activations, order, L(net, w, X))
+    s = M(net, w, U).reshape(len(X), _n_outputs(net))
+    return _Pass(*_parts(net, w), X, s, U, *slopes)
 
 
 def _tangent(f: _Pass, p: tuple[Any, Any], dX: Array | None = None) -> tuple[Array, Array, Array]:
-    """Return Ż = X P_W^T + Ẋ W^T, U̇ = V' ∘ Ż and ṡ = U p_a + U̇ a along p = (p_a, P_W) and Ẋ."""
-    p_a, P_W = p
+    """Return Ż = X P_W^T + Ẋ W^T, U̇ = V' ∘ Ż and Ṡ = U P_A^T + U̇ A^T along (P_A, P_W) and Ẋ."""
+    P_A, P_W = p
     dZ = f.X @ P_W.T if dX is None else f.X @ P_W.T + dX @ f.W.T
     dU = f.dV * dZ
-    return dZ, dU, f.U @ p_a + dU @ f.a
+    return dZ, dU, f.U @ P_A.T + dU @ f.A.T
+
+
+def _back(sbar: Array, A: Array) -> Array:
+    """Return Σ_k s̄_k a_k for rows s̄: of one output, the product as it is."""
+    return sbar * A if A.shape[-2] == 1 else sbar @ A
 
 
 def _delta(f: _Pass, sbar: Array) -> Array:
-    """Return D_{b,i} = s̄_b w_i v_i'(z_{b,i})."""
-    return sbar[:, np.newaxis] * f.a * f.dV
+    """Return D_{b,r,i} = Σ_k s̄_{b,r,k} a_{k,i} v_i'(z_{b,i}), of R rows s̄ for each b."""
+    return _back(sbar, f.A) * f.dV[:, np.newaxis]
 
 
 def _reverse(f: _Pass, sbar: Array) -> Array:
-    """Return Σ_b s̄_b ∇_w s_b = (U^T s̄, D^T X)."""
-    return np.concatenate([f.U.T @ sbar, (_delta(f, sbar).T @ f.X).ravel()])
+    """Return Σ_b Σ_k s̄_{b,k} ∇_w s_{b,k} = (S̄^T U, D^T X)."""
+    D = _delta(f, sbar[:, np.newaxis])[:, 0]
+    return np.concatenate([(f.U.T @ sbar).T.ravel(), (D.T @ f.X).ravel()])
 
 
 def _rows(f: _Pass, sbar: Array) -> Array:
-    """Return the rows s̄_b ∇_w s_b, the terms of `_reverse` kept apart."""
-    g_W = _delta(f, sbar)[:, :, np.newaxis] * f.X[:, np.newaxis, :]
-    return np.hstack([sbar[:, np.newaxis] * f.U, g_W.reshape(len(f.X), f.W.size)])
+    """Return Σ_k s̄_{b,r,k} ∇_w s_{b,k}, (B, R, P), of R rows s̄ for each b."""
+    g_A = sbar[..., np.newaxis] * f.U[:, np.newaxis, np.newaxis]
+    g_W = _delta(f, sbar)[..., np.newaxis] * f.X[:, np.newaxis, np.newaxis]
+    return np.concatenate(
+        [g_A.reshape(*sbar.shape[:2], f.A.size), g_W.reshape(*sbar.shape[:2], f.W.size)], axis=2
+    )
+
+
+def _by_inputs(f: _Pass, D: Array) -> Array:
+    """Return D W, (B, R, N), for D of shape (B, R, H)."""
+    B, R, H = D.shape
+    return (D.reshape(B * R, H) @ f.W).reshape(B, R, f.W.shape[1])
+
+
+# J_σ, and all that acts on s by observations, is (B, K) where it is diagonal, else (B, K, K).
+
+
+def _times(J: Array, ds: Array) -> Array:
+    """Return J ṡ, (B, K)."""
+    return J * ds if J.ndim == 2 else (J @ ds[..., np.newaxis])[..., 0]
+
+
+def _between(J: Array, d: Array) -> Array:
+    """Return J^T diag(d) J; J is symmetric."""
+    return d * J * J if J.ndim == 2 else (J * d[:, np.newaxis]) @ J
+
+
+def _whole(J: Array) -> Array:
+    """Return J with the zeros that a diagonal leaves out, (B, K, K)."""
+    return J if J.ndim == 3 else _with_diagonal(np.zeros((*J.shape, J.shape[1]), J.dtype), J)
+
+
+def _with_diagonal(J: Array, diagonal: Array) -> Array:
+    np.einsum("bkk->bk", J)[...] = diagonal  # a view of J
+    return J
+
+
+def _sigmas(net: NetworkLike) -> Any:
+    """Return (σ_1 … σ_K), or `softmax`."""
+    joint = net.output is softmax or isinstance(net.output, Sequence)
+    return net.output if joint else (net.output,) * _n_outputs(net)
+
+
+def _output(sigmas: Any, order: int, s: Array) -> tuple[Any, ...]:
+    """Return y and, up to an order, J_σ and the function r ↦ Σ_k r_k ∂²y_k/∂s²."""
+    if sigmas is softmax:
+        y, rest, _ = _softmax(s)
+        J = _softmax_jacobian(y, rest)
+
+        def curvature(r: Array) -> Array:
+            """Differentiate diag(y) - y y^T along r; ∂²y_k/∂s_l∂s_m is symmetric in k, l, m."""
+            dy = _times(J, r)
+            outer = dy[..., np.newaxis] * y[:, np.newaxis]
+            return _with_diagonal(-outer - outer.swapaxes(1, 2), dy * (rest - y))
+
+        return (y, J, curvature)[: order + 1]
+    y, *slopes = _entrywise(sigmas, order, s)
+    return (y, *slopes) if order < 2 else (y, slopes[0], lambda r: r * slopes[1])
+
+
+def _softmax(s: Array) -> tuple[Array, Array, Array]:
+    """Return y, 1 - y and -log y, of which none overflows or cancels."""
+    top = np.argmax(s.real, axis=1)[:, np.newaxis]
+    with np.errstate(over="ignore"):
+        below = np.take_along_axis(s, top, 1) - s
+    e = np.exp(-below)
+    np.put_along_axis(e, top, 0.0, 1)
+    others = e.sum(axis=1, keepdims=True)  # their sum beside the largest, which counts as 1
+    y = e / (1.0 + others)
+    rest = 1.0 - y
+    np.put_along_axis(y, top, 1.0 / (1.0 + others), 1)
+    np.put_along_axis(rest, top, others / (1.0 + others), 1)
+    return y, rest, below + np.log1p(others)
+
+
+def _softmax_jacobian(y: Array, rest: Array) -> Array:
+    """Return diag(y) - y y^T, given 1 - y."""
+    return _with_diagonal(-y[..., np.newaxis] * y[:, np.newaxis], y * rest)
 
 
 class _Head(NamedTuple):
-    """The mean loss Σ_b c_b ℓ(σ(s_b), t_b) / Σ_b c_b and its derivatives by s; c sums to 1 here."""
+    """The mean loss as a function of s, and its derivatives there; c sums to 1 here."""
 
     mean: Any
     sbar: Array
-    """c ℓ' σ'."""
+    """c J_σ^T τ ℓ', (B, K)."""
     kappa: Any = None
-    """c ℓ'' σ'²; it and the next where asked for."""
+    """c J_σ^T diag(τ ℓ'') J_σ; it and the next where asked for."""
     h: Any = None
-    """c (ℓ'' σ'² + ℓ' σ'')."""
+    """kappa + c Σ_k τ_k ℓ_k' ∂²y_k/∂s²."""
 
 
-def _head(net: NetworkLike, loss: str | Loss, s: Array, t: Array, c: Array, order: int) -> _Head:
+def _head(
+    net: NetworkLike, loss: str | Loss, s: Array, t: Array, c: Array, tau: Array, order: int
+) -> _Head:
     """Evaluate the head up to the derivatives of an order, 1 or 2.
 
-    A loss may take σ over from the network (`Loss.with_output`): then y is s, and σ the identity.
+    A loss may take σ over from the network: cross entropy does so with the softmax, and by
+    `Loss.with_output` with the logistic function: then y is s, and σ the identity.
     """
-    output, pointwise = get_loss(loss).with_output(net.output)
-    y, dsigma, *ddsigma = output.evaluate(order, s)
-    losses, dl, *ddl = pointwise.evaluate(order, y, t)
-    first = _Head(c @ losses, c * dl * dsigma)
+    sigmas, loss = _sigmas(net), get_loss(loss)
+    pointwise: Any = (loss,) * s.shape[1]
+    if sigmas is not softmax:
+        sigmas, pointwise = zip(*(loss.with_output(v) for v in sigmas), strict=True)
+    elif loss == cross_entropy:
+        return _softmax_cross_entropy(s, tau * t, c)
+    y, J, *curvature = _output(sigmas, order, s)
+    losses, dl, *ddl = _entrywise(pointwise, order, y, t)
+    mean, c = c @ (tau * losses).sum(axis=1), c[:, np.newaxis] * tau
+    first = _Head(mean, _times(J, c * dl))
     if order == 1:
         return first
-    kappa = c * ddl[0] * dsigma * dsigma
-    return first._replace(kappa=kappa, h=kappa + c * dl * ddsigma[0])
+    kappa = _between(J, c * ddl[0])
+    return first._replace(kappa=kappa, h=kappa + curvature[0](c * dl))
+
+
+def _softmax_cross_entropy(s: Array, t: Array, c: Array) -> _Head:
+    """Evaluate ℓ = -Σ_k t_k log y_k = Σ_k t_k (log Σ exp(s) - s_k), whose slope is (Σ_k t_k) y - t.
+
+    Where y is near 1 it is taken from 1 - y, so that it does not cancel.
+    """
+    y, rest, minus_log_y = _softmax(s)
+    T = t.sum(axis=1, keepdims=True)
+    losses = t * np.where(t == 0.0, 0.0, minus_log_y)
+    slope = np.where(y.real > rest.real, (T - t) - T * rest, T * y - t)
+    kappa = (c[:, np.newaxis] * T)[..., np.newaxis] * _softmax_jacobian(y, rest)
+    return _Head(c @ losses.sum(axis=1), c[:, np.newaxis] * slope, kappa, kappa)
+
+
+def _probabilities(t: Array, K: int) -> Array:
+    """Check targets of softmax, classes (B,) or probabilities (B, K), and return the latter."""
+    if t.ndim == 1:
+        right = (t.real >= 0) & (t.real < K) & (t.real == np.floor(t.real))
+        expected = f"a class is an integer from 0 to {K - 1}"
+    else:
+        total = t.real.sum(axis=1, dtype=np.longdouble)
+        right = (t.real >= 0.0).all(axis=1) & (abs(total - 1.0) <= 1e-6)
+        expected = "probabilities are at least 0 and sum to 1 within 1e-6"
+    if not right.all():
+        row = int(np.argmin(right))
+        raise ValueError(f"t has {t.real[row]} at row {row}, but {expected}")
+    return t if t.ndim == 2 else np.eye(K, dtype=t.dtype)[t.real.astype(int)]
 
 
 def _arguments(net: NetworkLike, w: Numbers, X: Numbers, **others: tuple[str, Any]) -> list[Any]:
     """Bring the arguments to one dtype and to a batch.
 
-    Each of `others` is (axes, value), with axes in letters B, N and P. Returns whether X was a
+    Each of `others` is (axes, value), with axes in letters B, K, N and P. Returns whether X was a
     single observation, then w, X and the others; an argument that is None remains so.
     """
     dtype = _common_dtype(w, X, *(argument for _, argument in others.values()))
     single = np.ndim(X) == 1
-    N, H = net.n_inputs, net.n_neurons
-    sizes = {"B": len(X) if np.ndim(X) == 2 else 1, "N": N, "P": N * H + H}
+    N, H, K = net.n_inputs, net.n_neurons, _n_outputs(net)
+    sizes = {"B": len(X) if np.ndim(X) == 2 else 1, "K": K, "N": N, "P": K * H + H * N}
+    left_out = ("B" if single else "") + ("K" if K == 1 else "")
     result: list[Any] = [single]
     for name, (axes, argument) in {"w": ("P", w), "X": ("BN", X), **others}.items():
         if argument is None:
             result.append(None)
             continue
         array = np.asarray(unmasked(name, argument), dtype)
-        expected = tuple(sizes[axis] for axis in axes if not (single and axis == "B"))
+        expected = tuple(sizes[axis] for axis in axes if axis not in left_out)
         if array.shape != expected:
             raise ValueError(f"{name} has shape {array.shape}, but shape {expected} was expected")
         result.append(array.reshape([sizes[axis] for axis in axes]))
     return result
+
+
+def _result(rows: Array, single: bool) -> Any:
+    """Leave out the axis K of (B, K, …) where K = 1, and B where X was a single observation."""
+    rows = rows[:, 0] if rows.shape[1] == 1 else rows
+    return rows[0] if single else rows
 
 
 def _one_observation(net: NetworkLike, w: Numbers, x: Numbers) -> tuple[Array, Array]:
@@ -463,131 +652,144 @@ def _common_dtype(*arguments: Any) -> np.dtype[Any]:
 
 
 def value(net: NetworkLike, w: Numbers, X: Numbers) -> Any:
-    """Return y = f(w, x) at every row of X, (B,): equation (1)."""
+    """Return y = f(w, x) at every row of X, (B, K): for one output equation (1)."""
     single, w, X = _arguments(net, w, X)
-    y = sigma(net, _forward(net, w, X, 0).s)
-    return y[0] if single else y
+    return _result(_output(_sigmas(net), 0, _forward(net, w, X, 0).s)[0], single)
 
 
 def value_and_grad(net: NetworkLike, w: Numbers, x: Numbers) -> tuple[Any, Array]:
-    """Return f(w, x) and ∇_w f, (P,), at one observation."""
+    """Return f(w, x), (K,), and its Jacobian by w, (K, P), at one observation: for K = 1, ∇_w f."""
     f = _forward(net, *_one_observation(net, w, x), 1)
-    y, dsigma = net.output.evaluate(1, f.s)
-    return y[0], _reverse(f, dsigma)
+    y, J = _output(_sigmas(net), 1, f.s)
+    rows = [_reverse(f, row) for row in _whole(J).swapaxes(0, 1)]
+    return _result(y, True), _result(np.stack(rows)[np.newaxis], True)
 
 
 def per_sample_grad(net: NetworkLike, w: Numbers, X: Numbers) -> Array:
-    """Return the Jacobian of the batch, (B, P): row b is ∇_w f_b."""
+    """Return the Jacobian of the batch, (B, K, P): row (b, k) is ∇_w f_{b,k}."""
     single, w, X = _arguments(net, w, X)
     f = _forward(net, w, X, 1)
-    rows = _rows(f, net.output.evaluate(1, f.s)[1])
-    return rows[0] if single else rows
+    return _result(_rows(f, _whole(_output(_sigmas(net), 1, f.s)[1])), single)
 
 
 def input_grad(net: NetworkLike, w: Numbers, X: Numbers) -> Array:
-    """Return the rows ∇_x f_b, (B, N)."""
+    """Return the rows ∇_x f_{b,k}, (B, K, N)."""
     single, w, X = _arguments(net, w, X)
     f = _forward(net, w, X, 1)
-    rows = _delta(f, net.output.evaluate(1, f.s)[1]) @ f.W
-    return rows[0] if single else rows
+    D = _delta(f, _whole(_output(_sigmas(net), 1, f.s)[1]))
+    return _result(_by_inputs(f, D), single)
 
 
 def input_hvp(net: NetworkLike, w: Numbers, X: Numbers, v: Numbers) -> Array:
-    """Return the rows ∇²_x f_b · v_b = (σ'' ṡ a∘v' + σ' a∘v''∘ż) W, (B, N).
+    """Return the rows ∇²_x f_{b,k} · v_b = ((J̇_σ A)∘v' + (J_σ A)∘v''∘ż) W, (B, K, N).
 
     Forward over reverse: the steps of ∇_x f are differentiated along v (Pearlmutter 1994, Neural
-    Computation 6, 147-160).
+    Computation 6, 147-160). For one output J_σ is σ' and J̇_σ = σ'' ṡ.
     """
     single, w, X, v = _arguments(net, w, X, v=("BN", v))
     f = _forward(net, w, X, 2)
-    dZ, _, ds = _tangent(f, split(net, np.zeros_like(w)), v)
-    _, dsigma, ddsigma = net.output.evaluate(2, f.s)
-    rows = (_delta(f, ddsigma * ds) + dsigma[:, np.newaxis] * f.a * f.ddV * dZ) @ f.W
-    return rows[0] if single else rows
+    dZ, _, ds = _tangent(f, _parts(net, np.zeros_like(w)), v)
+    _, J, curvature = _output(_sigmas(net), 2, f.s)
+    D, dV_rest = _delta(f, _whole(curvature(ds))), _back(_whole(J), f.A)
+    D = D + dV_rest * f.ddV[:, np.newaxis] * dZ[:, np.newaxis]
+    return _result(_by_inputs(f, D), single)
 
 
 def vjp(net: NetworkLike, w: Numbers, X: Numbers, ybar: Numbers, *, inputs: bool = False) -> Any:
-    """Return Σ_b ȳ_b ∇_w f_b, (P,), and with `inputs` the rows ȳ_b ∇_x f_b, (B, N), too."""
-    single, w, X, ybar = _arguments(net, w, X, ybar=("B", ybar))
+    """Return Σ_{b,k} ȳ_{b,k} ∇_w f_{b,k}, (P,); with `inputs` Σ_k ȳ_{b,k} ∇_x f_{b,k}, (B, N), too."""
+    single, w, X, ybar = _arguments(net, w, X, ybar=("BK", ybar))
     f = _forward(net, w, X, 1)
-    sbar = ybar * net.output.evaluate(1, f.s)[1]
+    sbar = _times(_output(_sigmas(net), 1, f.s)[1], ybar)
     g = _reverse(f, sbar)
     if not inputs:
         return g
-    rows = _delta(f, sbar) @ f.W
-    return g, rows[0] if single else rows
+    return g, _result(_by_inputs(f, _delta(f, sbar[:, np.newaxis])), single)
 
 
 def jvp(net: NetworkLike, w: Numbers, X: Numbers, p: Numbers, *, dX: Numbers | None = None) -> Any:
-    """Return ẏ_b = ∇_w f_b · p + ∇_x f_b · dX_b, (B,)."""
+    """Return ẏ_{b,k} = ∇_w f_{b,k} · p + ∇_x f_{b,k} · dX_b, (B, K)."""
     single, w, X, p, dX = _arguments(net, w, X, p=("P", p), dX=("BN", dX))
     f = _forward(net, w, X, 1)
-    dy = net.output.evaluate(1, f.s)[1] * _tangent(f, split(net, p), dX)[2]
-    return dy[0] if single else dy
+    ds = _tangent(f, _parts(net, p), dX)[2]
+    return _result(_times(_output(_sigmas(net), 1, f.s)[1], ds), single)
 
 
 def loss_and_grad(
-    net: NetworkLike, w: Numbers, X: Numbers, t: Numbers, *,
-    loss: str | Loss = "squared", sample_weight: Numbers | None = None,
+    net: NetworkLike, w: Numbers, X: Numbers, t: Numbers, *, loss: str | Loss = "squared",
+    sample_weight: Numbers | None = None, target_weight: Numbers | None = None,
 ) -> tuple[Any, Array]:  # fmt: skip
-    """Return the mean loss Σ_b c_b ℓ(y_b, t_b) / Σ_b c_b, a scalar, and its gradient by w, (P,)."""
-    f, head, _ = _loss_pass(net, w, X, t, None, loss, sample_weight, 1)
+    """Return the mean loss, a scalar, and its gradient by w, (P,)."""
+    f, head, _ = _loss_pass(net, w, X, t, None, loss, sample_weight, target_weight, 1)
     return head.mean, _reverse(f, head.sbar)
 
 
 def hvp(
     net: NetworkLike, w: Numbers, X: Numbers, t: Numbers, p: Numbers, *,
-    loss: str | Loss = "squared", sample_weight: Numbers | None = None,
+    loss: str | Loss = "squared",
+    sample_weight: Numbers | None = None, target_weight: Numbers | None = None,
 ) -> Array:  # fmt: skip
     """Return the Hessian by w of the mean loss, times p: (P,).
 
-    Forward over reverse, as `input_hvp`: s̄˙ = h ṡ and δ˙ = s̄˙ a∘v' + s̄ p_a∘v' + s̄ a∘v''∘ż.
+    Forward over reverse, as `input_hvp`: s̄˙ = h ṡ and
+    D˙ = (S̄˙ A)∘V' + (S̄ P_A)∘V' + (S̄ A)∘V''∘Ż.
     """
-    f, head, p = _loss_pass(net, w, X, t, p, loss, sample_weight, 2)
-    dZ, dU, ds = _tangent(f, p)
-    dD = head.sbar[:, np.newaxis] * (p[0] * f.dV + f.a * f.ddV * dZ)  # s̄˙ a∘v' is in _reverse
-    return _reverse(f, head.h * ds) + np.concatenate([dU.T @ head.sbar, (dD.T @ f.X).ravel()])
+    f, head, (P_A, P_W) = _loss_pass(net, w, X, t, p, loss, sample_weight, target_weight, 2)
+    dZ, dU, ds = _tangent(f, (P_A, P_W))
+    dV, ddV, dZ = (part[:, np.newaxis] for part in (f.dV, f.ddV, dZ))
+    dD = _back(head.sbar[:, np.newaxis], P_A * dV + f.A * ddV * dZ)[:, 0]  # (S̄˙ A)∘V': _reverse
+    rest = np.concatenate([(dU.T @ head.sbar).T.ravel(), (dD.T @ f.X).ravel()])
+    return _reverse(f, _times(head.h, ds)) + rest
 
 
 def gauss_newton_product(
     net: NetworkLike, w: Numbers, X: Numbers, t: Numbers, p: Numbers, *,
-    loss: str | Loss = "squared", sample_weight: Numbers | None = None,
+    loss: str | Loss = "squared",
+    sample_weight: Numbers | None = None, target_weight: Numbers | None = None,
 ) -> Array:  # fmt: skip
-    """Return Σ_b c_b ℓ''_b ∇f_b (∇f_b · p) / Σ_b c_b, (P,): `hvp` without the curvature of f.
+    """Return Σ_b c_b J_b^T diag(τ ℓ''_b) J_b p / Σ_b c_b, (P,): `hvp` without the curvature of f.
 
-    With cross entropy and a logistic output, ℓ is taken as a function of s and f ends at s: the
-    matching loss of Schraudolph (2002, Neural Computation 14, 1723-1738), which keeps
-    ℓ'' = y (1 - y) whatever the target.
+    With cross entropy and a logistic output or the softmax, ℓ is taken as a function of s and f
+    ends at s: the matching loss of Schraudolph (2002, Neural Computation 14, 1723-1738), which
+    keeps ℓ'' = y (1 - y), or diag(y) - y y^T, whatever the target.
     """
-    f, head, p = _loss_pass(net, w, X, t, p, loss, sample_weight, 2)
-    return _reverse(f, head.kappa * _tangent(f, p)[2])
+    f, head, p = _loss_pass(net, w, X, t, p, loss, sample_weight, target_weight, 2)
+    return _reverse(f, _times(head.kappa, _tangent(f, p)[2]))
 
 
 def gauss_newton(
-    net: NetworkLike, w: Numbers, X: Numbers, t: Numbers, *,
-    loss: str | Loss = "squared", sample_weight: Numbers | None = None,
+    net: NetworkLike, w: Numbers, X: Numbers, t: Numbers, *, loss: str | Loss = "squared",
+    sample_weight: Numbers | None = None, target_weight: Numbers | None = None,
 ) -> tuple[Any, Array, Array]:  # fmt: skip
     """Return the mean loss, its gradient by w, (P,), and its Gauss-Newton matrix, (P, P).
 
-    The matrix of `gauss_newton_product`, made of the whole Jacobian of s, (B, P).
+    The matrix of `gauss_newton_product`, made of the whole Jacobian of s, (B, K, P).
     """
-    f, head, _ = _loss_pass(net, w, X, t, None, loss, sample_weight, 2)
-    J = _rows(f, np.ones_like(f.s))
-    return head.mean, J.T @ head.sbar, J.T @ (head.kappa[:, np.newaxis] * J)
+    f, head, _ = _loss_pass(net, w, X, t, None, loss, sample_weight, target_weight, 2)
+    J = _rows(f, _whole(np.ones_like(f.s)))
+    QJ = head.kappa[..., np.newaxis] * J if head.kappa.ndim == 2 else head.kappa @ J
+    J, QJ = (rows.reshape(f.s.size, f.A.size + f.W.size) for rows in (J, QJ))
+    return head.mean, J.T @ head.sbar.ravel(), J.T @ QJ
 
 
 def _loss_pass(
-    net: NetworkLike, w: Numbers, X: Numbers, t: Numbers, p: Numbers | None,
-    loss: str | Loss, c: Numbers | None, order: int,
+    net: NetworkLike, w: Numbers, X: Numbers, t: Numbers, p: Numbers | None, loss: str | Loss,
+    c: Numbers | None, tau: Numbers | None, order: int,
 ) -> tuple[_Pass, _Head, Any]:  # fmt: skip
-    """Return the pass and its head up to an order, and (p_a, P_W) where p is given."""
-    _, w, X, t, p, c = _arguments(net, w, X, t=("B", t), p=("P", p), sample_weight=("B", c))
+    """Return the pass and its head up to an order, and (P_A, P_W) where p is given."""
+    joint = net.output is softmax and get_loss(loss) == cross_entropy
+    classes = joint and np.ndim(t) == np.ndim(X) - 1
+    _, w, X, t, p, c, tau = _arguments(
+        net, w, X, t=("B" if classes else "BK", t), p=("P", p),
+        sample_weight=("B", c), target_weight=("K", tau),
+    )  # fmt: skip
     if len(X) == 0:
         raise ValueError("X has no observations, but the mean of a loss needs at least one")
+    t = _probabilities(t, _n_outputs(net)) if joint else t
     c = np.ones(len(X), X.dtype) if c is None else c
+    tau = np.ones(_n_outputs(net), X.dtype) if tau is None else tau
     total = c.sum()
     if total == 0:
         raise ValueError("sample_weight has the sum 0, but a mean needs a sum above 0")
     f = _forward(net, w, X, order)
-    head = _head(net, loss, f.s, t, c / total, order)
-    return f, head, None if p is None else split(net, p)
+    head = _head(net, loss, f.s, t, c / total, tau, order)
+    return f, head, None if p is None else _parts(net, p)

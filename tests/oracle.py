@@ -54,19 +54,48 @@ LOSSES = {
 
 def value(net: Any, w: Any, x: Any, output: str | None = None) -> Any:
     """Return f(w, x), with another `output` than the network's where it is given."""
-    H, N = net.n_neurons, net.n_inputs
-    s = mp.mpf(0)
+    return values(net, w, x, [output or net.output.name])[0]
+
+
+def values(net: Any, w: Any, x: Any, outputs: Any = None) -> Any:
+    """Return f_1 … f_K at (w, x), given "softmax" or K names where they are not the network's."""
+    H, N, K = net.n_neurons, net.n_inputs, net.n_outputs
+    u = []
     for i, v in enumerate(net.activations):
         z = mp.mpf(0)
         for j in range(N):
-            z += w[H + i * N + j] * x[j]
-        s += w[i] * ACTIVATIONS[v.name](z)
-    return ACTIVATIONS[output or net.output.name](s)
+            z += w[K * H + i * N + j] * x[j]
+        u.append(ACTIVATIONS[v.name](z))
+    s = [mp.fsum(w[k * H + i] * u[i] for i in range(H)) for k in range(K)]
+    outputs = outputs or output_names(net)
+    if outputs == "softmax":
+        e = [mp.exp(s_k) for s_k in s]
+        return np.array([e_k / mp.fsum(e) for e_k in e])
+    return np.array([ACTIVATIONS[name](s_k) for name, s_k in zip(outputs, s, strict=True)])
 
 
-def mean_loss(net: Any, w: Any, X: Any, t: Any, c: Any, loss: str) -> Any:
-    """Return Σ_b c_b ℓ(f_b, t_b) / Σ_b c_b."""
-    terms = [c_b * LOSSES[loss](value(net, w, x), t_b) for x, t_b, c_b in zip(X, t, c, strict=True)]
+def output_names(net: Any) -> Any:
+    """Return "softmax", or the names of σ_1 … σ_K."""
+    if isinstance(net.output, tuple):
+        return [v.name for v in net.output]
+    return "softmax" if net.output.name == "softmax" else [net.output.name] * net.n_outputs
+
+
+def mean_loss(net: Any, w: Any, X: Any, t: Any, c: Any, loss: str, tau: Any = None) -> Any:
+    """Return Σ_b c_b Σ_k τ_k ℓ(f_{b,k}, t_{b,k}) / Σ_b c_b.
+
+    For cross entropy on a softmax ℓ is -t log y: its outputs are no K yes or no.
+    """
+    t = np.reshape(t, (len(X), net.n_outputs))
+    tau = [mp.mpf(1)] * net.n_outputs if tau is None else tau
+    ell = LOSSES[loss]
+    if loss == "cross_entropy" and output_names(net) == "softmax":
+        ell = lambda y, t: -t * mp.log(y)  # noqa: E731
+    terms = [
+        c_b * tau_k * ell(y, t_bk)
+        for x, t_b, c_b in zip(X, t, c, strict=True)
+        for y, t_bk, tau_k in zip(values(net, w, x), t_b, tau, strict=True)
+    ]
     return mp.fsum(terms) / mp.fsum(c)
 
 
@@ -88,6 +117,13 @@ def slope(f: Any, x: Any, p: Any) -> Any:
 def gradient(f: Any, x: Any) -> Any:
     """Return ∇f at x."""
     return np.array([slope(f, x, unit(len(x), k)) for k in range(len(x))])
+
+
+def jacobian(f: Any, x: Any) -> Any:
+    """Return the Jacobian of a function with several values, (K, len(x))."""
+    h = mp.mpf(10) ** -16  # leaves 34 digits, and errors of h²
+    steps = [h * unit(len(x), j) for j in range(len(x))]
+    return np.array([(f(x + step) - f(x - step)) / (2 * h) for step in steps]).T
 
 
 def curvature(f: Any, x: Any, p: Any) -> Any:

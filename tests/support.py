@@ -20,7 +20,7 @@ import fastbp
 from fastbp import reference
 from fastbp._rounding import LIMITS as LIMITS
 from fastbp._rounding import size_of
-from fastbp.activations import NAMES, Activation, get_activation
+from fastbp.activations import NAMES, Activation, Softmax, get_activation, softmax
 from fastbp.optimizers import SGD
 
 DTYPES = ("float64", "float32")
@@ -54,7 +54,8 @@ class Spec:
 
     n_inputs: int
     activations: tuple[Activation, ...]
-    output: Activation
+    output: Activation | tuple[Activation, ...] | Softmax
+    n_outputs: int = 1
 
     @property
     def n_neurons(self) -> int:
@@ -62,7 +63,7 @@ class Spec:
 
     @property
     def n_params(self) -> int:
-        return self.n_neurons * (self.n_inputs + 1)
+        return self.n_neurons * (self.n_inputs + self.n_outputs)
 
     def network(self, dtype: Any = np.float64) -> fastbp.Network:
         """Return the library's network of this shape."""
@@ -177,10 +178,13 @@ def assert_same(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -
         np.testing.assert_array_equal(got[name], result, err_msg=name)
 
 
-def spec(n_inputs: int, activations: Any, output: Any = "tanh") -> Spec:
+def spec(n_inputs: int, activations: Any, output: Any = "tanh", n_outputs: int = 1) -> Spec:
     """Return a network by the names of its activations."""
     neurons = tuple(get_activation(v) for v in activations)
-    return Spec(n_inputs, neurons, get_activation(output))
+    if output is not softmax:
+        many = isinstance(output, tuple)
+        output = tuple(map(get_activation, output)) if many else get_activation(output)
+    return Spec(n_inputs, neurons, output, n_outputs)
 
 
 def outputs_for(loss: str) -> tuple[str, ...]:
@@ -201,11 +205,13 @@ def random_case(
     scale: float = 1.0,
     activations: Any = NAMES,
     outputs: Any = OUTPUTS,
+    n_outputs: int = 1,
 ) -> Case:
     """Return a network of mixed activations, float64 weights of a given scale, and data.
 
     Each neuron draws its activation from `activations` or, one time in three, repeats the one
-    before; the output is drawn from `outputs`. Weights have the standard deviation `scale`,
+    before; the outputs are drawn from `outputs`, which may be `softmax`, or one name if they share
+    it. Weights have the standard deviation `scale`,
     divided by the root of the number of terms in their sum. They are shrunk where a result would
     otherwise be ill-conditioned, so that its relative error would tell nothing: the rows of
     growing activations to |z| <= 3, and a to
@@ -215,7 +221,13 @@ def random_case(
     draws = rng.integers(len(activations), size=n_neurons)
     for i in np.flatnonzero(rng.random(n_neurons - 1) < 1 / 3):
         draws[i + 1] = draws[i]
-    net = spec(n_inputs, [activations[k] for k in draws], outputs[rng.integers(len(outputs))])
+    if isinstance(outputs, str | Softmax):
+        output = outputs
+    elif n_outputs == 1:
+        output = outputs[rng.integers(len(outputs))]
+    else:
+        output = tuple(outputs[k] for k in rng.integers(len(outputs), size=n_outputs))
+    net = spec(n_inputs, [activations[k] for k in draws], output, n_outputs)
     X = rng.standard_normal((batch, n_inputs))
     w = scale * rng.standard_normal(net.n_params)
     a, W = reference.split(net, w)
@@ -227,17 +239,19 @@ def random_case(
         if v.name in GROWING and largest[i] > 3.0:
             W[i] *= 3.0 / largest[i]
     u = reference.V(net, reference.L(net, w, X))
-    total = np.abs(a * u).sum(axis=1).max(initial=0.0)
     limit = 2.0 * max(1.0, scale)
-    if total > limit:
-        a *= limit / total
+    for a_k in np.atleast_2d(a):
+        total = np.abs(a_k * u).sum(axis=1).max(initial=0.0)
+        if total > limit:
+            a_k *= limit / total
+    rows = (batch, n_outputs) if n_outputs > 1 else batch
     return Case(
         net,
         w,
         X,
-        t=rng.uniform(0.05, 0.95, batch),
+        t=rng.uniform(0.05, 0.95, rows),
         c=rng.uniform(0.5, 2.0, batch),
-        ybar=rng.standard_normal(batch),
+        ybar=rng.standard_normal(rows),
         p=rng.standard_normal(net.n_params),
         dX=rng.standard_normal((batch, n_inputs)),
     )
