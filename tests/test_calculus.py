@@ -10,7 +10,7 @@ import pytest
 import scipy.optimize
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
-from support import SCALES, assert_close, random_case
+from support import SCALES, assert_close, random_case, spec
 
 import fastbp
 from fastbp import reference
@@ -573,12 +573,13 @@ def test_compose_says_what_it_does_not_take():
 # ---- operation counts --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_neurons", range(1, 13))
-@pytest.mark.parametrize("n_inputs", range(1, 13))
-def test_operation_counts_are_what_the_reference_counts(n_inputs, n_neurons):
-    net = fastbp.Network(n_inputs, n_neurons)
-    w, x = net.init(0), np.ones(n_inputs)
-    counts = operation_counts(n_inputs, n_neurons)
+@pytest.mark.parametrize("n_outputs", [1, 2, 17])
+@pytest.mark.parametrize("n_neurons", [1, 2, 3, 5, 12])
+@pytest.mark.parametrize("n_inputs", [1, 2, 3, 5, 12])
+def test_operation_counts_are_what_the_reference_counts(n_inputs, n_neurons, n_outputs):
+    net = spec(n_inputs, ["tanh"] * n_neurons, "tanh", n_outputs)
+    w, x = np.ones(net.n_params), np.ones(n_inputs)
+    counts = operation_counts(n_inputs, n_neurons, n_outputs)
     for structure, weights, inputs in (
         (False, counts.weights, counts.inputs),
         (True, counts.weights_structured, counts.inputs_structured),
@@ -596,6 +597,10 @@ def test_ratios_of_operation_counts():
     assert_allclose(many.inputs.ratio, 10**10 / (10**6 + 10**4), rtol=1e-3)
     assert_allclose(many.weights_structured.ratio, 3.0, rtol=1e-3)
     assert_allclose(many.inputs_structured.ratio, 2.0, rtol=1e-3)
+    many = operation_counts(10**6, 10**4, n_outputs=5)
+    assert_allclose(many.weights.ratio, 10**4 / 5, rtol=1e-2)
+    assert_allclose(many.weights_structured.ratio, 2.2, rtol=1e-3)
+    assert_allclose(many.inputs_structured.ratio, 1.2, rtol=1e-3)
 
 
 def test_operation_counts_table_and_plot():
@@ -608,7 +613,14 @@ def test_operation_counts_table_and_plot():
     assert len(ax.lines) == 8
     assert ax.lines[0].get_ydata()[-1] == counts.weights.from_input_layer
     matplotlib.pyplot.close(ax.figure)
-    for sizes in ((0, 2), (2, -1)):
+    counts = operation_counts(10, 20, 4)
+    assert "N = 10 inputs, H = 20 neurons, K = 4 outputs" in repr(counts)
+    assert "like H / K for ∇_w" in repr(counts)
+    assert "constant, 2.25 for ∇_w and 1.25 for ∇_x" in repr(counts)
+    ax = counts.plot()
+    assert ax.lines[0].get_ydata()[-1] == counts.weights.from_input_layer
+    matplotlib.pyplot.close(ax.figure)
+    for sizes in ((0, 2), (2, -1), (2, 2, 0)):
         with pytest.raises(ValueError, match="positive integer"):
             operation_counts(*sizes)
 

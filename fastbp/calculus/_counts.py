@@ -1,4 +1,4 @@
-"""Operations of the gradient in either order of multiplication (questions 8 and 9)."""
+"""Operations of the gradients in either order of multiplication (questions 8 and 9)."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class OperationCounts(NamedTuple):
         For ∇_w f and ∇_x f, with the Jacobians as they stand.
     weights_structured, inputs_structured : Orders
         The same where only entries other than zero are multiplied.
+    n_outputs : int
+        K.
     """
 
     n_inputs: int
@@ -44,19 +46,29 @@ class OperationCounts(NamedTuple):
     inputs: Orders
     weights_structured: Orders
     inputs_structured: Orders
+    n_outputs: int = 1
+
+    @property
+    def _orders(self) -> tuple[Orders, ...]:
+        return self[2:6]
 
     def __repr__(self) -> str:
+        K = self.n_outputs
+        what, outputs, each = "one gradient", "", ""
+        if K > 1:
+            what, outputs, each = f"{K} gradients", f", K = {K} outputs", " / K"
         lines = [
-            f"Operations of one gradient, N = {self.n_inputs} inputs, H = {self.n_neurons} neurons",
+            f"Operations of {what}, N = {self.n_inputs} inputs, H = {self.n_neurons} neurons"
+            f"{outputs}",
             f"{'':24}{'from input layer':>18}{'from output layer':>19}{'ratio':>9}",
         ]
-        for label, orders in zip(_LABELS, self[2:], strict=True):
+        for label, orders in zip(_LABELS, self._orders, strict=True):
             first, second = orders
             lines.append(f"{label:24}{first:18,}{second:19,}{orders.ratio:9.2f}")
         lines.append(
-            "Dense, the ratio grows: like H for ∇_w, like N H / (N + H) for ∇_x. With the\n"
-            "structure used in both orders it tends to a constant, 3 for ∇_w and 2 for ∇_x:\n"
-            "the order alone wins no more than that."
+            f"Dense, the ratio grows: like H{each} for ∇_w, like N H / (N + H){each} for ∇_x. With the\n"
+            f"structure used in both orders it tends to a constant, {2 + 1 / K:.3g} for ∇_w and "
+            f"{1 + 1 / K:.3g} for ∇_x:\nthe order alone wins no more than that."
         )
         return "\n".join(lines)
 
@@ -69,7 +81,8 @@ class OperationCounts(NamedTuple):
         ax = axes(ax)
         most = max(self.n_neurons, 16)
         sizes = np.unique(np.geomspace(1, most, 40).round().astype(int)).tolist()
-        counts = np.array([operation_counts(self.n_inputs, H)[2:] for H in sizes], np.float64)
+        N, K = self.n_inputs, self.n_outputs
+        counts = np.array([operation_counts(N, H, K)._orders for H in sizes], np.float64)
         for gradient, label in enumerate(_LABELS):
             for order, (dash, end) in enumerate((("--", "input"), ("-", "output"))):
                 ax.loglog(
@@ -81,35 +94,38 @@ class OperationCounts(NamedTuple):
                     label=f"{label}, from {end} layer",
                 )
         ax.set_xlabel("neurons H")
-        ax.set_ylabel(f"operations, N = {self.n_inputs}")
+        ax.set_ylabel(f"operations, N = {N}" + (f", K = {K}" if K > 1 else ""))
         ax.legend(fontsize="small")
         return ax
 
 
-def operation_counts(n_inputs: int, n_neurons: int) -> OperationCounts:
+def operation_counts(n_inputs: int, n_neurons: int, n_outputs: int = 1) -> OperationCounts:
     """Count the operations of ∇_w f and ∇_x f at one observation, in both orders.
 
     By the rule that an (n × m)·(m × p) product costs n·m·p, and an entrywise sum or product its
-    entries. z, u, s and the derivatives of the activations are taken as known.
+    entries. z, u, s and the derivatives of the activations are taken as known. Of K outputs it is
+    all K gradients, the rows of the Jacobian; P = K H + H N.
 
-    =====================  ===================================  =========================
-    gradient               from the input layer                 from the output layer
-    =====================  ===================================  =========================
-    ∇_w, dense             N H³ + H³ + N H² + H² + 2 (N H + H)  N H² + 2 H² + 2 (N H + H)
-    ∇_x, dense             N H² + N H + N                       H² + N H + N
-    ∇_w, structure used    3 N H + H                            N H + 3 H
-    ∇_x, structure used    2 N H + N                            N H + 2 H
-    =====================  ===================================  =========================
+    =====================  ==============================  ==============================
+    gradient               from the input layer            from the output layer
+    =====================  ==============================  ==============================
+    ∇_w, dense             H² P + (K H + K + K²) P         K H² + (K H + K + K²) P
+    ∇_x, dense             N H² + K N H + K² N             K H² + K N H + K² N
+    ∇_w, structure used    (2 K + 1) N H + K H             K N H + 3 K H
+    ∇_x, structure used    (K + 1) N H + K N               K N H + 2 K H
+    =====================  ==============================  ==============================
 
-    Dense, the ratio for ∇_w tends to H, but most of what is saved are products with zeros: with
-    the structure used in both orders (J_V is diagonal, a row of J_L has N entries other than
-    zero), the ratio tends to 3 for ∇_w and 2 for ∇_x. The kernels do the last column's
-    N H + 3 H and N H + 2 H.
+    Dense, for one output the first row is N H³ + H³ + N H² + H² + 2 (N H + H) beside
+    N H² + 2 H² + 2 (N H + H). The ratio for ∇_w tends to H, but most of what is saved are products
+    with zeros: with the structure used in both orders (J_V is diagonal, a row of J_L has N entries
+    other than zero, and J_σ is diagonal, but for the softmax), the ratio tends to 3 for ∇_w and 2
+    for ∇_x; with K outputs to 2 + 1/K and 1 + 1/K. The kernels do the last column's N H + 3 H and
+    N H + 2 H.
 
     Parameters
     ----------
-    n_inputs, n_neurons : int
-        N and H.
+    n_inputs, n_neurons, n_outputs : int
+        N, H and K.
 
     Returns
     -------
@@ -132,14 +148,19 @@ def operation_counts(n_inputs: int, n_neurons: int) -> OperationCounts:
     (48, 28)
     >>> round(operation_counts(100, 100).weights.ratio)
     98
+    >>> round(operation_counts(100, 100, n_outputs=10).weights.ratio)
+    10
     """
     N, H = positive("n_inputs", n_inputs), positive("n_neurons", n_neurons)
-    P = N * H + H
+    K = positive("n_outputs", n_outputs)
+    P = K * H + H * N
+    shared_w, shared_x = (K * H + K + K * K) * P, (H + K) * K * N
     return OperationCounts(
         N,
         H,
-        weights=Orders(H * H * P + H * P + 2 * P, H * H + H * P + 2 * P),
-        inputs=Orders(N * H * H + N * H + N, H * H + N * H + N),
-        weights_structured=Orders(3 * N * H + H, N * H + 3 * H),
-        inputs_structured=Orders(2 * N * H + N, N * H + 2 * H),
+        weights=Orders(H * H * P + shared_w, K * H * H + shared_w),
+        inputs=Orders(N * H * H + shared_x, K * H * H + shared_x),
+        weights_structured=Orders((2 * K + 1) * N * H + K * H, K * N * H + 3 * K * H),
+        inputs_structured=Orders((K + 1) * N * H + K * N, K * N * H + 2 * K * H),
+        n_outputs=K,
     )
