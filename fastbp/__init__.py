@@ -19,7 +19,7 @@ _PUBLIC = {
     "_symbolic.function": ("ActivationError",),
     "_training.uncertainty": ("FitWarning",),
     "_training.watch": ("EarlyStopping", "FitState", "NonFiniteLossError"),
-    "activations": ("Activation", "activation"),
+    "activations": ("Activation", "activation", "softmax"),
     "functions": (
         "gauss_newton_product",
         "hvp",
@@ -79,6 +79,7 @@ __all__ = [
     "per_sample_grad",
     "reference",
     "save",
+    "softmax",
     "value",
     "value_and_grad",
     "vjp",
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
     from ._training.many import Fits, fit_many
     from ._training.uncertainty import FitWarning
     from ._training.watch import EarlyStopping, FitState, NonFiniteLossError
-    from .activations import Activation, activation
+    from .activations import Activation, activation, softmax
     from .functions import (
         gauss_newton_product,
         hvp,

@@ -696,7 +696,7 @@ def input_hvp(net: NetworkLike, w: Numbers, X: Numbers, v: Numbers) -> Array:
 
 
 def vjp(net: NetworkLike, w: Numbers, X: Numbers, ybar: Numbers, *, inputs: bool = False) -> Any:
-    """Return Σ_{b,k} ȳ_{b,k} ∇_w f_{b,k}, (P,); with `inputs` Σ_k ȳ_{b,k} ∇_x f_{b,k}, (B, N)."""
+    """Return Σ_{b,k} ȳ_{b,k} ∇_w f_{b,k}, (P,), and with `inputs` Σ_k ȳ_{b,k} ∇_x f_{b,k} too."""
     single, w, X, ybar = _arguments(net, w, X, ybar=("BK", ybar))
     f = _forward(net, w, X, 1)
     sbar = _times(_output(_sigmas(net), 1, f.s)[1], ybar)

@@ -66,9 +66,9 @@ class OperationCounts(NamedTuple):
             first, second = orders
             lines.append(f"{label:24}{first:18,}{second:19,}{orders.ratio:9.2f}")
         lines.append(
-            f"Dense, the ratio grows: like H{each} for ∇_w, like N H / (N + H){each} for ∇_x. With the\n"
-            f"structure used in both orders it tends to a constant, {2 + 1 / K:.3g} for ∇_w and "
-            f"{1 + 1 / K:.3g} for ∇_x:\nthe order alone wins no more than that."
+            f"Dense, the ratio grows: like H{each} for ∇_w, like N H / (N + H){each} for ∇_x. "
+            f"With the\nstructure used in both orders it tends to a constant, {2 + 1 / K:.3g} for "
+            f"∇_w and {1 + 1 / K:.3g} for ∇_x:\nthe order alone wins no more than that."
         )
         return "\n".join(lines)
 
