@@ -195,7 +195,6 @@ REFERENCE = (
         "[(f.U.T @ sbar).T.ravel()",
         "[(f.U.T @ sbar).ravel()",
         "test_first_order_to_50_digits",
-        "test_losses_to_50_digits",
         "test_jvp_is_adjoint_to_vjp",
     ),
     _outputs(
@@ -211,7 +210,6 @@ REFERENCE = (
         "    np.put_along_axis(rest, top, others / (1.0 + others), 1)\n",
         "    np.put_along_axis(rest, top, 1.0 - 1.0 / (1.0 + others), 1)\n",
         "test_softmax_cross_entropy_is_finite_and_exact_for_any_s",
-        "test_losses_to_50_digits",
     ),
     _outputs(
         "exp(s) without the largest s taken off",
