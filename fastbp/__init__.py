@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "_training.fit": ("FitResult", "fit"),
+    "_training.report": ("FitReport",),
     "_training.many": ("Fits", "fit_many"),
     "_models": ("Model", "load", "save"),
     "_symbolic.function": ("ActivationError",),
@@ -48,6 +49,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "EarlyStopping",
+    "FitReport",
     "FitResult",
     "FitState",
     "FitWarning",
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from ._symbolic.function import ActivationError
     from ._training.fit import FitResult, fit
     from ._training.many import Fits, fit_many
+    from ._training.report import FitReport
     from ._training.uncertainty import FitWarning
     from ._training.watch import EarlyStopping, FitState, NonFiniteLossError
     from .activations import Activation, activation, softmax

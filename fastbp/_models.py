@@ -1,12 +1,16 @@
 """Networks with their parameters on disk: :func:`save` and :func:`load`.
 
-A model is one ``.npz`` that any NumPy opens without pickle. It has two arrays:
+A model is one ``.npz`` that any NumPy opens without pickle. It has two arrays, or five:
 
 ``header``
     One text, JSON: what the file is, the format's version, the network (activations by name, and
     the user's own by name and digest), the caller's metadata.
 ``w``
     The parameters, (P,), little-endian float64 or float32.
+``factor``, ``undetermined``, ``scale``
+    With ``intervals`` in the header: the covariance of the parameters, as `fastbp.fit` left it,
+    (P, rank), (P, n) and (P,), little-endian float64. For F free parameters that is at most
+    8 P (F + 1) bytes (8 MB for 1000), twice that where the data do not determine them.
 
 The archive's comment, which is the end of the file, is the SHA-256 of all the bytes before it.
 """
@@ -21,7 +25,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,10 +34,16 @@ import fastbp
 
 from . import _boundary as boundary
 from ._files import write_atomically
+from ._training import uncertainty as uncertainty
 from .activations import NAMES, Activation, get_activation
 from .network import Network, describe
 
+if TYPE_CHECKING:
+    from ._training.fit import FitResult
+
 FORMAT, VERSION = "fastbp model", 2
+_INTERVALS = ("factor", "undetermined", "scale")
+_INFINITE = "infinite"  # in the header: JSON has no such number
 _HEX = 64  # digits of a SHA-256
 # What NumPy, zipfile and json raise for content that is not what save writes.
 _UNREADABLE = (
@@ -48,8 +58,14 @@ _UNREADABLE = (
 )
 
 
-class Model(NamedTuple):
-    """What :func:`load` returns.
+class _Fields(NamedTuple):
+    net: Network
+    w: NDArray
+    metadata: dict[str, Any]
+
+
+class Model(_Fields):
+    """What :func:`load` returns: the named tuple ``(net, w, metadata)``, which can predict.
 
     Attributes
     ----------
@@ -68,12 +84,66 @@ class Model(NamedTuple):
     {'note': 'fresh'}
     """
 
-    net: Network
-    w: NDArray
-    metadata: dict[str, Any]
+    _intervals: uncertainty.Spread | None = None
+
+    @property
+    def _spread(self) -> uncertainty.Spread:
+        if self._intervals is None:
+            raise ValueError(
+                "this model has no intervals; fastbp.save(path, net, w, result=…) keeps those of "
+                "a fit"
+            )
+        return self._intervals
+
+    def predict(
+        self, X: ArrayLike, *, return_std: bool = False, noise: bool = False, threads: int | str = 1
+    ) -> Any:
+        """Evaluate the function, and on request its standard deviation.
+
+        Parameters
+        ----------
+        X, return_std, noise, threads
+            As `FitResult.predict` has them.
+
+        Returns
+        -------
+        y : ndarray, shape (B,), or float
+        std : ndarray, shape (B,), or float
+            Only with `return_std`. Both to the last bit those of the `FitResult` that was saved.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where X does not fit; `return_std` of a model that was saved without a result; `noise`
+            of one whose loss defines none.
+
+        Warns
+        -----
+        FitWarning
+            As `FitResult.predict`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> fastbp.Model(fastbp.Network(1, 1, activations="exp"), [0.0, 1.0], {}).predict([2.0])
+        0.0
+        """
+        y = self.net.value(self.w, X, threads=threads)
+        if not return_std:
+            return y
+        given = self._spread
+        return y, uncertainty.standard_deviation(self.net, self.w, X, given, noise=noise)
 
 
-def save(path: str | os.PathLike[str], net: Network, w: ArrayLike, /, **metadata: Any) -> None:
+def save(
+    path: str | os.PathLike[str],
+    net: Network,
+    w: ArrayLike,
+    /,
+    *,
+    result: FitResult | Model | None = None,
+    **metadata: Any,
+) -> None:
     """Write a network and its parameters to one ``.npz`` file, whole or not at all.
 
     Parameters
@@ -85,6 +155,10 @@ def save(path: str | os.PathLike[str], net: Network, w: ArrayLike, /, **metadata
         digest: the file holds no code.
     w : array_like, shape (P,)
         Its parameters.
+    result : FitResult or Model, optional
+        The fit that they are of: what its intervals need is kept, so that `Model.predict` has them
+        too. That is at most 8 P (F + 1) bytes for F free parameters, 8 MB for 1000 (twice that
+        where the data do not determine them). Or the model that they were loaded with.
     **metadata
         Anything that JSON can hold, to be returned by :func:`load`: None, booleans, integers,
         finite floats, text, and lists and dicts of them. Tuples come back as lists.
@@ -92,7 +166,8 @@ def save(path: str | os.PathLike[str], net: Network, w: ArrayLike, /, **metadata
     Raises
     ------
     TypeError, ValueError
-        Where w does not fit the network or metadata is not JSON; nothing has been written then.
+        Where w does not fit the network, metadata is not JSON, or `result` is of another network,
+        of other parameters or of a loss without curvature; nothing has been written then.
     OSError
         Where the file can't be written; an older file is still there, as it was.
 
@@ -113,6 +188,7 @@ def save(path: str | os.PathLike[str], net: Network, w: ArrayLike, /, **metadata
     w = boundary.parameters(w, net.n_params, net.dtype, check_finite=False)
     for name, value in metadata.items():
         _require_json(name, value)
+    given = None if result is None else _spread_of(result, net, w)
     n_inputs, activations, output, dtype = describe(net)
     functions = list(dict.fromkeys([*activations, output]))
     header = {
@@ -126,8 +202,12 @@ def save(path: str | os.PathLike[str], net: Network, w: ArrayLike, /, **metadata
         "outputs": [functions.index(output)],
         "metadata": metadata,
     }
+    arrays = {"w": w.astype(w.dtype.newbyteorder("<"))}
+    if given is not None:
+        header["intervals"], more = _stored(given)
+        arrays |= more
     text = np.array(json.dumps(header, allow_nan=False))
-    write_atomically(path, _sealed({"header": text, "w": w.astype(w.dtype.newbyteorder("<"))}))
+    write_atomically(path, _sealed({"header": text, **arrays}))
 
 
 def load(
@@ -173,7 +253,7 @@ def load(
     for activation in given:
         if not isinstance(activation, Activation):
             raise TypeError(f"activations must be of fastbp.activation; got {activation!r}")
-    header, w = read(path)
+    header, w, intervals = _read(path)
     shown = os.fspath(path)
     functions = [_found(shown, saved, given) for saved in header["functions"]]
     net = Network(
@@ -182,7 +262,9 @@ def load(
         output=functions[header["outputs"][0]],
         dtype=header["dtype"],
     )
-    return Model(net, w, header["metadata"])
+    model = Model(net, w, header["metadata"])
+    model._intervals = intervals
+    return model
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray]:
@@ -190,6 +272,13 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray]:
 
     The header is as format 2 has it, whose `outputs` is a list; format 1 has one `output`.
     """
+    header, w, _ = _read(path)
+    return header, w
+
+
+def _read(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, Any], NDArray, uncertainty.Spread | None]:
     shown = os.fspath(path)
     with open(path, "rb") as file:
         data = file.read()
@@ -203,19 +292,22 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray]:
         )
     # The hash guards against accidents, not against malice: the content is not trusted either.
     try:
-        header, w = _content(data)
+        header, arrays = _content(data)
+        w = arrays.pop("w")
         _check(header, w)
+        intervals = _restored(header.get("intervals"), arrays, len(w))
     except _UNREADABLE as error:
         raise ValueError(f"{shown}: this is no model that can be read: {error}") from None
-    return header, w.astype(header["dtype"])
+    return header, w.astype(header["dtype"]), intervals
 
 
-def _content(data: bytes) -> tuple[dict[str, Any], NDArray]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        text, w = arrays["header"], arrays["w"]
+def _content(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        text = file["header"]
+        arrays = {name: file[name] for name in ("w", *_INTERVALS) if name in file}
     if text.dtype.kind != "U" or text.ndim:
         raise ValueError(f"its header is an array of {text.dtype}, one text is expected")
-    return json.loads(text.item()), w
+    return json.loads(text.item()), arrays
 
 
 def _check(header: Any, w: NDArray) -> None:
@@ -254,6 +346,65 @@ def _check(header: Any, w: NDArray) -> None:
             f"its parameters are of shape {w.shape} and dtype {w.dtype}; its network has "
             f"shape {shape} and dtype {dtype}"
         )
+
+
+def _spread_of(result: Any, net: Network, w: NDArray) -> uncertainty.Spread:
+    """Return what the intervals of a fit need, or say refuse where they are of others."""
+    if not isinstance(result, Model | fastbp.FitResult):
+        raise TypeError(f"result must be what fastbp.fit or load returned; got {result!r}")
+    if result.net != net or not np.array_equal(result.w, w):
+        raise ValueError(
+            "result must be the fit of this net with these parameters; got one of "
+            + (f"{result.net!r}" if result.net != net else "other parameters w")
+        )
+    given: uncertainty.Spread = result._spread
+    if not np.isfinite(given.factor).all():
+        raise ValueError("result must have intervals of finite numbers; its covariance has none")
+    return given
+
+
+def _stored(given: uncertainty.Spread) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """Return what the header says of intervals, and their arrays."""
+    P = len(given.factor)
+    arrays = {
+        "factor": given.factor,
+        "undetermined": np.zeros((P, 0)) if given.undetermined is None else given.undetermined,
+        "scale": np.zeros(P) if given.scale is None else given.scale,
+    }
+    numbers = {
+        name: _INFINITE if value == math.inf else value
+        for name, value in (("noise", given.noise), ("left", given.left))
+    }
+    said = {"nothing": given.nothing, **numbers}
+    return said, {name: array.astype("<f8") for name, array in arrays.items()}
+
+
+def _restored(said: Any, arrays: dict[str, NDArray], P: int) -> uncertainty.Spread | None:
+    """Return the intervals of a file, checked, if it has any."""
+    if said is None and not arrays:
+        return None
+    if set(arrays) != set(_INTERVALS):
+        raise ValueError("its intervals are not whole")
+    factor, undetermined, scale = (arrays[name] for name in _INTERVALS)
+    if any(array.ndim != 2 or len(array) != P for array in (factor, undetermined)):
+        raise ValueError("its intervals are not those of its parameters")
+    if scale.shape != (P,) or factor.shape[1] > P or undetermined.shape[1] > P:
+        raise ValueError("its intervals are not those of its parameters")
+    for array in arrays.values():
+        if array.dtype.newbyteorder("=") != np.float64 or not np.isfinite(array).all():
+            raise ValueError("its intervals are not of finite numbers")
+    noise, left = (
+        math.inf if said[name] == _INFINITE else said[name] for name in ("noise", "left")
+    )
+    known = [left] if noise is None else [noise, left]
+    if not all(type(value) is float and value >= 0.0 for value in known):
+        raise ValueError("its intervals are not of finite numbers")
+    if type(said["nothing"]) is not bool:
+        raise ValueError("its intervals do not say whether anything is known")
+    factor, undetermined, scale = (
+        np.ascontiguousarray(array, np.float64) for array in (factor, undetermined, scale)
+    )
+    return uncertainty.Spread(factor, noise, undetermined, scale, said["nothing"], left)
 
 
 def _described(function: Activation) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _boundary as boundary
+from . import _html as html
 from .activations import Activation, get_activation
 from .kernels.machine.lock import LOCK, inside_compiler
 from .losses import Loss, get_loss
@@ -187,6 +189,18 @@ class Network:
         if self.dtype == np.float32:
             parts.append("dtype=float32")
         return f"Network({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        runs = itertools.groupby(self.activations)
+        counted = [f"{len(list(run))} {activation.name}" for activation, run in runs]
+        shown = counted if len(counted) <= 8 else [*counted[:3], "…", *counted[-2:]]
+        rows = [
+            ("inputs", str(self.n_inputs)),
+            ("neurons", ", ".join(shown)),
+            ("output", self.output.name),
+            ("parameters", f"{self.n_params} of {self.dtype}"),
+        ]
+        return html.table("Network", rows)
 
     # ---- parameters ----------------------------------------------------------------------
 

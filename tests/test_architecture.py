@@ -31,7 +31,7 @@ FLOORS = (
     ("kernels/scalar",),
     ("kernels/machine",),
     ("_symbolic",),
-    ("_boundary",),
+    ("_boundary", "_html"),
     ("_described",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

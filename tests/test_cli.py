@@ -146,6 +146,21 @@ def test_predict_repeats_what_was_fitted(people, tmp_path):
     assert r2 == pytest.approx(results["held_out"]["network"], rel=1e-9)
 
 
+def test_intervals_are_kept_where_there_are_some(people, tmp_path):
+    model = tmp_path / "model.npz"
+    for loss in ("squared", "pinball"):
+        run("train", people, *NUMBERS, "--save", model, "--epochs", "5", "--loss", loss)
+        loaded = fastbp.load(model)
+        x = np.zeros((2, loaded.net.n_inputs))
+        kept = "intervals:" in run("info", model)
+        assert kept == (loss == "squared")
+        if kept:
+            assert (loaded.predict(x, return_std=True)[1] > 0.0).all()
+        else:
+            with pytest.raises(ValueError, match="has no intervals"):
+                loaded.predict(x, return_std=True)
+
+
 def test_predict_as_json(people, tmp_path):
     model = tmp_path / "model.npz"
     for words, columns in ((NUMBERS, 1), (CLASSES, 2)):

@@ -1,9 +1,11 @@
 """Models on disk: to the last bit what was saved, or refused."""
 
+import copy
 import io
 import json
 import math
 import os
+import pickle
 import stat
 import zipfile
 
@@ -118,6 +120,150 @@ def test_the_same_model_gives_the_same_bytes(saved, tmp_path):
     net, w, metadata = fastbp.load(saved, activations=BENT)
     fastbp.save(tmp_path / "again", net, w, **metadata)
     assert (tmp_path / "again").read_bytes() == saved.read_bytes()
+
+
+# ---- intervals ----------------------------------------------------------------------------
+
+
+def fitted(dtype="float64", B=40, **options):
+    rng = np.random.default_rng(1)
+    X = np.column_stack([rng.normal(size=B), np.zeros(B), np.ones(B)]).astype(dtype)
+    t = (np.sin(X[:, 0]) + 0.1 * rng.normal(size=B)).astype(dtype)
+    net = fastbp.Network(3, 3, output="identity", dtype=dtype)
+    return X, fastbp.fit(net, X, t, seed=0, epochs=60, progress=False, **options)
+
+
+def stored(path, result, **metadata):
+    fastbp.save(path, result.net, result.w, result=result, **metadata)
+    return fastbp.load(path)
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"l2": 1e-3}, {"B": 10}, {"loss": "huber"}, {"absolute_sigma": True}],
+    ids=str,
+)
+def test_intervals_come_back_to_the_last_bit(path, dtype, options):
+    X, result = fitted(dtype, **options)
+    model = stored(path, result, note="a")
+    net, w, metadata = model
+    assert net == result.net and (w == result.w).all() and metadata == {"note": "a"}
+    X = np.vstack([X, [[0.5, 1.0, 1.0]]]).astype(dtype)  # x_2 was never seen
+    for noise in (False, True):
+        if noise and "loss" in options:
+            with pytest.raises(ValueError, match="noise=True needs the squared loss"):
+                model.predict(X, return_std=True, noise=True)
+            continue
+        for rows in (X, X[3]):
+            want = result.predict(rows, return_std=True, noise=noise)
+            for got in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+                again = got.predict(rows, return_std=True, noise=noise)
+                assert all(type(a) is type(b) for a, b in zip(again, want, strict=True))
+                np.testing.assert_array_equal(again, want)
+            np.testing.assert_array_equal(model.predict(rows), want[0])
+    assert np.isinf(want[1]) == ("B" in options)
+
+
+def test_warnings_come_back_too(path):
+    X, result = fitted(B=10)
+    model = stored(path, result)
+    with pytest.warns(fastbp.FitWarning, match="no more observations than free parameters"):
+        model.predict(X, return_std=True)
+    X, result = fitted()
+    with pytest.warns(fastbp.FitWarning, match="1 of 1 predictions depend on what neither"):
+        assert stored(path, result).predict([0.0, 1.0, 1.0], return_std=True)[1] == np.inf
+    t = np.random.default_rng(0).normal(size=8)  # noise alone, which is fitted
+    result = fastbp.fit(result.net, X[:8], t, seed=0, epochs=500, l2=1e-9)
+    with pytest.warns(fastbp.FitWarning, match="of an observation to estimate the noise by"):
+        stored(path, result).predict(X, return_std=True)
+
+
+def test_a_model_with_intervals_saved_again_gives_the_same_bytes(path, tmp_path):
+    _, result = fitted()
+    model = stored(path, result)
+    fastbp.save(tmp_path / "again", model.net, model.w, result=model)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    P, free = result.net.n_params, result.net.n_params
+    assert path.stat().st_size < 2 * 8 * P * (free + 1) + 4000  # x_2 is not determined
+    assert stored(path, fitted()[1]).w.size == P
+
+
+def test_a_model_without_intervals_predicts_and_says_what_it_lacks(saved):
+    model = fastbp.load(saved, activations=BENT)
+    x = np.ones((2, 2))
+    np.testing.assert_array_equal(model.predict(x), model.net(model.w, x))
+    with pytest.raises(ValueError, match=r"has no intervals; fastbp\.save\(.*result="):
+        model.predict(x, return_std=True)
+    with pytest.raises(ValueError, match="has no intervals"):
+        fastbp.save(saved, model.net, model.w, result=model)
+    # Other parameters have other intervals.
+    _, result = fitted()
+    other = stored(saved, result)._replace(w=result.w + 1.0)
+    with pytest.raises(ValueError, match="has no intervals"):
+        other.predict([1.0, 1.0, 1.0], return_std=True)
+
+
+def test_results_of_something_else_are_refused(path):
+    X, result = fitted()
+    net = result.net
+    cases = [
+        (net, result.w + 1.0, result, ValueError, "got one of other parameters w"),
+        (fastbp.Network(5, 2), np.ones(12), result, ValueError, r"got one of Network\(3, 3"),
+        (net, result.w, "covariance", TypeError, "what fastbp.fit or load returned; got 'cov"),
+    ]
+    t = X[:, 0].copy()
+    flat = fastbp.fit(net, X, t, loss="pinball", optimizer="lbfgs", epochs=3)
+    cases.append((net, flat.w, flat, ValueError, "loss with curvature"))
+    for net, w, result, error, message in cases:
+        with pytest.raises(error, match=message):
+            fastbp.save(path, net, w, result=result)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"factor": None}, "not whole"),
+        ({"scale": None, "factor": None, "undetermined": None}, "not whole"),
+        ({"intervals": None}, ""),
+        ({"intervals": 3}, ""),
+        ({"intervals": {"nothing": False, "noise": None}}, "'left'"),
+        ({"factor": np.ones((11, 3))}, "not those of its parameters"),
+        ({"factor": np.ones(12)}, "not those of its parameters"),
+        ({"factor": np.ones((12, 13))}, "not those of its parameters"),
+        ({"undetermined": np.ones((12, 13))}, "not those of its parameters"),
+        ({"scale": np.ones((12, 1))}, "not those of its parameters"),
+        ({"factor": np.full((12, 2), np.nan)}, "not of finite numbers"),
+        ({"undetermined": np.full((12, 2), np.inf)}, "not of finite numbers"),
+        ({"scale": np.ones(12, np.float32)}, "not of finite numbers"),
+        ({"scale": np.array(["1"] * 12)}, ""),
+        ({"noise": -1.0}, "not of finite numbers"),
+        ({"noise": "big"}, "not of finite numbers"),
+        ({"noise": True}, "not of finite numbers"),
+        ({"noise": math.nan}, "not of finite numbers"),
+        ({"left": None}, "not of finite numbers"),
+        ({"nothing": 0}, "do not say whether"),
+    ],
+)
+def test_forged_intervals_are_refused(path, change, message):
+    fastbp.save(path, (result := fitted()[1]).net, result.w, result=result)
+    with np.load(path) as file:
+        arrays = dict(file)
+    header = json.loads(arrays.pop("header").item())
+    for name, value in change.items():
+        if name == "intervals":
+            header["intervals"] = value
+        elif name in header["intervals"]:
+            header["intervals"][name] = value
+        elif value is None:
+            del arrays[name]
+        else:
+            arrays[name] = value
+    path.write_bytes(_models._sealed({"header": np.array(json.dumps(header)), **arrays}))
+    with pytest.raises(ValueError, match=rf"this is no model that can be read.*{message}"):
+        fastbp.load(path)
 
 
 # ---- damage ------------------------------------------------------------------------------

@@ -86,6 +86,10 @@ def fits(net: Network, X: Array, t: Array, progress: Callable[[fastbp.FitState],
     assert_type(result.w, Array)
     assert_type(result.loss, float)
     assert_type(result.history, dict[str, Array])
+    assert_type(result.report(), fastbp.FitReport)
+    assert_type(result.report().aic, float | None)
+    fastbp.save("model.npz", net, result.w, result=result)
+    fastbp.save("model.npz", net, result.w, result=result.w)  # type: ignore[arg-type]
     assert_type(fastbp.fit_many(net, X, t, seeds=3, folds=5).best, fastbp.FitResult)
     fastbp.fit(net, X, t, optimiser="lm")  # type: ignore[call-arg]
     fastbp.Adam(learning_rate="fast")  # type: ignore[arg-type]
@@ -97,6 +101,9 @@ def files(net: Network, w: Array) -> None:
     fastbp.save("model.npz", net, w, columns=["age"])
     model = fastbp.load("model.npz", activations=net.activations)
     assert_type(model.net, Network)
+    again, v, _ = model
+    assert_type(again, Network)
+    assert_type(v, NDArray[Any])
     assert_type(model.metadata, dict[str, Any])
 
 

@@ -294,7 +294,8 @@ def _run_train(options: argparse.Namespace) -> int:
     if options.save:
         metadata = {name: results[name] for name in ("training", "held_out")}
         preparation = problem.preparation.stored()
-        fastbp.save(options.save, net, fit.w, preparation=preparation, **metadata)
+        result = _train.with_intervals(problem, fit)
+        fastbp.save(options.save, net, fit.w, result=result, preparation=preparation, **metadata)
         results["saved"] = options.save
     if options.plot:
         _report.plot(options.plot, problem, fit)

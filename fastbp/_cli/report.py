@@ -86,6 +86,8 @@ def info_rows(header: dict[str, Any], w: NDArray) -> Rows:
         ("output", ", ".join(functions[k]["name"] for k in header["outputs"])),
         ("parameters", f"{len(w)} of {header['dtype']}"),
     ]
+    if "intervals" in header:
+        rows.append(("intervals", "kept: fastbp.load(…).predict(X, return_std=True)"))
     for function in functions:
         if "digest" in function:
             rows.append((f"own activation {function['name']!r}", f"digest {function['digest']}"))

@@ -14,6 +14,7 @@ import fastbp
 
 from .. import _standardise as standardise
 from .. import reference
+from .._training.fit import has_intervals
 from ..optimizers import SGD, Adam, get_optimizer
 from .problem import Problem
 
@@ -33,6 +34,7 @@ class Fit(NamedTuple):
     losses: Vector  # at each step
     reason: str
     seconds: float
+    result: fastbp.FitResult
 
 
 def fit(
@@ -76,7 +78,16 @@ def fit(
         progress=False,
     )
     seconds = time.perf_counter() - start
-    return Fit(w0, result.w, result.loss, result.history["loss"], result.reason, seconds)
+    losses = result.history["loss"]
+    return Fit(w0, result.w, result.loss, losses, result.reason, seconds, result)
+
+
+def with_intervals(problem: Problem, fit: Fit) -> fastbp.FitResult | None:
+    """Return the fit for `fastbp.save` where its intervals exist and are cheap to keep."""
+    P, B = problem.net.n_params, len(problem.fit.t)
+    if P > 500 or B * P * P > 1e10:  # 2 MB; about a second
+        return None
+    return fit.result if has_intervals(fit.result) else None
 
 
 def measure(problem: Problem, fit: Fit) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
+from .. import _html as html
 from ..losses import Loss, get_loss
 from ..network import Network
 from ..objective import Objective
@@ -20,6 +21,7 @@ from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer, get_op
 from . import uncertainty as uncertainty
 from .checkpoint import Checkpoint, fingerprint
 from .methods import Method, Problem, method_of, stream
+from .report import FitReport, report_of
 from .watch import Bar, EarlyStopping, FitState, Watch
 
 if TYPE_CHECKING:
@@ -69,6 +71,17 @@ class FitResult:
         steps = len(self.history["loss"])
         return f"<FitResult: loss {self.loss:.6g} after {steps} steps; {self.reason}>"
 
+    def _repr_html_(self) -> str:
+        rows = [
+            ("network", repr(self.net)),
+            (f"{self.data.loss.name} loss", f"{self.loss:.6g}"),
+            ("steps", str(len(self.history["loss"]))),
+            ("ended", self.reason),
+        ]
+        if self.validation_loss is not None:
+            rows.insert(2, ("validation loss", f"{self.validation_loss:.6g}"))
+        return html.table("FitResult", rows)
+
     @property
     def converged(self) -> bool:
         """Whether it ended because nothing was left to gain."""
@@ -80,9 +93,32 @@ class FitResult:
 
     @property
     def covariance(self) -> NDArray:
-        """Covariance of the parameters, (P, P), as `predict` uses it; zero where not free."""
-        factor = self._spread.factor
-        return factor @ factor.T
+        """Covariance of the parameters, (P, P), as `predict` uses it.
+
+        Zero where not free; infinite, with a `FitWarning`, in rows and columns of parameters that
+        neither the data nor a penalty determine.
+        """
+        return uncertainty.covariance(self._spread, self.data.free)
+
+    def report(self) -> FitReport:
+        """Return how good the fit is, and the parameters with their standard errors.
+
+        Returns
+        -------
+        report : FitReport
+            It prints as text, and a notebook shows it as tables.
+
+        Examples
+        --------
+        >>> import fastbp, numpy as np
+        >>> X = np.column_stack([[-1.0, 0.0, 1.0, 2.0], np.ones(4)])
+        >>> net = fastbp.Network(2, activations=["identity"], output="identity")
+        >>> w0, free = [1.0, 0.0, 0.0], [False, True, True]
+        >>> report = fastbp.fit(net, X, [0.1, 0.9, 2.1, 2.9], w0=w0, free=free).report()
+        >>> round(report.r2, 4), report.standard_errors.round(4)
+        (0.9951, array([0.    , 0.0469, 0.0574]))
+        """
+        return report_of(self)
 
     def predict(
         self, X: ArrayLike, *, return_std: bool = False, noise: bool = False, threads: int | str = 1
@@ -97,7 +133,7 @@ class FitResult:
             Also return the standard deviation by the delta method, √(∇f^T C ∇f), where C is the
             covariance of the parameters at the optimum.
         noise : bool
-            That of a new observation, the function's own and the noise's together.
+            That of a new observation of mean weight, the function's own and the noise's together.
         threads : int or "auto"
             Threads to use for the values.
 
@@ -105,15 +141,27 @@ class FitResult:
         -------
         y : ndarray, shape (B,), or float
         std : ndarray, shape (B,), or float
-            Only with `return_std`. An interval of 90 % is y ± 1.645 std.
+            Only with `return_std`. An interval of 90 % is y ± 1.645 std. Infinite where y depends
+            on what neither the data nor a penalty determine.
 
         Raises
         ------
         TypeError, ValueError
-            Where X does not fit; `noise` with a loss that defines none.
+            Where X does not fit; `noise` with a loss that defines none; with `return_std`, a loss
+            without curvature.
+
+        Warns
+        -----
+        FitWarning
+            Where a deviation is infinite, or the noise is estimated from less than one observation.
 
         Notes
         -----
+        C is A⁻¹ S A⁻¹ with M = Σ_b c_b ℓ''_b ∇f_b ∇f_b^T, A = M + Σ_b c_b l2 I and weights c of
+        mean one: S is s² M for the squared loss, with s² = Σ_b c_b r_b² / (n − tr(A⁻¹ M)); M for
+        cross_entropy and poisson, which are likelihoods; Σ_b (c_b ℓ'_b)² ∇f_b ∇f_b^T for the
+        others. With `absolute_sigma`, c is what was given and s² is one.
+
         Right where the fit is at an optimum, with more observations than parameters, as the
         number of observations grows. With l2 it describes the scatter about the penalised
         optimum, not the bias that the penalty brings.
@@ -129,9 +177,8 @@ class FitResult:
         y = self.net.value(self.w, X, threads=threads)
         if not return_std:
             return y
-        rows = np.atleast_2d(np.asarray(X, self.net.dtype))
-        std = uncertainty.standard_deviation(self.net, self.w, rows, self._spread, noise=noise)
-        return y, float(std[0]) if np.ndim(y) == 0 else std
+        given = self._spread
+        return y, uncertainty.standard_deviation(self.net, self.w, X, given, noise=noise)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the history of the losses.
@@ -174,6 +221,14 @@ def noise_variance(result: FitResult) -> float | None:
     return result._spread.noise
 
 
+def has_intervals(result: FitResult) -> bool:
+    """Return whether a fit has them: its loss has a curvature, and all is finite."""
+    try:
+        return bool(np.isfinite(result._spread.factor).all())
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class _Given:
     """The arguments of `fit`, as they were given."""
@@ -185,6 +240,7 @@ class _Given:
     optimizer: str | Optimizer | None
     loss: str | Loss
     sample_weight: ArrayLike | None
+    absolute_sigma: bool
     l2: float
     epochs: int | None
     batch_size: int | None
@@ -209,6 +265,7 @@ def fit(
     optimizer: str | Optimizer | None = None,
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
+    absolute_sigma: bool = False,
     l2: float = 0.0,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -245,6 +302,11 @@ def fit(
     sample_weight : array_like, shape (B,), optional
         c. The stochastic optimizers scale them to mean one and take the plain mean over a batch,
         so that the expected step is that of the weighted mean.
+    absolute_sigma : bool
+        As in `scipy.optimize.curve_fit`, for covariance and intervals alone: whether the weights
+        are 1/σ_b², the targets' variances being known, or say how these compare, their scale being
+        estimated from the residuals. For cross_entropy and poisson, whether c_b is a number of
+        observations, or weights are scaled to mean one.
     l2 : float
         Weight of the penalty ½ ‖w‖².
     epochs : int, optional
@@ -323,7 +385,7 @@ def fit(
             mark = fingerprint(problem, held_out, chosen, early, others)
             store = Checkpoint(Path(checkpoint), mark)
         reason = _run(problem, method, watch, store)
-    return _result(problem, method, watch, reason)
+    return _result(problem, method, watch, reason, absolute_sigma)
 
 
 def _early_stopping(given: EarlyStopping | int | None) -> EarlyStopping:
@@ -368,7 +430,9 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
     return reason
 
 
-def _result(problem: Problem, method: Method, watch: Watch, reason: str) -> FitResult:
+def _result(
+    problem: Problem, method: Method, watch: Watch, reason: str, absolute_sigma: bool
+) -> FitResult:
     best = watch.best_w
     if best is not None:
         problem.w[:] = best
@@ -383,7 +447,9 @@ def _result(problem: Problem, method: Method, watch: Watch, reason: str) -> FitR
         watch.history(),
         reason,
         watch.n_evaluations,
-        uncertainty.Data(problem.X, problem.t, c, problem.loss, problem.l2, problem.free),
+        uncertainty.Data(
+            problem.X, problem.t, c, problem.loss, problem.l2, problem.free, absolute_sigma
+        ),
     )
 
 
@@ -399,6 +465,7 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None]:
     )
     if not 0.0 <= float(l2) < np.inf:
         raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
+    uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
     boundary.thread_count(given.threads)
     free = _free(net, given.free)
     X, t, c, held_out = _split(given, ell, X, t, c)

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from .. import losses
 from ..losses import Loss
 from ..network import Network
 
 _ROWS = 512  # per-sample gradients in memory at a time
 # Losses that are negative log-likelihoods up to a constant: their dispersion is known.
-_LIKELIHOODS = ("cross_entropy", "poisson")
+LIKELIHOODS = (losses.cross_entropy, losses.poisson)
 
 
 class FitWarning(UserWarning):
@@ -31,6 +32,15 @@ class Data:
     loss: Loss
     l2: float
     free: NDArray
+    absolute_sigma: bool = False
+
+    def weights(self) -> tuple[NDArray, int]:
+        """Return c in float64, of mean one unless `absolute_sigma`, and how many are not zero."""
+        if self.sample_weight is None:
+            return np.ones(len(self.X)), len(self.X)
+        c = self.sample_weight.astype(np.float64)
+        n = int(np.count_nonzero(c))  # what weighs nothing is no observation
+        return c if self.absolute_sigma else c * (n / c.sum()), n
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,16 @@ class Spread:
     undetermined : ndarray, shape (P, n), optional
         Directions that neither the data nor a penalty say anything about.
     scale : ndarray, shape (P,), optional
-        D: a gradient in these units, D⁻¹ ∇f, depends on a direction or does not.
+        D⁻¹: a gradient in these units, D⁻¹ ∇f, depends on a direction or does not.
     nothing : bool
         Whether there are no more observations than free parameters, and no penalty.
+    left : float
+        Observations that are left to estimate the noise by, n − tr(A⁻¹ M), where it is estimated.
+    effective : float
+        Parameters in use, tr(A⁻¹ M).
+    condition : float
+        Of the rows in D's units, those of the penalty among them; infinite where they do not
+        determine all free parameters.
     """
 
     factor: NDArray
@@ -56,14 +73,29 @@ class Spread:
     undetermined: NDArray | None = None
     scale: NDArray | None = None
     nothing: bool = False
+    left: float = np.inf
+    effective: float = np.nan
+    condition: float = np.nan
+
+
+def check_absolute_sigma(given: bool, loss: Loss) -> None:
+    """Raise TypeError or ValueError unless it is a bool that means something for the loss."""
+    if not isinstance(given, bool | np.bool_):
+        raise TypeError(f"absolute_sigma must be True or False; got {given!r}")
+    if given and loss != losses.squared and loss not in LIKELIHOODS:
+        raise ValueError(
+            "absolute_sigma=True needs the loss squared, cross_entropy or poisson, whose weights "
+            f"have an absolute meaning; got {loss.name!r}"
+        )
 
 
 def spread(net: Network, w: NDArray, data: Data) -> Spread:
     """Return the covariance of the parameters at an optimum of the fit.
 
-    With M = Σ_b c_b ℓ''_b ∇f_b ∇f_b^T (weights of mean one), A = M + n l2 I and S the covariance
-    of the gradient, it is A⁻¹ S A⁻¹. S is s² M for the squared loss, where
-    s² = Σ c r² / (n − tr(A⁻¹ M)); M for likelihoods; Σ_b (c_b ℓ'_b)² ∇f_b ∇f_b^T for the others.
+    With M = Σ_b c_b ℓ''_b ∇f_b ∇f_b^T, n observations, A = M + Σ c l2 I and S the covariance of
+    the gradient, it is A⁻¹ S A⁻¹. S is s² M for the squared loss, where c has mean one and
+    s² = Σ c r² / (n − tr(A⁻¹ M)), or one with `absolute_sigma`; M for likelihoods;
+    Σ_b (c_b ℓ'_b)² ∇f_b ∇f_b^T for the others.
 
     All in the units D_j² = A_jj, from the singular values of the rows (c ℓ'')^½ ∇f D⁻¹, so that
     neither units nor the square of a condition number decide what the data determine.
@@ -71,14 +103,11 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     Raises
     ------
     ValueError
-        For a loss without curvature.
+        For a loss without curvature, or gradients that are not finite.
     """
     X, t, loss = data.X, data.t, data.loss
-    c = np.ones(len(X)) if data.sample_weight is None else data.sample_weight.astype(np.float64)
-    n = np.count_nonzero(c)  # what weighs nothing is no observation
-    c = c * (n / c.sum())
-    # In float64 whatever the network's own type: the singular values span many orders.
-    exact = Network(net.n_inputs, activations=net.activations, output=net.output)
+    c, n = data.weights()
+    exact = in_float64(net)
     w64, X64, t64 = (a.astype(np.float64) for a in (w, X, t))
     free = np.flatnonzero(data.free)
     y = exact.value(w64, X64)
@@ -88,42 +117,77 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
             f"standard deviations need a loss with curvature, and that of {loss.name!r} is zero "
             "almost everywhere; fit_many(bootstrap=…) gives those of its members' predictions"
         )
-    root = np.zeros((0, free.size))  # R of a QR decomposition, some rows at a time
-    for first in range(0, len(X), _ROWS):
-        part = slice(first, first + _ROWS)
-        rows = exact.per_sample_grad(w64, X64[part])[:, free]
-        weighted = np.sqrt(curvature[part])[:, np.newaxis] * rows
-        root = np.asarray(np.linalg.qr(np.vstack([root, weighted]), mode="r"))
-    penalty = n * data.l2
+    root = _triangle(exact, w64, X64, free, np.sqrt(curvature))
+    if not np.isfinite(root).all():
+        raise ValueError(
+            "standard deviations need finite gradients and a finite curvature of the loss at every "
+            "observation; some are not"
+        )
+    penalty = c.sum() * np.broadcast_to(np.asarray(data.l2, np.float64), data.free.shape)[free]
     d = np.sqrt((root**2).sum(axis=0) + penalty)
     inverse = np.divide(1.0, d, out=np.zeros_like(d), where=d > 0.0)
     scaled = root * inverse
-    # Â = R̂^T R̂ + λ D⁻²: the singular values of both, one below the other.
-    both = np.vstack([scaled, np.diag(np.sqrt(penalty) * inverse)]) if penalty else scaled
-    _, sizes, directions = np.linalg.svd(both, full_matrices=True)
+    # Â = R̂^T R̂ + λ D⁻²: the singular values of both, one below the other, are the roots of its
+    # eigenvalues; no square of theirs is formed.
+    both = np.vstack([scaled, np.diag(np.sqrt(penalty) * inverse)]) if penalty.any() else scaled
+    left, sizes, directions = np.linalg.svd(both, full_matrices=True)
     sizes = np.concatenate([sizes, np.zeros(free.size - sizes.size)])
-    kept = sizes > sizes.max(initial=0.0) * free.size * np.finfo(np.float64).eps
-    inverse_A = (directions[kept].T / sizes[kept] ** 2) @ directions[kept]
+    largest = sizes.max(initial=0.0)
+    kept = sizes > largest * max(len(X), free.size) * np.finfo(np.float64).eps
+    smallest = sizes.min(initial=largest) if kept.all() else 0.0
+    by_size = directions[kept].T / sizes[kept]
+    of_rows = left[: len(scaled), np.flatnonzero(kept)]  # R̂ = of_rows · sizes · directions
+    effective = float((of_rows**2).sum())
+    remaining = np.inf
     noise: float | None = None
-    if loss.name == "squared":
-        mean = 0.5 * float(c @ (y - t64) ** 2) / n
-        used = float(np.sum((scaled @ inverse_A) * scaled))
-        noise = 2.0 * n * mean / max(n - used, 1.0)
-        half = np.sqrt(noise) * scaled.T
-    elif loss.name in _LIKELIHOODS:
-        half = scaled.T
+    if loss == losses.squared or loss in LIKELIHOODS:
+        factor = by_size @ of_rows.T
+        if loss == losses.squared and data.absolute_sigma:
+            noise = n / float(c.sum())  # of an observation of mean weight
+        elif loss == losses.squared:
+            # Below a rounding error of n there is nothing that could be estimated.
+            remaining = max(n - effective, n * float(np.finfo(np.float64).eps))
+            noise = float(c @ (y - t64) ** 2) / remaining
+            factor = np.sqrt(noise) * factor
     else:
         slopes = c * loss.derivative(y, t64)
-        rows = exact.per_sample_grad(w64, X64)[:, free] * inverse
-        half = np.asarray(np.linalg.qr(slopes[:, np.newaxis] * rows, mode="r")).T
-    factor = np.zeros((net.n_params, half.shape[1]))
-    factor[free] = inverse[:, np.newaxis] * (inverse_A @ half)
-    undetermined = np.zeros((net.n_params, int((~kept).sum())))
-    undetermined[free] = directions[~kept].T
-    scale = np.zeros(net.n_params)
-    scale[free] = inverse
-    nothing = not data.l2 and free.size >= int(n)
-    return Spread(factor, noise, undetermined, scale, nothing)
+        half = _triangle(exact, w64, X64, free, slopes) * inverse
+        factor = by_size @ (by_size.T @ half.T)
+    nothing = free.size >= n and not penalty.any() and not data.absolute_sigma
+    return Spread(
+        _placed(inverse[:, np.newaxis] * factor, free, net.n_params),
+        np.inf if nothing and noise is not None else noise,
+        _placed(directions[~kept].T, free, net.n_params),
+        _placed(inverse, free, net.n_params),
+        nothing,
+        remaining,
+        effective,
+        largest / smallest if smallest else np.inf,
+    )
+
+
+def in_float64(net: Network) -> Network:
+    """Return the network in float64: the singular values span many orders."""
+    if net.dtype == np.float64:
+        return net
+    return Network(net.n_inputs, activations=net.activations, output=net.output)
+
+
+def _placed(rows: NDArray, free: NDArray, P: int) -> NDArray:
+    """Return what is said of the free parameters as what is said of all: zero of the others."""
+    out = np.zeros((P, *rows.shape[1:]))
+    out[free] = rows
+    return out
+
+
+def _triangle(net: Network, w: NDArray, X: NDArray, free: NDArray, factors: NDArray) -> NDArray:
+    """Return R of a QR decomposition of the rows factor_b ∇f_b, some of them at a time."""
+    R = np.zeros((0, free.size))
+    for first in range(0, len(X), _ROWS):
+        part = slice(first, first + _ROWS)
+        rows = factors[part, np.newaxis] * net.per_sample_grad(w, X[part])[:, free]
+        R = np.asarray(np.linalg.qr(np.vstack([R, rows]), mode="r"))
+    return R
 
 
 def _curvature(net: Network, loss: Loss, y: NDArray, t: NDArray) -> NDArray:
@@ -140,33 +204,81 @@ _DEPENDS = 1e-6
 
 
 def standard_deviation(
-    net: Network, w: NDArray, X: NDArray, given: Spread, *, noise: bool
-) -> NDArray[Any]:
-    """Return √(∇f^T C ∇f) at every row of X, with `noise` that of a new observation.
+    net: Network, w: NDArray, X: ArrayLike, given: Spread, *, noise: bool
+) -> Any:
+    """Return √(∇f^T C ∇f) at every row of X, or at one; with `noise` that of a new observation.
 
-    Infinite where f depends on what is not determined.
+    Infinite where f depends on what is not determined, with a `FitWarning`.
     """
-    if given.nothing:
-        warnings.warn(
-            "there are no more observations than free parameters, and no penalty (l2): the data "
-            "determine no standard deviation, which is infinite everywhere",
-            FitWarning,
-            stacklevel=3,
-        )
-    variance = np.empty(len(X))
-    for first in range(0, len(X), _ROWS):
-        rows = net.per_sample_grad(w, X[first : first + _ROWS]).astype(np.float64)
+    if noise and given.noise is None:
+        raise ValueError("noise=True needs the squared loss, which defines a noise variance")
+    # In float64 whatever the network's own type: what is not determined is told by small parts.
+    x = np.atleast_2d(np.asarray(X, net.dtype)).astype(np.float64)
+    exact, w64 = in_float64(net), w.astype(np.float64)
+    variance = np.empty(len(x))
+    for first in range(0, len(x), _ROWS):
+        rows = exact.per_sample_grad(w64, x[first : first + _ROWS])
         part = variance[first : first + _ROWS]
         part[:] = ((rows @ given.factor) ** 2).sum(axis=1)
         if given.nothing:
             part[:] = np.inf
         elif given.undetermined is not None and given.scale is not None:
             part[_depends(rows, given.undetermined, given.scale)] = np.inf
-    if noise:
-        if given.noise is None:
-            raise ValueError("noise=True needs the squared loss, which defines a noise variance")
+    unknown = int(np.isinf(variance).sum())
+    for message in doubts(given, f"{unknown} of {len(x)} predictions" if unknown else ""):
+        warnings.warn(message, FitWarning, stacklevel=3)
+    if noise and given.noise is not None:
         variance += given.noise
-    return np.sqrt(variance).astype(net.dtype)
+    std = np.sqrt(variance).astype(net.dtype)
+    return float(std[0]) if np.ndim(X) == 1 else std
+
+
+def standard_errors(given: Spread, free: NDArray) -> NDArray:
+    """Return the standard error of each parameter: zero where not free, infinite where unknown."""
+    errors = np.sqrt((given.factor**2).sum(axis=1))
+    errors[undetermined(given, free)] = np.inf
+    return errors
+
+
+def covariance(given: Spread, free: NDArray) -> NDArray:
+    """Return C, (P, P), infinite in rows and columns of what is not determined."""
+    C = given.factor @ given.factor.T
+    unknown = undetermined(given, free)
+    for rows, columns in ((unknown, free), (free, unknown)):
+        C[np.ix_(rows, columns)] = np.inf
+    for message in doubts(given, f"{unknown.sum()} of the parameters" if unknown.any() else ""):
+        warnings.warn(message, FitWarning, stacklevel=3)
+    return C
+
+
+def undetermined(given: Spread, free: NDArray) -> NDArray:
+    """Return which parameters have a part along a direction that is not determined."""
+    if given.nothing:
+        return free.copy()
+    if given.undetermined is None:
+        return np.zeros_like(free)
+    return np.asarray(np.linalg.norm(given.undetermined, axis=1) > _DEPENDS)
+
+
+def doubts(given: Spread, unknown: str) -> list[str]:
+    """Return what is to be said of a spread; `unknown` names what it says nothing of, if any."""
+    if given.nothing:
+        return [
+            "there are no more observations than free parameters, and no penalty (l2): the data "
+            "determine no standard deviation, which is infinite everywhere"
+        ]
+    said = []
+    if unknown:
+        said.append(
+            f"{unknown} depend on what neither the data nor a penalty (l2) determine: their "
+            "standard deviation is infinite"
+        )
+    if given.left < 1.0:
+        said.append(
+            f"the fit leaves {given.left:.2g} of an observation to estimate the noise by: the "
+            "standard deviations are too small; more observations or more l2 would mend it"
+        )
+    return said
 
 
 def _depends(rows: NDArray, undetermined: NDArray, scale: NDArray) -> NDArray:

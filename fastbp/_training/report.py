@@ -1,0 +1,280 @@
+"""What a practitioner asks of a fit: how good it is, and how well its parameters are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _html as html
+from .. import losses
+from ..losses import Loss
+from ..network import Network
+from . import uncertainty as uncertainty
+
+if TYPE_CHECKING:
+    from .fit import FitResult
+
+_SHOWN = 30  # parameters; all are in the attributes
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FitReport:
+    """What `FitResult.report` returns: figures over what was fitted, None where not defined.
+
+    Attributes
+    ----------
+    net : Network
+        The network.
+    loss_name : str
+        ℓ.
+    loss : float
+        The loss at w, the penalty included.
+    reason : str
+        Why the fit ended.
+    n_observations : int
+        n, those whose weight is not zero.
+    n_free : int
+        Parameters that could move.
+    n_effective : float or None
+        k = tr(A⁻¹ M), A and M as `FitResult.predict` has them: with l2 = 0 the number of free
+        parameters, or of those that the data determine (Hastie et al., 7.6).
+    r2 : float or None
+        R² = 1 − Σ c (t − y)² / Σ c (t − t̄)², t̄ the weighted mean; for losses of the residual.
+    rmse : float or None
+        √(Σ c (t − y)² / Σ c), for the same.
+    residual_standard_error : float or None
+        s = √(Σ c (t − y)² / (n − k)), c of mean one, for the squared loss: the deviation of an
+        observation about the function. With `absolute_sigma`, √(n / Σ c).
+    log_likelihood : float or None
+        Of the normal distribution for the squared loss, with variances in the ratios 1/c and their
+        scale the most likely one: −n/2 (1 + log(2π Σ c r² / n)) + ½ Σ log c; with `absolute_sigma`,
+        of variances 1/c. For cross_entropy −Σ c ℓ, of the Bernoulli distribution; for poisson
+        −Σ c (ℓ + log t!), of Poisson's. Their c is of mean one, or with `absolute_sigma` as given.
+    aic, bic : float or None
+        2 k − 2 log L (Akaike 1974) and k log n − 2 log L (Schwarz 1978), as statsmodels counts
+        them: a scale that is estimated is no parameter.
+    deviance, null_deviance : float or None
+        2 Σ c (ℓ(y, t) − min_y ℓ(y, t)) for cross_entropy and poisson (McCullagh and Nelder, 2.3),
+        and that of the best constant.
+    pseudo_r2 : float or None
+        McFadden's for these two: 1 − log L / log L_0, L_0 that of the best constant.
+    condition : float or None
+        Largest by least singular value of the rows (c ℓ'')^½ ∇f, every column (with those of the
+        penalty) scaled to length one (Belsley et al., ch. 3). Infinite where a free parameter is
+        not determined; from about 1e8 on, standard errors lose digits.
+    names : tuple of str
+        w_i, and w_i,j, of equation (1).
+    w : ndarray, shape (P,)
+        The parameters.
+    standard_errors : ndarray, shape (P,), or None
+        √C_jj; zero where not free, infinite where not determined. None for a loss without
+        curvature.
+    free : ndarray of bool, shape (P,)
+        Which could move.
+    warnings : tuple of str
+        What speaks against the fit, or against these figures.
+
+    References
+    ----------
+    H. Akaike: A new look at the statistical model identification, IEEE Transactions on Automatic
+    Control 19 (1974). G. Schwarz: Estimating the dimension of a model, Annals of Statistics 6
+    (1978). D. McFadden: Conditional logit analysis of qualitative choice behavior (1974).
+    P. McCullagh, J. A. Nelder: Generalized linear models (1989). D. A. Belsley, E. Kuh,
+    R. E. Welsch: Regression diagnostics (1980). T. Hastie, R. Tibshirani, J. Friedman: The
+    elements of statistical learning (2009).
+    """
+
+    net: Network
+    loss_name: str
+    loss: float
+    reason: str
+    n_observations: int
+    n_free: int
+    n_effective: float | None
+    r2: float | None
+    rmse: float | None
+    residual_standard_error: float | None
+    log_likelihood: float | None
+    aic: float | None
+    bic: float | None
+    deviance: float | None
+    null_deviance: float | None
+    pseudo_r2: float | None
+    condition: float | None
+    names: tuple[str, ...]
+    w: NDArray
+    standard_errors: NDArray | None
+    free: NDArray
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        rows = self._figures()
+        width = max(len(label) for label, _ in rows) + 2
+        lines = [f"{label:{width}}{value}" for label, value in rows]
+        table = [("parameter", "value", "standard error"), *self._parameters()]
+        widths = [max(len(row[k]) for row in table) for k in range(3)]
+        lines.append("")
+        for name, value, error in table:
+            lines.append(f"{name:{widths[0]}}  {value:>{widths[1]}}  {error:>{widths[2]}}".rstrip())
+        lines += self._rest()
+        if self.warnings:
+            lines += ["", "warnings", *(f"- {text}" for text in self.warnings)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        parts = [
+            html.table("FitReport", self._figures()),
+            html.table("Parameters", self._parameters(), ("parameter", "value", "standard error")),
+        ]
+        if self._rest():
+            parts.append(html.bullets("", self._rest()))
+        if self.warnings:
+            parts.append(html.bullets("Warnings", self.warnings))
+        return "\n".join(parts)
+
+    def _figures(self) -> list[tuple[str, str]]:
+        effective = "" if self.n_effective is None else f", {self.n_effective:.6g} effective"
+        figures = {
+            "R²": self.r2,
+            "RMSE": self.rmse,
+            "residual standard error": self.residual_standard_error,
+            "log-likelihood": self.log_likelihood,
+            "AIC": self.aic,
+            "BIC": self.bic,
+            "deviance": self.deviance,
+            "null deviance": self.null_deviance,
+            "McFadden's pseudo-R²": self.pseudo_r2,
+            "condition": self.condition,
+        }
+        return [
+            ("network", repr(self.net)),
+            ("loss", f"{self.loss_name}, {self.loss:.6g}"),
+            ("ended", self.reason),
+            ("observations", str(self.n_observations)),
+            ("parameters", f"{self.n_free} free of {self.net.n_params}{effective}"),
+            *((name, f"{value:.6g}") for name, value in figures.items() if value is not None),
+        ]
+
+    def _parameters(self) -> list[tuple[str, str, str]]:
+        rows = []
+        for k in range(min(len(self.w), _SHOWN)):
+            error = "fixed" if not self.free[k] else ""
+            if not error and self.standard_errors is not None:
+                error = f"{self.standard_errors[k]:.4g}"
+            rows.append((self.names[k], f"{self.w[k]:.6g}", error))
+        return rows
+
+    def _rest(self) -> list[str]:
+        more = len(self.w) - _SHOWN
+        return [f"and {more} more, in names, w and standard_errors"] if more > 0 else []
+
+
+def report_of(result: FitResult) -> FitReport:
+    """Return the report of a fit."""
+    net, data = result.net, result.data
+    exact = uncertainty.in_float64(net)
+    X, t, w = (a.astype(np.float64) for a in (data.X, data.t, result.w))
+    c, n = data.weights()
+    y = exact.value(w, X)
+    given: uncertainty.Spread | None = None
+    warnings: list[str] = []
+    try:
+        given = uncertainty.spread(net, result.w, data)
+    except ValueError as error:  # a loss without curvature
+        warnings.append(str(error))
+    errors = condition = k = s = None
+    if given is not None:
+        errors = uncertainty.standard_errors(given, data.free)
+        unknown = int(np.isinf(errors).sum())
+        warnings += uncertainty.doubts(given, f"{unknown} of the parameters" if unknown else "")
+        condition, k = given.condition, given.effective
+        s = None if given.noise is None else math.sqrt(given.noise)
+
+    r2 = rmse = log_l = deviance = null_deviance = pseudo_r2 = None
+    mean = float(c @ t / c.sum())
+    if _of_the_residual(data.loss):
+        squares = float(c @ (t - y) ** 2)
+        total = float(c @ (t - mean) ** 2)
+        r2 = 1.0 - squares / total if total else None
+        rmse = math.sqrt(squares / c.sum())
+    if data.loss == losses.squared:
+        log_l = _normal(float(c @ (t - y) ** 2), c, n, known=data.absolute_sigma)
+    elif data.loss in uncertainty.LIKELIHOODS:
+        total = float(c.sum())
+        # By the call, which takes a cross entropy from s where the output is logistic.
+        reached = total * exact.loss_and_grad(w, X, t, loss=data.loss, sample_weight=c)[0]
+        least = float(c @ _least(data.loss, t))
+        null = total * float(_least(data.loss, np.array(mean)))  # ℓ is linear in t
+        constant = float(c @ _log_factorial(t)) if data.loss == losses.poisson else 0.0
+        log_l, null_log_l = -reached - constant, -null - constant
+        deviance = 2.0 * (reached - least)
+        null_deviance = 2.0 * (null - least)
+        pseudo_r2 = 1.0 - log_l / null_log_l if null_log_l else None
+    aic = bic = None
+    if log_l is not None and k is not None:
+        aic, bic = 2.0 * k - 2.0 * log_l, math.log(n) * k - 2.0 * log_l
+    return FitReport(
+        net=net,
+        loss_name=data.loss.name,
+        loss=result.loss,
+        reason=result.reason,
+        n_observations=n,
+        n_free=int(data.free.sum()),
+        n_effective=k,
+        r2=r2,
+        rmse=rmse,
+        residual_standard_error=s,
+        log_likelihood=log_l,
+        aic=aic,
+        bic=bic,
+        deviance=deviance,
+        null_deviance=null_deviance,
+        pseudo_r2=pseudo_r2,
+        condition=condition,
+        names=_names(net),
+        w=result.w,
+        standard_errors=errors,
+        free=data.free,
+        warnings=tuple(warnings),
+    )
+
+
+def _of_the_residual(loss: Loss) -> bool:
+    """Whether y is to be as near to t as it can, by the named losses of y − t that are even."""
+    return loss in (losses.squared, losses.log_cosh) or loss.name.startswith("huber")
+
+
+def _normal(squares: float, c: NDArray, n: int, *, known: bool) -> float:
+    """Return log L of the normal distribution, of variances 1/c or the most likely multiples."""
+    of_weights = 0.5 * float(np.log(c[c > 0.0]).sum())
+    if known:
+        return of_weights - 0.5 * (squares + n * math.log(2.0 * math.pi))
+    if not squares:
+        return math.inf
+    return of_weights - 0.5 * n * (1.0 + math.log(2.0 * math.pi * squares / n))
+
+
+def _least(loss: Loss, t: NDArray) -> NDArray:
+    """Return min_y ℓ(y, t) of cross_entropy or poisson."""
+    if loss == losses.poisson:
+        return t - _x_log_x(t)
+    return -_x_log_x(t) - _x_log_x(1.0 - t)
+
+
+def _x_log_x(x: NDArray) -> NDArray:
+    return x * np.log(np.where(x > 0.0, x, 1.0))
+
+
+def _log_factorial(t: NDArray) -> NDArray:
+    values, inverse = np.unique(t, return_inverse=True)
+    return np.array([math.lgamma(value + 1.0) for value in values])[inverse]
+
+
+def _names(net: Network) -> tuple[str, ...]:
+    H, N = net.n_neurons, net.n_inputs
+    a = [f"w_{i + 1}" for i in range(H)]
+    return (*a, *(f"w_{i + 1},{j + 1}" for i in range(H) for j in range(N)))

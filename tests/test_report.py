@@ -1,0 +1,221 @@
+"""Reports of fits, and standard errors, against statsmodels and curve_fit."""
+
+import html.parser
+import math
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy.optimize import curve_fit
+from scipy.stats import norm
+
+import fastbp
+
+RNG = np.random.default_rng(0)
+B = 80
+X = np.column_stack([RNG.normal(size=(B, 2)), np.ones(B)])
+S = X @ [0.8, -0.6, 0.5]
+C = RNG.uniform(0.2, 3.0, B)
+T = S + 0.3 * RNG.normal(size=B)
+CLASSES = (RNG.uniform(size=B) < 1.0 / (1.0 + np.exp(-S))).astype(float)
+COUNTS = RNG.poisson(np.exp(S)).astype(float)
+EXACT = fastbp.LevenbergMarquardt(gtol=1e-14, xtol=1e-14, ftol=1e-15)
+FREE, W0 = np.array([False, True, True, True]), np.array([1.0, 0.0, 0.0, 0.0])
+
+
+def linear(t, output="identity", **options):
+    """Fit s = x·b: one neuron whose output weight stays one."""
+    net = fastbp.Network(3, activations=["identity"], output=output)
+    return fastbp.fit(net, X, t, w0=W0, free=FREE, **({"optimizer": EXACT} | options))
+
+
+def assert_close(got, want, rtol=1e-9):
+    np.testing.assert_allclose(got, want, rtol=rtol)
+
+
+@pytest.mark.parametrize("c", [None, C, 1e-6 * C])
+def test_least_squares_is_that_of_statsmodels(c):
+    want = (sm.OLS(T, X) if c is None else sm.WLS(T, X, weights=c)).fit()
+    result = linear(T, sample_weight=c)
+    got = result.report()
+    assert_close(got.w[1:], want.params)
+    assert_close(got.standard_errors[1:], want.bse)
+    assert got.standard_errors[0] == 0.0
+    assert_close(result.covariance[1:, 1:], want.cov_params(), rtol=1e-8)
+    assert_close(got.r2, want.rsquared)
+    assert_close(got.log_likelihood, want.llf)
+    assert_close([got.aic, got.bic], [want.aic, want.bic])
+    mean = 1.0 if c is None else c.mean()  # the deviation of an observation of mean weight
+    assert_close(got.residual_standard_error**2 * mean, want.scale)
+    assert_close(got.rmse**2, np.average((T - X @ want.params) ** 2, weights=c))
+    columns = want.model.wexog / np.linalg.norm(want.model.wexog, axis=0)
+    assert_close(got.condition, np.linalg.cond(columns))
+    assert_close(got.n_effective, 3.0)
+    assert got.n_observations == B and got.n_free == 3
+    assert got.deviance is got.null_deviance is got.pseudo_r2 is None
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "poisson"])
+def test_likelihoods_are_those_of_statsmodels(loss):
+    t, output = (CLASSES, "logistic") if loss == "cross_entropy" else (COUNTS, "identity")
+    model = sm.Logit if loss == "cross_entropy" else sm.Poisson
+    family = sm.families.Binomial if loss == "cross_entropy" else sm.families.Poisson
+    want = model(t, X).fit(disp=0, tol=1e-13)
+    other = sm.GLM(t, X, family=family()).fit(tol=1e-13)
+    result = linear(t, output, loss=loss, optimizer=fastbp.LBFGS(gtol=1e-12, ftol=1e-16))
+    got = result.report()
+    assert_close(got.standard_errors[1:], want.bse, rtol=1e-6)
+    assert_close(got.log_likelihood, want.llf)
+    assert_close([got.aic, got.bic], [want.aic, want.bic])
+    assert_close(got.pseudo_r2, want.prsquared, rtol=1e-8)  # theirs fits the constant by steps
+    assert_close([got.deviance, got.null_deviance], [other.deviance, other.null_deviance])
+    assert got.r2 is got.rmse is got.residual_standard_error is None
+    assert "R²" not in [label for label, _ in got._figures()]
+
+    # Weights that count observations.
+    other = sm.GLM(t, X, family=family(), freq_weights=C).fit(tol=1e-13)
+    options = {"sample_weight": C, "absolute_sigma": True}
+    result = linear(t, output, loss=loss, optimizer=fastbp.LBFGS(gtol=1e-12, ftol=1e-16), **options)
+    got = result.report()
+    assert_close(got.standard_errors[1:], other.bse, rtol=1e-6)
+    assert_close(got.log_likelihood, other.llf)
+    assert_close([got.deviance, got.null_deviance], [other.deviance, other.null_deviance])
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_covariance_is_that_of_curve_fit(absolute, weighted):
+    x = np.linspace(0.0, 4.0, 60)
+    sigma = np.linspace(0.05, 0.2, 60)
+    y = 2.5 * np.exp(-1.3 * x) + sigma * np.random.default_rng(2).normal(size=60)
+
+    def model(x, a, b):
+        return a * np.exp(b * x)
+
+    def jacobian(x, a, b):
+        return np.column_stack([np.exp(b * x), a * x * np.exp(b * x)])
+
+    exact = {"ftol": 1e-14, "xtol": 1e-14, "gtol": 1e-14}
+    w, want = curve_fit(
+        model, x, y, [1.0, -1.0], sigma if weighted else None, absolute, jac=jacobian, **exact
+    )
+    net = fastbp.Network(1, 1, activations="exp", output="identity")
+    c = 1.0 / sigma**2 if weighted else None
+    options = {"optimizer": EXACT, "w0": [1.0, -1.0], "sample_weight": c}
+    result = fastbp.fit(net, x[:, None], y, absolute_sigma=absolute, **options)
+    assert_close(result.w, w, rtol=1e-6)
+    assert_close(result.covariance, want, rtol=1e-6)
+    if absolute:
+        of_each = sigma if weighted else np.ones(60)
+        log_l = norm.logpdf(y, result.predict(x[:, None]), of_each).sum()
+        assert_close(result.report().log_likelihood, log_l)
+        std, noisy = (
+            result.predict(x[:, None], return_std=True, noise=noise)[1] for noise in (False, True)
+        )
+        assert_close(noisy**2 - std**2, np.full(60, 1.0 / np.mean(of_each**-2.0)))
+
+
+def test_known_variances_are_for_losses_that_have_them():
+    for loss in ("huber", "pinball", "log_cosh"):
+        with pytest.raises(ValueError, match=f"loss squared, cross_entropy or poisson.*{loss}"):
+            linear(T, loss=loss, absolute_sigma=True)
+    with pytest.raises(TypeError, match="absolute_sigma must be True or False; got 1"):
+        linear(T, absolute_sigma=1)
+
+
+def test_a_penalty_counts_effective_parameters():
+    result = linear(T, l2=0.1)
+    A = X.T @ X
+    H = np.linalg.solve(A + B * 0.1 * np.eye(3), A)
+    got = result.report()
+    assert_close(got.n_effective, np.trace(H))
+    assert_close(got.aic, 2.0 * np.trace(H) - 2.0 * got.log_likelihood)
+    rows = np.vstack([X, math.sqrt(B * 0.1) * np.eye(3)])
+    assert_close(got.condition, np.linalg.cond(rows / np.linalg.norm(rows, axis=0)))
+
+
+def test_observations_without_weight_are_none():
+    c = np.where(np.arange(B) < 50, C, 0.0)
+    got = linear(T, sample_weight=c).report()
+    want = sm.WLS(T[:50], X[:50], weights=c[:50]).fit()
+    assert got.n_observations == 50
+    assert_close([got.aic, got.bic, got.r2], [want.aic, want.bic, want.rsquared])
+    assert_close(got.standard_errors[1:], want.bse)
+
+
+def test_figures_that_mean_nothing_are_left_out():
+    @fastbp.loss(name="squared")
+    def own(y, t):
+        return (y - t) ** 4
+
+    got = linear(T, loss=own, optimizer="lbfgs").report()
+    assert got.r2 is got.log_likelihood is got.aic is got.residual_standard_error is None
+    robust = linear(T, loss="huber", optimizer="lbfgs").report()
+    assert 0.8 < robust.r2 < 1.0 and robust.rmse > 0.0 and robust.aic is None
+    constant = linear(np.ones(B)).report()
+    assert constant.r2 is None
+    none_at_all = linear(np.zeros(B), loss="poisson", optimizer="lbfgs", l2=1.0).report()
+    assert none_at_all.null_deviance == 0.0 and none_at_all.pseudo_r2 is None
+
+
+class Texts(html.parser.HTMLParser):
+    """What a browser shows; every tag has to be closed."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.texts = [], []
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def test_what_a_report_shows():
+    result = linear(T)
+    report = result.report()
+    text = str(report)
+    assert text == repr(report)
+    shown = Texts(report._repr_html_()).texts
+    for label, value in [("R²", f"{report.r2:.6g}"), ("AIC", f"{report.aic:.6g}")]:
+        assert f"{label} " in text and value in text
+        assert label in shown and value in shown
+    assert "w_1,2" in text and "fixed" in text and result.reason in text
+    assert "warnings" not in text
+
+    net = fastbp.Network(12, 8, output="identity")
+    w = net.init(0)
+    large = fastbp.fit(net, np.eye(12), np.ones(12), w0=w, epochs=3).report()
+    assert "and 74 more, in names, w and standard_errors" in str(large)
+    assert len(large.names) == net.n_params and large.names[8:21:12] == ("w_1,1", "w_2,1")
+    assert "- there are no more observations" in str(large)
+    assert any("no more observations" in text for text in Texts(large._repr_html_()).texts)
+
+
+def test_what_notebooks_show_of_results_and_networks():
+    odd = fastbp.activation(lambda z: z * z * z, name="<b>&")
+    net = fastbp.Network(3, activations=["tanh", "tanh", odd], output="identity")
+    page = net._repr_html_()
+    assert "<b>" not in page
+    assert "2 tanh, 1 <b>&" in Texts(page).texts
+    result = fastbp.fit(net, X, T, epochs=2, validation=0.2)
+    shown = Texts(result._repr_html_()).texts
+    assert repr(net) in shown and result.reason in shown and "validation loss" in shown
+    varied = fastbp.Network(2, activations=["tanh", "sin"] * 10)
+    assert "1 tanh, 1 sin, 1 tanh, …, 1 tanh, 1 sin" in Texts(varied._repr_html_()).texts
+
+
+def test_reports_of_float32_are_made_in_float64():
+    net = fastbp.Network(3, activations=["identity"], output="identity", dtype=np.float32)
+    x, t = X.astype(np.float32), T.astype(np.float32)
+    result = fastbp.fit(net, x, t, w0=W0.astype(np.float32), free=FREE)
+    want = sm.OLS(t.astype(float), x.astype(float)).fit()
+    got = result.report()
+    assert_close(got.standard_errors[1:], want.bse, rtol=1e-5)
+    assert_close(got.aic, want.aic, rtol=1e-6)
