@@ -597,4 +597,35 @@ TRACING = (
     ),
 )
 
-MUTANTS = REFERENCE + KERNELS + TRACING
+INTERVALS = (
+    Mutant(
+        "a variance of the noise that forgets the parameters",
+        "_training/uncertainty.py",
+        "remaining = max(n - effective,",
+        "remaining = max(n,",
+        ("test_report.py::test_least_squares_is_that_of_statsmodels",),
+    ),
+    Mutant(
+        "columns that are not scaled before what is small is cut off",
+        "_training/uncertainty.py",
+        "inverse = np.divide(1.0, d, out=np.zeros_like(d), where=d > 0.0)",
+        "inverse = np.ones_like(d)",
+        ("test_nist.py::test_the_covariance_of_the_same_fit_in_other_units_is_the_same",),
+    ),
+    Mutant(
+        "information criteria that count the variance of the noise",
+        "_training/report.py",
+        "aic, bic = 2.0 * k - 2.0 * log_l,",
+        "aic, bic = 2.0 * (k + 1.0) - 2.0 * log_l,",
+        ("test_report.py::test_least_squares_is_that_of_statsmodels",),
+    ),
+    Mutant(
+        "a model that forgets what its data did not determine",
+        "_models.py",
+        '"undetermined": np.zeros((P, 0)) if given.undetermined is None else given.undetermined,',
+        '"undetermined": np.zeros((P, 0)),',
+        ("test_models.py::test_intervals_come_back_to_the_last_bit",),
+    ),
+)
+
+MUTANTS = REFERENCE + KERNELS + TRACING + INTERVALS

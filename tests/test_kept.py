@@ -42,6 +42,7 @@ def test_a_fit(expected):
     y, std = result.predict(expected["X"], return_std=True)
     np.testing.assert_allclose(y, expected["y"], rtol=1e-12)
     np.testing.assert_allclose(std, expected["std"], rtol=1e-9)
+    assert result.report().rmse > 0.0
 
 
 def test_an_estimator(expected):

@@ -195,7 +195,9 @@ def test_what_a_report_shows():
     assert "and 74 more, in names, w and standard_errors" in str(large)
     assert len(large.names) == net.n_params and large.names[8:21:12] == ("w_1,1", "w_2,1")
     assert "- there are no more observations" in str(large)
-    assert any("no more observations" in text for text in Texts(large._repr_html_()).texts)
+    shown = Texts(large._repr_html_()).texts
+    assert any("no more observations" in text for text in shown)
+    assert "Parameters, and 74 more, in names, w and standard_errors" in shown
 
 
 def test_what_notebooks_show_of_results_and_networks():

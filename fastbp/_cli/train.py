@@ -85,7 +85,7 @@ def fit(
 def with_intervals(problem: Problem, fit: Fit) -> fastbp.FitResult | None:
     """Return the fit for `fastbp.save` where its intervals exist and are cheap to keep."""
     P, B = problem.net.n_params, len(problem.fit.t)
-    if P > 500 or B * P * P > 1e10:  # 2 MB; about a second
+    if P > 500 or B * P * P > 2e9:  # 2 MB; about half a second
         return None
     return fit.result if has_intervals(fit.result) else None
 

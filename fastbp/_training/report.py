@@ -126,12 +126,11 @@ class FitReport:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
+        head = ("parameter", "value", "standard error")
         parts = [
             html.table("FitReport", self._figures()),
-            html.table("Parameters", self._parameters(), ("parameter", "value", "standard error")),
+            html.table(", ".join(["Parameters", *self._rest()]), self._parameters(), head),
         ]
-        if self._rest():
-            parts.append(html.bullets("", self._rest()))
         if self.warnings:
             parts.append(html.bullets("Warnings", self.warnings))
         return "\n".join(parts)
@@ -183,7 +182,7 @@ def report_of(result: FitResult) -> FitReport:
     given: uncertainty.Spread | None = None
     warnings: list[str] = []
     try:
-        given = uncertainty.spread(net, result.w, data)
+        given = result._spread
     except ValueError as error:  # a loss without curvature
         warnings.append(str(error))
     errors = condition = k = s = None
@@ -191,7 +190,8 @@ def report_of(result: FitResult) -> FitReport:
         errors = uncertainty.standard_errors(given, data.free)
         unknown = int(np.isinf(errors).sum())
         warnings += uncertainty.doubts(given, f"{unknown} of the parameters" if unknown else "")
-        condition, k = given.condition, given.effective
+        if not math.isnan(given.effective):  # in a pickle of 0.1.0 they may be missing
+            condition, k = given.condition, given.effective
         s = None if given.noise is None else math.sqrt(given.noise)
 
     r2 = rmse = log_l = deviance = null_deviance = pseudo_r2 = None

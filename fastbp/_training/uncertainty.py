@@ -130,7 +130,8 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     # Â = R̂^T R̂ + λ D⁻²: the singular values of both, one below the other, are the roots of its
     # eigenvalues; no square of theirs is formed.
     both = np.vstack([scaled, np.diag(np.sqrt(penalty) * inverse)]) if penalty.any() else scaled
-    left, sizes, directions = np.linalg.svd(both, full_matrices=True)
+    # Directions that no row has, too, where there are fewer rows than directions.
+    left, sizes, directions = np.linalg.svd(both, full_matrices=len(both) < free.size)
     sizes = np.concatenate([sizes, np.zeros(free.size - sizes.size)])
     largest = sizes.max(initial=0.0)
     kept = sizes > largest * max(len(X), free.size) * np.finfo(np.float64).eps
@@ -183,8 +184,9 @@ def _placed(rows: NDArray, free: NDArray, P: int) -> NDArray:
 def _triangle(net: Network, w: NDArray, X: NDArray, free: NDArray, factors: NDArray) -> NDArray:
     """Return R of a QR decomposition of the rows factor_b ∇f_b, some of them at a time."""
     R = np.zeros((0, free.size))
-    for first in range(0, len(X), _ROWS):
-        part = slice(first, first + _ROWS)
+    many = max(_ROWS, free.size)  # so that R is not most of what is decomposed
+    for first in range(0, len(X), many):
+        part = slice(first, first + many)
         rows = factors[part, np.newaxis] * net.per_sample_grad(w, X[part])[:, free]
         R = np.asarray(np.linalg.qr(np.vstack([R, rows]), mode="r"))
     return R
