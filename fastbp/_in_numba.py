@@ -33,7 +33,8 @@ from numba.extending import (
     unbox,
 )
 
-from . import functions
+import fastbp.functions as functions
+
 from .kernels.machine.address import INT64, load, load_float, load_published, stack_number
 from .kernels.machine.callers import (
     call_batch,

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from . import reference
+import fastbp.reference as reference
+
 from .losses import Loss, get_loss
 
 LIMITS = {"float64": 1e-12, "float32": 2e-5}

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import activations
+import fastbp.activations as activations
 from fastbp._symbolic.function import (
     ActivationError,
     Extras,

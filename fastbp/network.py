@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _boundary as boundary
 from . import _html as html
+from ._lock import LOCK, importing, inside_compiler
 from .activations import Activation, get_activation
-from .kernels.machine.lock import LOCK, inside_compiler
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
@@ -262,7 +262,10 @@ class Network:
         >>> fastbp.Network(3, 4).init(seed=0).shape
         (16,)
         """
-        rng = np.random.default_rng(seed)
+        with importing():
+            from numpy.random import default_rng  # 10 ms that a process with weights need not take
+
+        rng = default_rng(seed)
         w = np.empty(self.n_params, self.dtype)
         a, W = self.split(w)
         N, H = self.n_inputs, self.n_neurons

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _boundary as boundary
-from .kernels.machine.lock import LOCK
+from ._lock import LOCK
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:

@@ -32,11 +32,11 @@ FLOORS = (
     ("kernels/machine",),
     ("_symbolic",),
     ("_boundary", "_html"),
-    ("_described",),
+    ("_described", "_lock"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What kernels may import of the package beside themselves.
-OF_KERNELS = {"_symbolic", "_described"}
+OF_KERNELS = {"_symbolic", "_described", "_lock"}
 
 
 def room_of(module):
@@ -67,7 +67,7 @@ class Imports(ast.NodeVisitor):
             self.package.pop()
         if name == "__init__":
             self.package = ["fastbp"]
-        self.found = set()
+        self.found, self.of_package = set(), set()
 
     def visit_If(self, node):
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -76,12 +76,20 @@ class Imports(ast.NodeVisitor):
             return
         self.generic_visit(node)
 
+    def visit_Import(self, node):
+        for alias in node.names:
+            path = alias.name.removeprefix("fastbp.").replace(".", "/")
+            if path in MODULES:
+                self.found.add(path)
+
     def visit_ImportFrom(self, node):
         base = (node.module or "").split(".") if node.module else []
         if node.level:
             base = self.package[: len(self.package) - node.level + 1] + base
         if base[:1] != ["fastbp"]:
             return
+        if base == ["fastbp"]:
+            self.of_package |= {alias.name for alias in node.names}
         for alias in node.names:
             for path in ("/".join([*base[1:], alias.name]), "/".join(base[1:])):
                 if path in MODULES:
@@ -89,11 +97,11 @@ class Imports(ast.NodeVisitor):
                     break
 
 
-def imports(name):
+def imports(name, of_package=False):
     file = MODULES[name]
     visitor = Imports(name, file.name == "__init__.py" and name != "__init__")
     visitor.visit(ast.parse(file.read_text("utf-8")))
-    return visitor.found - {name}
+    return visitor.of_package if of_package else visitor.found - {name}
 
 
 GRAPH = {name: imports(name) for name in MODULES}
@@ -114,6 +122,13 @@ def test_imports_go_down(name):
         assert FLOOR[room] <= FLOOR[target], f"{name} imports {other}, which is on a floor above"
         if room.startswith("kernels/") and not target.startswith("kernels/"):
             assert target in OF_KERNELS, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_of_ours_asks_the_package_for_a_public_name(name):
+    """Which takes a lock, whose holder may be waiting for the module that asks."""
+    asked = imports(name, of_package=True)
+    assert not asked & {*fastbp._MODULES, *fastbp._HOMES}
 
 
 def test_there_is_no_circle():

@@ -206,29 +206,38 @@ import numpy as np
 import fastbp
 
 net = fastbp.Network(3, 5)
-w, X, t = net.init(seed=0), np.ones((30, 3)), np.zeros(30)
+w, X, t = np.linspace(-1.0, 1.0, 20), np.ones((2400, 3)), np.zeros(2400)
 use = {
     "objective": lambda: net.objective(X, t).value(w),
     "gauss_newton": lambda: net.gauss_newton(w, X, t)[0],
-    "fit": lambda: fit(net, X, t, optimizer="adam", epochs=1, progress=False).loss,
+    "fit": lambda: fastbp.fit(net, X, t, optimizer="adam", epochs=1, progress=False).loss,
+    "scipy": lambda: fastbp.fit(net, X, t, optimizer="lbfgs", epochs=1, progress=False).loss,
+    "init": lambda: net.init(seed=0),
+    "threads": lambda: net.value(w, X, threads=2),
+    "public": lambda: len(fastbp.calculus.__all__),
+    "evaluate": lambda: fastbp.activations.sin(0.5),
+    "trace": lambda: fastbp.activation(lambda z: z * z)(0.5),
 }[sys.argv[1]]
-fit = fastbp.fit if sys.argv[1] == "fit" else None  # the import of which is the user's own
 begun = threading.Event()
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name.startswith("fastbp.kernels.calls."):
+        if name.startswith(sys.argv[2]) and not begun.is_set():
             begun.set()
             time.sleep(0.3)
 
+def first():
+    use()
+    begun.set()  # where all was imported before
+
 sys.meta_path.insert(0, Slow())
-thread = threading.Thread(target=use)
+thread = threading.Thread(target=first)
 thread.start()
 begun.wait()
 child = os.fork()
 if child == 0:
     signal.alarm(60)
-    os._exit(0 if np.isfinite(use()) else 1)
+    os._exit(0 if np.isfinite(use()).all() else 1)
 thread.join()
 print(os.waitpid(child, 0)[1])
 """
@@ -236,15 +245,90 @@ print(os.waitpid(child, 0)[1])
 
 @POSIX
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("call", ["objective", "gauss_newton", "fit"])
-def test_a_child_forked_while_another_thread_imports_kernels_works(call):
-    assert fresh(FORK_WHILE_IMPORTING, call) == "0"
+@pytest.mark.parametrize(
+    ("use", "module"),
+    [
+        ("objective", "fastbp.kernels.calls."),
+        ("gauss_newton", "fastbp.kernels.calls."),
+        ("fit", "fastbp.kernels.calls."),
+        ("fit", "fastbp._training."),
+        ("scipy", "scipy.optimize"),
+        ("init", "numpy.random"),
+        ("threads", "concurrent."),
+        ("public", "fastbp.calculus."),
+        ("evaluate", "fastbp._symbolic."),
+        ("trace", "fastbp._symbolic."),
+    ],
+)
+def test_a_child_forked_while_another_thread_imports_works(use, module):
+    assert fresh(FORK_WHILE_IMPORTING, use, module) == "0"
+
+
+IMPORTED_TWICE = """
+import importlib.abc, signal, sys, threading, time
+import fastbp
+
+signal.alarm(120)
+begun, done = threading.Event(), []
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "fastbp.calculus._check":
+            begun.set()
+            time.sleep(0.3)
+
+def imports():
+    import fastbp.calculus
+    done.append(fastbp.calculus)
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=imports)
+thread.start()
+begun.wait()
+done.append(fastbp.calculus)  # holds the lock, and waits for the module
+thread.join()
+print(done[0] is done[1])
+"""
+
+
+@POSIX
+def test_a_module_and_a_public_name_are_imported_by_two_threads():
+    assert fresh(IMPORTED_TWICE) == "True"
+
+
+NAMED_IN_COMPILER = """
+import signal, threading
+from numba.core.compiler_lock import global_compiler_lock
+import fastbp
+from fastbp._lock import LOCK
+
+signal.alarm(120)
+held = threading.Event()
+
+def compiles():
+    with LOCK:
+        held.set()
+        with global_compiler_lock:
+            pass
+
+thread = threading.Thread(target=compiles)
+with global_compiler_lock:  # as where a function of the user's that names it is compiled
+    thread.start()
+    held.wait()
+    print(fastbp.hvp.__name__)
+thread.join()
+"""
+
+
+@POSIX
+def test_a_public_name_within_the_compiler_does_not_wait_for_who_waits_for_it():
+    assert fresh(NAMED_IN_COMPILER) == "hvp"
 
 
 FORK_THAT_WAITS = """
 import logging, os, threading, time
 import fastbp
-from fastbp.kernels.machine.lock import LOCK, guard_compilation
+from fastbp._lock import LOCK, guard_compilation
 
 status = []
 

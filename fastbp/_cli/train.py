@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastbp
+import fastbp.reference as reference
 
 from .. import _standardise as standardise
-from .. import reference
 from .._training.fit import has_intervals
 from ..optimizers import SGD, Adam, get_optimizer
 from .problem import Problem

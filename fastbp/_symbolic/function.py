@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import cache, lru_cache, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 
+from fastbp._lock import importing
 from fastbp._symbolic.texts import ActivationError, Extras, Scalar, Texts
 
 __all__ = ["ActivationError", "Extras", "Function", "Scalar", "decorator", "named", "traced"]
@@ -126,14 +127,12 @@ class Function:
             For a wrong number of arguments, a dtype that is not numeric, or complex numbers
             where the function calls erf or an untraced function.
         """
-        from fastbp._symbolic.numpy_text import evaluate
-
         text = self.source(order)
         if len(args) != len(self.variables):
             raise TypeError(
                 f"{self!r} takes {', '.join(self.variables)}, but {len(args)} arguments were given"
             )
-        return evaluate(text, self.extras, args)
+        return _in_numpy()(text, self.extras, args)
 
     def _output(self, order: int, *args: Any) -> Any:
         """Return the last output of `order`: a float for Python numbers, else as NumPy has it."""
@@ -156,6 +155,20 @@ class Function:
         return f"{type(self).__name__}({self.name!r})"
 
 
+@cache
+def _tracer() -> Callable[..., tuple[Texts, Extras]]:
+    with importing():
+        from fastbp._symbolic.trace import trace
+    return trace
+
+
+@cache
+def _in_numpy() -> Callable[..., tuple[np.ndarray, ...]]:
+    with importing():
+        from fastbp._symbolic.numpy_text import evaluate
+    return evaluate
+
+
 @lru_cache(maxsize=512)
 def _digest(texts: tuple[str, ...], extras: Extras) -> str:
     parts = [*texts, *itertools.chain(*extras)]
@@ -172,9 +185,7 @@ def named(kind: type[Function], name: str, *functions: Scalar | None, **more: An
     what = f"{kind.__name__.lower()} {name!r}"
 
     def make() -> tuple[Texts, Extras]:
-        from fastbp._symbolic.trace import trace
-
-        return trace(given, kind.variables, what, check=False)
+        return _tracer()(given, kind.variables, what, check=False)
 
     function = kind.__new__(kind)
     function._put(name=name, _key=what, _made=None, _make=make, **more)
@@ -187,9 +198,7 @@ def traced(
     """Make a function of the user's own of a scalar function and its derivatives, or None."""
     what = kind.__name__.lower()
     label = name or str(getattr(fn, "__name__", what))
-    from fastbp._symbolic.trace import trace
-
-    return kind(label, *trace((fn, *derivatives), kind.variables, f"{what} {label!r}"), **more)
+    return kind(label, *_tracer()((fn, *derivatives), kind.variables, f"{what} {label!r}"), **more)
 
 
 class Decorator(Protocol[Options, F_co]):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
+from numpy.random import default_rng
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
@@ -329,7 +330,7 @@ def _jobs(
     if isinstance(folds, int | np.integer):
         if not 2 <= folds <= B:
             raise ValueError(f"folds must lie between 2 and {B}, the observations; got {folds}")
-        parts = np.array_split(np.random.default_rng(0).permutation(B), int(folds))
+        parts = np.array_split(default_rng(0).permutation(B), int(folds))
         folds = [np.sort(part) for part in parts]
     jobs = [_fold(part, B) for part in folds]
     if not jobs:
@@ -339,7 +340,7 @@ def _jobs(
 
 def _resampled(seed: int, share: float | None, B: int) -> _Job:
     held, left = (None, np.arange(B)) if share is None else split(share, seed, B)
-    drawn = np.random.default_rng([seed, 3]).integers(0, len(left), len(left))
+    drawn = default_rng([seed, 3]).integers(0, len(left), len(left))
     return _Job(seed, left[drawn], validated=held)
 
 

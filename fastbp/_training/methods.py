@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
-from ..kernels.machine.lock import LOCK
+from .._lock import LOCK
 from ..losses import Loss
 from ..network import Network
 from ..objective import Objective
@@ -89,8 +90,8 @@ class Problem:
 def stream(seed: int | np.random.Generator | None, number: int) -> np.random.Generator:
     """Return a generator of its own for one purpose, so that the start is net.init(seed)."""
     if seed is None:
-        return np.random.default_rng()
-    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng([seed, number])
+        return default_rng()
+    return seed if isinstance(seed, np.random.Generator) else default_rng([seed, number])
 
 
 class Stochastic:
@@ -295,7 +296,8 @@ class SciPy:
 
     def __init__(self, problem: Problem, optimizer: Minimize, segments: bool) -> None:
         try:
-            import scipy.optimize
+            with LOCK:
+                import scipy.optimize
         except ImportError as error:
             raise ImportError(
                 f"the optimizer {optimizer.method} needs SciPy: pip install 'fastbp[scipy]'"

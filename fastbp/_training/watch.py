@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._lock import LOCK
 from ..objective import Objective
 
 _BAR_SECONDS = 0.1  # between two updates
@@ -207,8 +208,9 @@ class Bar:
         if progress is False or (progress == "auto" and not sys.stderr.isatty()):
             return
         try:
-            from rich.console import Console
-            from rich.progress import Progress
+            with LOCK:
+                from rich.console import Console
+                from rich.progress import Progress
         except ImportError as error:
             if progress == "auto":
                 return

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.random import default_rng
 from numpy.typing import ArrayLike, NDArray
 
+import fastbp.reference as reference
+
 from .. import _boundary as boundary
-from .. import reference
 from .._rounding import LIMITS, size_of
 from ..losses import Loss, get_loss
 from ._taylor import taylor_test
@@ -162,7 +164,7 @@ def check_gradient(
     ...     not check.ok]
     (False, ["v' of bad, complex step"])
     """
-    rng = np.random.default_rng(seed)
+    rng = default_rng(seed)
     ell = get_loss(loss)
     w, X, single = boundary.inputs(net, w, X, check_finite=True)
     net.loss_and_grad(w, X[0] if single else X, t, loss=ell, sample_weight=sample_weight)

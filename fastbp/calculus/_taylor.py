@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.random import default_rng
 from numpy.typing import ArrayLike, NDArray
 
 from ._plot import axes
@@ -208,7 +209,7 @@ def _value(f: Callable[[Any], Any], x: NDArray) -> NDArray:
 
 def _direction(x: NDArray, direction: Any, seed: Any) -> NDArray:
     if direction is None:
-        h = np.random.default_rng(seed).standard_normal(x.shape)
+        h = default_rng(seed).standard_normal(x.shape)
         h *= max(1.0, float(np.linalg.norm(x))) / np.linalg.norm(h)
         return h.astype(x.dtype)
     h = np.asarray(direction, x.dtype)

@@ -7,9 +7,9 @@ import threading
 import numpy as np
 
 from ..._described import Described, DescribedLoss
+from ..._lock import LOCK
 from ..._symbolic.function import Function
 from ..machine.linker import context
-from ..machine.lock import LOCK
 from ..machine.places import (
     BATCH,
     CONTEXT,

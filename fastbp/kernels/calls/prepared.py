@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._described import Described, DescribedLoss
+from ..._lock import LOCK
 from ..machine.linker import context
-from ..machine.lock import LOCK
 from ..machine.places import (
     BATCH,
     CONTEXT,

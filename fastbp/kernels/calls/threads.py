@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._lock import importing
+
 # Handing work to another thread takes 30 to 50 µs; below this many operations (about 0.5 ms) it
 # does not pay. 30 operations stand for an activation with its derivative.
 _LEAST_WORK = 2e7
@@ -20,7 +22,8 @@ _NODES = 4  # at least so many for each thread, if there are: they don't take th
 
 @cache
 def _pool() -> Any:
-    from concurrent.futures import ThreadPoolExecutor  # 5 ms, a thirtieth of a start
+    with importing():
+        from concurrent.futures import ThreadPoolExecutor  # 5 ms, a thirtieth of a start
 
     return ThreadPoolExecutor(thread_name_prefix="fastbp", max_workers=64)
 
@@ -92,9 +95,10 @@ def over_nodes(
             first = starts[k]
             results[k] = drive(first, min(rows, n_samples - first), arrays[k], own)
 
-    from concurrent.futures import wait
+    pool = _pool()
+    from concurrent.futures import wait  # imported with the pool
 
-    others = [_pool().submit(work, own) for own in workspaces[1:]]
+    others = [pool.submit(work, own) for own in workspaces[1:]]
     try:
         work(workspaces[0])
     finally:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ..._lock import LOCK, guard_compilation
 from . import linker, store
-from .lock import LOCK, guard_compilation
 
 
 class Unit:

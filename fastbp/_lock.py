@@ -2,6 +2,9 @@
 
 A fork waits until no other thread holds it: a child never begins with a lock that nobody will
 release, nor with half a unit. (Python does not make the locks of modules anew in a child.)
+
+Nothing that runs while a module of ours is imported may ask for it: who holds it may be waiting for
+that module.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -35,6 +39,14 @@ def inside_compiler() -> bool:
     """Whether this thread is in Numba's compiler: who holds LOCK may be waiting for that."""
     lock = _compiler_lock()
     return lock is not None and lock.is_locked()
+
+
+def importing() -> AbstractContextManager[Any]:
+    """Context in which a module is imported late.
+
+    The lock, but for a thread in Numba's compiler: a fork waits for that as well.
+    """
+    return nullcontext() if inside_compiler() else LOCK
 
 
 def _before() -> None:
