@@ -21,6 +21,9 @@ import pytest
 import fastbp
 
 PACKAGE = Path(fastbp.__file__).parent
+X86 = pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="names of x86-64"
+)
 
 # A process: the first argument says what it does, and in which order. Every number is compared
 # with the reference, or with one that needs no stored code.
@@ -332,6 +335,40 @@ def test_a_closed_stderr_and_an_option_that_is_no_number_are_no_obstacle(tmp_pat
     assert any(tmp_path.rglob("*.bin"))
 
 
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ("avx2", "'avx2'"),
+        ("+avx2,fma", "'fma'"),
+        ("+avx2, +fma", "' +fma'"),
+        pytest.param("+avx2,-sse2", "'-sse2'", marks=X86),
+        pytest.param("-64bit", "'-64bit'", marks=X86),
+    ],
+)
+def test_features_that_llvm_would_end_the_process_over_are_refused(tmp_path, features, said):
+    program = """
+import fastbp
+
+net = fastbp.Network(3, 4)
+for _ in range(2):
+    try:
+        net([1.0] * 16, [1.0] * 3)
+    except ValueError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_FEATURES": features},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    first, again = done.stdout.splitlines()
+    assert first == again
+    assert first.startswith("NUMBA_CPU_FEATURES ")
+    assert said in first
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX paths")
 @pytest.mark.parametrize(
     ("named", "before"),
@@ -488,7 +525,7 @@ def test_another_release_of_the_package_is_another_build(tmp_path, kind):
     assert run_release() == ["False", "cross_entropy"]
 
 
-@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="names of x86-64")
+@X86
 def test_precompiled_for_another_processor(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])}
     command = [sys.executable, "-m", "fastbp", "precompile", "--activations", "tanh", "softplus"]

@@ -25,6 +25,8 @@ from .processors import WITH_256_BITS
 # On these Numba leaves AVX off (`numba.core.config.ENABLE_AVX`).
 _WITHOUT_AVX = ("corei7-avx", "core-avx-i", "sandybridge", "ivybridge", "nocona")
 
+_ALWAYS_THERE = ("-64bit", "-sse", "-sse2")
+
 # What Numba's environment may say without another code coming of it. Any other variable is part
 # of the key: at worst a unit is compiled once more.
 _HARMLESS = {
@@ -54,6 +56,8 @@ def cpu() -> tuple[str, str]:
     """LLVM's name of the processor, and its features: as Numba takes them in this process."""
     name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
     features = os.environ.get("NUMBA_CPU_FEATURES")
+    if features is not None:
+        _check(features)
     if features is None and name.lower() == "generic" and "NUMBA_CPU_NAME" in os.environ:
         features = ""
     if features is None:
@@ -68,6 +72,18 @@ def cpu() -> tuple[str, str]:
                     host[feature] = False
         features = host.flatten()
     return name, features
+
+
+def _check(features: str) -> None:
+    """Refuse what LLVM ends the process over; a word that it does not know it ignores, and warns."""
+    for word in filter(None, features.split(",")):
+        if word[0] not in "+-":
+            raise ValueError(
+                "NUMBA_CPU_FEATURES is a list of words that begin with + or -, joined by commas; "
+                f"got {word!r} among them"
+            )
+        if is_x86() and word in _ALWAYS_THERE:
+            raise ValueError(f"NUMBA_CPU_FEATURES says {word!r}, but no x86-64 is without it")
 
 
 @cache
