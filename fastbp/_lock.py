@@ -35,6 +35,15 @@ def _compiler_lock() -> Any:
     return getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
 
 
+def _llvm_lock() -> Any:
+    """The lock around every call of llvmlite; None where it is not in use.
+
+    Taken outside of ours by whatever gives code back: a network that is collected, Numba.
+    """
+    library = getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None)
+    return getattr(getattr(library, "_lock", None), "_lock", None)
+
+
 def inside_compiler() -> bool:
     """Whether this thread is in Numba's compiler: who holds LOCK may be waiting for that."""
     lock = _compiler_lock()
@@ -53,10 +62,11 @@ def _before() -> None:
     locks: list[Any] = []
     if LOCK.acquire(timeout=_PATIENCE):
         locks.append(LOCK)
-        # A fork while Numba compiles for somebody else is the same fault.
-        if (other := _compiler_lock()) is not None:
-            other.acquire()
-            locks.append(other)
+        # A fork while Numba compiles for somebody else is the same fault, or while LLVM works.
+        for other in (_compiler_lock(), _llvm_lock()):
+            if other is not None:
+                other.acquire()
+                locks.append(other)
     _held.taken.append(locks)
 
 

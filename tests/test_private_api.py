@@ -18,6 +18,7 @@ import fastbp
 from fastbp.kernels.machine import numba_api, numpy_layout
 
 USED = [
+    ("llvmlite.binding.ffi", "lib"),
     ("numba.core.compiler", "compile_extra"),
     ("numba.core.compiler", "Flags"),
     ("numba.core.config", "DISABLE_JIT"),
@@ -42,6 +43,18 @@ USED = [
 @pytest.mark.parametrize(("module", "name"), USED, ids=lambda part: part)
 def test_a_private_name_is_there(module, name):
     assert hasattr(importlib.import_module(module), name)
+
+
+def test_the_lock_of_llvmlite_is_the_one_that_a_fork_takes():
+    from llvmlite.binding import ffi
+
+    from fastbp._lock import _llvm_lock
+
+    lock = _llvm_lock()
+    assert lock is not None
+    assert not lock._is_owned()
+    with ffi.lib._lock:
+        assert lock._is_owned()
 
 
 def test_all_that_is_private_stands_in_its_one_file():

@@ -325,6 +325,38 @@ def test_a_public_name_within_the_compiler_does_not_wait_for_who_waits_for_it():
     assert fresh(NAMED_IN_COMPILER) == "hvp"
 
 
+FORK_WHILE_LLVM_WORKS = """
+import os, signal, threading, time
+import numpy as np
+import fastbp
+from llvmlite.binding import ffi
+
+net, begun = fastbp.Network(3, 5), threading.Event()
+net.value(np.ones(20), np.ones((30, 3)))
+
+def unload():  # as a network that is collected does
+    with ffi.lib._lock:
+        begun.set()
+        time.sleep(0.3)
+
+thread = threading.Thread(target=unload)
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if np.isfinite(net.input_grad(np.ones(20), np.ones((30, 3)))).all() else 1)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@POSIX
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_forked_while_another_thread_unloads_code_works():
+    assert fresh(FORK_WHILE_LLVM_WORKS) == "0"
+
+
 FORK_THAT_WAITS = """
 import logging, os, threading, time
 import fastbp

@@ -75,7 +75,7 @@ def cpu() -> tuple[str, str]:
 
 
 def _check(features: str) -> None:
-    """Refuse what LLVM ends the process over; a word that it does not know it ignores, and warns."""
+    """Refuse what LLVM ends the process over; it warns of a word that it does not know."""
     for word in filter(None, features.split(",")):
         if word[0] not in "+-":
             raise ValueError(
