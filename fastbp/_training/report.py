@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+import fastbp.losses as losses
+
 from .. import _html as html
-from .. import losses
 from ..losses import Loss
 from ..network import Network
 from . import uncertainty as uncertainty

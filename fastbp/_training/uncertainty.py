@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import losses
+import fastbp.losses as losses
+
 from ..losses import Loss
 from ..network import Network
 
