@@ -13,7 +13,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._described import Described, DescribedLoss, Refused
+from ._described import PROBABILITY_TOLERANCE, Described, DescribedLoss, Refused
 
 __all__ = ["Refused"]
 
@@ -155,39 +155,83 @@ def per_observation(
     dtype: np.dtype,
     *,
     check_finite: bool,
+    n_outputs: int = 1,
 ) -> NDArray:
-    """Check one number for each observation: (B,), or a scalar for a single observation."""
+    """Check one number for each observation, (B,), or K, (B, K); for a single one, (K,) or one."""
     array = numbers(name, value, dtype, check_finite=check_finite)
-    if single and array.ndim == 0:
-        return array.reshape(1)
-    if array.shape != (n_samples,):
-        expected = "a number or shape (1,)" if single else f"shape ({n_samples},)"
-        raise ValueError(
-            f"{name} must have {expected}, one entry an observation; got {array.shape}"
-        )
+    row = () if n_outputs == 1 else (n_outputs,)
+    if single and array.shape == row:
+        return array.reshape(1, *row)
+    if array.shape != (n_samples, *row):
+        expected = f"shape ({n_samples},), one entry an observation"
+        if row:
+            shape = f"{row} or (1, {n_outputs})" if single else f"({n_samples}, {n_outputs})"
+            expected = f"shape {shape}, one entry for each output of an observation"
+        elif single:
+            expected = "a number or shape (1,), one entry an observation"
+        raise ValueError(f"{name} must have {expected}; got {array.shape}")
     return array
 
 
+def classes(
+    t: ArrayLike, n_samples: int, single: bool, dtype: np.dtype, n_outputs: int
+) -> NDArray | None:
+    """Targets of a softmax that are classes, (B,), as probabilities, (B, K); None for others."""
+    given = np.asarray(unmasked("t", t))
+    if given.shape != ((n_samples,) if not single else ()) and given.shape != (n_samples,):
+        return None
+    numbers("t", given, dtype, check_finite=False)
+    given = given.reshape(n_samples)
+    right = (given >= 0) & (given < n_outputs) & (given == np.floor(given))
+    if not right.all():
+        b = int(np.argmin(right))
+        raise ValueError(
+            f"classes are integers from 0 to {n_outputs - 1}, the last of {n_outputs} outputs; "
+            f"got t[{b}] = {given[b]}"
+        )
+    rows = np.zeros((n_samples, n_outputs), dtype)
+    rows[np.arange(n_samples), given.astype(np.intp)] = 1
+    return rows
+
+
 def targets(
+    net: Described,
+    loss: DescribedLoss,
     t: ArrayLike,
-    limits: tuple[float, float],
-    loss: str,
     n_samples: int,
     single: bool,
-    dtype: np.dtype,
     *,
     check_finite: bool,
 ) -> NDArray:
-    """Check targets against their shape and the range of the loss."""
-    array = per_observation("t", t, n_samples, single, dtype, check_finite=check_finite)
-    lowest, highest = limits
+    """Check targets against their shape and the range of the loss.
+
+    Those of cross entropy on a softmax are classes, or probabilities; they become the latter.
+    """
+    K, dtype = net.n_outputs, net.dtype
+    joined = loss.fuses_with_softmax and hasattr(net.output, "steps")
+    if joined and (rows := classes(t, n_samples, single, dtype, K)) is not None:
+        return rows
+    array = per_observation(
+        "t", t, n_samples, single, dtype, check_finite=check_finite, n_outputs=K
+    )
+    if joined:
+        sums = array.sum(axis=1, dtype=np.float64)
+        bad = ~((array >= 0).all(axis=1) & (abs(sums - 1.0) <= PROBABILITY_TOLERANCE))
+        if bad.any():
+            b = int(np.argmax(bad))
+            raise ValueError(
+                "probabilities must not be negative, and sum to 1 within "
+                f"{PROBABILITY_TOLERANCE:g}; got t[{b}] = {array[b]}"
+            )
+        return array
+    lowest, highest = loss.target_range
     if np.isfinite(lowest) or np.isfinite(highest):
         outside = ~((array >= lowest) & (array <= highest))
         if outside.any():
-            b = int(np.argmax(outside))
+            at = tuple(int(k) for k in np.argwhere(outside)[0])
             raise ValueError(
-                f"targets of the loss {loss!r} must lie in [{lowest:g}, {highest:g}]; "
-                f"got t[{b}] = {array[b]}"
+                f"targets of the loss {loss.name!r} must lie in [{lowest:g}, {highest:g}]; "
+                f"got t[{', '.join(map(str, at))}] = {array[at]}"
             )
     return array
 
@@ -217,6 +261,21 @@ def weights(
     return array
 
 
+def target_weight(value: ArrayLike | None, n_outputs: int, dtype: np.dtype) -> NDArray | None:
+    """Check weights of the outputs, (K,): none negative, all finite."""
+    if value is None:
+        return None
+    array = numbers("target_weight", value, dtype, check_finite=True)
+    if array.shape != (n_outputs,):
+        raise ValueError(
+            f"target_weight must have shape ({n_outputs},), one for each output; got {array.shape}"
+        )
+    if (array < 0).any():
+        k = int(np.argmax(array < 0))
+        raise ValueError(f"target_weight must not be negative; got {array[k]} at index {k}")
+    return array
+
+
 def output(
     out: NDArray | None, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[NDArray | None]
 ) -> NDArray:
@@ -240,8 +299,7 @@ def inputs(
     net: Described, w: ArrayLike, X: ArrayLike, *, check_finite: bool
 ) -> tuple[NDArray, NDArray, bool]:
     """Check parameters and observations of a network; the last says whether it was one."""
-    n_params = net.n_neurons * (net.n_inputs + 1)
-    w = parameters(w, n_params, net.dtype, check_finite=check_finite)
+    w = parameters(w, net.n_params, net.dtype, check_finite=check_finite)
     X, single = observations(X, net.n_inputs, net.dtype, check_finite=check_finite)
     return w, X, single
 
@@ -280,5 +338,5 @@ def loss_inputs(
     B = len(X)
     if not B:
         raise ValueError(f"the mean loss needs at least one observation; got X of shape {X.shape}")
-    t = targets(t, loss.target_range, loss.name, B, single, net.dtype, check_finite=check_finite)
+    t = targets(net, loss, t, B, single, check_finite=check_finite)
     return w, X, t, weights(sample_weight, B, single, net.dtype, check_finite=check_finite)

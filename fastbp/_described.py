@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from ._symbolic.function import Function
 
 
+PROBABILITY_TOLERANCE = 1e-6  # by which the targets of a softmax may sum to another number than 1
+
+
 class Refused(Exception):
     """Raised by compiled code whose arguments are not what it takes as they are."""
 
@@ -30,8 +33,16 @@ class Described(Protocol):
         """v_1 … v_H."""
 
     @property
-    def output(self) -> Function:
-        """σ."""
+    def n_outputs(self) -> int:
+        """K."""
+
+    @property
+    def n_params(self) -> int:
+        """P."""
+
+    @property
+    def output(self) -> Any:
+        """σ; where K > 1 a tuple of K, or the softmax, whose `steps` are exp and log1p."""
 
     @property
     def dtype(self) -> np.dtype:
@@ -56,6 +67,10 @@ class DescribedLoss(Protocol):
     @property
     def target_range(self) -> tuple[float, float]:
         """Least and greatest target."""
+
+    @property
+    def fuses_with_softmax(self) -> bool:
+        """Whether it is taken from s where the softmax joins the outputs."""
 
     def with_output(self, output: Any) -> tuple[Function, Function]:
         """Return the pair (σ, ℓ) to evaluate for this loss on an output."""

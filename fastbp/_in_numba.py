@@ -53,8 +53,8 @@ from .kernels.machine.places import (
     BATCH,
     GAUSS_NEWTON,
     HESSIAN,
-    LOSS_BLOCK,
     LOSS_CHECK,
+    LOSS_READY,
     N_INPUTS,
     N_NEURONS,
     NAMED_LOSSES,
@@ -509,7 +509,7 @@ def _ready_loss(plan, place, order, ready, request):
     """Table of a named loss, filled in at the given order; with what else is not `ready`."""
     named = load(plan, NAMED_LOSSES)
     table = load(named, place)
-    if not ready or table == 0 or load_published(table, LOSS_BLOCK + order) == 0:
+    if not ready or table == 0 or load_published(table, LOSS_READY + order) == 0:
         _fill(plan, request)
         table = load(named, place)
     return table

@@ -35,7 +35,7 @@ import fastbp
 from . import _boundary as boundary
 from ._files import write_atomically
 from ._training import uncertainty as uncertainty
-from .activations import NAMES, Activation, get_activation
+from .activations import NAMES, Activation, get_activation, softmax
 from .network import Network, describe
 
 if TYPE_CHECKING:
@@ -189,8 +189,10 @@ def save(
     for name, value in metadata.items():
         _require_json(name, value)
     given = None if result is None else _spread_of(result, net, w)
-    n_inputs, activations, output, dtype = describe(net)
-    functions = list(dict.fromkeys([*activations, output]))
+    n_inputs, activations, output, dtype, n_outputs = describe(net)
+    joined = output is softmax
+    outputs = () if joined else output if isinstance(output, tuple) else (output,)
+    functions = list(dict.fromkeys([*activations, *outputs]))
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -199,7 +201,7 @@ def save(
         "dtype": dtype,
         "functions": [_described(function) for function in functions],
         "activations": [functions.index(activation) for activation in activations],
-        "outputs": [functions.index(output)],
+        "outputs": [softmax.name] * n_outputs if joined else [*map(functions.index, outputs)],
         "metadata": metadata,
     }
     arrays = {"w": w.astype(w.dtype.newbyteorder("<"))}
@@ -256,10 +258,13 @@ def load(
     header, w, intervals = _read(path)
     shown = os.fspath(path)
     functions = [_found(shown, saved, given) for saved in header["functions"]]
+    outputs = header["outputs"]
+    joined = outputs[0] == softmax.name
     net = Network(
         header["n_inputs"],
         activations=[functions[k] for k in header["activations"]],
-        output=functions[header["outputs"][0]],
+        output=softmax if joined else [functions[k] for k in outputs],
+        n_outputs=len(outputs),
         dtype=header["dtype"],
     )
     model = Model(net, w, header["metadata"])
@@ -325,7 +330,8 @@ def _check(header: Any, w: NDArray) -> None:
             f"{header.get('fastbp')}; fastbp {fastbp.__version__} reads versions 1 to {VERSION}"
         )
     functions, each, outputs = header["functions"], header["activations"], header["outputs"]
-    indices = [*each, *outputs]
+    joined = outputs == [softmax.name] * len(outputs)
+    indices = each if joined else [*each, *outputs]
     if not all(type(k) is int and 0 <= k < len(functions) for k in indices):
         raise ValueError("its network names activations that are not in its list")
     for saved in functions:
@@ -334,9 +340,9 @@ def _check(header: Any, w: NDArray) -> None:
     N = header["n_inputs"]
     if type(N) is not int or N < 1 or not each or type(header["metadata"]) is not dict:
         raise ValueError("its header does not describe a network")
-    if len(outputs) != 1:
-        raise ValueError(f"its network has {len(outputs)} outputs; one is expected")
-    shape, dtype = (len(each) * (N + 1),), header["dtype"]
+    if type(outputs) is not list or len(outputs) < (2 if joined else 1):
+        raise ValueError(f"its network has the outputs {outputs!r}")
+    shape, dtype = (len(each) * (N + len(outputs)),), header["dtype"]
     if (
         w.shape != shape
         or dtype not in ("float64", "float32")

@@ -85,10 +85,21 @@ class Activation(Function):
 
 
 class Softmax:
-    """The one `softmax`."""
+    """The one `softmax`.
+
+    Attributes
+    ----------
+    name : str
+    steps : tuple of Activation
+        What kernels make it and its loss of: exp and log1p.
+    """
 
     __slots__ = ()
     name = "softmax"
+
+    @property
+    def steps(self) -> tuple[Activation, Activation]:
+        return exp, _log1p
 
     def __repr__(self) -> str:
         return self.name
@@ -250,6 +261,7 @@ tanh = _named("tanh", math.tanh)
 sin = _named("sin", math.sin)
 cos = _named("cos", math.cos)
 exp = _named("exp", math.exp)
+_log1p = named(Activation, "log1p", math.log1p)
 
 
 def _arctan_derivative(z: float) -> float:

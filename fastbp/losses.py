@@ -35,7 +35,7 @@ from fastbp._symbolic.function import (
     named,
     traced,
 )
-from fastbp.activations import Activation, unknown
+from fastbp.activations import unknown
 
 __all__ = ["NAMES", "Loss", "get_loss", "huber", "loss", "pinball"]
 
@@ -98,7 +98,12 @@ class Loss(Function):
         """Return ∂²ℓ/∂y², like :meth:`__call__`."""
         return self._output(2, y, t)
 
-    def with_output(self, output: Activation) -> tuple[Activation, Loss]:
+    @property
+    def fuses_with_softmax(self) -> bool:
+        """Whether it is taken from s on a softmax: cross_entropy, there -Σ_k t_k log y_k."""
+        return self == cross_entropy
+
+    def with_output(self, output: Any) -> tuple[Any, Loss]:
         """Return the pair (σ, ℓ) to evaluate for this loss on the output σ(s).
 
         It is `output` and the loss itself, but for cross_entropy on a logistic output: there

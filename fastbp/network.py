@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import _boundary as boundary
 from . import _html as html
 from ._lock import LOCK, importing, inside_compiler
-from .activations import Activation, get_activation
+from .activations import Activation, Softmax, get_activation, softmax
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
@@ -24,13 +24,17 @@ _NOT_AT_ONCE = (KeyError, TypeError, boundary.Refused)
 _DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
+Output = Activation | tuple[Activation, ...] | Softmax
+
+
 class Description(NamedTuple):
     """All that a network is: by which it is told apart, and stored."""
 
     n_inputs: int
     activations: tuple[Activation, ...]
-    output: Activation
+    output: Output
     dtype: str
+    n_outputs: int = 1
 
 
 class Network:
@@ -48,19 +52,21 @@ class Network:
         H. May be left out where `activations` is a sequence.
     activations : str, Activation or sequence of them
         v_i: one for all neurons, or one for each.
-    output : str or Activation
-        σ.
+    n_outputs : int, optional
+        K. Left out, it is the length of `output` where that is a sequence, else 1.
+    output : str, Activation, sequence of K of them, or "softmax"
+        σ: one for all outputs, or one for each; or the softmax of all, with K of 2 or more.
     dtype : dtype
         float64 or float32: that of w, of all data and of all results.
 
     Attributes
     ----------
-    n_inputs, n_neurons, n_params : int
-        N, H and P.
+    n_inputs, n_neurons, n_outputs, n_params : int
+        N, H, K and P.
     activations : tuple of Activation
         v_1 … v_H.
-    output : Activation
-        σ.
+    output : Activation, tuple of K of them, or `fastbp.softmax`
+        σ; a tuple where K > 1.
     dtype : numpy.dtype
         The number type.
 
@@ -77,14 +83,20 @@ class Network:
         Parameters.
     X : array_like, shape (B, N) or (N,)
         Observations, or one: then the results have no axis B, and a single number is a float.
-    t : array_like, shape (B,), or float for one observation
-        Targets, in the range of the loss.
+        Where K > 1, arrays of outputs have one axis more, K, after B: the shapes below are those
+        of one output.
+    t : array_like, shape (B,), or float for one observation; where K > 1, (B, K) or (K,)
+        Targets, in the range of the loss. For cross_entropy on the softmax, classes 0 … K − 1,
+        (B,), or probabilities.
     p : array_like, shape (P,)
         A direction in w.
     loss : str or Loss
         ℓ: a name of `fastbp.losses.NAMES`, or a loss made with `fastbp.loss`.
     sample_weight : array_like, shape (B,), optional
         c, none of them negative; ones where left out.
+    target_weight : array_like, shape (K,), optional
+        A weight for the loss of each output, none of them negative; ones where left out. On a
+        softmax it weighs the classes.
     out : ndarray, optional
         Filled with the result, the first where two are arrays, and returned as it: of its shape,
         (1,) for a single number, and of the network's dtype, in C order.
@@ -116,15 +128,17 @@ class Network:
         "dtype",
         "n_inputs",
         "n_neurons",
+        "n_outputs",
         "n_params",
         "output",
     )
 
     n_inputs: int
     n_neurons: int
+    n_outputs: int
     n_params: int
     activations: tuple[Activation, ...]
-    output: Activation
+    output: Output
     dtype: np.dtype[Any]
     _calls: Calls | None
 
@@ -133,8 +147,9 @@ class Network:
         n_inputs: int,
         n_neurons: int | None = None,
         *,
+        n_outputs: int | None = None,
         activations: str | Activation | Sequence[str | Activation] = "tanh",
-        output: str | Activation = "tanh",
+        output: str | Activation | Softmax | Sequence[str | Activation] = "tanh",
         dtype: DTypeLike = np.float64,
     ) -> None:
         put = object.__setattr__
@@ -155,9 +170,11 @@ class Network:
         if np.dtype(dtype) not in _DTYPES:
             raise TypeError(f"dtype must be float64 or float32; got {np.dtype(dtype)}")
         put(self, "n_neurons", H)
-        put(self, "n_params", H * (self.n_inputs + 1))
+        K, sigmas = _outputs(output, n_outputs)
+        put(self, "n_outputs", K)
+        put(self, "n_params", H * (self.n_inputs + K))
         put(self, "activations", each)
-        put(self, "output", get_activation(output))
+        put(self, "output", sigmas)
         put(self, "dtype", _DTYPES[_DTYPES.index(np.dtype(dtype))])
         put(self, "_calls", None)
 
@@ -185,10 +202,21 @@ class Network:
         else:
             shown = names if len(names) <= 8 else [*names[:3], "…", *names[-2:]]
             parts = [f"{self.n_inputs}, {self.n_neurons}", f"activations=[{', '.join(shown)}]"]
-        parts.append(f"output={self.output.name!r}")
+        outputs = self._outputs_named()
+        if len(outputs) > 1:
+            parts.append(f"output=[{', '.join(outputs)}]")
+        else:
+            several = f"n_outputs={self.n_outputs}, " if self.n_outputs > 1 else ""
+            parts.append(f"{several}output={outputs[0]!r}")
         if self.dtype == np.float32:
             parts.append("dtype=float32")
         return f"Network({', '.join(parts)})"
+
+    def _outputs_named(self) -> list[str]:
+        """Names of the outputs: one where they share it."""
+        sigmas = self.output if isinstance(self.output, tuple) else (self.output,)
+        shared = len(set(sigmas)) == 1
+        return [sigma.name for sigma in (sigmas[:1] if shared else sigmas)]
 
     def _repr_html_(self) -> str:
         runs = itertools.groupby(self.activations)
@@ -197,7 +225,7 @@ class Network:
         rows = [
             ("inputs", str(self.n_inputs)),
             ("neurons", ", ".join(shown)),
-            ("output", self.output.name),
+            ("output", ", ".join(self._outputs_named())),
             ("parameters", f"{self.n_params} of {self.dtype}"),
         ]
         return html.table("Network", rows)
@@ -234,8 +262,9 @@ class Network:
             raise TypeError(f"w must be a NumPy array, of which views can be taken; got {type(w)}")
         if w.shape != (self.n_params,):
             raise ValueError(f"w must have shape ({self.n_params},); got {w.shape}")
-        H = self.n_neurons
-        return w[:H], w[H:].reshape(H, self.n_inputs)
+        H, K = self.n_neurons, self.n_outputs
+        a = w[: K * H]
+        return (a if K == 1 else a.reshape(K, H)), w[K * H :].reshape(H, self.n_inputs)
 
     def init(self, seed: int | np.random.Generator | None) -> NDArray:
         """Return a start vector: uniform with the variances of Glorot and Bengio.
@@ -268,8 +297,8 @@ class Network:
         rng = default_rng(seed)
         w = np.empty(self.n_params, self.dtype)
         a, W = self.split(w)
-        N, H = self.n_inputs, self.n_neurons
-        a[:] = rng.uniform(-1.0, 1.0, H) * np.sqrt(6.0 / (H + 1))
+        N, H, K = self.n_inputs, self.n_neurons, self.n_outputs
+        a[:] = rng.uniform(-1.0, 1.0, a.shape) * np.sqrt(6.0 / (H + K))
         W[:] = rng.uniform(-1.0, 1.0, (H, N)) * np.sqrt(6.0 / (N + H))
         return w
 
@@ -333,15 +362,16 @@ class Network:
             except boundary.Refused:
                 pass
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
-        out = boundary.output(out, (len(X),), self.dtype, (w, X))
+        out = boundary.output(out, _shape(self, single, X), self.dtype, (w, X))
         calls = _prepared(self)
         calls.prepare(0, len(X))
+        rows = _batch(out, self, single)
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
         if n_threads == 1:
-            calls.value(w, X, out)
+            calls.value(w, X, rows)
         else:
-            calls.parts(n_threads, w, X, None, y=out)
-        return float(out[0]) if single else out
+            calls.parts(n_threads, w, X, None, y=rows)
+        return _one(out, self, single)
 
     __call__ = value
 
@@ -376,6 +406,8 @@ class Network:
         calls = self._calls
         if calls is not None and not check_finite:
             try:
+                if self.n_outputs > 1:
+                    return calls.value_and_grad(w, x, None, out)
                 return calls.value_and_grad(w, x, out)
             except boundary.Refused:
                 pass
@@ -385,10 +417,13 @@ class Network:
                 f"value_and_grad takes one observation of shape ({self.n_inputs},); got {X.shape}. "
                 "For a batch, see loss_and_grad, vjp and per_sample_grad"
             )
-        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X))
+        gradient = boundary.output(out, _shape(self, True, X, self.n_params), self.dtype, (w, X))
         calls = _prepared(self)
+        if self.n_outputs > 1:
+            calls.prepare_per_sample()
+            return calls.value_and_grad(w, X[0], None, gradient)
         calls.prepare(1, len(X))
-        return calls.value_and_grad(w, X[0], gradient)[0], gradient
+        return calls.value_and_grad(w, X[0], gradient)
 
     def vjp(
         self,
@@ -434,7 +469,13 @@ class Network:
                 pass
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         ybar = boundary.per_observation(
-            "ybar", ybar, len(X), single, self.dtype, check_finite=check_finite
+            "ybar",
+            ybar,
+            len(X),
+            single,
+            self.dtype,
+            check_finite=check_finite,
+            n_outputs=self.n_outputs,
         )
         gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, ybar))
         xbar = np.empty(X.shape, self.dtype) if inputs else None
@@ -478,7 +519,7 @@ class Network:
             except boundary.Refused:
                 pass
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
-        shape = (self.n_params,) if single else (len(X), self.n_params)
+        shape = _shape(self, single, X, self.n_params)
         J = boundary.output(out, shape, self.dtype, (w, X))
         calls = _prepared(self)
         calls.prepare_per_sample()
@@ -520,7 +561,8 @@ class Network:
             except boundary.Refused:
                 pass
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
-        gradient = boundary.output(out, X.shape[1:] if single else X.shape, self.dtype, (w, X))
+        shape = _shape(self, single, X, self.n_inputs)
+        gradient = boundary.output(out, shape, self.dtype, (w, X))
         calls = _prepared(self)
         calls.prepare(1, len(X))
         rows = gradient[np.newaxis] if single else gradient
@@ -539,6 +581,7 @@ class Network:
         *,
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
+        target_weight: ArrayLike | None = None,
         out: NDArray | None = None,
         threads: int | str = 1,
         check_finite: bool = False,
@@ -547,7 +590,7 @@ class Network:
 
         Parameters
         ----------
-        w, X, t, loss, sample_weight, out, threads, check_finite
+        w, X, t, loss, sample_weight, target_weight, out, threads, check_finite
             As `Network` has them.
 
         Returns
@@ -563,7 +606,7 @@ class Network:
         (0.0625, array([2.25, 0.75, 0.75]))
         """
         calls = self._calls
-        if calls is not None and threads == 1 and not check_finite:
+        if calls is not None and target_weight is None and threads == 1 and not check_finite:
             try:
                 return calls.loss_and_grad[loss](w, X, t, sample_weight, out)
             except _NOT_AT_ONCE:
@@ -572,13 +615,14 @@ class Network:
         w, X, t, c = boundary.loss_inputs(
             self, ell, w, X, t, sample_weight, check_finite=check_finite
         )
+        tau = boundary.target_weight(target_weight, self.n_outputs, self.dtype)
         gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c))
         calls = _prepared(self)
-        function = calls.prepare_loss("loss_and_grad", loss, ell, len(X))
+        function = calls.prepare_loss("loss_and_grad", loss, ell, len(X), tau)
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
         if n_threads == 1:
             return function(w, X, t, c, gradient)[0], gradient
-        table = calls.plan.loss_table(ell, 1)
+        table = calls.plan.loss_table(ell, 1, tau)
         return calls.loss_in_parts(n_threads, table, w, X, t, c, gradient), gradient
 
     def objective(
@@ -588,6 +632,7 @@ class Network:
         *,
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
+        target_weight: ArrayLike | None = None,
         l2: float = 0.0,
         threads: int | str = 1,
         check_finite: bool = False,
@@ -596,7 +641,7 @@ class Network:
 
         Parameters
         ----------
-        X, t, loss, sample_weight, threads, check_finite
+        X, t, loss, sample_weight, target_weight, threads, check_finite
             As `Network` has them.
         l2 : float
             λ ≥ 0 of a penalty ½ λ ‖w‖², added to the mean loss.
@@ -623,6 +668,7 @@ class Network:
             t,
             loss=loss,
             sample_weight=sample_weight,
+            target_weight=target_weight,
             l2=l2,
             threads=threads,
             check_finite=check_finite,
@@ -669,11 +715,11 @@ class Network:
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
         moved = boundary.like_inputs("dX", dX, X, single, self.dtype, check_finite=check_finite)
-        ydot = boundary.output(out, (len(X),), self.dtype, (w, X, p, moved))
+        ydot = boundary.output(out, _shape(self, single, X), self.dtype, (w, X, p, moved))
         calls = _prepared(self)
         calls.prepare_tangent("jvp")
-        calls.jvp(w, X, p, moved, ydot)
-        return float(ydot[0]) if single else ydot
+        calls.jvp(w, X, p, moved, _batch(ydot, self, single))
+        return _one(ydot, self, single)
 
     def input_hvp(
         self,
@@ -712,9 +758,8 @@ class Network:
                 pass
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         rates = boundary.like_inputs("v", v, X, single, self.dtype, check_finite=check_finite)
-        product = boundary.output(
-            out, X.shape[1:] if single else X.shape, self.dtype, (w, X, rates)
-        )
+        shape = _shape(self, single, X, self.n_inputs)
+        product = boundary.output(out, shape, self.dtype, (w, X, rates))
         calls = _prepared(self)
         calls.prepare_tangent("input_hvp")
         calls.input_hvp(w, X, rates, product[np.newaxis] if single else product)
@@ -729,6 +774,7 @@ class Network:
         *,
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
+        target_weight: ArrayLike | None = None,
         out: NDArray | None = None,
         threads: int | str = 1,
         check_finite: bool = False,
@@ -737,7 +783,7 @@ class Network:
 
         Parameters
         ----------
-        w, X, t, p, loss, sample_weight, out, threads, check_finite
+        w, X, t, p, loss, sample_weight, target_weight, out, threads, check_finite
             As `Network` has them.
 
         Returns
@@ -755,7 +801,8 @@ class Network:
         >>> net.hvp([0.5, 1.0], [[2.0]], [1.0], [1.0, 0.0])
         array([16., 24.])
         """
-        return self._product("hvp", w, X, t, p, loss, sample_weight, out, threads, check_finite)
+        weights = (sample_weight, target_weight)
+        return self._product("hvp", w, X, t, p, loss, weights, out, threads, check_finite)
 
     def gauss_newton_product(
         self,
@@ -766,6 +813,7 @@ class Network:
         *,
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
+        target_weight: ArrayLike | None = None,
         out: NDArray | None = None,
         threads: int | str = 1,
         check_finite: bool = False,
@@ -776,7 +824,7 @@ class Network:
 
         Parameters
         ----------
-        w, X, t, p, loss, sample_weight, out, threads, check_finite
+        w, X, t, p, loss, sample_weight, target_weight, out, threads, check_finite
             As `Network` has them.
 
         Returns
@@ -795,9 +843,8 @@ class Network:
         >>> net.gauss_newton_product([0.5, 1.0], [[2.0]], [1.0], [1.0, 0.0])
         array([16., 16.])
         """
-        return self._product(
-            "gauss_newton_product", w, X, t, p, loss, sample_weight, out, threads, check_finite
-        )
+        weights, name = (sample_weight, target_weight), "gauss_newton_product"
+        return self._product(name, w, X, t, p, loss, weights, out, threads, check_finite)
 
     def gauss_newton(
         self,
@@ -807,6 +854,7 @@ class Network:
         *,
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
+        target_weight: ArrayLike | None = None,
         threads: int | str = 1,
         check_finite: bool = False,
     ) -> tuple[float, NDArray, NDArray]:
@@ -817,7 +865,7 @@ class Network:
 
         Parameters
         ----------
-        w, X, t, loss, sample_weight, threads, check_finite
+        w, X, t, loss, sample_weight, target_weight, threads, check_finite
             As `Network` has them.
 
         Returns
@@ -846,7 +894,9 @@ class Network:
         w, X, t, c = boundary.loss_inputs(
             self, ell, w, X, t, sample_weight, check_finite=check_finite
         )
-        return gauss_newton(_prepared(self), w, X, t, c, ell, boundary.thread_count(threads))
+        tau = boundary.target_weight(target_weight, self.n_outputs, self.dtype)
+        n_threads = boundary.thread_count(threads)
+        return gauss_newton(_prepared(self), w, X, t, c, ell, n_threads, tau)
 
     def _product(
         self,
@@ -856,13 +906,14 @@ class Network:
         t: Any,
         p: Any,
         loss: str | Loss,
-        sample_weight: Any,
+        weights: tuple[Any, Any],
         out: NDArray | None,
         threads: int | str,
         check_finite: bool,
     ) -> NDArray:
         calls = self._calls
-        if calls is not None and threads == 1 and not check_finite:
+        sample_weight, target_weight = weights
+        if calls is not None and target_weight is None and threads == 1 and not check_finite:
             try:
                 return getattr(calls, name)[loss](w, X, t, sample_weight, p, out)
             except _NOT_AT_ONCE:
@@ -874,11 +925,12 @@ class Network:
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
         product = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, p))
         calls = _prepared(self)
-        function = calls.prepare_loss(name, loss, ell, len(X))
+        tau = boundary.target_weight(target_weight, self.n_outputs, self.dtype)
+        function = calls.prepare_loss(name, loss, ell, len(X), tau)
         n_threads = calls.threads(boundary.thread_count(threads), len(X), name)
         if n_threads == 1:
             return function(w, X, t, c, p, product)
-        table = calls.plan.loss_table(ell, 2)
+        table = calls.plan.loss_table(ell, 2, tau)
         return calls.product_in_parts(name, n_threads, table, w, X, t, c, p, product)
 
 
@@ -889,6 +941,39 @@ def _prepared(net: Network) -> Calls:
     return prepared(net)
 
 
+def _outputs(output: Any, n_outputs: int | None) -> tuple[int, Output]:
+    """Check the outputs; K, and σ: one where K = 1, else a tuple of K, or the softmax."""
+    K = None if n_outputs is None else boundary.positive("n_outputs", n_outputs)
+    if output is softmax or (isinstance(output, str) and output == softmax.name):
+        if K is None or K < 2:
+            raise ValueError(f"softmax joins outputs: it needs n_outputs of 2 or more; got {K}")
+        return K, softmax
+    if isinstance(output, str | Activation):
+        sigma = get_activation(output)
+        return (1, sigma) if K in (None, 1) else (K, (sigma,) * K)
+    sigmas = tuple(get_activation(sigma) for sigma in output)
+    given = boundary.positive("the number of outputs", len(sigmas))
+    if K not in (None, given):
+        raise ValueError(f"n_outputs is {K}, but output has {given} functions")
+    return given, sigmas[0] if given == 1 else sigmas
+
+
+def _shape(net: Network, single: bool, X: NDArray, *axes: int) -> tuple[int, ...]:
+    """Shape of a result: (B, K, …) without B for one observation, without K for one output."""
+    row = (*([net.n_outputs] if net.n_outputs > 1 else []), *axes)
+    return (row or (1,)) if single else (len(X), *row)
+
+
+def _batch(out: NDArray, net: Network, single: bool) -> NDArray:
+    """A result with its axis B."""
+    return out[np.newaxis] if single and net.n_outputs > 1 else out
+
+
+def _one(out: NDArray, net: Network, single: bool) -> Any:
+    """A result as it is returned: a number where it is one."""
+    return float(out[0]) if single and net.n_outputs == 1 else out
+
+
 def _is_batch(X: object) -> TypeGuard[NDArray]:
     """Whether X may go to the compiled checks as it is."""
     return isinstance(X, np.ndarray) and X.ndim == 2
@@ -896,9 +981,13 @@ def _is_batch(X: object) -> TypeGuard[NDArray]:
 
 def describe(net: Network) -> Description:
     """Return all that a network is."""
-    return Description(net.n_inputs, net.activations, net.output, net.dtype.name)
+    return Description(net.n_inputs, net.activations, net.output, net.dtype.name, net.n_outputs)
 
 
-def _rebuilt(n_inputs: int, activations: tuple, output: Activation, dtype: str) -> Network:
-    """Make a network again from its `Description`, as pickles have it."""
-    return Network(n_inputs, activations=activations, output=output, dtype=dtype)
+def _rebuilt(
+    n_inputs: int, activations: tuple, output: Output, dtype: str, n_outputs: int = 1
+) -> Network:
+    """Make a network again from its `Description`, as pickles have it; 0.1.0's had no K."""
+    return Network(
+        n_inputs, activations=activations, output=output, dtype=dtype, n_outputs=n_outputs
+    )

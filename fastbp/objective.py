@@ -30,8 +30,8 @@ class Objective(boundary.Fixed):
     ----------
     net : Network
         The network. (None of these can be set: make another objective.)
-    X, t, sample_weight : ndarray
-        The data (read-only copies); `sample_weight` may be None.
+    X, t, sample_weight, target_weight : ndarray
+        The data (read-only copies); the weights may be None. Classes have become probabilities.
     loss : Loss
         ℓ.
     l2 : float
@@ -63,6 +63,7 @@ class Objective(boundary.Fixed):
         "net",
         "sample_weight",
         "t",
+        "target_weight",
         "threads",
     )
 
@@ -70,6 +71,7 @@ class Objective(boundary.Fixed):
     X: NDArray
     t: NDArray
     sample_weight: NDArray | None
+    target_weight: NDArray | None
     loss: Loss
     l2: float
     threads: int
@@ -85,6 +87,7 @@ class Objective(boundary.Fixed):
         *,
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
+        target_weight: ArrayLike | None = None,
         l2: float = 0.0,
         threads: int | str = 1,
         check_finite: bool = False,
@@ -103,18 +106,37 @@ class Objective(boundary.Fixed):
         self.net = net
         self.X, self.t = _kept(X), _kept(t)
         self.sample_weight = None if c is None else _kept(c)
+        tau = boundary.target_weight(target_weight, net.n_outputs, net.dtype)
+        self.target_weight = None if tau is None else _kept(tau)
         self.loss = ell
         self.l2 = float(l2)
         self.threads = boundary.thread_count(threads)
         self._bound = Bound(
-            net, prepared(net), self.X, self.t, self.sample_weight, ell, self.l2, self.threads
+            net,
+            prepared(net),
+            self.X,
+            self.t,
+            self.sample_weight,
+            ell,
+            self.l2,
+            self.threads,
+            self.target_weight,
         )
         self._loss, self._loss_and_grad = self._bound.loss, self._bound.loss_and_grad
 
     def __reduce__(self) -> tuple:
         return (
             _rebuilt,
-            (self.net, self.X, self.t, self.loss, self.sample_weight, self.l2, self.threads),
+            (
+                self.net,
+                self.X,
+                self.t,
+                self.loss,
+                self.sample_weight,
+                self.l2,
+                self.threads,
+                self.target_weight,
+            ),
         )
 
     def __repr__(self) -> str:
@@ -195,6 +217,7 @@ class Objective(boundary.Fixed):
             self.t,
             loss=self.loss,
             sample_weight=self.sample_weight,
+            target_weight=self.target_weight,
             threads=self.threads or "auto",
         )
         if self.l2:
@@ -206,7 +229,8 @@ class Objective(boundary.Fixed):
     def _product(self, call: Callable, w: ArrayLike, p: ArrayLike) -> NDArray:
         w, p = self._parameters("w", w), self._parameters("p", p)
         c, threads = self.sample_weight, self.threads or "auto"
-        product = call(w, self.X, self.t, p, loss=self.loss, sample_weight=c, threads=threads)
+        weights = {"sample_weight": c, "target_weight": self.target_weight}
+        product = call(w, self.X, self.t, p, loss=self.loss, **weights, threads=threads)
         return product + self.l2 * p if self.l2 else product
 
     def _parameters(self, name: str, value: ArrayLike) -> NDArray:
@@ -222,7 +246,23 @@ def _kept(array: NDArray) -> NDArray:
 
 
 def _rebuilt(
-    net: Network, X: NDArray, t: NDArray, loss: Loss, c: NDArray | None, l2: float, threads: int
+    net: Network,
+    X: NDArray,
+    t: NDArray,
+    loss: Loss,
+    c: NDArray | None,
+    l2: float,
+    threads: int,
+    target_weight: NDArray | None = None,
 ) -> Objective:
     """Make an objective again from what `Objective.__reduce__` stores."""
-    return Objective(net, X, t, loss=loss, sample_weight=c, l2=l2, threads=threads or "auto")
+    return Objective(
+        net,
+        X,
+        t,
+        loss=loss,
+        sample_weight=c,
+        target_weight=target_weight,
+        l2=l2,
+        threads=threads or "auto",
+    )

@@ -293,7 +293,7 @@ KERNELS = (
     _kernel(
         "a plain step moves the parameters between two chunks",
         "kernels/drivers/training.py",
-        "adding = chunk_size(N, H, batch, 2) >= batch and is_plain(steps.settings, steps.free)",
+        "adding = most >= batch and is_plain(steps.settings, steps.free)",
         "adding = is_plain(steps.settings, steps.free)",
         f"{_PLAIN}[650]",
     ),

@@ -79,11 +79,12 @@ def info_rows(header: dict[str, Any], w: NDArray) -> Rows:
     functions = header["functions"]
     runs = itertools.groupby(functions[k]["name"] for k in header["activations"])
     counted = [(name, len(list(run))) for name, run in runs]
+    outputs, indices = header["outputs"], range(len(functions))
     rows = [
         ("format", f"{header['version']}, written by fastbp {header['fastbp']}"),
         ("inputs", str(header["n_inputs"])),
         ("neurons", ", ".join(name if n == 1 else f"{n} {name}" for name, n in counted)),
-        ("output", ", ".join(functions[k]["name"] for k in header["outputs"])),
+        ("output", ", ".join(functions[k]["name"] if k in indices else k for k in outputs)),
         ("parameters", f"{len(w)} of {header['dtype']}"),
     ]
     if "intervals" in header:

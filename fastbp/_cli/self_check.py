@@ -82,7 +82,7 @@ def _reports() -> Iterator[tuple[str, GradientReport]]:
         t = rng.uniform(0.1, 0.9, _OBSERVATIONS).astype(dtype)
         for name in NAMES:
             net = Network(5, 7, activations=name, output=name, dtype=dtype)
-            yield net.output.name, check_gradient(net, net.init(1), X[:50], t[:50])
+            yield net.activations[0].name, check_gradient(net, net.init(1), X[:50], t[:50])
         net = Network(5, activations=NAMES, output="logistic", dtype=dtype)
         for loss in LOSSES:
             yield f"all, {loss}", check_gradient(net, net.init(1), X, t, loss=loss)

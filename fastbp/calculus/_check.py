@@ -13,11 +13,11 @@ import fastbp.reference as reference
 
 from .. import _boundary as boundary
 from .._rounding import LIMITS, size_of
+from ..activations import Activation
 from ..losses import Loss, get_loss
 from ._taylor import taylor_test
 
 if TYPE_CHECKING:
-    from ..activations import Activation
     from ..network import Network
 
 Array = NDArray[Any]
@@ -210,7 +210,11 @@ def _activation_checks(case: _Case) -> list[Check]:
     seen: dict[Activation, list[Array]] = {}
     for i, v in enumerate(net.activations):
         seen.setdefault(v, []).append(z[:, i])
-    seen.setdefault(net.output, []).append(reference.M(net, w, reference.V(net, z)))
+    s = reference.M(net, w, reference.V(net, z)).reshape(len(X), -1)
+    sigmas = net.output if isinstance(net.output, tuple) else (net.output,)
+    for k, sigma in enumerate(sigmas):
+        if isinstance(sigma, Activation):  # the softmax is checked by the calls below
+            seen.setdefault(sigma, []).append(s[:, k])
     checks = []
     for v, places in seen.items():
         points = np.unique(np.concatenate(places))

@@ -57,6 +57,7 @@ class Bound:
         loss: DescribedLoss,
         l2: float,
         threads: int,
+        target_weight: NDArray | None = None,
     ) -> None:
         self._calls = calls
         self._data = (X, t, c)
@@ -65,7 +66,9 @@ class Bound:
         self._ell = loss
         dtype, B = X.dtype, len(X)
         self._prepare(1)
-        self._table = calls.plan.loss_table(loss, 1)
+        if target_weight is not None:
+            self._prepare(0)  # a table with weights is what the plan's was when it was made
+        self._table = calls.plan.loss_table(loss, 1, target_weight)
         record = np.zeros(RECORD_SIZE, np.int64)
         record[CONTEXT] = context().ctypes.data
         record[PLAN] = calls.address
@@ -82,11 +85,12 @@ class Bound:
             self._panels = np.empty((B + 16) * net.n_inputs, dtype)
             record[PANELS] = self._panels.ctypes.data
             calls.driver("pack_batch", units.pack_batch(dtype).address, None)(X, self._panels)
-        numbers = batch_workspace(dtype, net.n_inputs, net.n_neurons, B)
+        numbers = batch_workspace(dtype, net.n_inputs, net.n_neurons, net.n_outputs, B)
         self._workspace = np.empty(numbers, dtype)
         record[WORKSPACE] = self._workspace.ctypes.data
-        self.loss_and_grad = units.entry("objective", dtype).entry(record)
-        self.loss = units.entry("objective_value", dtype).entry(record)
+        several = net.n_outputs > 1
+        self.loss_and_grad = units.entry("objective", dtype, several).entry(record)
+        self.loss = units.entry("objective_value", dtype, several).entry(record)
 
     def _prepare(self, order: int) -> None:
         self._calls.prepare(order, len(self._data[0]))

@@ -37,14 +37,15 @@ def gauss_newton(
     c: NDArray | None,
     loss: DescribedLoss,
     threads: int = 1,
+    target_weight: NDArray | None = None,
 ) -> tuple[float, NDArray, NDArray]:
     """Mean loss, gradient and Gauss–Newton matrix; arguments already checked."""
-    function = calls.prepare_loss("gauss_newton", loss, loss, len(X))
+    function = calls.prepare_loss("gauss_newton", loss, loss, len(X), target_weight)
     threads = calls.threads(threads, len(X), "gauss_newton")
     if threads == 1:
         return function(w, X, t, c, None, None)
     g, G = np.empty(w.size, w.dtype), np.empty((w.size, w.size), w.dtype)
-    table = calls.plan.loss_table(loss, 2)
+    table = calls.plan.loss_table(loss, 2, target_weight)
     total = len(X) if c is None else calls.weight_sum(c)
     value = calls.matrix_in_parts(threads, table, w, X, t, c, 1.0 / total, CURVED, g, G)
     return value / total, g, G

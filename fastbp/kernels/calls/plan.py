@@ -14,20 +14,22 @@ from ..machine.places import (
     BATCH,
     CONTEXT,
     COPY,
-    LOSS_BLOCK,
     LOSS_CHECK,
     LOSS_HIGHEST,
     LOSS_LOWEST,
-    LOSS_OUTPUT,
+    LOSS_OUTPUTS,
     LOSS_PLAN,
+    LOSS_READY,
     LOSS_SIZE,
     MATRIX,
     N_INPUTS,
     N_NEURONS,
+    N_OUTPUTS,
     N_PARAMS,
     N_RUNS,
     NAMED_LOSSES,
     OUTPUT,
+    OUTPUTS,
     PACK,
     PER_SAMPLE,
     PRODUCT,
@@ -41,11 +43,13 @@ from ..machine.places import (
     RUN_START,
     RUNS,
     TANGENT,
+    TARGET_WEIGHTS,
     W_OFFSET,
     WEIGHTS,
 )
 from ..machine.unit import Unit
 from . import units
+from .outputs import Outputs, runs_of
 
 _DRIVERS = {
     BATCH: units.batch,
@@ -69,17 +73,20 @@ class Plan:
 
     def __init__(self, net: Described) -> None:
         self._dtype = net.dtype
-        self._output = net.output
-        self._runs = _runs(net)
-        self._losses: dict[str, np.ndarray] = {}
+        self._net = (net.output, net.n_outputs, net.dtype)
+        self._runs = runs_of(net.activations)
+        self._outputs = Outputs(*self._net)
+        self._losses: dict[str, tuple[np.ndarray, Outputs]] = {}
         self._filled: set[tuple[int, ...]] = set()
         self._blocks: list[Unit] = []  # held: they live as long as the networks that use them
         self.table = np.zeros(RUNS + RUN_SIZE * len(self._runs), np.int64)
         self.table[CONTEXT] = context().ctypes.data
         self.table[N_INPUTS] = net.n_inputs
         self.table[N_NEURONS] = net.n_neurons
-        self.table[N_PARAMS] = net.n_neurons * (net.n_inputs + 1)
-        self.table[W_OFFSET] = net.n_neurons * net.dtype.itemsize
+        self.table[N_OUTPUTS] = net.n_outputs
+        self.table[N_PARAMS] = net.n_params
+        self.table[W_OFFSET] = net.n_outputs * net.n_neurons * net.dtype.itemsize
+        self.table[OUTPUTS] = self._outputs.table.ctypes.data
         self.table[N_RUNS] = len(self._runs)
         for number, (start, count, _) in enumerate(self._runs):
             place = RUNS + RUN_SIZE * number
@@ -106,7 +113,10 @@ class Plan:
                 place = RUNS + RUN_SIZE * number + RUN_BLOCK + order
                 self.table[place] = self._block(activation, order)
             for place in drivers:
-                self.table[place] = _DRIVERS[place](self._dtype).address
+                unit = _DRIVERS[place]
+                if place == MATRIX and self.table[N_OUTPUTS] > 1:
+                    unit = units.matrix_outputs
+                self.table[place] = unit(self._dtype).address
             # Last, since compiled code may be reading the table meanwhile.
             _fence()
             self.table[READY + order] = 1
@@ -114,33 +124,49 @@ class Plan:
 
     def need_output(self, order: int) -> None:
         """Fill in σ at an order."""
-        self.table[OUTPUT + order] = self._block(self._output, order)
+        self._outputs.fill(order)
+        self.table[OUTPUT + order] = 1
 
     def _block(self, function: Function, order: int) -> int:
         unit = units.block(function, order, self._dtype)
         self._blocks.append(unit)
         return unit.address
 
-    def loss_table(self, loss: DescribedLoss, order: int) -> np.ndarray:
-        """Table of a loss, filled at the given order."""
+    def loss_table(
+        self, loss: DescribedLoss, order: int, target_weight: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Table of a loss, filled at the given order; with weights of the outputs, one's own."""
         with LOCK:
-            table = self._losses.get(loss.key)
-            if table is None:
-                table = np.zeros(LOSS_SIZE, np.int64)
-                table[CONTEXT] = context().ctypes.data
-                table[LOSS_PLAN] = self.address
-                limits = np.array(loss.target_range, np.float64)
-                if np.isfinite(limits).any():
-                    table[LOSS_CHECK] = units.targets(self._dtype).address
-                table[[LOSS_LOWEST, LOSS_HIGHEST]] = limits.view(np.int64)
-                self._losses[loss.key] = table
-            if not table[LOSS_BLOCK + order]:
-                output, paired = loss.with_output(self._output)
-                table[LOSS_OUTPUT + order] = self._block(output, order)
-                block = self._block(paired, order)
+            if loss.key not in self._losses:
+                self._losses[loss.key] = self._new_loss(loss)
+            table, outputs = self._losses[loss.key]
+            if not table[LOSS_READY + order]:
+                outputs.fill(order)
                 _fence()
-                table[LOSS_BLOCK + order] = block
+                table[LOSS_READY + order] = 1
+        if target_weight is None:
             return table
+        # The weights stand behind the table, so that who holds it holds them.
+        bits = np.zeros(len(target_weight), np.int64)
+        bits.view(self._dtype)[: len(target_weight)] = target_weight
+        table = np.concatenate([table, bits])
+        table[TARGET_WEIGHTS] = table[LOSS_SIZE:].ctypes.data
+        return table
+
+    def _new_loss(self, loss: DescribedLoss) -> tuple[np.ndarray, Outputs]:
+        output, n_outputs, dtype = self._net
+        outputs = Outputs(output, n_outputs, dtype, loss)
+        table = np.zeros(LOSS_SIZE, np.int64)
+        table[CONTEXT] = context().ctypes.data
+        table[LOSS_PLAN] = self.address
+        table[LOSS_OUTPUTS] = outputs.table.ctypes.data
+        limits = np.array(loss.target_range, np.float64)
+        if loss.fuses_with_softmax and hasattr(output, "steps"):
+            table[LOSS_CHECK] = units.probabilities(dtype).address
+        elif np.isfinite(limits).any():
+            table[LOSS_CHECK] = units.targets(dtype).address
+        table[[LOSS_LOWEST, LOSS_HIGHEST]] = limits.view(np.int64)
+        return table, outputs
 
 
 _held = threading.Lock()
@@ -154,15 +180,3 @@ def _fence() -> None:
     """
     _held.release()
     _held.acquire()
-
-
-def _runs(net: Described) -> list:
-    """Runs of consecutive neurons that share an activation: (start, count, activation)."""
-    runs: list = []
-    for i, activation in enumerate(net.activations):
-        if runs and runs[-1][2] == activation:
-            start, count, _ = runs[-1]
-            runs[-1] = (start, count + 1, activation)
-        else:
-            runs.append((i, 1, activation))
-    return runs

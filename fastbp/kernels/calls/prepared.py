@@ -57,7 +57,7 @@ class Calls:
 
     def __init__(self, net: Described) -> None:
         self.dtype = net.dtype
-        self._net_shape = (net.n_inputs, net.n_neurons)
+        self._net_shape = (net.n_inputs, net.n_neurons, net.n_outputs)
         self.plan = Plan(net)
         self.address = self.plan.address
         self.numba_type: Any = None
@@ -75,7 +75,7 @@ class Calls:
         return self.__dict__.setdefault(name, function)
 
     def _entry(self, name: str, record: Any) -> Callable:
-        return units.entry(name, self.dtype).entry(record)
+        return units.entry(name, self.dtype, self._net_shape[2] > 1).entry(record)
 
     def prepare(self, order: int, n_samples: int) -> None:
         """Make the first-order driver for so many samples ready: values (0), gradients (1)."""
@@ -83,9 +83,14 @@ class Calls:
         self.plan.need(order, BATCH, REVERSE_FEW if few else REVERSE)
 
     def prepare_loss(
-        self, name: str, given: str | DescribedLoss, loss: DescribedLoss, n_samples: int
+        self,
+        name: str,
+        given: str | DescribedLoss,
+        loss: DescribedLoss,
+        n_samples: int,
+        target_weight: NDArray | None = None,
     ) -> Callable:
-        """Make a function of a loss ready, for so many samples."""
+        """Make a function of a loss ready, for so many samples; with weights of outputs, anew."""
         if name in _TANGENTS:
             self.prepare_tangent(name)
             order = 2
@@ -98,7 +103,9 @@ class Calls:
             self.prepare(order, n_samples)
             self.plan.need(order, WEIGHTS)
         with LOCK:
-            function = self._entry(name, self.plan.loss_table(loss, order))
+            function = self._entry(name, self.plan.loss_table(loss, order, target_weight))
+            if target_weight is not None:
+                return function
             return getattr(self, name).setdefault(given, function)
 
     def prepare_tangent(self, name: str) -> None:
@@ -123,10 +130,10 @@ class Calls:
 
         `name` is that of what is not of the first order.
         """
-        N, H = self._net_shape
-        P = H * (N + 1)
+        N, H, K = self._net_shape
+        P = H * (N + K)
         part = part_size(n_samples)
-        work = operations(n_samples, N, H)
+        work = operations(n_samples, N + K - 1, H)
         if name == "gauss_newton":
             part = matrix_part_size(n_samples, P)
             work = n_samples * P * P // 2
@@ -158,7 +165,7 @@ class Calls:
 
         Returns Σ_b c_b ℓ_b.
         """
-        N, H = self._net_shape
+        N, H, K = self._net_shape
         part = part_size(len(X))
 
         def drive(first: int, n: int, sums: tuple[NDArray, ...], workspace: NDArray) -> float:
@@ -169,7 +176,7 @@ class Calls:
                 sums[0] if sums else None, at(xbar), part, workspace,
             )  # fmt: skip
 
-        numbers = batch_workspace(self.dtype, N, H, len(X))
+        numbers = batch_workspace(self.dtype, N, H, K, len(X))
         sums = () if g is None else (g,)
         own = np.empty(numbers, self.dtype)
         return over_nodes(drive, len(X), part, sums, threads, own)

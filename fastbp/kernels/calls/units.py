@@ -51,6 +51,7 @@ copy = _by_dtype("products", "copy_panels")
 batch = _by_dtype("batch", "batch")
 weights = _by_dtype("batch", "weights")
 targets = _by_dtype("batch", "targets")
+probabilities = _by_dtype("batch", "probabilities")
 penalty = _by_dtype("batch", "penalty")
 pack_batch = _by_dtype("batch", "pack_batch")
 reverse = _by_dtype("first_order", "reverse")
@@ -58,13 +59,17 @@ reverse_few = _by_dtype("first_order", "reverse_few")
 per_sample = _by_dtype("first_order", "per_sample")
 tangent = _by_dtype("second_order", "tangent")
 matrix = _by_dtype("matrix", "matrix")
+matrix_outputs = _by_dtype("matrix_outputs", "matrix_outputs")
+softmax = _by_dtype("softmax", "softmax")
+softmax_moved = _by_dtype("softmax", "moved")
 levenberg = _by_dtype("levenberg", "levenberg")
 sgd = _by_dtype("training", "sgd_epoch")
 adam = _by_dtype("training", "adam_epoch")
 
 KERNELS = (
-    product, pack, copy, batch, weights, targets, penalty, pack_batch, reverse, reverse_few,
-    per_sample, tangent, matrix, levenberg, sgd, adam,
+    product, pack, copy, batch, weights, targets, probabilities, penalty, pack_batch, reverse,
+    reverse_few, per_sample, tangent, matrix, matrix_outputs, softmax, softmax_moved, levenberg,
+    sgd, adam,
 )  # fmt: skip
 
 
@@ -84,14 +89,15 @@ ENTRIES = (
 
 
 @cache
-def entry(name: str, dtype: np.dtype) -> Unit:
-    """Return one of the functions that Python calls (`entries`)."""
+def entry(name: str, dtype: np.dtype, several: bool = False) -> Unit:
+    """Return one of the functions that Python calls (`entries`), of one or several outputs."""
 
     def make(symbol: str) -> tuple[bytes, bool]:
-        table = _module("calls.entries").ENTRIES[name]
+        entries = _module("calls.entries")
+        table = (entries.SEVERAL if several else entries.ENTRIES)[name]
         return _module("machine.entry").entry_object(table, dtype, symbol), True
 
-    return Unit(f"call_{name}", dtype.name, make)
+    return Unit(f"calls_{name}" if several else f"call_{name}", dtype.name, make)
 
 
 _blocks: weakref.WeakValueDictionary[tuple[str, int, str], Unit] = weakref.WeakValueDictionary()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..._described import PROBABILITY_TOLERANCE
 from ..machine.address import POINTER, allocate, load, release, shifted
 from ..machine.build import Kernel
 from ..machine.callers import call_pack, call_reverse
@@ -11,8 +12,10 @@ from ..machine.integers import smaller
 from ..machine.places import (
     LOSS_HIGHEST,
     LOSS_LOWEST,
+    LOSS_PLAN,
     N_INPUTS,
     N_NEURONS,
+    N_OUTPUTS,
     N_PARAMS,
     PACK,
     REVERSE,
@@ -40,11 +43,12 @@ def batch(dtype: np.dtype) -> Kernel:
 
     def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
+        K = load(plan, N_OUTPUTS)
         part = part if part else part_size(B)
         n_parts = (B + part - 1) // part
         own = 0
         if not ws:
-            numbers = workspace(N, H, smaller(B, part)) + tree_numbers(n_parts, P)
+            numbers = workspace(N, H, K, smaller(B, part)) + tree_numbers(n_parts, P)
             own = allocate(numbers * size)
             if own == 0:
                 return NO_MEMORY
@@ -69,11 +73,11 @@ def batch(dtype: np.dtype) -> Kernel:
                 X=X + at * N,
                 B=smaller(part, B - k * part),
                 panels=shifted(panels, at * N),
-                t=t + at,
+                t=t + at * K,
                 c=shifted(c, at),
                 scale=scale,
-                ybar=shifted(ybar, at),
-                y=shifted(y, at),
+                ybar=shifted(ybar, at * K),
+                y=shifted(y, at * K),
                 g=sums,
                 xbar=shifted(xbar, at * N),
                 ws=scratch,
@@ -116,12 +120,33 @@ def targets(dtype: np.dtype) -> Kernel:
         highest = pointer64(loss + 8 * LOSS_HIGHEST)[0]
         values = pointer(t)
         outside = 0
-        for b in range(n):
+        for b in range(n * load(load(loss, LOSS_PLAN), N_OUTPUTS)):
             value = float(values[b])
             outside += 0 if lowest <= value <= highest else 1
         pointer64(result)[0] = outside
 
     return Kernel(targets, Targets)
+
+
+def probabilities(dtype: np.dtype) -> Kernel:
+    """``probabilities(loss, t, n, result)``: how many rows of t are negative or don't sum to 1."""
+    pointer, size = POINTER[dtype], dtype.itemsize
+    pointer64 = POINTER[np.dtype(np.float64)]
+
+    def probabilities(loss, t, n, result):
+        K = load(load(loss, LOSS_PLAN), N_OUTPUTS)
+        bad = 0
+        for b in range(n):
+            row = pointer(t + b * K * size)
+            total, least = 0.0, 0.0
+            for k in range(K):
+                value = float(row[k])
+                total += value
+                least = value if not value >= least else least
+            bad += 0 if least == 0.0 and abs(total - 1.0) <= PROBABILITY_TOLERANCE else 1
+        pointer64(result)[0] = bad
+
+    return Kernel(probabilities, Targets)
 
 
 def penalty(dtype: np.dtype) -> Kernel:
@@ -144,7 +169,7 @@ def pack_batch(dtype: np.dtype) -> Kernel:
         part = part_size(B)
         for first in range(0, B, part):
             end = smaller(first + part, B)
-            chunk = chunk_size(N, H, end - first, 2)
+            chunk = chunk_size(N, H, end - first, 2 if load(plan, N_OUTPUTS) == 1 else 3)
             for sample in range(first, end, chunk):
                 n = smaller(chunk, end - sample)
                 at = sample * N * size

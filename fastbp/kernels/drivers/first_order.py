@@ -3,9 +3,11 @@
 Per chunk of samples (docs/mathematics.md, question 7), neuron-major:
 
     Z^T = W · X^T                      u, v' = v_i(z_i), v_i'(z_i)
-    s = a · U^T,  y = σ(s)             s̄ = ȳ σ'(s), or c ℓ'(y, t) σ'(s) / Σ c for a loss
-    ∇_a += U^T s̄                       D[b, i] = s̄_b a_i v_i'(z_{b,i})
+    S^T = A · U^T,  y = σ(s)           s̄ = ȳ σ'(s), or c ℓ'(y, t) σ'(s) / Σ c for a loss
+    ∇_A += S̄^T · U                     D^T = (A^T · S̄^T) ∘ V'^T
     ∇_W += D^T · X                     x̄_b = D_b · W
+
+Where K = 1, ∇_A and D are one pass over V and V'.
 """
 
 from __future__ import annotations
@@ -18,51 +20,104 @@ import numpy as np
 
 from ..machine.address import POINTER, allocate, load, release
 from ..machine.build import Kernel, loop
-from ..machine.callers import call_activation_block, call_pack, multiply
-from ..machine.integers import smaller
+from ..machine.callers import call_pack, call_softmax_moved, multiply
+from ..machine.integers import larger, smaller
 from ..machine.places import (
     COPY,
     N_INPUTS,
     N_NEURONS,
+    N_OUTPUTS,
     N_PARAMS,
-    OUTPUT,
+    OUTPUTS,
     PACK,
     PRODUCT,
     SLOPES,
+    SOFTMAX,
+    SOFTMAX_MOVED,
     VALUES,
     W_OFFSET,
 )
 from ..machine.records import DONE, NO_MEMORY, PerSample, Reverse
 from ..machine.target import lanes
-from .head import Cotangent, Head, head_of
+from .head import Cotangent, Head, head_of, outputs_of
 from .passes import Chunk, passes
 from .products import dots_of
 
 
 class Room(NamedTuple):
-    """Memory of a chunk, addresses: the samples packed, z → v and v' → D (H × c each), the head."""
+    """Memory of a chunk, addresses: the samples packed, H × c numbers each, and the head."""
 
     panels: int
     V: int
-    D: int
+    D: int  # v', and where K = 1 D
+    E: int  # where K > 1: D
     head: Head
+    gA: int  # H × K
 
 
 @cache
 def _room_of(dtype: np.dtype) -> Callable:
-    width, lines = lanes(dtype), passes(dtype).lines
+    width, lines, head_rows = lanes(dtype), passes(dtype).lines, passes(dtype).head_rows
 
     @loop
-    def room(ws, N, H, c):
+    def room(ws, N, H, K, c):
         """Memory of c samples, neuron-major, in a workspace of the size in `machine.sizes`."""
         panels = (ws + 63) // 64 * 64
-        V = panels + lines(c * (N + width))
+        V = panels + lines(c * (larger(N, K if K > 1 else 0) + width))
         D = V + lines(c * H)
-        s = D + lines(c * H)
-        step = lines(c)
-        return Room(panels, V, D, Head(s, s + step, 0, s + 2 * step, 0))
+        E = D + lines(c * H) if K > 1 else D
+        s = E + lines(c * H)
+        step = lines(c * K)
+        given = s + 3 * step
+        gA = given + lines(c * head_rows(K))
+        return Room(panels, V, D, E, Head(s, s + step, 0, s + 2 * step, 0, given), gA)
 
     return room
+
+
+@cache
+def _backward_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step from s̄ to ∇_A and D."""
+    accumulate, multiply_scaled = passes(dtype).accumulate, passes(dtype).multiply_scaled
+    one = dtype.type(1)
+    add_transposed = add_transposed_of(dtype)
+
+    @loop
+    def backward(plan, w, room, g, cp, add):
+        """∇_A (+)= S̄^T U, unless g is 0, and D = (S̄ A) ∘ V', whose address is returned."""
+        H, K = load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        sbar = room.head.sbar
+        if K == 1:
+            accumulate(w, room.V, room.D, sbar, g, H, cp, add)
+            return room.D
+        product = load(plan, PRODUCT)
+        multiply(product, (w, 1, H), (sbar, cp), (room.E, cp), (K, H, cp), 0)
+        multiply_scaled(one, room.D, room.E, H * cp)
+        if g:  # after D: g may be w
+            add_transposed(plan, room.V, sbar, room.panels, room.gA, g, cp, add)
+        return room.E
+
+    return backward
+
+
+@cache
+def add_transposed_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step ∇_A (+)= S̄^T U, K > 1."""
+    pointer = POINTER[dtype]
+
+    @loop
+    def add_transposed(plan, U, sbar, panels, gA, g, cp, add):
+        """U and S̄ are H × c and K × c; `panels` and `gA` (H × K) are to work with."""
+        H, K = load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        call_pack(load(plan, PACK), sbar, K, cp, panels)
+        multiply(load(plan, PRODUCT), (U, cp, 1), (panels, 0), (gA, K), (cp, H, K), 0)
+        source, target = pointer(gA), pointer(g)
+        for k in range(K):
+            for i in range(H):
+                at = k * H + i
+                target[at] = target[at] + source[i * K + k] if add else source[i * K + k]
+
+    return add_transposed
 
 
 def reverse(dtype: np.dtype) -> Kernel:
@@ -78,20 +133,20 @@ def reverse(dtype: np.dtype) -> Kernel:
     for samples that are one chunk.
     """
     p = passes(dtype)
-    width, size, chunk_size = p.width, p.size, p.chunk_size
-    activate, weighted_rows, accumulate = p.activate, p.weighted_rows, p.accumulate
+    width, size, chunk_size, activate = p.width, p.size, p.chunk_size, p.activate
+    outputs, backward = outputs_of(dtype), _backward_of(dtype)
     head, room_of = head_of(dtype, False), _room_of(dtype)
     pointer64 = POINTER[np.dtype(np.float64)]
 
     def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
-        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
+        N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
         product = load(plan, PRODUCT)
         W, gW = w + load(plan, W_OFFSET), g + load(plan, W_OFFSET)
         what = SLOPES if g or xbar else VALUES
-        most = chunk_size(N, H, B, 2)
-        room = room_of(ws, N, H, most)
-        V, D = room.V, room.D
-        given = Cotangent(plan, loss, t, c, scale, ybar, y)
+        most = chunk_size(N, H, B, 2 if K == 1 else 3)
+        room = room_of(ws, N, H, K, most)
+        V = room.V
+        given = Cotangent(plan, loss, t, c, scale, ybar, y, -1)
         for first in range(0, B, most):
             n = smaller(most, B - first)
             cp = (n + width - 1) // width * width
@@ -101,14 +156,14 @@ def reverse(dtype: np.dtype) -> Kernel:
                 call_pack(load(plan, PACK), x, n, N, room.panels)
                 source = room.panels
             multiply(product, (W, N, 1), (source, 0), (V, cp), (N, H, cp), 0)
-            activate(plan, what, V, D, 0, cp)
-            weighted_rows(w, V, room.head.s, H, cp)
+            activate(plan, what, V, room.D, 0, cp)
+            outputs(plan, w, V, room.head.s, cp)
             total = head(given, room.head, what, Chunk(first, n, cp))
             if loss:
                 pointer64(result)[0] += total
             if what == SLOPES:
                 more = 1 if first or g == w else 0
-                accumulate(w, V, D, room.head.sbar, g, H, cp, more)
+                D = backward(plan, w, room, g, cp, more)
                 if g and N > 3 * width and H >= 16:
                     # Packing the chunk again costs 1/H of the product: 2 to 30 % faster there.
                     call_pack(load(plan, COPY), x, n, N, room.panels)
@@ -126,20 +181,22 @@ def reverse_few(dtype: np.dtype) -> Kernel:
     """The same as `reverse` for so few samples that `few` holds: sample-major."""
     p = passes(dtype)
     pointer, width, size, activate, dot = p.pointer, p.width, p.size, p.activate, p.dot
-    add_scaled, multiply_scaled = p.add_scaled, p.multiply_scaled
-    dots, head = dots_of(dtype), head_of(dtype, False)
+    add_scaled, multiply_scaled, lines = p.add_scaled, p.multiply_scaled, p.lines
+    dots, head, one = dots_of(dtype), head_of(dtype, False), p.real(1)
     pointer64 = POINTER[np.dtype(np.float64)]
 
     def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
-        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
+        N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
         product = load(plan, PRODUCT)
         W, gW = w + load(plan, W_OFFSET), g + load(plan, W_OFFSET)
         what = SLOPES if g or xbar else VALUES
         hp = (H + width - 1) // width * width
         V = (ws + 63) // 64 * 64
         D = V + B * hp * size
-        s = D + B * hp * size
-        room = Head(s, s + 64, 0, s + 128, 0)
+        E = D + B * hp * size
+        s = E + hp * size
+        step = lines(B * K)
+        room = Head(s, s + step, 0, s + 2 * step, 0, s + 3 * step)
         sv, bar = pointer(room.s), pointer(room.sbar)
         for b in range(B):
             v = V + b * hp * size
@@ -148,17 +205,25 @@ def reverse_few(dtype: np.dtype) -> Kernel:
                 dots(W + i * N * size, N, H - i, X + b * N * size, N, v + i * size)
                 i += width
             activate(plan, what, v, D + b * hp * size, 0, 1)
-            sv[b] = dot(w, v, H)
-        given = Cotangent(plan, loss, t, c, scale, ybar, y)
+            for k in range(K):
+                sv[k * B + b] = dot(w + k * H * size, v, H)
+        given = Cotangent(plan, loss, t, c, scale, ybar, y, -1)
         total = head(given, room, what, Chunk(0, B, B))
         if loss:
             pointer64(result)[0] += total
         if what == VALUES:
             return
         for b in range(B):
+            v, d = V + b * hp * size, D + b * hp * size
             if g:
-                add_scaled(bar[b], V + b * hp * size, g, H, b > 0)
-            multiply_scaled(bar[b], w, D + b * hp * size, H)
+                for k in range(K):
+                    add_scaled(bar[k * B + b], v, g + k * H * size, H, b > 0)
+            if K == 1:
+                multiply_scaled(bar[b], w, d, H)
+            else:
+                for k in range(K):
+                    add_scaled(bar[k * B + b], w + k * H * size, E, H, k > 0)
+                multiply_scaled(one, E, d, H)
         if g:
             multiply(product, (D, 1, hp), (X, N), (gW, N), (B, H, N), 0)
         if xbar:
@@ -168,42 +233,38 @@ def reverse_few(dtype: np.dtype) -> Kernel:
 
 
 def per_sample(dtype: np.dtype) -> Kernel:
-    """Rows ∇_w f_b: the one first-order mode that writes B × P numbers.
+    """Rows ∇_w y_{b,k} and ∇_x y_{b,k}: the one first-order mode that writes B × K × P numbers.
 
-    ``per_sample(plan, w, X, B, J)``
+    ``per_sample(plan, w, X, B, y, J, xbar)``; y, J and xbar are 0 where they are not wanted.
     """
     p = passes(dtype)
-    pointer, width, size, chunk_size = p.pointer, p.width, p.size, p.chunk_size
-    activate, weighted_rows, dot = p.activate, p.weighted_rows, p.dot
-    few, workspace = p.few, p.workspace
-    dots, room_of = dots_of(dtype), _room_of(dtype)
+    pointer, width, size, chunk_size, few = p.pointer, p.width, p.size, p.chunk_size, p.few
+    activate, dot, workspace = p.activate, p.dot, p.workspace
+    dots, room_of, outputs = dots_of(dtype), _room_of(dtype), outputs_of(dtype)
+    head, backward, seed = head_of(dtype, False), _backward_of(dtype), _seed_of(dtype)
 
     @loop
-    def row(plan, w, sample, slope, x, J):
-        """Write one row of J; numbers of the sample's (V, D, step) are `step` apart; spoils D."""
-        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
-        V, D, step = sample
-        av = pointer(w)
-        jv = pointer(J)
-        for i in range(H):
-            v = pointer(V + i * step * size)
-            d = pointer(D + i * step * size)
-            jv[i] = slope * v[0]
-            d[0] = slope * av[i] * d[0]
+    def row(plan, room, b, cp, D, x, J):
+        """Write one row of J, of sample b of the chunk."""
+        N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        V, bar, jv = pointer(room.V), pointer(room.head.sbar), pointer(J)
+        for k in range(K):
+            slope = bar[k * cp + b]
+            for i in range(H):
+                jv[k * H + i] = slope * V[i * cp + b]
         target = J + load(plan, W_OFFSET)
-        multiply(load(plan, PRODUCT), (D, step, 0), (x, N), (target, N), (1, H, N), 0)
+        multiply(load(plan, PRODUCT), (D + b * size, cp, 0), (x, N), (target, N), (1, H, N), 0)
 
-    def per_sample(plan, w, X, B, J):
-        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
-        W = w + load(plan, W_OFFSET)
-        output = load(plan, OUTPUT + 1)
-        own = allocate(workspace(N, H, B) * size)
+    def per_sample(plan, w, X, B, y, J, xbar):
+        N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        P, W, product = load(plan, N_PARAMS), w + load(plan, W_OFFSET), load(plan, PRODUCT)
+        own = allocate(workspace(N, H, K, B) * size)
         if own == 0:
             return NO_MEMORY
-        most = 1 if few(B) else chunk_size(N, H, B, 2)
-        room = room_of(own, 0 if most == 1 else N, H, most)  # alone, a sample is not packed
-        V, D, s = room.V, room.D, room.head.s
-        slopes = pointer(room.head.slopes)
+        most = 1 if few(B) else chunk_size(N, H, B, 2 if K == 1 else 3)
+        room = room_of(own, 0 if most == 1 else N, H, K, most)  # alone, a sample is not packed
+        V, D = room.V, room.D
+        given = Cotangent(plan, 0, 0, 0, 1.0, 0, y, -1)
         for first in range(0, B, most):
             n = smaller(most, B - first)
             cp = (n + width - 1) // width * width
@@ -214,19 +275,66 @@ def per_sample(dtype: np.dtype) -> Kernel:
                 while i < H:
                     dots(W + i * N * size, N, H - i, x, N, V + i * size)
                     i += width
-                activate(plan, 1, V, D, 0, 1)
-                pointer(s)[0] = dot(w, V, H)
             else:
                 call_pack(load(plan, PACK), x, n, N, room.panels)
-                multiply(load(plan, PRODUCT), (W, N, 1), (room.panels, 0), (V, cp), (N, H, cp), 0)
-                activate(plan, 1, V, D, 0, cp)
-                weighted_rows(w, V, s, H, cp)
-            call_activation_block(output, s, room.head.slopes, 0, n)
-            for b in range(n):
-                at = b * size
-                out = J + (first + b) * load(plan, N_PARAMS) * size
-                row(plan, w, (V + at, D + at, cp), slopes[b], x + b * N * size, out)
+                multiply(product, (W, N, 1), (room.panels, 0), (V, cp), (N, H, cp), 0)
+            activate(plan, 1, V, D, 0, cp)
+            if most == 1:
+                for k in range(K):
+                    pointer(room.head.s)[k] = dot(w + k * H * size, V, H)
+            else:
+                outputs(plan, w, V, room.head.s, cp)
+            head(given, room.head, SLOPES, Chunk(first, n, cp))
+            for k in range(K):
+                seed(plan, room.head, k, cp)
+                delta = backward(plan, w, room, 0, cp, 0)
+                if xbar:
+                    out = xbar + (first * K + k) * N * size
+                    multiply(product, (delta, 1, cp), (W, N), (out, K * N), (H, n, N), 0)
+                if J:
+                    for b in range(n):
+                        target = J + ((first + b) * K + k) * P * size
+                        row(plan, room, b, cp, delta, x + b * N * size, target)
         release(own)
         return DONE
 
     return Kernel(per_sample, PerSample)
+
+
+@cache
+def _seed_of(dtype: np.dtype) -> Callable:
+    pointer, size, zero, one = POINTER[dtype], dtype.itemsize, dtype.type(0), dtype.type(1)
+
+    @loop
+    def seed(plan, room, k, cp):
+        """S̄ of y_k alone, row k of J_σ, once the head has left σ' or y."""
+        K = load(plan, N_OUTPUTS)
+        joined = load(load(plan, OUTPUTS), SOFTMAX)
+        if K == 1:
+            return  # the head has made it
+        for m in range(K):
+            unit = (
+                pointer(room.given + m * cp * size)
+                if joined
+                else pointer(room.sbar + m * cp * size)
+            )
+            slopes = pointer(room.slopes + m * cp * size)
+            for b in range(cp):
+                unit[b] = (one if joined else slopes[b]) if m == k else zero
+        if joined:
+            call_softmax_moved(
+                load(load(plan, OUTPUTS), SOFTMAX_MOVED),
+                plan=plan,
+                loss=0,
+                y=room.slopes,
+                ybar=0,
+                curvature=0,
+                scratch=room.given + K * cp * size,
+                sdot=room.given,
+                ydot=room.sbar,
+                sbardot=0,
+                what=SLOPES,
+                padded=cp,
+            )
+
+    return seed

@@ -17,11 +17,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.address import load
+from ..machine.address import POINTER, load, load_float, shifted, stack_number
 from ..machine.build import loop
-from ..machine.callers import call_activation_block, call_loss_block
+from ..machine.callers import call_activation_block, call_loss_block, call_softmax, multiply
 from ..machine.integers import smaller
-from ..machine.places import FULL, LOSS_BLOCK, LOSS_OUTPUT, OUTPUT, REWEIGHTED, VALUES
+from ..machine.places import (
+    FULL,
+    LOSS_OUTPUTS,
+    N_NEURONS,
+    N_OUTPUT_RUNS,
+    N_OUTPUTS,
+    OUTPUT_BLOCK,
+    OUTPUT_COUNT,
+    OUTPUT_LOSS,
+    OUTPUT_RUNS,
+    OUTPUT_SIZE,
+    OUTPUT_START,
+    OUTPUTS,
+    PRODUCT,
+    REWEIGHTED,
+    SOFTMAX,
+    TARGET_WEIGHTS,
+    VALUES,
+)
 from .passes import passes
 
 _LEAST_RESIDUAL = 1e-6  # |y − t| in the quotient: pinball's has no bound
@@ -37,16 +55,65 @@ class Cotangent(NamedTuple):
     scale: float
     ybar: int
     y: int  # is written, unless 0
+    unit: int  # −1, or an output that ȳ is the unit vector of, K > 1
 
 
 class Head(NamedTuple):
     """Memory of the head, addresses of K × c numbers."""
 
     s: int  # y afterwards, and ℓ where there is a loss
-    slopes: int  # σ'
-    curvatures: int  # σ''
+    slopes: int  # σ'; of the softmax, y
+    curvatures: int  # σ''; of the softmax, ȳ
     sbar: int
-    h: int  # or κ
+    h: int  # or κ; of the softmax, c ℓ''
+    given: int  # where K > 1: t or ȳ, output by output, and rows for the softmax; else 0
+
+
+def _transposed(dtype: np.dtype) -> Callable:
+    pointer, size = POINTER[dtype], dtype.itemsize
+
+    @loop
+    def transposed(rows, n, K, padded, columns):
+        """n rows of K numbers as K rows; the last one stands in for the padding."""
+        for k in range(K):
+            source, target = pointer(rows + k * size), pointer(columns + k * padded * size)
+            for b in range(n):
+                target[b] = source[b * K]
+            for b in range(n, padded):
+                target[b] = target[n - 1]
+
+    return transposed
+
+
+def rows_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step back: K rows as n rows of K numbers."""
+    pointer, size = POINTER[dtype], dtype.itemsize
+
+    @loop
+    def rows_from(columns, n, K, padded, rows):
+        for k in range(K):
+            source, target = pointer(columns + k * padded * size), pointer(rows + k * size)
+            for b in range(n):
+                target[b * K] = source[b]
+
+    return rows_from
+
+
+@cache
+def outputs_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step from V to s."""
+    weighted_rows = passes(dtype).weighted_rows
+
+    @loop
+    def outputs(plan, a, V, s, cp):
+        """S = A V, K × c from H × c."""
+        H, K = load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        if K == 1:
+            weighted_rows(a, V, s, H, cp)
+        else:
+            multiply(load(plan, PRODUCT), (a, H, 1), (V, cp), (s, cp), (H, K, cp), 0)
+
+    return outputs
 
 
 @cache
@@ -58,6 +125,22 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
     p = passes(dtype)
     pointer, size, real = p.pointer, p.size, p.real
     zero, one, least = real(0), real(1), real(_LEAST_RESIDUAL)
+    transposed, rows_from = _transposed(dtype), rows_of(dtype)
+
+    @loop
+    def evaluate(outputs, field, order, room, t, K, chunk):
+        """Run the blocks of σ, or those of ℓ, over their outputs."""
+        for r in range(load(outputs, N_OUTPUT_RUNS)):
+            place = OUTPUT_RUNS + r * OUTPUT_SIZE
+            first = load(outputs, place + OUTPUT_START) * chunk.padded * size
+            n = chunk.n if K == 1 else load(outputs, place + OUTPUT_COUNT) * chunk.padded
+            block = load(outputs, place + field + order)
+            if field == OUTPUT_BLOCK:
+                slopes, curvatures = room.slopes + first, room.curvatures + first
+                call_activation_block(block, room.s + first, slopes, curvatures, n)
+            else:
+                at = room.s + first
+                call_loss_block(block, at, t + first, room.sbar + first, room.h + first, n)
 
     @loop
     def head(given, room, what, chunk):
@@ -66,58 +149,106 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
         `what` is VALUES; SLOPES, with s̄; or with κ too CURVED, and REWEIGHTED, where ℓ'' is at
         least |ℓ'| / |y − t|; or FULL, with h.
         """
-        n, at = chunk.n, chunk.first * size
+        n, padded, K = chunk.n, chunk.padded, load(given.plan, N_OUTPUTS)
+        at = chunk.first * size
         order = smaller(what, 2)
         loss = given.loss
-        output = load(loss, LOSS_OUTPUT + order) if loss else load(given.plan, OUTPUT + order)
-        call_activation_block(output, room.s, room.slopes, room.curvatures, n)
-        s, d, dd = pointer(room.s), pointer(room.slopes), pointer(room.curvatures)
-        bar, h = pointer(room.sbar), pointer(room.h)
-        if given.y:
-            y = pointer(given.y + at)
-            for b in range(n):
-                y[b] = s[b]
+        outputs = load(loss, LOSS_OUTPUTS) if loss else load(given.plan, OUTPUTS)
+        rows = given.t if loss else given.ybar
+        t = rows + at
+        if K > 1 and rows:
+            t = room.given
+            transposed(rows + at * K, n, K, padded, t)
+        elif given.unit >= 0:
+            rows = t = room.given
+            for m in range(K):
+                unit = pointer(t + m * padded * size)
+                for b in range(padded):
+                    unit[b] = one if m == given.unit else zero
+        joined = load(outputs, SOFTMAX)
         total = 0.0
+        if joined:
+            result = stack_number()
+            given_rows = t if rows else 0
+            call_softmax(
+                joined,
+                plan=given.plan,
+                loss=loss,
+                s=room.s,
+                y=room.slopes,
+                ybar=room.curvatures,
+                sbar=room.sbar,
+                curvature=room.h,
+                given=given_rows,
+                scratch=room.given + K * padded * size,
+                c=shifted(given.c, at),
+                scale=given.scale,
+                what=what,
+                n=n,
+                padded=padded,
+                result=result,
+            )
+            if given.y:
+                rows_from(room.slopes, n, K, padded, given.y + at * K)
+            return load_float(result)
+        evaluate(outputs, OUTPUT_BLOCK, order, room, t, K, chunk)
+        if given.y:
+            rows_from(room.s, n, K, padded, given.y + at * K)
+        c = pointer(given.c + at)
         if loss:
-            t, c = pointer(given.t + at), pointer(given.c + at)
             if curved and what == REWEIGHTED:  # which has no use for σ''
+                for k in range(K):
+                    row = k * padded * size
+                    s, dd, tt = (
+                        pointer(room.s + row),
+                        pointer(room.curvatures + row),
+                        pointer(t + row),
+                    )
+                    for b in range(n):
+                        dd[b] = abs(s[b] - tt[b])
+            evaluate(outputs, OUTPUT_LOSS, order, room, t, K, chunk)
+        weights = load(loss, TARGET_WEIGHTS) if loss else 0
+        for k in range(K):
+            row = k * padded * size
+            s, bar = pointer(room.s + row), pointer(room.sbar + row)
+            d, dd = pointer(room.slopes + row), pointer(room.curvatures + row)
+            h = pointer(room.h + row)
+            tau = pointer(weights + k * size)[0] if weights else one
+            if loss:
+                part = 0.0
                 for b in range(n):
-                    dd[b] = abs(s[b] - t[b])
-            block = load(loss, LOSS_BLOCK + order)
-            call_loss_block(block, room.s, given.t + at, room.sbar, room.h, n)
-            for b in range(n):
-                total += np.float64(c[b] if given.c else one) * np.float64(s[b])
+                    part += np.float64(c[b] if given.c else one) * np.float64(s[b])
+                total += part * np.float64(tau)
             if what == VALUES:
-                return total
-            if curved and what == REWEIGHTED:
+                continue
+            if loss:
+                if curved and what == REWEIGHTED:
+                    for b in range(n):
+                        robust = abs(bar[b]) / (dd[b] if dd[b] > least else least)
+                        h[b] = robust if robust > h[b] else h[b]
+                scale = real(given.scale) * tau
                 for b in range(n):
-                    robust = abs(bar[b]) / (dd[b] if dd[b] > least else least)
-                    h[b] = robust if robust > h[b] else h[b]
-            scale = real(given.scale)
-            for b in range(n):
-                weight = scale * c[b] if given.c else scale
-                bar[b] *= weight
-                if curved:
-                    h[b] *= weight
-        elif what == VALUES:
-            return total
-        else:
-            ybar = pointer(given.ybar + at)
-            for b in range(n):
-                bar[b] = ybar[b] if given.ybar else one
-                if curved:
+                    weight = scale * c[b] if given.c else scale
+                    bar[b] *= weight
+                    if curved:
+                        h[b] *= weight
+            else:
+                ybar = pointer(t + row)
+                for b in range(n):
+                    bar[b] = ybar[b] if rows else one
+                    if curved:
+                        h[b] = zero
+            if curved and order == 2:
+                for b in range(n):
+                    h[b] *= d[b] * d[b]
+                    if what == FULL:
+                        h[b] += bar[b] * dd[b]
+                for b in range(n, padded):
                     h[b] = zero
-        if curved and order == 2:
             for b in range(n):
-                h[b] *= d[b] * d[b]
-                if what == FULL:
-                    h[b] += bar[b] * dd[b]
-            for b in range(n, chunk.padded):
-                h[b] = zero
-        for b in range(n):
-            bar[b] *= d[b]
-        for b in range(n, chunk.padded):
-            bar[b] = zero
+                bar[b] *= d[b]
+            for b in range(n, padded):
+                bar[b] = zero
         return total
 
     return head

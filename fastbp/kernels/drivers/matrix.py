@@ -31,7 +31,7 @@ from .head import Cotangent, Head, head_of
 from .passes import Chunk, passes
 from .tree import levels, part_size, tree_of
 
-_MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
+MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
 # Where pairs are faster than J: fewer inputs don't fill vectors, and the pairs of very many
 # don't fit in the caches.
 _LEAST_PAIRED, _MOST_PAIRED, _LEAST_NEURONS = 7, 64, 6
@@ -116,9 +116,9 @@ def _direct(dtype: np.dtype) -> Callable:
     return direct
 
 
-def _of_pairs(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
-    """Return what the step by way of the pairs does beside products."""
-    pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
+def pairs_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step that multiplies pairs of rows."""
+    pointer, size = POINTER[dtype], dtype.itemsize
 
     @loop
     def pairs(x, Y, XY, n, cp):
@@ -129,6 +129,13 @@ def _of_pairs(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
             xy = view(pointer(XY + i * cp * size), cp)
             for b in range(cp):
                 xy[b] = xs[b] * y[b]
+
+    return pairs
+
+
+def _of_pairs(dtype: np.dtype) -> tuple[Callable, Callable]:
+    """Return what the step by way of the pairs does beside products and pairs."""
+    pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
 
     @loop
     def clear(numbers, n):
@@ -161,13 +168,13 @@ def _of_pairs(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
             gv[i] = gv[i] + total if add else total
         return last
 
-    return pairs, clear, slopes
+    return clear, slopes
 
 
 def _paired(dtype: np.dtype) -> Callable:
     """Return the step by way of the pairs."""
     pointer, size = POINTER[dtype], dtype.itemsize
-    pairs, clear, slopes = _of_pairs(dtype)
+    pairs, (clear, slopes) = pairs_of(dtype), _of_pairs(dtype)
 
     @loop
     def paired(plan, w, X, room, sums, chunk, add):
@@ -214,20 +221,21 @@ def _paired(dtype: np.dtype) -> Callable:
     return paired
 
 
-def _spread(dtype: np.dtype) -> Callable:
+def spread_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step from the product of the pairs to G."""
     pointer, size = POINTER[dtype], dtype.itemsize
 
     @loop
     def spread(plan, T, G):
         """Fill in G's upper triangle of W from the product of the pairs."""
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
-        n_pairs = N * (N + 1) // 2
+        n_pairs, start_of_W = N * (N + 1) // 2, P - H * N
         t = 0
         for i in range(H):
             for k in range(i, H):
                 given = view(pointer(T + t * n_pairs * size), n_pairs)
                 for j in range(N):
-                    row = G + ((H + i * N + j) * P + H + k * N) * size
+                    row = G + ((start_of_W + i * N + j) * P + start_of_W + k * N) * size
                     target = view(pointer(row), N)
                     start = j * N - j * (j - 1) // 2 - j
                     for m in range(j, N):
@@ -242,7 +250,8 @@ def _spread(dtype: np.dtype) -> Callable:
     return spread
 
 
-def _mirrored(dtype: np.dtype) -> Callable:
+def mirrored_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step from a triangle of G to the whole."""
     pointer = POINTER[dtype]
 
     @loop
@@ -259,7 +268,8 @@ def _mirrored(dtype: np.dtype) -> Callable:
     return mirrored
 
 
-def _transpose(dtype: np.dtype) -> Callable:
+def transpose_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step from rows of X to rows of X^T."""
     pointer = POINTER[dtype]
 
     @loop
@@ -288,8 +298,8 @@ def matrix(dtype: np.dtype) -> Kernel:
     size, width, lines, tree_numbers = p.size, p.width, p.lines, p.tree_numbers
     activate, weighted_rows = p.activate, p.weighted_rows
     pointer64 = POINTER[np.dtype(np.float64)]
-    direct, paired, spread = _direct(dtype), _paired(dtype), _spread(dtype)
-    transpose, mirrored, head = _transpose(dtype), _mirrored(dtype), head_of(dtype, True)
+    direct, paired, spread = _direct(dtype), _paired(dtype), spread_of(dtype)
+    transpose, mirrored, head = transpose_of(dtype), mirrored_of(dtype), head_of(dtype, True)
     tree = tree_of(dtype)
     ones, place, merge = tree.ones, tree.place, tree.merge
 
@@ -304,7 +314,7 @@ def matrix(dtype: np.dtype) -> Kernel:
         n_pairs = N * (N + 1) // 2
         n_rows = larger(H, n_pairs) if by_pairs else P  # of J, or what stands in its place
         n_products = H * (H + 1) // 2 * n_pairs if by_pairs else 0
-        n_chunks = (part + _MOST_CHUNK - 1) // _MOST_CHUNK
+        n_chunks = (part + MOST_CHUNK - 1) // MOST_CHUNK
         most = ((part + n_chunks - 1) // n_chunks + width - 1) // width * width
         whole = (2 * n_rows + width + 2 * H + N + 5) * most + n_products
         own = allocate(lines(whole) + 13 * 64 + tree_numbers(n_parts, P + P * P) * size)
@@ -318,14 +328,14 @@ def matrix(dtype: np.dtype) -> Kernel:
         line = lines(most)
         T = s + 5 * line
         V = T + lines(n_products) if by_pairs else J
-        buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line)
+        buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line, 0)
         room = Room(J, panels, V, D, XT, buffers, T)
         losses, vectors, matrices = result, 0, 0
         if n_parts > 1:
             losses = V + lines(H * most) if by_pairs else T
             vectors = losses + 8 * (levels(n_parts) + 1)
             matrices = vectors + levels(n_parts) * P * size
-        given = Cotangent(plan, loss, t, c, scale, 0, 0)
+        given = Cotangent(plan, loss, t, c, scale, 0, 0, -1)
         for k in range(n_parts):
             here = ones(k)
             sums = Sums(place(here, g, vectors, P), place(here, G, matrices, P * P))

@@ -4,9 +4,9 @@ Per chunk, neuron-major, with the direction p = (p_a, P_W) in w and dX in x (doc
 "Beyond the sheet"):
 
     Z^T = W · X^T                      Ż^T = P_W · X^T + W · dX^T
-    s = a · U^T                        ṡ = p_a · U^T + a · (V' ∘ Ż)^T,   ẏ = σ'(s) ṡ
+    S^T = A · U^T                      Ṡ^T = P_A · U^T + A · (V' ∘ Ż)^T,   ẏ = σ'(s) ṡ
     s̄ = ȳ σ'(s)                        s̄˙ = h ṡ  (`head`; Gauss–Newton: κ ṡ)
-    ∇_a: U^T s̄˙ + (V' ∘ Ż)^T s̄         δ˙ = a (s̄˙ v' + s̄ v'' ż) + p_a s̄ v'
+    ∇_A: S̄˙^T U + S̄^T (V' ∘ Ż)         δ˙ = A^T (s̄˙ v' + s̄ v'' ż) + P_A^T s̄ v'
     ∇_W: δ˙^T · X                      rows of x: δ˙ · W
 """
 
@@ -19,29 +19,34 @@ import numpy as np
 
 from ..machine.address import POINTER, allocate, load, release, view
 from ..machine.build import Kernel, loop
-from ..machine.callers import call_pack, multiply
-from ..machine.integers import smaller
+from ..machine.callers import call_pack, call_softmax_moved, multiply
+from ..machine.integers import larger, smaller
 from ..machine.places import (
     CURVED,
     FULL,
     HESSIAN,
+    LOSS_OUTPUTS,
     N_INPUTS,
     N_NEURONS,
+    N_OUTPUTS,
     N_PARAMS,
     NOTHING,
+    OUTPUTS,
     PACK,
     PRODUCT,
     SLOPES,
+    SOFTMAX_MOVED,
     W_OFFSET,
 )
 from ..machine.records import DONE, NO_MEMORY, Tangent
-from .head import Cotangent, Head, head_of
+from .first_order import add_transposed_of
+from .head import Cotangent, Head, head_of, rows_of
 from .passes import Chunk, passes
 from .tree import part_size, tree_of
 
 
 class Room(NamedTuple):
-    """Memory of a chunk, addresses: X and dX packed, H × c numbers each, the head, and ṡ."""
+    """Memory of a chunk, addresses: X and dX packed, H × c numbers each, the head, ṡ."""
 
     panels: int
     moved: int
@@ -49,8 +54,11 @@ class Room(NamedTuple):
     D: int
     DD: int
     Zdot: int
+    Udot: int  # where K > 1
     head: Head
     sdot: int
+    ydot: int  # where K > 1; else there is no need
+    gA: int  # H × K
 
 
 def _move_rows(dtype: np.dtype) -> Callable:
@@ -148,38 +156,90 @@ def _gradients(dtype: np.dtype) -> Callable:
     return gradients
 
 
+def _together(dtype: np.dtype) -> tuple[Callable, Callable]:
+    """Return the steps to Ṡ and from S̄˙ where K > 1: by products."""
+    pointer = POINTER[dtype]
+    multiply_scaled, add_transposed = passes(dtype).multiply_scaled, add_transposed_of(dtype)
+    one = dtype.type(1)
+
+    @loop
+    def move_together(plan, a, p, room, cp):
+        """S and Ṡ = A U̇ + P_A U."""
+        H, K = load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        product, s, sdot = load(plan, PRODUCT), room.head.s, room.sdot
+        u, d, z = pointer(room.Udot), pointer(room.D), pointer(room.Zdot)
+        for k in range(H * cp):
+            u[k] = d[k] * z[k]
+        multiply(product, (a, H, 1), (room.V, cp), (s, cp), (H, K, cp), 0)
+        multiply(product, (a, H, 1), (room.Udot, cp), (sdot, cp), (H, K, cp), 0)
+        if p:
+            multiply(product, (p, H, 1), (room.V, cp), (sdot, cp), (H, K, cp), 1)
+
+    @loop
+    def gradients_together(plan, a, p, room, g, cp, what, add):
+        """∇_A (+)= S̄˙^T U + S̄^T U̇, and Ḋ = (S̄˙ A + S̄ P_A) ∘ V' + (S̄ A) ∘ V'' ∘ Ż in place of V'."""
+        H, K = load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        product, sbar, sbardot = load(plan, PRODUCT), room.head.sbar, room.head.h
+        if g:
+            add_transposed(plan, room.V, sbardot, room.panels, room.gA, g, cp, add)
+            if what == HESSIAN:
+                add_transposed(plan, room.Udot, sbar, room.panels, room.gA, g, cp, 1)
+        E = room.V
+        multiply(product, (a, 1, H), (sbardot, cp), (E, cp), (K, H, cp), 0)
+        if what == HESSIAN:
+            if p:
+                multiply(product, (p, 1, H), (sbar, cp), (E, cp), (K, H, cp), 1)
+            multiply(product, (a, 1, H), (sbar, cp), (room.Udot, cp), (K, H, cp), 0)
+            multiply_scaled(one, room.DD, room.Udot, H * cp)
+            multiply_scaled(one, room.Zdot, room.Udot, H * cp)
+        multiply_scaled(one, E, room.D, H * cp)
+        if what == HESSIAN:
+            d, bent = pointer(room.D), pointer(room.Udot)
+            for k in range(H * cp):
+                d[k] += bent[k]
+
+    return move_together, gradients_together
+
+
 def tangent(dtype: np.dtype) -> Kernel:
     """Directional derivative, Gauss–Newton and Hessian products of a batch, part by part.
 
     ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, part)``
 
     `p` and `dX` are the direction, each 0 where it is zero; `ydot` receives ẏ_b; with `what`
-    GAUSS_NEWTON or HESSIAN, g and xbar receive the
-    product; without a `loss`, ȳ = 1 and ℓ'' = 0. `part` as `batch` has it.
+    GAUSS_NEWTON or HESSIAN, g and xbar receive the product. Without a `loss`, what is derived
+    twice is each y_{b,k}, and xbar has a row for each. `part` as `batch` has it.
     """
     q = passes(dtype)
     pointer, width, size, lines = q.pointer, q.width, q.size, q.lines
     chunk_size, workspace, tree_numbers = q.chunk_size, q.tangent_workspace, q.tree_numbers
-    activate, weighted_rows = q.activate, q.weighted_rows
+    activate, weighted_rows, head_rows = q.activate, q.weighted_rows, q.head_rows
     move_rows, both_rows, gradients = _move_rows(dtype), _both_rows(dtype), _gradients(dtype)
-    head, tree = head_of(dtype, True), tree_of(dtype)
+    move_together, gradients_together = _together(dtype)
+    head, tree, rows_from = head_of(dtype, True), tree_of(dtype), rows_of(dtype)
     ones, place, merge = tree.ones, tree.place, tree.merge
     zero = q.real(0)
 
     @loop
-    def room_of(own, N, H, most):
+    def room_of(own, N, H, K, most):
         """Memory of so many samples."""
         panels = (own + 63) // 64 * 64
-        packed, rows, line = lines(most * N), lines(most * H), lines(most)
-        V = panels + 2 * packed
-        s = V + 4 * rows
-        buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line)
+        packed, rows, line = lines(most * N), lines(most * H), lines(most * K)
+        moved = panels + packed
+        if K > 1:
+            moved = panels + lines(most * (larger(N, K) + width))
+        V = moved + packed
         D, DD, Zdot = V + rows, V + 2 * rows, V + 3 * rows
-        return Room(panels, panels + packed, V, D, DD, Zdot, buffers, s + 5 * line)
+        Udot = Zdot + rows if K > 1 else Zdot
+        s = Udot + rows
+        given = s + 7 * line
+        gA = given + lines(most * head_rows(K))
+        buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line, given)
+        return Room(panels, moved, V, D, DD, Zdot, Udot, buffers, s + 5 * line, s + 6 * line, gA)
 
     @loop
     def move(given, w, X, along, what, room, chunk):
-        """Everything up to ṡ, and the head; `along` is (p, dX)."""
+        """Everything up to ṡ; `along` is (p, dX)."""
         plan = given.plan
         N, H, cp = load(plan, N_INPUTS), load(plan, N_NEURONS), chunk.padded
         product, pack, offset = load(plan, PRODUCT), load(plan, PACK), load(plan, W_OFFSET)
@@ -194,7 +254,9 @@ def tangent(dtype: np.dtype) -> Kernel:
             call_pack(pack, dX + at, chunk.n, N, room.moved)
             multiply(product, (W, N, 1), (room.moved, 0), (Zdot, cp), (N, H, cp), 1 if p else 0)
         activate(plan, 2 if what == HESSIAN else 1, V, room.D, room.DD, cp)
-        if p:
+        if load(plan, N_OUTPUTS) > 1:
+            move_together(plan, w, p, room, cp)
+        elif p:
             both_rows(w, p, room, H, cp)
         else:
             weighted_rows(w, V, room.head.s, H, cp)
@@ -202,49 +264,79 @@ def tangent(dtype: np.dtype) -> Kernel:
             for b in range(cp):
                 sdot[b] = zero
             move_rows(w, room, H, cp)
+
+    @loop
+    def head_moved(given, room, what, chunk):
+        """The head, ẏ, and s̄˙ in place of h."""
+        plan, loss, cp = given.plan, given.loss, chunk.padded
+        K = load(plan, N_OUTPUTS)
         asked = SLOPES
         if what != NOTHING:
             asked = FULL if what == HESSIAN else CURVED
         head(given, room.head, asked, chunk)
+        joined = load(load(loss, LOSS_OUTPUTS) if loss else load(plan, OUTPUTS), SOFTMAX_MOVED)
+        if joined:
+            call_softmax_moved(
+                joined,
+                plan=plan,
+                loss=loss,
+                y=room.head.slopes,
+                ybar=room.head.curvatures,
+                curvature=room.head.h,
+                scratch=room.head.given + K * cp * size,
+                sdot=room.sdot,
+                ydot=room.ydot,
+                sbardot=room.head.h,
+                what=asked,
+                padded=cp,
+            )
+            return
+        d, h = pointer(room.head.slopes), pointer(room.head.h)
+        sdot, ydot = pointer(room.sdot), pointer(room.ydot)
+        for b in range(K * cp):
+            ydot[b] = d[b] * sdot[b]
+        if what != NOTHING:
+            for b in range(K * cp):
+                h[b] *= sdot[b]
 
     def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, part):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
-        product, W = load(plan, PRODUCT), w + load(plan, W_OFFSET)
+        K, product, W = load(plan, N_OUTPUTS), load(plan, PRODUCT), w + load(plan, W_OFFSET)
         part = part if part else part_size(B)
         n_parts = (B + part - 1) // part
-        most = chunk_size(N, H, smaller(part, B), 4)
-        numbers = workspace(N, H, smaller(part, B))
+        most = chunk_size(N, H, smaller(part, B), 4 if K == 1 else 5)
+        numbers = workspace(N, H, K, smaller(part, B))
         own = allocate((numbers + tree_numbers(n_parts, P)) * size)
         if own == 0:
             return NO_MEMORY
-        room, places = room_of(own, N, H, most), own + numbers * size
-        D = room.D
-        given = Cotangent(plan, loss, t, c, scale, 0, 0)
-        sdot, slopes = pointer(room.sdot), pointer(room.head.slopes)
-        sbardot = pointer(room.head.h)  # h, then h ṡ
+        room, places = room_of(own, N, H, K, most), own + numbers * size
+        n_units = K if xbar else 1
         for k in range(n_parts):
             sums = place(ones(k), g, places, P) if g else 0
             end = smaller(k * part + part, B)
-            for first in range(k * part, end, most):
+            for step in range((end - k * part + most - 1) // most * n_units):
+                first, unit = k * part + step // n_units * most, step % n_units
+                given = Cotangent(plan, loss, t, c, scale, 0, 0, unit if n_units > 1 else -1)
                 n = smaller(most, end - first)
                 cp = (n + width - 1) // width * width
-                move(given, w, X, (p, dX), what, room, Chunk(first, n, cp))
+                chunk = Chunk(first, n, cp)
+                move(given, w, X, (p, dX), what, room, chunk)
+                head_moved(given, room, what, chunk)
                 if ydot:
-                    out = pointer(ydot + first * size)
-                    for b in range(n):
-                        out[b] = slopes[b] * sdot[b]
+                    rows_from(room.ydot, n, K, cp, ydot + first * K * size)
                 if what == NOTHING:
                     continue
-                for b in range(n):
-                    sbardot[b] *= sdot[b]
                 add = 1 if first > k * part else 0
-                gradients(w, p, room, sums, H, cp, what, add)
+                if K == 1:
+                    gradients(w, p, room, sums, H, cp, what, add)
+                else:
+                    gradients_together(plan, w, p, room, sums, cp, what, add)
                 if g:
                     x, gW = X + first * N * size, sums + load(plan, W_OFFSET)
-                    multiply(product, (D, cp, 1), (x, N), (gW, N), (n, H, N), add)
+                    multiply(product, (room.D, cp, 1), (x, N), (gW, N), (n, H, N), add)
                 if xbar:
-                    target = xbar + first * N * size
-                    multiply(product, (D, 1, cp), (W, N), (target, N), (H, n, N), 0)
+                    target = xbar + (first * K + unit) * N * size
+                    multiply(product, (room.D, 1, cp), (W, N), (target, K * N), (H, n, N), 0)
             merge(k, k + 1 == n_parts, g, places, 1, P, 0)
         release(own)
         return DONE

@@ -32,7 +32,7 @@ from ..machine.epoch_settings import (
     POWER2,
 )
 from ..machine.integers import larger, smaller
-from ..machine.places import N_INPUTS, N_NEURONS, N_PARAMS, REVERSE, REVERSE_FEW, SLOPES
+from ..machine.places import N_INPUTS, N_NEURONS, N_OUTPUTS, N_PARAMS, REVERSE, REVERSE_FEW, SLOPES
 from ..machine.records import DONE, NO_MEMORY, Epoch, Shuffle
 from ..machine.simd import Vectors, copy
 from ..machine.target import lanes
@@ -140,7 +140,7 @@ def _single(dtype: np.dtype, rule: Rule) -> Callable:
         V = state_ + n_states * whole
         D = V + lines(hp)
         s = D + lines(hp)
-        room = Head(s, s + 64, 0, s + 128, 0)
+        room = Head(s, s + 64, 0, s + 128, 0, 0)
         by_columns(plan, w, w_, hp, False)
         if steps.free:
             by_columns(plan, steps.free, free_, hp, False)
@@ -186,9 +186,10 @@ def _batches(dtype: np.dtype, rule: Rule) -> Callable:
     def batches(given, w, X, steps):
         plan, batch, n, result = given.plan, steps.batch, steps.n, steps.result
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
-        numbers = larger(workspace(N, H, 1), workspace(N, H, batch))
+        K = load(plan, N_OUTPUTS)
+        numbers = larger(workspace(N, H, K, 1), workspace(N, H, K, batch))
         # `gather` writes up to a vector behind what it copies.
-        room_x, room_t = lines(batch * N + width), lines(batch + width)
+        room_x, room_t = lines(batch * N + width), lines(batch * K + width)
         own = allocate(64 + lines(P) + room_x + 2 * room_t + numbers * size)
         if own == 0:
             return NO_MEMORY
@@ -200,11 +201,12 @@ def _batches(dtype: np.dtype, rule: Rule) -> Callable:
         rate = view(pointer64(steps.rates), (n + batch - 1) // batch)
         # A plain step needs no gradient in memory: the driver adds it to w (5 % faster at
         # N, H, batch = 64, 48, 16). A second chunk would meet parameters that have moved.
-        adding = chunk_size(N, H, batch, 2) >= batch and is_plain(steps.settings, steps.free)
+        most = chunk_size(N, H, batch, 2 if K == 1 else 3)
+        adding = most >= batch and is_plain(steps.settings, steps.free)
         for first in range(0, n, batch):
             m = smaller(batch, n - first)
             gather(X, steps.order, first, m, N, rows)
-            gather(given.t, steps.order, first, m, 1, targets)
+            gather(given.t, steps.order, first, m, K, targets)
             if given.c:
                 gather(given.c, steps.order, first, m, 1, weights)
             eta = rate[first // batch]
@@ -265,9 +267,10 @@ def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
     def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):
         left = view(pointer64(result), N_RESULTS)
         left[LOSS_SUM] = 0.0
-        given = Cotangent(plan, loss, t, c, 1.0, 0, 0)
+        given = Cotangent(plan, loss, t, c, 1.0, 0, 0, -1)
         steps = Steps(order, n, batch, rates, settings, state, free, result)
-        if batch == 1 and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):
+        alone = batch == 1 and load(plan, N_OUTPUTS) == 1
+        if alone and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):
             status = single(given, w, X, steps)
         else:
             status = batches(given, w, X, steps)

@@ -181,9 +181,8 @@ class _Code:
             if isinstance(value, int):
                 self.lengths[name] = _integer(value)
         if table != "plain":
-            N, H = (self.place(self.plan, k) for k in (places.N_INPUTS, places.N_NEURONS))
-            P = self.b.mul(H, self.b.add(N, _integer(1)))
-            self.lengths |= {"N": N, "H": H, "P": P}
+            known = {"N": places.N_INPUTS, "K": places.N_OUTPUTS, "P": places.N_PARAMS}
+            self.lengths |= {name: self.place(self.plan, k) for name, k in known.items()}
 
     def take(self) -> None:
         """The arguments: numbers converted, arrays looked at."""
@@ -270,7 +269,7 @@ class _Code:
         if entry.order >= 0:
             wanted.append(self.place(self.plan, places.READY + entry.order))
         if entry.loss_order >= 0:
-            wanted.append(self.place(self.loss, places.LOSS_BLOCK + entry.loss_order))
+            wanted.append(self.place(self.loss, places.LOSS_READY + entry.loss_order))
         if entry.driver == places.BATCH:
             # Fewer samples than fill a vector have a driver of their own (`sizes.few`).
             count = self.numbers.get("part", self.lengths["B"])  # of which B may be the rest
@@ -303,7 +302,7 @@ class _Code:
                 n = b.mul(self.number_of(argument), _integer(self.size_of(argument)))
                 stretches.append((argument.role != IN, start, b.add(start, n)))
         if self.entry.table == "objective":
-            for place, axes in ((places.DATA, "BN"), (places.TARGETS, "B")):
+            for place, axes in ((places.DATA, "BN"), (places.TARGETS, "BK")):
                 start = self.place(self.record, place)
                 n = _integer(self.dtype.itemsize)
                 for axis in axes:

@@ -25,18 +25,30 @@ WEIGHTS = 11
 COPY = 12
 MATRIX = 13
 RESOLVE = 14  # calls back into Python for what has not been filled in (`_in_numba`)
-OUTPUT = 15  # + order: the block of σ
+OUTPUT = 15  # + order: 1 where σ is filled in
 READY = 18  # + order: 1 where all blocks of that order are filled in
 NAMED_LOSSES = 21  # a table of the tables of the losses that compiled code names (`_in_numba`)
 N_PARAMS = 22
-W_OFFSET = 23  # bytes from w_1 to w_{1,1}: in w, in a gradient, in a direction
-RUNS = 24  # RUN_SIZE places for each run of consecutive neurons with one activation
+W_OFFSET = 23  # bytes from a_{1,1} to w_{1,1}: in w, in a gradient, in a direction
+N_OUTPUTS = 24
+OUTPUTS = 25  # a table of outputs
+RUNS = 26  # RUN_SIZE places for each run of consecutive neurons with one activation
 RUN_START, RUN_COUNT, RUN_BLOCK, RUN_SIZE = 0, 1, 2, 5  # RUN_BLOCK + order
+
+# Places in a table of outputs. Where the softmax joins them, there is one run, whose first block
+# is that of exp and whose second that of log1p.
+N_OUTPUT_RUNS = 0
+SOFTMAX = 1  # 0, or the address of `drivers.softmax.softmax`
+SOFTMAX_MOVED = 2  # that of `drivers.softmax.moved`
+FUSED = 3  # whether the loss is cross entropy, taken from s
+OUTPUT_RUNS = 4  # OUTPUT_SIZE places for each run of consecutive outputs with one σ and one ℓ
+OUTPUT_START, OUTPUT_COUNT, OUTPUT_BLOCK, OUTPUT_LOSS, OUTPUT_SIZE = 0, 1, 2, 5, 8  # + order
 
 # Places in a loss table: the pair (σ, loss) for one network and one loss.
 LOSS_PLAN = 1
-LOSS_OUTPUT = 2  # + order
-LOSS_BLOCK = 5  # + order
+LOSS_OUTPUTS = 2  # a table of outputs
+TARGET_WEIGHTS = 3  # 0, or a weight for each output
+LOSS_READY = 5  # + order: 1 where σ and ℓ are filled in
 LOSS_CHECK = 8  # 0, or the check of targets against a range: its ends, as the bits of float64
 LOSS_LOWEST = 9
 LOSS_HIGHEST = 10

@@ -55,6 +55,42 @@ class LossBlock(NamedTuple):
     n: int
 
 
+class Softmax(NamedTuple):
+    """The softmax of K × c numbers and its loss."""
+
+    plan: int
+    loss: int
+    s: int
+    y: int
+    ybar: int
+    sbar: int
+    curvature: int
+    given: int
+    scratch: int
+    c: int
+    scale: float
+    what: int
+    n: int
+    padded: int
+    result: int
+
+
+class SoftmaxMoved(NamedTuple):
+    """How the softmax and its loss move with s."""
+
+    plan: int
+    loss: int
+    y: int
+    ybar: int
+    curvature: int
+    scratch: int
+    sdot: int
+    ydot: int
+    sbardot: int
+    what: int
+    padded: int
+
+
 class Reverse(NamedTuple):
     """The first-order driver of one part."""
 
@@ -100,13 +136,15 @@ class Batch(NamedTuple):
 
 
 class PerSample(NamedTuple):
-    """Rows ∇_w f_b."""
+    """Rows ∇_w y_{b,k} and ∇_x y_{b,k}."""
 
     plan: int
     w: int
     X: int
     B: int
-    J: int
+    y: int = 0
+    J: int = 0
+    xbar: int = 0
 
 
 class Tangent(NamedTuple):

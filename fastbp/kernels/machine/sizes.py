@@ -23,6 +23,7 @@ PART, MOST_PARTS = 512, 256
 # Where each has a matrix of P × P as its sum: a chunk or two.
 MATRIX_PART, LARGE_MATRIX_PART, LARGE_MATRIX = 480, 240, 256
 MOST_MATRIX_PARTS = 16
+SCRATCH_ROWS = 5  # of the softmax (`drivers.softmax`)
 _LINE = 64  # bytes: buffers begin on cache lines
 
 
@@ -58,6 +59,7 @@ class Sizes(NamedTuple):
     chunk_size: Any
     lines: Any
     few: Any
+    head_rows: Any
     workspace: Any
     tangent_workspace: Any
     tree_numbers: Any
@@ -96,19 +98,32 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
         return 2 * B <= width + 2  # measured: at 3 samples of 4 lanes both layouts cost the same
 
     @jit
-    def workspace(N, H, B):
+    def head_rows(K):
+        """Rows of c numbers that the head needs beside one for each of its arrays, K > 1."""
+        return K + SCRATCH_ROWS if K > 1 else 0
+
+    @jit
+    def workspace(N, H, K, B):
         """Numbers that the first-order driver of a part needs."""
         hp = (H + width - 1) // width * width
         if few(B):
-            return 2 * B * hp + 4 * width + 7 * line
-        c = chunk_size(N, H, B, 2)
-        return c * (N + width) + 2 * c * H + 3 * c + 7 * line
+            head = B * (3 * K + head_rows(K)) if K > 1 else 0
+            return 2 * B * hp + hp + 4 * width + 11 * line + head
+        if K == 1:
+            c = chunk_size(N, H, B, 2)
+            return c * (N + width) + 2 * c * H + 3 * c + 7 * line
+        c = chunk_size(N, H, B, 3)
+        rows = N + 2 * width + 3 * H + 4 * K + head_rows(K)
+        return c * rows + H * K + 12 * line
 
     @jit
-    def tangent_workspace(N, H, B):
+    def tangent_workspace(N, H, K, B):
         """Numbers that `tangent` needs."""
-        c = chunk_size(N, H, B, 4)
-        return 2 * c * N + 4 * c * H + 6 * c + 14 * line
+        if K == 1:
+            c = chunk_size(N, H, B, 4)
+            return 2 * c * N + 4 * c * H + 7 * c + 15 * line
+        c = chunk_size(N, H, B, 5)
+        return c * (2 * N + width + 5 * H + 8 * K + head_rows(K)) + H * K + 19 * line
 
     depth_of = jit(levels)
 
@@ -118,12 +133,12 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
         depth = depth_of(n_parts)
         return depth * n + (depth + 1) * 8 // size if depth else 0
 
-    return Sizes(chunk_size, lines, few, workspace, tangent_workspace, tree_numbers)
+    return Sizes(chunk_size, lines, few, head_rows, workspace, tangent_workspace, tree_numbers)
 
 
-def batch_workspace(dtype: np.dtype, N: int, H: int, B: int) -> int:
+def batch_workspace(dtype: np.dtype, N: int, H: int, K: int, B: int) -> int:
     """Numbers that a whole batch needs, driven part by part."""
     part = part_size(B)
     of = sizes(dtype)
-    sums = of.tree_numbers((B + part - 1) // part, H * (N + 1))
-    return of.workspace(N, H, min(B, part)) + sums
+    sums = of.tree_numbers((B + part - 1) // part, H * (N + K))
+    return of.workspace(N, H, K, min(B, part)) + sums

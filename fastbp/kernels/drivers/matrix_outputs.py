@@ -1,0 +1,249 @@
+"""The Gauss–Newton matrix of several outputs, block by block of samples.
+
+With Q = ∂²/∂s² of the head, K × K for each sample (`head`), and u, v', x of each:
+
+    g_A += S̄^T U                        g_W += ((S̄ A) ∘ V')^T X
+    G[ki, lm] = Σ_b Q_kl u_i u_m        for a_{k,i} and a_{l,m}
+    G[ki, lj] = Σ_b (Q A)_kl v'_l u_i x_j           for a_{k,i} and w_{l,j}
+    G[ij, lm] = Σ_b (A^T Q A)_il v'_i v'_l x_j x_m  for w_{i,j} and w_{l,m}
+
+so that W's block is one product of the pairs of neurons and the pairs of inputs, whatever K.
+No Jacobian is formed; Q is applied to a vector at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ..machine.address import POINTER, allocate, load, release
+from ..machine.build import Kernel, loop
+from ..machine.callers import call_pack, call_softmax_moved, multiply
+from ..machine.integers import larger, smaller
+from ..machine.places import (
+    CURVED,
+    LOSS_OUTPUTS,
+    N_INPUTS,
+    N_NEURONS,
+    N_OUTPUTS,
+    N_PARAMS,
+    PACK,
+    PRODUCT,
+    SOFTMAX_MOVED,
+    W_OFFSET,
+)
+from ..machine.records import DONE, NO_MEMORY, Matrix
+from ..machine.sizes import LARGE_MATRIX, LARGE_MATRIX_PART, MATRIX_PART, MOST_MATRIX_PARTS
+from .first_order import add_transposed_of
+from .head import Cotangent, Head, head_of, outputs_of
+from .matrix import MOST_CHUNK, Sums, mirrored_of, pairs_of, spread_of, transpose_of
+from .passes import Chunk, passes
+from .tree import levels, part_size, tree_of
+
+
+class Room(NamedTuple):
+    """Memory of a chunk, addresses."""
+
+    J: int  # rows to be multiplied
+    U: int  # panels of u, of x, and of the pairs of x
+    X: int
+    XX: int
+    V: int
+    D: int
+    XT: int
+    head: Head
+    direction: int  # K × c: what Q is applied to, Q times it, and room for that
+    moved: int
+    ydot: int
+    gA: int
+    T: int  # the product of the pairs: of a part
+
+
+def _applied(dtype: np.dtype) -> Callable:
+    """Return the step Q v."""
+    pointer, size = POINTER[dtype], dtype.itemsize
+
+    @loop
+    def applied(plan, loss, room, cp):
+        """`moved` = Q · `direction`."""
+        K, head = load(plan, N_OUTPUTS), room.head
+        joined = load(load(loss, LOSS_OUTPUTS), SOFTMAX_MOVED)
+        if joined:
+            call_softmax_moved(
+                joined,
+                plan=plan,
+                loss=loss,
+                y=head.slopes,
+                ybar=head.curvatures,
+                curvature=head.h,
+                scratch=head.given + K * cp * size,
+                sdot=room.direction,
+                ydot=room.ydot,
+                sbardot=room.moved,
+                what=CURVED,
+                padded=cp,
+            )
+        else:
+            q, v, out = pointer(head.h), pointer(room.direction), pointer(room.moved)
+            for b in range(K * cp):
+                out[b] = q[b] * v[b]
+
+    return applied
+
+
+def _added(dtype: np.dtype) -> Callable:
+    """Return the step that adds a chunk to the sums."""
+    pointer, size, zero, one = POINTER[dtype], dtype.itemsize, dtype.type(0), dtype.type(1)
+    pairs, multiply_scaled = pairs_of(dtype), passes(dtype).multiply_scaled
+    applied, add_transposed = _applied(dtype), add_transposed_of(dtype)
+
+    @loop
+    def constant(room, k, value, cp):
+        row = pointer(room.direction + k * cp * size)
+        for b in range(cp):
+            row[b] = value
+
+    @loop
+    def of_outputs(plan, loss, room, G, cp, add):
+        """The block of A and A."""
+        H, K, P = load(plan, N_NEURONS), load(plan, N_OUTPUTS), load(plan, N_PARAMS)
+        for m in range(K):
+            for k in range(K):
+                constant(room, k, one if k == m else zero, cp)
+            applied(plan, loss, room, cp)
+            for k in range(m + 1):
+                pairs(room.moved + k * cp * size, room.V, room.J, H, cp)
+                target = G + (k * H * P + m * H) * size
+                multiply(
+                    load(plan, PRODUCT), (room.J, cp, 1), (room.U, 0), (target, P), (cp, H, H), add
+                )
+
+    @loop
+    def of_neuron(plan, loss, w, i, room, G, cp, add):
+        """The blocks of one row of W: with A, and with the rows of W from it on."""
+        N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        P, product = load(plan, N_PARAMS), load(plan, PRODUCT)
+        a, n_pairs = pointer(w), N * (N + 1) // 2
+        for k in range(K):
+            constant(room, k, a[k * H + i], cp)
+        applied(plan, loss, room, cp)
+        for k in range(K):
+            multiply_scaled(one, room.D + i * cp * size, room.moved + k * cp * size, cp)
+            pairs(room.moved + k * cp * size, room.V, room.J, H, cp)
+            target = G + k * H * P * size + load(plan, W_OFFSET) + i * N * size
+            multiply(product, (room.J, cp, 1), (room.X, 0), (target, P), (cp, H, N), add)
+        a_i, rows = w + i * size, H - i
+        multiply(product, (a_i, 1, H), (room.moved, cp), (room.J, cp), (K, rows, cp), 0)
+        multiply_scaled(one, room.D + i * cp * size, room.J, rows * cp)  # v'_i is in `moved`
+        target = room.T + (i * H - i * (i - 1) // 2) * n_pairs * size
+        multiply(
+            product, (room.J, cp, 1), (room.XX, 0), (target, n_pairs), (cp, rows, n_pairs), add
+        )
+
+    @loop
+    def added(plan, loss, w, X, room, sums, chunk, add):
+        """Add a chunk to g, the rows of G that belong to A, and T."""
+        N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        product, pack, cp = load(plan, PRODUCT), load(plan, PACK), chunk.padded
+        J, sbar = room.J, room.head.sbar
+        add_transposed(plan, room.V, sbar, room.U, room.gA, sums.g, cp, add)
+        multiply(product, (w, 1, H), (sbar, cp), (J, cp), (K, H, cp), 0)
+        multiply_scaled(one, room.D, J, H * cp)
+        gW = sums.g + load(plan, W_OFFSET)
+        multiply(product, (J, cp, 1), (X, N), (gW, N), (chunk.n, H, N), add)
+        call_pack(pack, room.V, H, cp, room.U)
+        call_pack(pack, room.XT, N, cp, room.X)
+        for j in range(N):
+            x = room.XT + j * cp * size
+            pairs(x, x, J + (j * N - j * (j - 1) // 2) * cp * size, N - j, cp)
+        call_pack(pack, J, N * (N + 1) // 2, cp, room.XX)
+        of_outputs(plan, loss, room, sums.G, cp, add)
+        for i in range(H):
+            of_neuron(plan, loss, w, i, room, sums.G, cp, add)
+
+    return added
+
+
+def matrix_outputs(dtype: np.dtype) -> Kernel:
+    """Make the unit that `matrix` is where K > 1: the same arguments, the same results."""
+    p = passes(dtype)
+    size, width, lines, tree_numbers = p.size, p.width, p.lines, p.tree_numbers
+    activate, head_rows, outputs = p.activate, p.head_rows, outputs_of(dtype)
+    pointer64 = POINTER[np.dtype(np.float64)]
+    added, spread, mirrored = _added(dtype), spread_of(dtype), mirrored_of(dtype)
+    transpose, head, tree = transpose_of(dtype), head_of(dtype, True), tree_of(dtype)
+    ones, place, merge = tree.ones, tree.place, tree.merge
+
+    @loop
+    def room_of(own, N, H, K, c):
+        """Memory of c samples; the last address is the end."""
+        n_pairs = N * (N + 1) // 2
+        J = (own + 63) // 64 * 64
+        U = J + lines(larger(H, n_pairs) * c)
+        X = U + lines((larger(H, K) + width) * c)
+        XX = X + lines((N + width) * c)
+        V = XX + lines((n_pairs + width) * c)
+        D = V + lines(H * c)
+        XT = D + lines(H * c)
+        s = XT + lines(N * c)
+        line = lines(K * c)
+        given = s + 8 * line
+        gA = given + lines(head_rows(K) * c)
+        T = gA + lines(H * K)
+        buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line, given)
+        return (
+            Room(J, U, X, XX, V, D, XT, buffers, s + 5 * line, s + 6 * line, s + 7 * line, gA, T),
+            T + lines(H * (H + 1) // 2 * n_pairs),
+        )
+
+    def matrix_outputs(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, result):
+        N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
+        K, W = load(plan, N_OUTPUTS), w + load(plan, W_OFFSET)
+        if part == 0:
+            least = LARGE_MATRIX_PART if P >= LARGE_MATRIX else MATRIX_PART
+            part = part_size(B, least, MOST_MATRIX_PARTS)
+        n_parts = (B + part - 1) // part
+        n_chunks = (part + MOST_CHUNK - 1) // MOST_CHUNK
+        most = ((part + n_chunks - 1) // n_chunks + width - 1) // width * width
+        _, end_of_room = room_of(0, N, H, K, most)
+        own = allocate(end_of_room + 2 * 64 + tree_numbers(n_parts, P + P * P) * size)
+        if own == 0:
+            return NO_MEMORY
+        room, end_of_room = room_of(own, N, H, K, most)
+        losses, vectors, matrices = result, 0, 0
+        if n_parts > 1:
+            losses = end_of_room
+            vectors = losses + 8 * (levels(n_parts) + 1)
+            matrices = vectors + levels(n_parts) * P * size
+        given = Cotangent(plan, loss, t, c, scale, 0, 0, -1)
+        for k in range(n_parts):
+            here = ones(k)
+            sums = Sums(place(here, g, vectors, P), place(here, G, matrices, P * P))
+            total = 0.0
+            end = smaller(k * part + part, B)
+            for first in range(k * part, end, most):
+                n = smaller(most, end - first)
+                cp = (n + width - 1) // width * width
+                x = X + first * N * size
+                transpose(x, n, N, cp, room.XT)
+                from_x, to_z = (room.XT, cp), (room.V, cp)
+                multiply(load(plan, PRODUCT), (W, N, 1), from_x, to_z, (N, H, cp), 0)
+                activate(plan, 1, room.V, room.D, 0, cp)
+                outputs(plan, w, room.V, room.head.s, cp)
+                chunk = Chunk(first, n, cp)
+                total += head(given, room.head, curvature, chunk)
+                added(plan, loss, w, x, room, sums, chunk, 1 if first > k * part else 0)
+            spread(plan, room.T, sums.G)
+            pointer64(losses + 8 * here)[0] = total
+            last = k + 1 == n_parts
+            merge(k, last, g, vectors, 1, P, losses)
+            merge(k, last, G, matrices, P, P, 0)
+        if mirror:
+            mirrored(G, P)
+        pointer64(result)[0] = pointer64(losses)[0]
+        release(own)
+        return DONE
+
+    return Kernel(matrix_outputs, Matrix)
