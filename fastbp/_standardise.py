@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .activations import Activation
-from .network import Network
+from .network import Columns, Network
 
 
 class Scaling(NamedTuple):
@@ -25,25 +25,10 @@ class Scaling(NamedTuple):
     def of(cls, X: NDArray, sample_weight: NDArray | None = None) -> Scaling:
         """Return the scaling by weighted mean and deviation over the rows of X.
 
-        A column that is constant keeps its scale, as a deviation of rounding errors is none: one
-        within what the rounding of the mean of so many numbers leaves, as in scikit-learn's
-        StandardScaler.
+        A column that is constant keeps its scale, as a deviation of rounding errors is none.
         """
-        if sample_weight is not None:  # a row without weight has no say, whatever its size
-            X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean = np.average(X, axis=0, weights=sample_weight)
-            centred = X - mean
-            # In units of the largest: the squares of 1e-170 are zero.
-            size = np.abs(centred).max(axis=0)
-            unit = np.where(size > 0.0, size, 1.0)
-            scale = unit * np.sqrt(np.average((centred / unit) ** 2, axis=0, weights=sample_weight))
-        if not np.isfinite(scale).all():
-            largest = float(np.max(np.abs(X)))
-            raise ValueError(f"numbers up to {largest:.3g} have no finite deviation; rescale them")
-        rounding = len(X) * np.finfo(np.float64).eps * np.abs(mean)
-        constant = (X.max(axis=0) == X.min(axis=0)) | (scale <= rounding)
-        return cls(mean, np.where(constant, 1.0, scale))
+        columns = Columns.of(X, sample_weight)
+        return cls(columns.mean, np.where(columns.constant, 1.0, columns.deviation))
 
     @classmethod
     def none(cls, X: NDArray) -> Scaling:

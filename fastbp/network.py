@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -35,6 +37,71 @@ class Description(NamedTuple):
     output: Output
     dtype: str
     n_outputs: int = 1
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of some observations are like: each of shape (N,)."""
+
+    mean: NDArray
+    deviation: NDArray
+    constant: NDArray  # whether it is, but for rounding
+
+    @classmethod
+    def of(cls, X: NDArray, sample_weight: NDArray | None = None) -> Columns:
+        """Return weighted means and deviations over the rows of X; also of targets, (B,).
+
+        A column is constant whose deviation is within what the rounding of the mean of so many
+        numbers leaves, as in scikit-learn's StandardScaler, or of its own numbers.
+
+        Raises
+        ------
+        ValueError
+            Where a deviation is not finite.
+        """
+        if sample_weight is not None:  # a row without weight has no say, whatever its size
+            X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
+        rounding = max(len(X) * float(np.finfo(np.float64).eps), float(np.finfo(X.dtype).eps))
+        X = X.astype(np.float64, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = _mean(X, sample_weight)
+            centred = X - mean
+            # In units of the largest: the squares of 1e-170 are zero.
+            size = np.abs(centred).max(axis=0)
+            unit = np.where(size > 0.0, size, 1.0)
+            centred /= unit
+            deviation = unit * np.sqrt(_mean(centred * centred, sample_weight))
+        if not np.isfinite(deviation).all():
+            largest = float(np.max(np.abs(X)))
+            raise ValueError(f"numbers up to {largest:.3g} have no finite deviation; rescale them")
+        constant = (X == X[0]).all(axis=0) | (deviation <= rounding * np.abs(mean))
+        return cls(mean, deviation, constant)
+
+    @cached_property
+    def bias(self) -> int | None:
+        """The first constant column that is not 0: what every neuron has for a bias."""
+        found = np.flatnonzero(self.constant & (self.mean != 0.0))
+        return int(found[0]) if found.size else None
+
+    @cached_property
+    def unit(self) -> NDArray:
+        """What each column is measured in: its deviation, or the size of a constant's number."""
+        unit = np.where(self.constant, np.abs(self.mean), self.deviation)
+        return np.where(unit > 0.0, unit, 1.0)
+
+    def standardised(self, X: NDArray) -> NDArray:
+        """Return X in these units and, where there is a bias, counted from the means."""
+        if self.bias is None:
+            return (X / self.unit).astype(X.dtype, copy=False)
+        Z = X - np.where(self.constant, 0.0, self.mean)
+        Z /= self.unit
+        return Z.astype(X.dtype, copy=False)
+
+
+def _mean(X: NDArray, sample_weight: NDArray | None) -> NDArray:
+    if sample_weight is None:  # 10 µs less than np.average, of a fit's 400
+        return X.sum(axis=0) / len(X)
+    return np.average(X, axis=0, weights=sample_weight)
 
 
 class Network:
@@ -266,30 +333,55 @@ class Network:
         a = w[: K * H]
         return (a if K == 1 else a.reshape(K, H)), w[K * H :].reshape(H, self.n_inputs)
 
-    def init(self, seed: int | np.random.Generator | None) -> NDArray:
+    def init(
+        self,
+        seed: int | np.random.Generator | None,
+        X: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> NDArray:
         """Return a start vector: uniform with the variances of Glorot and Bengio.
 
-        W and a are uniform on ±√(6 / (fan_in + fan_out)): fans N and H for W, H and 1 for a.
+        W and a are uniform on ±√(6 / (fan_in + fan_out)): fans N and H for W, H and 1 for a. That
+        is for inputs of deviation 1. With X, W is what does the same with its columns: W_ij is
+        divided by the deviation of column j (by the size of a constant column's number) and, where
+        a column is constant and not 0, its weight is shifted so that column j counts from its mean.
 
         Parameters
         ----------
         seed : int, numpy.random.Generator or None
             The same integer gives the same vector.
+        X : array_like, shape (B, N), optional
+            Observations that the start is for.
+        sample_weight : array_like, shape (B,), optional
+            Their weights in means and deviations.
 
         Returns
         -------
         w : ndarray, shape (P,)
 
+        Raises
+        ------
+        TypeError, ValueError
+            Where X or the weights do not fit, and where a column is so small, or so large, that no
+            number is its weight.
+
         References
         ----------
         X. Glorot, Y. Bengio: Understanding the difficulty of training deep feedforward neural
-        networks, AISTATS 2010, eq. (16).
+        networks, AISTATS 2010, eq. (16). Scaled inputs: Y. LeCun, L. Bottou, G. B. Orr, K.-R.
+        Müller: Efficient BackProp, in Neural Networks: Tricks of the Trade, 1998, section 4.3.
 
         Examples
         --------
         >>> import fastbp
         >>> fastbp.Network(3, 4).init(seed=0).shape
         (16,)
+        >>> net = fastbp.Network(2, 1)
+        >>> W = net.split(net.init(seed=0))[1]
+        >>> scaled = net.split(net.init(0, [[700.0, 1.0], [900.0, 1.0]]))[1]  # 800 ± 100
+        >>> (scaled / W).round(2)[:, 0], float((scaled @ [800.0, 1.0] - W[:, 1])[0].round(12))
+        (array([0.01]), 0.0)
         """
         with importing():
             from numpy.random import default_rng  # 10 ms that a process with weights need not take
@@ -300,7 +392,13 @@ class Network:
         N, H, K = self.n_inputs, self.n_neurons, self.n_outputs
         a[:] = rng.uniform(-1.0, 1.0, a.shape) * np.sqrt(6.0 / (H + K))
         W[:] = rng.uniform(-1.0, 1.0, (H, N)) * np.sqrt(6.0 / (N + H))
-        return w
+        if X is None:
+            return w
+        rows, single = boundary.observations(X, N, self.dtype, check_finite=True)
+        if not len(rows):
+            raise ValueError(f"a start needs at least one observation; got X of shape {rows.shape}")
+        c = boundary.weights(sample_weight, len(rows), single, self.dtype, check_finite=True)
+        return on_columns(self, w, Columns.of(rows, c))
 
     # ---- calls ---------------------------------------------------------------------------
 
@@ -991,3 +1089,25 @@ def _rebuilt(
     return Network(
         n_inputs, activations=activations, output=output, dtype=dtype, n_outputs=n_outputs
     )
+
+
+def on_columns(net: Network, w: NDArray, columns: Columns) -> NDArray:
+    """Turn parameters for standardised columns into those that do the same with the columns.
+
+    In place; see `Network.init`.
+    """
+    _, W = net.split(w)
+    mean, bias = columns.mean, columns.bias
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = W / columns.unit
+        if bias is not None:
+            others = ~columns.constant
+            scaled[:, bias] -= scaled[:, others] @ (mean[others] / mean[bias])
+        W[:] = scaled
+    if not np.isfinite(W).all():
+        j = int(np.argmin(np.isfinite(W).all(axis=0)))
+        raise ValueError(
+            f"column {j} of X, of mean {mean[j]:.3g} and deviation {columns.deviation[j]:.3g}, "
+            f"leaves its weights no finite number in {net.dtype}; rescale the columns"
+        )
+    return w

@@ -642,4 +642,42 @@ INTERVALS = (
     ),
 )
 
-MUTANTS = REFERENCE + KERNELS + TRACING + INTERVALS
+FITS = (
+    Mutant(
+        "a start whose bias does not follow the means",
+        "network.py",
+        "(mean[others] / mean[bias])",
+        "(mean[others] * mean[bias])",
+        ("test_doubts.py::test_the_start_does_with_the_columns_what_it_does_with_scaled_ones",),
+    ),
+    Mutant(
+        "a start that is no candidate for the best",
+        "_training/watch.py",
+        "            if loss < np.inf:\n",
+        "            if False:\n",
+        ("test_fit.py::test_the_start_is_a_candidate_for_the_best",),
+    ),
+    Mutant(
+        "a callback that is given the parameters for standardised columns",
+        "_training/watch.py",
+        "view = self.as_given(w).view()",
+        "view = w.view()",
+        ("test_doubts.py::test_raw_columns_are_fitted_like_scaled_ones",),
+    ),
+    Mutant(
+        "observations of weight 0 in a share to validate by",
+        "_training/fit.py",
+        "weighs = c > 0.0",
+        "weighs = c >= 0.0",
+        ("test_fit.py::test_what_has_no_weight_is_not_shared_out",),
+    ),
+    Mutant(
+        "a schedule of few epochs that many go on from",
+        "_training/checkpoint.py",
+        "if self.of_fewer and self._arguments",
+        "if False and self._arguments",
+        ("test_fit.py::test_more_epochs_of_a_schedule",),
+    ),
+)
+
+MUTANTS = REFERENCE + KERNELS + TRACING + INTERVALS + FITS

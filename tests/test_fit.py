@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -599,7 +600,7 @@ def test_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     fastbp.fit(NET, X, T, optimizer="adam", epochs=2, checkpoint=path)
     others: list[dict[str, Any]] = [
         {"optimizer": "sgd"},
-        {"epochs": 3},
+        {"epochs": 1},
         {"seed": 1},
         {"l2": 0.1},
         {"sample_weight": C},
@@ -618,6 +619,86 @@ def test_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match="is not a checkpoint"):
         fastbp.fit(NET, X, T, optimizer="adam", epochs=2, checkpoint=path)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", SGD(0.02, momentum=0.9), "lm", AdamW(0.01), "lbfgs"])
+def test_more_epochs_go_on_from_a_checkpoint(optimizer: Any, tmp_path: Path) -> None:
+    def fit(epochs: int, path: Path | None, **others: Any) -> fastbp.FitResult:
+        return fastbp.fit(
+            NET, X, T, optimizer=optimizer, epochs=epochs, validation=0.2, checkpoint=path, **others
+        )
+
+    few, many = (100, 230) if optimizer == "lbfgs" else (3, 11)  # its memory ends every 100
+    whole = fit(many, tmp_path / "whole.npz")
+    path = tmp_path / "c.npz"
+    fit(few, path)
+    seen: list[int] = []
+    same(fit(many, path, callback=lambda state: seen.append(state.step)), whole)
+    assert seen[0] == few + 1
+    with pytest.raises(ValueError, match="other arguments or data"):
+        fit(few, path)
+
+
+def test_more_epochs_of_a_schedule(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    options: dict[str, Any] = {"checkpoint": path}
+    fastbp.fit(NET, X, T, optimizer=Adam(Cosine(0.01)), epochs=3, **options)
+    with pytest.raises(ValueError, match="learning rates depend on that number"):
+        fastbp.fit(NET, X, T, optimizer=Adam(Cosine(0.01)), epochs=4, **options)
+    path.unlink()
+    decay = Adam(lambda step, total: 0.01 / (1 + step))
+    fastbp.fit(NET, X, T, optimizer=decay, epochs=3, **options)
+    same(
+        fastbp.fit(NET, X, T, optimizer=decay, epochs=5, **options),
+        fastbp.fit(NET, X, T, optimizer=decay, epochs=5),
+    )
+
+
+def test_the_start_is_a_candidate_for_the_best() -> None:
+    for epochs in (0, 5):
+        result = fastbp.fit(
+            NET, X, T, w0=W0, optimizer=SGD(0.1), epochs=epochs, validation=(X, NET(W0, X))
+        )
+        assert result.validation_loss == 0.0
+        assert np.array_equal(result.w, W0)
+        assert len(result.history["validation_loss"]) == epochs
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_callback_may_raise_stop_iteration(optimizer: Any) -> None:
+    def stop(state: fastbp.FitState) -> None:
+        if state.step == 3:
+            raise StopIteration
+
+    result = fastbp.fit(NET, X, T, optimizer=optimizer, callback=stop)
+    assert (result.reason, len(result.history["loss"])) == ("stopped by the callback", 3)
+
+
+def test_what_has_no_weight_is_not_shared_out() -> None:
+    c = np.zeros(60)
+    c[:10] = 1.0
+    for share in (0.1, 0.9):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fastbp.FitWarning)
+            got, want = (
+                fastbp.fit(NET, X[:n], T[:n], sample_weight=c[:n], validation=share)
+                for n in (60, 10)
+            )
+        same(got, want)
+    with pytest.raises(ValueError, match="at least one of 1 observations"):
+        fastbp.fit(NET, X, T, sample_weight=np.eye(1, 60)[0], validation=0.5)
+
+
+def test_folds_of_what_weighs() -> None:
+    c = np.repeat([1.0, 0.0, 1.0], 20)
+    fits = fastbp.fit_many(NET, X, T, seeds=1, folds=4, sample_weight=c, epochs=5, threads=1)
+    assert sorted(np.concatenate(fits.folds)) == np.flatnonzero(c).tolist()
+    assert np.isfinite(fits.held_out_losses).all()
+    with pytest.raises(ValueError, match=r"fold 1 must hold observations .* a weight"):
+        fastbp.fit_many(NET, X, T, folds=[np.arange(20), np.arange(20, 40)], sample_weight=c)
+    for result in fastbp.fit_many(NET, X, T, seeds=3, bootstrap=True, sample_weight=c, epochs=5):
+        assert result.data.sample_weight is not None
+        assert result.data.sample_weight.all()
 
 
 def test_a_process_that_is_killed(tmp_path: Path) -> None:

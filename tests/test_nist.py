@@ -218,7 +218,8 @@ def test_no_more_observations_than_parameters_is_no_interval_and_said():
     rng = np.random.default_rng(4)
     X = np.column_stack([rng.normal(size=(12, 1)), np.ones(12)])
     net = fastbp.Network(2, 6, output="identity")
-    result = fastbp.fit(net, X, np.sin(X[:, 0]), seed=0, epochs=50)
+    with pytest.warns(fastbp.FitWarning, match="18 free parameters and 12 observations"):
+        result = fastbp.fit(net, X, np.sin(X[:, 0]), seed=0, epochs=50)
     with pytest.warns(fastbp.FitWarning, match="no more observations than free parameters"):
         std = result.predict(X, return_std=True)[1]
     assert np.isinf(std).all()

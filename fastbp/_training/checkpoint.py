@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,37 @@ _VERSION = 1
 _REVISIONS = {"LevenbergMarquardt": 2}
 
 
-def fingerprint(
+@dataclass(frozen=True)
+class Arguments:
+    """All arguments that decide what a fit computes, before it begins, but its epochs."""
+
+    problem: Any
+    held_out: Any
+    optimizer: Any
+    early: Any
+    others: tuple[Any, ...]  # the seed first
+
+    def fingerprint(self, epochs: int) -> str:
+        """Return their hash, that of a fit of so many epochs."""
+        return _fingerprint(
+            self.problem, self.held_out, self.optimizer, self.early, (epochs, *self.others)
+        )
+
+    def depend_on_epochs(self, few: int, many: int) -> bool:
+        """Whether the first of many epochs have other rates than the only few have."""
+        batches = self.problem.batches
+        totals = (few * batches, many * batches)
+        steps = _sampled(totals[0])
+        return any(
+            rate(step, max(totals[0], 1)) != rate(step, max(totals[1], 1))
+            for rate in _schedules(self.optimizer)
+            for step in steps
+        )
+
+
+def _fingerprint(
     problem: Any, held_out: Any, optimizer: Any, early: Any, others: tuple[Any, ...]
 ) -> str:
-    """Hash of all arguments that decide what a fit computes, before it begins."""
     digest = hashlib.sha256()
     net = describe(problem.net)
     functions = [f.digest for f in (*net.activations, net.output, problem.loss)]
@@ -63,10 +91,18 @@ def _described(optimizer: Any, total: int) -> tuple:
     for entry in (each for each in dataclasses.fields(optimizer) if each.init):
         value = getattr(optimizer, entry.name)
         if callable(value):
-            steps = np.unique(np.linspace(0, max(total - 1, 0), _SAMPLED).astype(np.int64))
-            value = [float(value(int(step), max(total, 1))) for step in steps]
+            value = [float(value(step, max(total, 1))) for step in _sampled(total)]
         values.append((entry.name, repr(value)))
     return tuple(values)
+
+
+def _sampled(total: int) -> list[int]:
+    return np.unique(np.linspace(0, max(total - 1, 0), _SAMPLED).astype(np.int64)).tolist()
+
+
+def _schedules(optimizer: Any) -> list[Any]:
+    values = (getattr(optimizer, each.name) for each in dataclasses.fields(optimizer) if each.init)
+    return [value for value in values if callable(value)]
 
 
 class Checkpoint:
@@ -76,17 +112,27 @@ class Checkpoint:
     ----------
     path : Path
         The file.
-    mark : str
-        The fit's `fingerprint`: a file with another is refused.
+    arguments : Arguments
+        Those of the fit: a file with others is refused.
+    epochs : int
+        Of the fit. A file of fewer goes on, where its steps are the first of this fit's.
+
+    Attributes
+    ----------
+    of_fewer : bool
+        Whether what was loaded is from a fit of fewer epochs.
     """
 
-    def __init__(self, path: Path, mark: str) -> None:
+    def __init__(self, path: Path, arguments: Arguments, epochs: int) -> None:
         folder = path.parent
         if not folder.is_dir() or path.is_dir():  # before the work, not after it
             what = "is a folder" if path.is_dir() else f"can't be written: there is no {folder}"
             raise ValueError(f"the checkpoint {path} {what}")
         self._path = path
-        self._mark = mark
+        self._arguments = arguments
+        self._epochs = epochs
+        self.of_fewer = False
+        self._mark = arguments.fingerprint(epochs)
         self._kept: dict[str, NDArray] | None = None
         self._written = time.monotonic()
 
@@ -97,20 +143,28 @@ class Checkpoint:
                 arrays = dict(file)
             header = json.loads(arrays.pop("header").item())
             version, mark = header["version"], header.get("mark", "")
+            epochs = int(header.get("epochs", self._epochs))  # not in files of 0.1.0
         except FileNotFoundError:
             return None
         except Exception as error:  # zipfile alone raises five kinds for damaged files
             raise ValueError(f"{self._path} is not a checkpoint of fastbp.fit: {error}") from error
-        if version != _VERSION or mark != self._mark:
+        self.of_fewer = epochs < self._epochs
+        expected = self._arguments.fingerprint(epochs) if self.of_fewer else self._mark
+        if version != _VERSION or mark != expected:
             raise ValueError(
                 f"{self._path} belongs to a fit with other arguments or data, or of a release "
                 "whose optimizer took other steps; give another path, or delete it"
+            )
+        if self.of_fewer and self._arguments.depend_on_epochs(epochs, self._epochs):
+            raise ValueError(
+                f"{self._path} belongs to a fit of {epochs} epochs, whose learning rates depend on "
+                f"that number, so that {self._epochs} can't go on from it; give another path"
             )
         return arrays
 
     def keep(self, arrays: dict[str, NDArray]) -> None:
         """Take over a consistent state, and write it if the last write is some time ago."""
-        header = {"version": _VERSION, "mark": self._mark}
+        header = {"version": _VERSION, "mark": self._mark, "epochs": self._epochs}
         self._kept = {"header": np.array(json.dumps(header)), **arrays}
         if time.monotonic() - self._written > _SECONDS:
             self.write()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _boundary as boundary
 from .. import _html as html
 from ..losses import Loss, get_loss
-from ..network import Network
+from ..network import Columns, Network, on_columns
 from ..objective import Objective
 from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer, get_optimizer
 from . import uncertainty as uncertainty
-from .checkpoint import Checkpoint, fingerprint
-from .methods import Method, Problem, method_of, stream
+from .checkpoint import Arguments, Checkpoint
+from .doubts import doubts, warn
+from .methods import Method, Problem, Stochastic, method_of, stream
 from .report import FitReport, report_of
 from .watch import Bar, EarlyStopping, FitState, Watch
 
@@ -31,6 +32,7 @@ __all__ = ["FitResult", "fit"]
 
 Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | float
 
+_ALL_DONE = "all epochs done"
 _EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
 
 
@@ -48,7 +50,7 @@ class FitResult:
     loss : float
         Training loss at w, the penalty ½ l2 ‖w‖² included.
     validation_loss : float or None
-        The best, without penalty.
+        The best, without penalty; the start's is among them.
     history : dict of str to ndarray
         One entry an epoch or iteration: "loss", and "validation_loss" where there is one. The
         loss of a stochastic epoch is the mean over its batches, each before its update.
@@ -56,6 +58,8 @@ class FitResult:
         Why it stopped.
     n_evaluations : int
         Gradients of a batch, or evaluations of all observations.
+    warnings : tuple of str
+        What speaks against the fit, as in the `FitWarning` of each.
     """
 
     net: Network
@@ -66,6 +70,7 @@ class FitResult:
     reason: str
     n_evaluations: int
     data: uncertainty.Data = field(compare=False)
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         steps = len(self.history["loss"])
@@ -254,6 +259,7 @@ class _Given:
     threads: int | str
     checkpoint: str | Path | None
     _stop: threading.Event | None
+    _quiet: bool
 
 
 def fit(
@@ -279,6 +285,7 @@ def fit(
     threads: int | str = 1,
     checkpoint: str | Path | None = None,
     _stop: threading.Event | None = None,
+    _quiet: bool = False,
 ) -> FitResult:
     """Fit a network's parameters to data.
 
@@ -293,7 +300,11 @@ def fit(
     t : array_like, shape (B,)
         Targets.
     w0 : array_like, shape (P,), optional
-        The start; ``net.init(seed)`` if left out.
+        The start; if left out, that of ``net.init(seed, X, sample_weight=sample_weight)`` with
+        what is fitted, so without observations that are held out; with an identity output and the
+        squared loss, w_1 … w_H are then in units of the targets' deviation. The optimizer works on
+        columns so standardised, unless there is a penalty or a decay of w: its steps are the same
+        in any units, and with a constant column wherever the others have their means.
     optimizer : str or Optimizer, optional
         One of `fastbp.optimizers` or its name, or a method of `scipy.optimize.minimize`. If left
         out, Levenberg–Marquardt for the squared loss while P ≤ 1000, else L-BFGS.
@@ -301,7 +312,8 @@ def fit(
         ℓ.
     sample_weight : array_like, shape (B,), optional
         c. The stochastic optimizers scale them to mean one and take the plain mean over a batch,
-        so that the expected step is that of the weighted mean.
+        so that the expected step is that of the weighted mean. What has the weight 0 has no part
+        in a share to validate by, and says nothing of the columns.
     absolute_sigma : bool
         As in `scipy.optimize.curve_fit`, for covariance and intervals alone: whether the weights
         are 1/σ_b², the targets' variances being known, or say how these compare, their scale being
@@ -322,14 +334,16 @@ def fit(
         every run, and no checkpoint can be kept.
     validation : tuple or float, optional
         (X, t) or (X, t, sample_weight) of observations that are not fitted, or the share of the
-        given ones to hold out. The parameters with the least loss on them are returned, or are
-        the `w` of a `NonFiniteLossError`.
+        given ones to hold out. The parameters with the least loss on them, the start among them,
+        are returned, or are the `w` of a `NonFiniteLossError`.
     early_stopping : int or EarlyStopping, optional
         An integer is a patience.
     free : array_like of bool, shape (P,), optional
         Which parameters may move; the others keep the values of `w0`.
     callback : callable, optional
-        Called with a `FitState` after every epoch or iteration; a true result stops the fit.
+        Called with a `FitState` after every epoch or iteration. A true result stops the fit, and
+        so does raising StopIteration: what was found is returned, the reason "stopped by the
+        callback".
     progress : bool or "auto"
         Whether to show a bar on standard error; "auto" does on a terminal.
     threads : int or "auto"
@@ -337,8 +351,9 @@ def fit(
         same to the last bit. SGD and Adam use one.
     checkpoint : path, optional
         A file that is written every few seconds and at the end, whole or not at all. A fit with
-        the same arguments goes on from it, and ends with the same bits as one never stopped.
-        SciPy's methods then restart every 100 iterations.
+        the same arguments goes on from it, and ends with the same bits as one never stopped; so
+        does one with more epochs, done or not, unless its learning rates depend on their number.
+        SciPy's methods then restart every 100 iterations, and where their epochs ended.
 
     Returns
     -------
@@ -355,6 +370,13 @@ def fit(
     ImportError
         Where an optimizer or a progress bar needs a package that is not there.
 
+    Warns
+    -----
+    FitWarning
+        Once for each cause to distrust the result: targets outside the output's range, a loss no
+        better than a constant's, saturated neurons, no more observations than free parameters
+        without a penalty, columns far from 0 without a constant one (where w0 is left out).
+
     Examples
     --------
     >>> import fastbp, numpy as np
@@ -367,8 +389,7 @@ def fit(
     array([1.])
     """
     given = _Given(**locals())
-    problem, held_out = _problem(given)
-    chosen = get_optimizer(optimizer, problem.loss.name, net.n_params)
+    problem, held_out, chosen, start = _problem(given)
     early = _early_stopping(early_stopping)
     problem.target = -np.inf if early.target is None else early.target
     n_epochs = _EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
@@ -378,14 +399,17 @@ def fit(
         raise ValueError("a checkpoint needs a seed: another run could not go on from it")
     method = method_of(problem, chosen, checkpoint is not None)
     with Bar(progress, int(n_epochs)) as bar:
-        watch = Watch(int(n_epochs), held_out, early, callback, bar, _stop)
+        watch = Watch(int(n_epochs), held_out, early, callback, bar, _stop, start.as_given)
         store = None
         if checkpoint is not None:
-            others = (n_epochs, seed, shuffle, batch_size)
-            mark = fingerprint(problem, held_out, chosen, early, others)
-            store = Checkpoint(Path(checkpoint), mark)
+            others = (seed, shuffle, batch_size)
+            arguments = Arguments(problem, held_out, chosen, early, others)
+            store = Checkpoint(Path(checkpoint), arguments, int(n_epochs))
         reason = _run(problem, method, watch, store)
-    return _result(problem, method, watch, reason, absolute_sigma)
+    result = _result(problem, method, watch, reason, start, given)
+    if not _quiet:
+        warn([result.warnings], stacklevel=2)
+    return result
 
 
 def _early_stopping(given: EarlyStopping | int | None) -> EarlyStopping:
@@ -402,11 +426,13 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
     """Go on from the checkpoint, or begin, until there is a reason to stop; return it."""
     reason = ""
     saved = None if store is None else store.load()
-    if saved is not None:
+    if store is not None and saved is not None:
         reason = saved["reason"].item()
         problem.w[:] = saved["w"]
         watch.restore(saved)
         method.restore(saved)
+        if store.of_fewer and reason == _ALL_DONE:
+            reason = ""
 
     def keep() -> None:
         if store is not None:
@@ -414,13 +440,15 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
             store.keep({**own, **watch.state(), **method.state()})
 
     try:
+        if saved is None:
+            watch.begin(problem.w)
         if not reason:
             for reason in method.steps(watch):
                 keep()
                 if reason:
                     break
             else:
-                reason = "all epochs done"
+                reason = _ALL_DONE
                 keep()
     except KeyboardInterrupt:
         reason = "interrupted"
@@ -431,29 +459,75 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
 
 
 def _result(
-    problem: Problem, method: Method, watch: Watch, reason: str, absolute_sigma: bool
+    problem: Problem,
+    method: Method,
+    watch: Watch,
+    reason: str,
+    start: _Start,
+    given: _Given,
 ) -> FitResult:
     best = watch.best_w
     if best is not None:
         problem.w[:] = best
     moved_back = best is not None or reason == "interrupted" or not watch.step
     value = problem.value() if moved_back else method.loss()
+    if start.X is not problem.X:
+        problem = replace(problem, w=start.as_given(problem.w), X=start.X)
+        value = problem.value()
+    limited = reason == _ALL_DONE and given.epochs is not None
     c = problem.c
     return FitResult(
         problem.net,
         problem.w,
         value,
-        watch.best if watch.validation_losses else None,
+        watch.best if given.validation is not None else None,
         watch.history(),
         reason,
         watch.n_evaluations,
         uncertainty.Data(
-            problem.X, problem.t, c, problem.loss, problem.l2, problem.free, absolute_sigma
+            problem.X,
+            problem.t,
+            c,
+            problem.loss,
+            problem.l2,
+            problem.free,
+            given.absolute_sigma,
+        ),
+        doubts(
+            problem,
+            start.columns,
+            value - problem.penalty(),
+            watch.losses,
+            held_back=best is not None or (limited and isinstance(method, Stochastic)),
+            known_noise=given.absolute_sigma,
+            # A saddle is said by the reason itself.
+            told_to_end=reason.startswith(("stopped", "interrupted", "target", "saddle")),
+            limited=limited,
         ),
     )
 
 
-def _problem(given: _Given) -> tuple[Problem, Objective | None]:
+@dataclass(frozen=True)
+class _Start:
+    """X as it was given, and what its columns are like where the start is made for them."""
+
+    net: Network
+    X: NDArray
+    columns: Columns | None
+    standardised: bool  # whether the optimizer works on standardised columns
+
+    def inputs(self, X: NDArray) -> NDArray:
+        """Return what the optimizer is given for X."""
+        return self.columns.standardised(X) if self.columns and self.standardised else X
+
+    def as_given(self, w: NDArray) -> NDArray:
+        """Return the parameters for X, of those for what the optimizer is given."""
+        if self.columns and self.standardised:
+            return on_columns(self.net, w.copy(), self.columns)
+        return w
+
+
+def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Start]:
     """Check what is given; also returns the objective of the validation."""
     net, l2, batch = given.net, given.l2, given.batch_size
     if not isinstance(net, Network):
@@ -468,15 +542,28 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None]:
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
     boundary.thread_count(given.threads)
     free = _free(net, given.free)
-    X, t, c, held_out = _split(given, ell, X, t, c)
+    X, t, c, held = _split(given, ell, X, t, c)
     if batch is None:
         batch = 32
     if not isinstance(batch, int | np.integer) or batch < 1:
         raise ValueError(f"batch_size must be a positive integer; got {batch!r}")
+    chosen = get_optimizer(given.optimizer, ell.name, net.n_params)
+    w, columns, neutral = w.copy(), None, False
+    if given.w0 is None:
+        columns = Columns.of(X, c)
+        # Other losses have a unit of their own, or are not to be moved by a few far targets.
+        if net.output.name == "identity" and ell.name == "squared":
+            net.split(w)[0][:] *= Columns.of(t, c).unit
+        # Where nothing but the function itself is minimised, over whole neurons.
+        _, rows = net.split(free)
+        decay = l2 or getattr(chosen, "weight_decay", 0.0)
+        neutral = not decay and bool((rows.all(axis=1) == rows.any(axis=1)).all())
+        on_columns(net, w.copy() if neutral else w, columns)
+    start = _Start(net, X, columns, neutral)
     problem = Problem(
         net,
-        w.copy(),
-        X,
+        w,
+        start.inputs(X),
         t,
         c,
         ell,
@@ -487,7 +574,11 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None]:
         seed=given.seed,
         threads=given.threads,
     )
-    return problem, held_out
+    if held is None:
+        return problem, None, chosen, start
+    X_held, t_held, c_held = held
+    judge = Objective(net, start.inputs(X_held), t_held, loss=ell, sample_weight=c_held)
+    return problem, judge, chosen, start
 
 
 def _free(net: Network, given: ArrayLike | None) -> NDArray:
@@ -502,41 +593,52 @@ def _free(net: Network, given: ArrayLike | None) -> NDArray:
     return free
 
 
+_Data = tuple[NDArray, NDArray, NDArray | None]
+
+
 def _split(
     given: _Given, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
-) -> tuple[NDArray, NDArray, NDArray | None, Objective | None]:
-    """Return what is left to fit, and the objective of what is held out or given to validate."""
-    net, validation = given.net, given.validation
+) -> tuple[NDArray, NDArray, NDArray | None, _Data | None]:
+    """Return what is left to fit, and what is held out or given to validate."""
+    net, validation = given.net, checked_validation(given.validation)
     if validation is None:
         return X, t, c, None
-    if not isinstance(validation, int | float | np.number):
-        if not isinstance(validation, tuple) or len(validation) not in (2, 3):
-            raise TypeError(
-                "validation must be (X, t), (X, t, sample_weight) or the share to hold out; got "
-                f"{type(validation).__name__}"
-            )
-        weights = validation[2] if len(validation) == 3 else None
-        return (
-            X,
-            t,
-            c,
-            Objective(
-                net,
-                validation[0],
-                validation[1],
-                loss=loss,
-                sample_weight=weights,
-                check_finite=True,
-            ),
-        )
-    held, fitted = split(float(validation), given.seed, len(X))
-    weights = None if c is None else c[held]
-    held_out = Objective(net, X[held], t[held], loss=loss, sample_weight=weights)
-    return X[fitted], t[fitted], None if c is None else c[fitted], held_out
+    if isinstance(validation, float):
+        if c is not None and not c.all():  # what has no weight is no observation to be shared out
+            weighs = c > 0.0
+            X, t, c = X[weighs], t[weighs], c[weighs]
+        held, fitted = split(validation, given.seed, len(X))
+        judged = X[held], t[held], None if c is None else c[held]
+        return X[fitted], t[fitted], None if c is None else c[fitted], judged
+    w, (X_held, t_held, *rest) = np.zeros(net.n_params, net.dtype), validation
+    weights = rest[0] if rest else None
+    judged = boundary.loss_inputs(net, loss, w, X_held, t_held, weights, check_finite=True)[1:]
+    return X, t, c, judged
 
 
-def split(share: float, seed: int | np.random.Generator | None, B: int) -> tuple[NDArray, NDArray]:
-    """Return which of B observations validate, and which are fitted."""
+def checked_validation(given: Any) -> tuple[Any, ...] | float | None:
+    """Return observations to validate by, the share to hold out, a float, or None."""
+    if given is None or (isinstance(given, tuple) and len(given) in (2, 3)):
+        return given
+    if isinstance(given, int | float | np.number):
+        return float(given)
+    raise TypeError(
+        "validation must be (X, t), (X, t, sample_weight) or the share to hold out; got "
+        f"{type(given).__name__}"
+    )
+
+
+def split(
+    share: float,
+    seed: int | np.random.Generator | None,
+    B: int,
+    classes: NDArray | None = None,
+) -> tuple[NDArray, NDArray]:
+    """Return which of B observations validate, and which are fitted.
+
+    With the class of each observation, every class has its part of both as far as whole numbers
+    allow, and one observation at least to fit.
+    """
     n = round(share * B) if 0.0 < share < 1.0 else 0
     if not 0 < n < B:
         raise ValueError(
@@ -544,4 +646,20 @@ def split(share: float, seed: int | np.random.Generator | None, B: int) -> tuple
             f"share {share!r}"
         )
     order = stream(seed, 2).permutation(B)
+    if classes is not None:
+        order = order[_by_share(classes[order])]
     return order[:n], np.sort(order[n:])
+
+
+def _by_share(classes: NDArray) -> NDArray:
+    """Order observations so that any first ones have of every class its part.
+
+    The k-th of n observations of a class has its place at the part (k - ½) / n of all; the last
+    is left to fit.
+    """
+    place = np.empty(len(classes))
+    for each in np.unique(classes):
+        rows = np.flatnonzero(classes == each)
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+        place[rows[-1]] = 1.0
+    return np.argsort(place, kind="stable")

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _boundary as boundary
 from ..losses import Loss, get_loss
 from ..network import Network
-from .fit import FitResult, fit, noise_variance, split
+from .doubts import warn
+from .fit import FitResult, checked_validation, fit, noise_variance, split
 from .watch import NonFiniteLossError
 
 __all__ = ["Fits", "fit_many"]
@@ -68,6 +69,7 @@ class _Shared:
                 seed=job.seed,
                 progress=False,
                 _stop=stop,
+                _quiet=True,
                 **options,
             )
         except NonFiniteLossError as error:
@@ -207,7 +209,8 @@ def fit_many(
     folds : int or iterable, optional
         Cross-validation: so many folds, drawn once; or the observations of each, as indices or as
         a mask of B booleans; or pairs (train, test) of these, as scikit-learn's splitters yield
-        them. A fit for each seed and fold, to the observations outside the fold.
+        them. A fit for each seed and fold, to the observations outside the fold. What has the
+        weight 0 is in no fold that is drawn.
     bootstrap : bool
         Whether each fit has a sample of its own, drawn with replacement by its seed: an ensemble
         whose spread has the noise of the data in it, not only that of the starts. A share to
@@ -231,8 +234,8 @@ def fit_many(
     Raises
     ------
     TypeError, ValueError
-        As `fit`; for less than two folds to draw, and folds that are empty, leave nothing to fit
-        or share observations with what is fitted.
+        As `fit`; for less than two folds to draw, and folds that are empty or without weight, leave
+        nothing to fit or share observations with what is fitted.
     NonFiniteLossError
         Of the first fit, where all end so.
 
@@ -240,6 +243,8 @@ def fit_many(
     -----
     RuntimeWarning
         Where some do.
+    FitWarning
+        As `fit`; a cause of several fits once.
 
     Examples
     --------
@@ -260,7 +265,9 @@ def fit_many(
     start = np.zeros(net.n_params, net.dtype)
     _, X, t, c = boundary.loss_inputs(net, ell, start, X, t, sample_weight, check_finite=True)
     shared = _Shared(net, X, t, c, ell, options)
-    jobs = _jobs(seeds, folds, bootstrap, options.get("validation"), len(X))
+    validation = checked_validation(options.get("validation"))
+    rows = np.arange(len(X)) if c is None else np.flatnonzero(c)
+    jobs = _jobs(seeds, folds, bootstrap, validation, rows, len(X))
     n = boundary.thread_count(threads) or os.cpu_count() or 1
     done: list[tuple[_Job, FitResult]] = []
     failures: list[tuple[int, NonFiniteLossError]] = []
@@ -281,6 +288,7 @@ def fit_many(
             RuntimeWarning,
             stacklevel=2,
         )
+    warn([result.warnings for _, result in done], stacklevel=2)
     judged = [(job, result) for job, result in done if job.held is not None]
     return Fits(
         tuple(result for _, result in done),
@@ -314,32 +322,43 @@ def _jobs(
     seeds: int | Sequence[int],
     folds: int | Iterable[Any] | None,
     bootstrap: bool,
-    validation: Any,
+    validation: tuple[Any, ...] | float | None,
+    rows: NDArray,
     B: int,
 ) -> list[_Job]:
+    """Return what is to be fitted; `rows` are those of the B observations that weigh."""
     if isinstance(seeds, int | np.integer):
         seeds = range(int(seeds))
     chosen = [int(seed) for seed in seeds]
     if not chosen:
         raise ValueError("seeds must be a positive number or a sequence of at least one")
     if bootstrap:
-        share = float(validation) if isinstance(validation, int | float | np.number) else None
-        return [_resampled(seed, share, B) for seed in chosen]
+        share = validation if isinstance(validation, float) else None
+        return [_resampled(seed, share, rows) for seed in chosen]
     if folds is None:
         return [_Job(seed) for seed in chosen]
     if isinstance(folds, int | np.integer):
-        if not 2 <= folds <= B:
-            raise ValueError(f"folds must lie between 2 and {B}, the observations; got {folds}")
-        parts = np.array_split(default_rng(0).permutation(B), int(folds))
+        n = len(rows)
+        if not 2 <= folds <= n:
+            raise ValueError(f"folds must lie between 2 and {n}, the observations; got {folds}")
+        parts = np.array_split(default_rng(0).permutation(rows), int(folds))
         folds = [np.sort(part) for part in parts]
     jobs = [_fold(part, B) for part in folds]
+    for number, (fitted, held) in enumerate(jobs):
+        if not np.isin(fitted, rows).any() or not np.isin(held, rows).any():
+            raise ValueError(
+                f"fold {number} must hold observations and leave some to fit that have a weight; "
+                "those of one of the two are all 0"
+            )
     if not jobs:
         raise ValueError("folds must be a number, or hold at least one fold; got none")
     return [_Job(seed, fitted, part) for seed in chosen for fitted, part in jobs]
 
 
-def _resampled(seed: int, share: float | None, B: int) -> _Job:
-    held, left = (None, np.arange(B)) if share is None else split(share, seed, B)
+def _resampled(seed: int, share: float | None, rows: NDArray) -> _Job:
+    held, left = None, rows
+    if share is not None:
+        held, left = (rows[part] for part in split(share, seed, len(rows)))
     drawn = default_rng([seed, 3]).integers(0, len(left), len(left))
     return _Job(seed, left[drawn], validated=held)
 

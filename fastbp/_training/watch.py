@@ -50,7 +50,7 @@ class EarlyStopping:
     ----------
     patience : int, optional
         Epochs or iterations without a new best validation loss (training loss where there is no
-        validation) after which to stop; None for any number.
+        validation) after which to stop; None for any number. The first is the first best.
     min_delta : float
         By how much a loss must be lower for the patience to begin anew. The parameters that a fit
         returns are those of the least validation loss all the same.
@@ -110,6 +110,7 @@ class Watch:
         callback: Callable[[FitState], Any] | None,
         bar: Bar,
         stop: threading.Event | None,
+        as_given: Callable[[NDArray], NDArray],
     ) -> None:
         self.epochs = epochs
         self.losses: list[float] = []
@@ -124,6 +125,7 @@ class Watch:
         self._callback = callback
         self._bar = bar
         self._stop = stop
+        self.as_given = as_given  # turns the method's w into the caller's
 
     @property
     def step(self) -> int:
@@ -135,6 +137,13 @@ class Watch:
         """Whether something has to happen after every single iteration."""
         waits = self._early.patience is not None
         return waits or self._validation is not None or self._callback is not None
+
+    def begin(self, w: NDArray) -> None:
+        """Judge the start, which is the best until a step is better."""
+        if self._validation is not None:
+            loss = self._validation.value(w)
+            if loss < np.inf:
+                self.best, self.best_w = loss, w.copy()
 
     def after(self, w: NDArray, loss: float) -> str:
         """Take note of one step; returns why to stop, or nothing."""
@@ -156,10 +165,14 @@ class Watch:
             self.waited += 1
         self._bar.show(self.step, loss)
         if self._callback is not None:
-            view = w.view()
+            view = self.as_given(w).view()
             view.flags.writeable = False
             state = FitState(self.step, self.epochs, view, loss, validation_loss)
-            if self._callback(state):
+            try:
+                stop = self._callback(state)
+            except StopIteration:
+                stop = True
+            if stop:
                 return "stopped by the callback"
         if self._early.target is not None and loss <= self._early.target:
             return "target reached"
@@ -239,7 +252,7 @@ class Bar:
 
 def diverged(watch: Watch, w: NDArray) -> NonFiniteLossError:
     """Return the error that ends a fit; w are the last good parameters."""
-    w = w if watch.best_w is None else watch.best_w
+    w = watch.as_given(w if watch.best_w is None else watch.best_w)
     return NonFiniteLossError(
         f"the loss is no longer finite after step {watch.step}; the last good parameters are in "
         "this error's attribute w. A smaller learning rate, or scaled inputs, may help",

@@ -1,0 +1,234 @@
+"""What speaks against a fit: one sentence for each cause, what was seen and what to do."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..activations import Activation
+from ..losses import Loss, poisson
+from ..network import Columns
+from .methods import Problem
+from .uncertainty import FitWarning
+
+# From which size on each is worth a word; fits that are good stay below.
+_UNREACHED = 1e-2  # part of the targets' variance that no output can reach
+_GAIN = 1e-3  # part of what a constant leaves that a fit should explain
+_SHRUNK = 1e-2  # all neurons' weights, in the targets' deviations
+_FLAT = 1e-6  # a slope, relative to the activation's largest near 0
+_SATURATED = 0.5  # part of the neurons
+_OFF_CENTRE = 3.0  # a column's mean, in deviations
+_FEW = 20  # steps that are too few to judge by
+_SOME_ROWS = 16  # that are looked at first
+
+
+def doubts(
+    problem: Problem,
+    columns: Columns | None,
+    loss: float,
+    losses: list[float],
+    *,
+    held_back: bool,
+    known_noise: bool,
+    told_to_end: bool,
+    limited: bool,
+) -> tuple[str, ...]:
+    """Return what speaks against a fit.
+
+    Parameters
+    ----------
+    problem : Problem
+        With w where the fit ended.
+    columns : Columns or None
+        Of X, where the start was made for them.
+    loss : float
+        At w, without penalty.
+    losses : list of float
+        The history.
+    held_back : bool
+        Whether the fit was kept from the last detail of the observations in another way than by a
+        penalty: by a validation, or by the epochs of a stochastic optimizer.
+    known_noise : bool
+        Whether no observation is needed to estimate the noise by.
+    told_to_end, limited : bool
+        Whether the fit was ended from outside, or by the number of epochs that it was given. What
+        was not to be finished is not judged by where it came to.
+    """
+    c = problem.c
+    if c is not None and not c.all():
+        weighs = c > 0.0
+        problem = replace(problem, X=problem.X[weighs], t=problem.t[weighs], c=c[weighs])
+    found = [_out_of_range(problem), _raw(columns)]
+    begun = told_to_end or (limited and len(losses) < _FEW)
+    if not begun:
+        found += [_too_many(problem, held_back, known_noise)]
+    if not (begun or (limited and losses[-1] < (1.0 - _GAIN) * losses[len(losses) // 2])):
+        found += [_no_gain(problem, loss), _saturated(problem)]
+    return tuple(filter(None, found))
+
+
+def warn(results: Iterable[tuple[str, ...]], stacklevel: int) -> None:
+    """Warn of each cause once, whatever the number of fits that have it."""
+    causes: dict[str, list[str]] = {}
+    fits = list(results)
+    for messages in fits:
+        for message in messages:  # the same cause has the same words, but for the numbers
+            causes.setdefault(re.sub(r"\d[\d.e+-]*", "", message), []).append(message)
+    for found in causes.values():
+        of = "" if len(fits) == 1 else f"{len(found)} of {len(fits)} fits: "
+        warnings.warn(of + found[0], FitWarning, stacklevel=stacklevel + 1)
+
+
+def _out_of_range(problem: Problem) -> str:
+    output, loss, c = problem.net.output, problem.loss, problem.c
+    # Of the other losses the best output is not the target, or they have a range of their own.
+    if output.name == "identity" or np.isfinite(loss.target_range).any():
+        return ""
+    low, high = _range_of(output)
+    t = problem.t.astype(np.float64)
+    off = t - np.clip(t, low, high)
+    if not off.any():
+        return ""
+    variance = float(np.average((t - np.average(t, weights=c)) ** 2, weights=c))
+    if float(np.average(off**2, weights=c)) <= _UNREACHED * variance:
+        return ""
+    n, farthest = np.count_nonzero(off), t[np.argmax(np.abs(off))]
+    return (
+        f"{n} of {len(t)} targets lie outside the range of the output {output.name!r}, {low:.3g} "
+        f"to {high:.3g}, the farthest at {farthest:.3g}: scale the targets, or take "
+        "output='identity'"
+    )
+
+
+def _too_many(problem: Problem, held_back: bool, known_noise: bool) -> str:
+    n_free, B = int(np.count_nonzero(problem.free)), len(problem.X)
+    if n_free < B + known_noise or np.any(problem.l2) or held_back:
+        return ""
+    return (
+        f"there are {n_free} free parameters and {B} observations without a penalty, too few to "
+        "tell the function from its noise: give l2, or take fewer neurons"
+    )
+
+
+def _raw(columns: Columns | None) -> str:
+    if columns is None or columns.bias is not None:
+        return ""
+    mean, deviation, constant = columns.mean, columns.deviation, columns.constant
+    off = np.where(constant, 0.0, np.abs(mean) / np.where(constant, 1.0, deviation))
+    j = int(np.argmax(off))
+    if off[j] <= _OFF_CENTRE:
+        return ""
+    return (
+        f"column {j} of X has the mean {mean[j]:.3g} and the deviation {deviation[j]:.3g}, and no "
+        "column is constant, so that no neuron has a bias: append a column of ones to X, or take "
+        "its columns' means away"
+    )
+
+
+def _no_gain(problem: Problem, loss: float) -> str:
+    t, ell, c = problem.t.astype(np.float64), problem.loss, problem.c
+    if ell.name == "squared":
+        off = t - np.average(t, weights=c)
+        constant, least = 0.5 * float(np.average(off * off, weights=c)), 0.0
+        if np.abs(off).max() <= len(t) * np.finfo(problem.t.dtype).eps * np.abs(t).max():
+            return ""  # constant targets
+    else:
+        constant, least = _losses_of_constants(ell, t, c)
+    if not loss >= constant - _GAIN * max(constant - least, 0.0) or not constant > least:
+        return ""
+    if np.any(problem.l2):  # it may be meant to leave no more than a constant
+        a, _ = problem.net.split(problem.w)
+        bent = ~np.isnan(_flat_beyond(problem.net.activations)[0])
+        if np.abs(a[bent]).max(initial=0.0) <= _SHRUNK * t.std():
+            return ""
+    return (
+        f"the loss, {loss:.6g}, is no better than that of a constant, {constant:.6g}: try another "
+        "seed, scaled inputs with a column of ones, more epochs or a smaller penalty"
+    )
+
+
+def _losses_of_constants(loss: Loss, t: NDArray, c: NDArray | None) -> tuple[float, float]:
+    """Return the mean loss of the best of some constants, and that of no error at all."""
+    mean = np.average(t, weights=c)
+    constants = [mean, *np.quantile(t, (0.05, 0.25, 0.5, 0.75, 0.95))]
+    best = t
+    with np.errstate(all="ignore"):
+        if loss == poisson:  # of the log rate
+            constants, best = [np.log(mean)], np.log(np.maximum(t, np.finfo(float).tiny))
+        found = [np.average(loss(np.full_like(t, y), t), weights=c) for y in constants]
+        least = float(np.average(loss(best, t), weights=c))
+    return float(np.nanmin(found)) if np.isfinite(found).any() else np.nan, least
+
+
+def _saturated(problem: Problem) -> str:
+    net = problem.net
+    low, high = _flat_beyond(net.activations)
+    _, W = net.split(problem.w)
+    X = problem.X
+
+    def flat(rows: NDArray) -> NDArray:
+        Z = rows @ W.T
+        return ((Z <= low) | (Z >= high)).all(axis=0)
+
+    # A few rows first, as they are enough for most fits.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = flat(X[:: -(-len(X) // _SOME_ROWS)])
+        if not found.any():
+            return ""
+        found = flat(X)
+    n, bent = int(np.count_nonzero(found)), int(np.count_nonzero(~np.isnan(low)))
+    if n <= _SATURATED * bent:
+        return ""
+    return (
+        f"{n} of {bent} neurons are saturated, without a slope at any observation: scale the "
+        "inputs, or begin elsewhere (seed, w0)"
+    )
+
+
+@lru_cache(maxsize=64)
+def _flat_beyond(activations: tuple[Activation, ...]) -> tuple[NDArray, NDArray]:
+    """Return below and above which z each neuron is flat; NaN for one that always is."""
+    tails = {v: _tails_of(v) for v in set(activations)}
+    found = np.array([tails[v] for v in activations]).T
+    return found[0], found[1]
+
+
+_POINTS = np.concatenate(
+    [
+        -np.geomspace(1e9, 30.0, 400),
+        np.linspace(-30.0, 30.0, 6001)[1:-1],
+        np.geomspace(30.0, 1e9, 400),
+    ]
+)
+
+
+@lru_cache(maxsize=64)
+def _tails_of(v: Activation) -> tuple[float, float]:
+    with np.errstate(all="ignore"):
+        slope = np.abs(v.derivative(_POINTS))
+    limit = _FLAT * np.nanmax(slope[np.abs(_POINTS) <= 5.0])
+    bent = np.flatnonzero(~(slope <= limit))  # NaN is not flat
+    if not bent.size:
+        return np.nan, np.nan
+    first, last = bent[0], bent[-1]
+    low = -np.inf if first == 0 else _POINTS[first - 1]
+    high = np.inf if last == len(_POINTS) - 1 else _POINTS[last + 1]
+    return float(low), float(high)
+
+
+@lru_cache(maxsize=64)
+def _range_of(v: Activation) -> tuple[float, float]:
+    """Return the least and the greatest value; infinite where it grows on and on."""
+    with np.errstate(all="ignore"):
+        values = v(_POINTS)
+    inner = values[np.abs(_POINTS) <= 1e6]
+    least, greatest = float(np.nanmin(inner)), float(np.nanmax(inner))
+    slack = 1e-3 * (greatest - least)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    return (-np.inf if low < least - slack else low), (np.inf if high > greatest + slack else high)
