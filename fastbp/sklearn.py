@@ -32,6 +32,8 @@ import fastbp
 from . import _boundary as boundary
 from . import _standardise as standardise
 from ._standardise import Scaling
+from ._training.doubts import warn
+from ._training.fit import checked_validation, split
 from .activations import Activation, get_activation, identity
 from .losses import Loss, get_loss, poisson
 from .network import Network
@@ -87,6 +89,16 @@ class _NetworkEstimator(BaseEstimator, ABC):
         Returns
         -------
         self
+
+        Raises
+        ------
+        KeyboardInterrupt
+            At Ctrl-C, so that a search ends too; what was found until then is kept.
+
+        Warns
+        -----
+        FitWarning
+            As :func:`fastbp.fit`; a cause that several networks have once.
         """
         return self._learn(X, y, sample_weight, anew=True)
 
@@ -134,8 +146,14 @@ class _NetworkEstimator(BaseEstimator, ABC):
             raise ValueError(f"y holds {strange}, which is none of the classes {classes}")
         if anew:
             self._begin(rows, given, c, classes)
-        self._continue(rows, given, c, **options)
+        if c is not None and not c.all():  # weight 0 is as good as absent, from the batches too
+            rows, given, c = rows[c > 0], given[c > 0], c[c > 0]
+        results = self._continue(rows, given, c, **options)
         self._at_optimum = not options
+        if any(result.reason == "interrupted" for result in results):
+            raise KeyboardInterrupt
+        if self._at_optimum:  # a part of the data says nothing of the whole
+            warn([result.warnings for result in results], stacklevel=3)
         return self
 
     @abstractmethod
@@ -143,8 +161,10 @@ class _NetworkEstimator(BaseEstimator, ABC):
         """Decide what the first data decide; `classes` are all there will be, where known."""
 
     @abstractmethod
-    def _continue(self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any) -> None:
-        """Fit from the parameters as they are."""
+    def _continue(
+        self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
+    ) -> list[fastbp.FitResult]:
+        """Fit from the parameters as they are; after Ctrl-C, without what was to come."""
 
     def _start(self, X: NDArray, c: NDArray | None, output: str | Activation) -> None:
         """Decide what the first data decide: scales, penalty, network and seeds."""
@@ -160,8 +180,6 @@ class _NetworkEstimator(BaseEstimator, ABC):
         self, w0: NDArray, X: NDArray, t: NDArray, c: NDArray | None, **options: Any
     ) -> fastbp.FitResult:
         """Fit one network to inputs as they come and to scaled targets."""
-        if c is not None and not c.all():  # weight 0 is as good as absent, from the batches too
-            X, t, c = X[c > 0], t[c > 0], c[c > 0]
         options = {
             "optimizer": self.optimizer,
             "epochs": self.epochs,
@@ -181,6 +199,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
             progress=False,
             threads=self.threads,
             batch_size=self.batch_size,
+            _quiet=True,
             **options,
         )
 
@@ -371,10 +390,13 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         self.target_scaling_ = Scaling.of(t, c) if scaled else Scaling.none(t)
         self.w_ = standardise.start(self.network_, self._rng)
 
-    def _continue(self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any) -> None:
+    def _continue(
+        self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
+    ) -> list[fastbp.FitResult]:
         t = self.target_scaling_.apply(np.asarray(y, np.float64))
         self.result_ = self._fit(self.w_, X, t, c, **options)
         self.w_, self.loss_ = self.result_.w, float(self.result_.loss)
+        return [self.result_]
 
 
 class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
@@ -388,7 +410,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     n_neurons, activation, optimizer, epochs, batch_size, early_stopping
         As in :class:`NetworkRegressor`, for each network.
     validation_fraction, standardize, random_state, threads
-        As there.
+        As there. What is held out has of every class its share, and is the same for all networks.
     loss : str or Loss
         ℓ(y, t) of a probability y and a target t of 0 or 1; its weighted mean is minimised.
     l2 : float, optional
@@ -548,14 +570,27 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
             [standardise.start(self.network_, self._rng) for _ in self._told_apart()]
         )
 
-    def _continue(self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any) -> None:
-        results = [
-            self._fit(w, X, (y == k).astype(np.float64), c, **options)
-            for w, k in zip(self.w_, self._told_apart(), strict=True)
-        ]
-        self.w_ = np.stack([result.w for result in results])
+    def _continue(
+        self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
+    ) -> list[fastbp.FitResult]:
+        fitted, held = np.arange(len(X)), None
+        share = checked_validation(self.validation_fraction)
+        if isinstance(share, float) and "validation" not in options:
+            held, fitted = split(share, int(self._rng.integers(2**31)), len(X), y)
+        weights = None if c is None else c[fitted]
+        results: list[fastbp.FitResult] = []
+        for w, k in zip(self.w_, self._told_apart(), strict=True):
+            t = (y == k).astype(np.float64)
+            if held is not None:
+                judge = (self.scaling_.inputs(X[held]), t[held], None if c is None else c[held])
+                options["validation"] = judge
+            results.append(self._fit(w, X[fitted], t[fitted], weights, **options))
+            if results[-1].reason == "interrupted":
+                break
+        self.w_ = np.stack([*(result.w for result in results), *self.w_[len(results) :]])
         self.loss_ = np.array([float(result.loss) for result in results])
         self.histories_ = [result.history for result in results]
+        return results
 
 
 def _require_two(classes: NDArray) -> None:

@@ -393,3 +393,51 @@ def test_a_fitted_model_is_stored_on_disk(friedman, tmp_path):
     inputs, target = (Scaling(*map(np.array, metadata[k])) for k in scales)
     y = target.undo(net(w, inputs.inputs(X_test)))
     np.testing.assert_array_equal(y, model.predict(X_test))
+
+
+def test_ctrl_c_ends_a_search(monkeypatch):
+    real, calls = fastbp.fit, []
+
+    def interrupted(*args, **options):
+        def stop(state):
+            raise KeyboardInterrupt
+
+        calls.append(1)
+        return real(*args, **options, callback=stop if len(calls) == 2 else None)
+
+    monkeypatch.setattr(fastbp, "fit", interrupted)
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(KeyboardInterrupt):
+        cross_val_score(NetworkRegressor(2, epochs=9, random_state=0), X, y * 1.0, cv=4)
+    assert len(calls) == 2
+    calls.clear()
+    model = NetworkClassifier(2, epochs=9, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert len(calls) == 2  # of three networks
+    assert np.isfinite(model.predict_proba(X)).all()  # what was found is kept
+
+
+def test_what_validates_has_of_every_class_its_share(monkeypatch):
+    real, seen = fastbp.fit, []
+
+    def noted(net, X, t, **options):
+        seen.append((t.sum(), options["validation"][1].sum()))
+        return real(net, X, t, **options)
+
+    monkeypatch.setattr(fastbp, "fit", noted)
+    X, _ = load_iris(return_X_y=True)
+    y = np.repeat(["a", "b", "c", "d"], [100, 39, 10, 1])
+    for seed in range(3):
+        seen.clear()
+        NetworkClassifier(2, epochs=2, validation_fraction=0.2, random_state=seed).fit(X, y)
+        assert seen == [(80, 20), (31, 8), (8, 2), (1, 0)]
+
+
+def test_a_cause_of_several_networks_is_said_once():
+    X, y = load_iris(return_X_y=True)
+    model = NetworkClassifier(16, l2=0.0, epochs=40, random_state=0)
+    with pytest.warns(fastbp.FitWarning, match="3 of 3 fits: there are 97 free par") as caught:
+        model.fit(X[::5], y[::5])
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
