@@ -277,6 +277,8 @@ def _run_train(options: argparse.Namespace) -> int:
             f"step {step:5}: training loss {loss:.6f}, gradient with penalty {norm:.1e}"
         ),
     )
+    for warning in fit.result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     results: dict[str, Any] = {
         "training": {
             "optimizer": optimizer,
@@ -287,6 +289,7 @@ def _run_train(options: argparse.Namespace) -> int:
             "steps": len(fit.losses),
             "reached": fit.loss,
             "reason": fit.reason,
+            "warnings": list(fit.result.warnings),
             "seconds": round(fit.seconds, 6),
         },
         **_train.measure(problem, fit),

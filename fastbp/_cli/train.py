@@ -76,6 +76,7 @@ def fit(
         free=standardise.free(net),
         callback=callback,
         progress=False,
+        _quiet=True,
     )
     seconds = time.perf_counter() - start
     losses = result.history["loss"]

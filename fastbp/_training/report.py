@@ -181,7 +181,7 @@ def report_of(result: FitResult) -> FitReport:
     c, n = data.weights()
     y = exact.value(w, X)
     given: uncertainty.Spread | None = None
-    warnings: list[str] = []
+    warnings = list(result.warnings)
     try:
         given = result._spread
     except ValueError as error:  # a loss without curvature
