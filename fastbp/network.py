@@ -1046,7 +1046,7 @@ def _outputs(output: Any, n_outputs: int | None) -> tuple[int, Output]:
         if K is None or K < 2:
             raise ValueError(f"softmax joins outputs: it needs n_outputs of 2 or more; got {K}")
         return K, softmax
-    if isinstance(output, str | Activation):
+    if isinstance(output, str) or not isinstance(output, Sequence):
         sigma = get_activation(output)
         return (1, sigma) if K in (None, 1) else (K, (sigma,) * K)
     sigmas = tuple(get_activation(sigma) for sigma in output)

@@ -167,7 +167,8 @@ def test_intervals_come_back_to_the_last_bit(path, dtype, options):
 
 
 def test_warnings_come_back_too(path):
-    X, result = fitted(B=10)
+    with pytest.warns(fastbp.FitWarning, match="12 free parameters and 10 observations"):
+        X, result = fitted(B=10)
     model = stored(path, result)
     with pytest.warns(fastbp.FitWarning, match="no more observations than free parameters"):
         model.predict(X, return_std=True)

@@ -88,7 +88,9 @@ def warn(results: Iterable[tuple[str, ...]], stacklevel: int) -> None:
 def _out_of_range(problem: Problem) -> str:
     output, loss, c = problem.net.output, problem.loss, problem.c
     # Of the other losses the best output is not the target, or they have a range of their own.
-    if output.name == "identity" or np.isfinite(loss.target_range).any():
+    if not isinstance(output, Activation) or output.name == "identity":
+        return ""
+    if np.isfinite(loss.target_range).any():
         return ""
     low, high = _range_of(output)
     t = problem.t.astype(np.float64)

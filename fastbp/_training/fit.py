@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .. import _html as html
+from ..activations import identity
 from ..losses import Loss, get_loss
 from ..network import Columns, Network, on_columns
 from ..objective import Objective
@@ -552,7 +553,7 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
     if given.w0 is None:
         columns = Columns.of(X, c)
         # Other losses have a unit of their own, or are not to be moved by a few far targets.
-        if net.output.name == "identity" and ell.name == "squared":
+        if net.output == identity and ell.name == "squared":
             net.split(w)[0][:] *= Columns.of(t, c).unit
         # Where nothing but the function itself is minimised, over whole neurons.
         _, rows = net.split(free)
