@@ -27,11 +27,11 @@ from ..machine.integers import larger, smaller
 from ..machine.places import N_INPUTS, N_NEURONS, N_PARAMS, PACK, PRODUCT, W_OFFSET
 from ..machine.records import DONE, NO_MEMORY, Matrix
 from ..machine.sizes import LARGE_MATRIX, LARGE_MATRIX_PART, MATRIX_PART, MOST_MATRIX_PARTS
-from .head import Cotangent, Head, head_of
+from .head import Cotangent, Head, head_of, outputs_of
 from .passes import Chunk, passes
 from .tree import levels, part_size, tree_of
 
-MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
+_MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
 # Where pairs are faster than J: fewer inputs don't fill vectors, and the pairs of very many
 # don't fit in the caches.
 _LEAST_PAIRED, _MOST_PAIRED, _LEAST_NEURONS = 7, 64, 6
@@ -250,7 +250,7 @@ def spread_of(dtype: np.dtype) -> Callable:
     return spread
 
 
-def mirrored_of(dtype: np.dtype) -> Callable:
+def _mirrored(dtype: np.dtype) -> Callable:
     """Return the jitted step from a triangle of G to the whole."""
     pointer = POINTER[dtype]
 
@@ -268,7 +268,7 @@ def mirrored_of(dtype: np.dtype) -> Callable:
     return mirrored
 
 
-def transpose_of(dtype: np.dtype) -> Callable:
+def _transpose(dtype: np.dtype) -> Callable:
     """Return the jitted step from rows of X to rows of X^T."""
     pointer = POINTER[dtype]
 
@@ -284,8 +284,21 @@ def transpose_of(dtype: np.dtype) -> Callable:
     return transpose
 
 
-def matrix(dtype: np.dtype) -> Kernel:
-    """Make the unit of loss, gradient and upper triangle of the Gauss–Newton matrix.
+class Steps(NamedTuple):
+    """What the loop over chunks leaves to those who know what a chunk is added to: jitted.
+
+    ``room(own, plan, most)`` gives the memory of so many samples, and where it ends;
+    ``added(plan, loss, w, x, room, sums, chunk, add)`` adds a chunk; ``finished(plan, room, G)``
+    is called at the end of a part.
+    """
+
+    room: Callable
+    added: Callable
+    finished: Callable
+
+
+def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
+    """Make the function of a unit: forward, the head, and the sums of chunks and parts.
 
     ``matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, result)``
 
@@ -295,12 +308,11 @@ def matrix(dtype: np.dtype) -> Kernel:
     of `matrix_part_size`.
     """
     p = passes(dtype)
-    size, width, lines, tree_numbers = p.size, p.width, p.lines, p.tree_numbers
-    activate, weighted_rows = p.activate, p.weighted_rows
+    size, width, activate, tree_numbers = p.size, p.width, p.activate, p.tree_numbers
     pointer64 = POINTER[np.dtype(np.float64)]
-    direct, paired, spread = _direct(dtype), _paired(dtype), spread_of(dtype)
-    transpose, mirrored, head = transpose_of(dtype), mirrored_of(dtype), head_of(dtype, True)
-    tree = tree_of(dtype)
+    room_of, added, finished = steps
+    transpose, mirrored = _transpose(dtype), _mirrored(dtype)
+    head, outputs, tree = head_of(dtype, True), outputs_of(dtype), tree_of(dtype)
     ones, place, merge = tree.ones, tree.place, tree.merge
 
     def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, result):
@@ -310,29 +322,16 @@ def matrix(dtype: np.dtype) -> Kernel:
             least = LARGE_MATRIX_PART if P >= LARGE_MATRIX else MATRIX_PART
             part = part_size(B, least, MOST_MATRIX_PARTS)
         n_parts = (B + part - 1) // part
-        by_pairs = _LEAST_PAIRED <= N <= _MOST_PAIRED and H >= _LEAST_NEURONS
-        n_pairs = N * (N + 1) // 2
-        n_rows = larger(H, n_pairs) if by_pairs else P  # of J, or what stands in its place
-        n_products = H * (H + 1) // 2 * n_pairs if by_pairs else 0
-        n_chunks = (part + MOST_CHUNK - 1) // MOST_CHUNK
+        n_chunks = (part + _MOST_CHUNK - 1) // _MOST_CHUNK
         most = ((part + n_chunks - 1) // n_chunks + width - 1) // width * width
-        whole = (2 * n_rows + width + 2 * H + N + 5) * most + n_products
-        own = allocate(lines(whole) + 13 * 64 + tree_numbers(n_parts, P + P * P) * size)
+        _, end = room_of(0, plan, most)
+        own = allocate(end + 2 * 64 + tree_numbers(n_parts, P + P * P) * size)
         if own == 0:
             return NO_MEMORY
-        J = (own + 63) // 64 * 64
-        panels = J + lines(n_rows * most)
-        D = panels + lines((n_rows + width) * most)
-        XT = D + lines(H * most)
-        s = XT + lines(N * most)
-        line = lines(most)
-        T = s + 5 * line
-        V = T + lines(n_products) if by_pairs else J
-        buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line, 0)
-        room = Room(J, panels, V, D, XT, buffers, T)
+        room, end = room_of((own + 63) // 64 * 64, plan, most)
         losses, vectors, matrices = result, 0, 0
         if n_parts > 1:
-            losses = V + lines(H * most) if by_pairs else T
+            losses = end
             vectors = losses + 8 * (levels(n_parts) + 1)
             matrices = vectors + levels(n_parts) * P * size
         given = Cotangent(plan, loss, t, c, scale, 0, 0, -1)
@@ -340,24 +339,20 @@ def matrix(dtype: np.dtype) -> Kernel:
             here = ones(k)
             sums = Sums(place(here, g, vectors, P), place(here, G, matrices, P * P))
             total = 0.0
-            end = smaller(k * part + part, B)
-            for first in range(k * part, end, most):
-                n = smaller(most, end - first)
+            stop = smaller(k * part + part, B)
+            for first in range(k * part, stop, most):
+                n = smaller(most, stop - first)
                 cp = (n + width - 1) // width * width
                 x = X + first * N * size
-                transpose(x, n, N, cp, XT)
-                multiply(load(plan, PRODUCT), (W, N, 1), (XT, cp), (V, cp), (N, H, cp), 0)
-                activate(plan, 1, V, D, 0, cp)
-                weighted_rows(w, V, s, H, cp)
+                transpose(x, n, N, cp, room.XT)
+                V = (room.V, cp)
+                multiply(load(plan, PRODUCT), (W, N, 1), (room.XT, cp), V, (N, H, cp), 0)
+                activate(plan, 1, room.V, room.D, 0, cp)
+                outputs(plan, w, room.V, room.head.s, cp)
                 chunk = Chunk(first, n, cp)
-                total += head(given, buffers, curvature, chunk)
-                add = 1 if first > k * part else 0
-                if by_pairs:
-                    paired(plan, w, x, room, sums, chunk, add)
-                else:
-                    direct(plan, w, room, sums, cp, add)
-            if by_pairs:
-                spread(plan, T, sums.G)
+                total += head(given, room.head, curvature, chunk)
+                added(plan, loss, w, x, room, sums, chunk, 1 if first > k * part else 0)
+            finished(plan, room, sums.G)
             pointer64(losses + 8 * here)[0] = total
             last = k + 1 == n_parts
             merge(k, last, g, vectors, 1, P, losses)
@@ -368,4 +363,46 @@ def matrix(dtype: np.dtype) -> Kernel:
         release(own)
         return DONE
 
-    return Kernel(matrix, Matrix)
+    return matrix
+
+
+def matrix(dtype: np.dtype) -> Kernel:
+    """Make the unit of loss, gradient and upper triangle of the Gauss–Newton matrix, K = 1."""
+    lines, width = passes(dtype).lines, passes(dtype).width
+    direct, paired, spread = _direct(dtype), _paired(dtype), spread_of(dtype)
+
+    @loop
+    def by_pairs(plan):
+        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
+        return _LEAST_PAIRED <= N <= _MOST_PAIRED and H >= _LEAST_NEURONS
+
+    @loop
+    def room_of(own, plan, c):
+        N, H = load(plan, N_INPUTS), load(plan, N_NEURONS)
+        n_pairs, n_rows, n_products = N * (N + 1) // 2, load(plan, N_PARAMS), 0
+        if by_pairs(plan):  # which have nothing in J's place but rows of pairs
+            n_rows, n_products = larger(H, n_pairs), H * (H + 1) // 2 * n_pairs
+        panels = own + lines(n_rows * c)
+        D = panels + lines((n_rows + width) * c)
+        XT = D + lines(H * c)
+        s = XT + lines(N * c)
+        line = lines(c)
+        T = s + 5 * line
+        V = T + lines(n_products) if by_pairs(plan) else own
+        end = V + lines(H * c) if by_pairs(plan) else T
+        head = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line, 0)
+        return Room(own, panels, V, D, XT, head, T), end
+
+    @loop
+    def added(plan, loss, w, x, room, sums, chunk, add):
+        if by_pairs(plan):
+            paired(plan, w, x, room, sums, chunk, add)
+        else:
+            direct(plan, w, room, sums, chunk.padded, add)
+
+    @loop
+    def finished(plan, room, G):
+        if by_pairs(plan):
+            spread(plan, room.T, G)
+
+    return Kernel(over_chunks(dtype, Steps(room_of, added, finished)), Matrix)

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, load, release
+from ..machine.address import POINTER, load
 from ..machine.build import Kernel, loop
 from ..machine.callers import call_pack, call_softmax_moved, multiply
-from ..machine.integers import larger, smaller
+from ..machine.integers import larger
 from ..machine.places import (
     CURVED,
     LOSS_OUTPUTS,
@@ -34,13 +34,11 @@ from ..machine.places import (
     SOFTMAX_MOVED,
     W_OFFSET,
 )
-from ..machine.records import DONE, NO_MEMORY, Matrix
-from ..machine.sizes import LARGE_MATRIX, LARGE_MATRIX_PART, MATRIX_PART, MOST_MATRIX_PARTS
+from ..machine.records import Matrix
 from .first_order import add_transposed_of
-from .head import Cotangent, Head, head_of, outputs_of
-from .matrix import MOST_CHUNK, Sums, mirrored_of, pairs_of, spread_of, transpose_of
-from .passes import Chunk, passes
-from .tree import levels, part_size, tree_of
+from .head import Head
+from .matrix import Steps, over_chunks, pairs_of, spread_of
+from .passes import passes
 
 
 class Room(NamedTuple):
@@ -167,21 +165,15 @@ def _added(dtype: np.dtype) -> Callable:
 
 
 def matrix_outputs(dtype: np.dtype) -> Kernel:
-    """Make the unit that `matrix` is where K > 1: the same arguments, the same results."""
-    p = passes(dtype)
-    size, width, lines, tree_numbers = p.size, p.width, p.lines, p.tree_numbers
-    activate, head_rows, outputs = p.activate, p.head_rows, outputs_of(dtype)
-    pointer64 = POINTER[np.dtype(np.float64)]
-    added, spread, mirrored = _added(dtype), spread_of(dtype), mirrored_of(dtype)
-    transpose, head, tree = transpose_of(dtype), head_of(dtype, True), tree_of(dtype)
-    ones, place, merge = tree.ones, tree.place, tree.merge
+    """Make the unit that `matrix` is where K > 1."""
+    width, lines, head_rows = passes(dtype).width, passes(dtype).lines, passes(dtype).head_rows
+    spread = spread_of(dtype)
 
     @loop
-    def room_of(own, N, H, K, c):
-        """Memory of c samples; the last address is the end."""
+    def room_of(own, plan, c):
+        N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
         n_pairs = N * (N + 1) // 2
-        J = (own + 63) // 64 * 64
-        U = J + lines(larger(H, n_pairs) * c)
+        U = own + lines(larger(H, n_pairs) * c)
         X = U + lines((larger(H, K) + width) * c)
         XX = X + lines((N + width) * c)
         V = XX + lines((n_pairs + width) * c)
@@ -192,58 +184,15 @@ def matrix_outputs(dtype: np.dtype) -> Kernel:
         given = s + 8 * line
         gA = given + lines(head_rows(K) * c)
         T = gA + lines(H * K)
-        buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line, given)
+        head = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line, given)
+        direction, moved, ydot = s + 5 * line, s + 6 * line, s + 7 * line
         return (
-            Room(J, U, X, XX, V, D, XT, buffers, s + 5 * line, s + 6 * line, s + 7 * line, gA, T),
+            Room(own, U, X, XX, V, D, XT, head, direction, moved, ydot, gA, T),
             T + lines(H * (H + 1) // 2 * n_pairs),
         )
 
-    def matrix_outputs(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, result):
-        N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
-        K, W = load(plan, N_OUTPUTS), w + load(plan, W_OFFSET)
-        if part == 0:
-            least = LARGE_MATRIX_PART if P >= LARGE_MATRIX else MATRIX_PART
-            part = part_size(B, least, MOST_MATRIX_PARTS)
-        n_parts = (B + part - 1) // part
-        n_chunks = (part + MOST_CHUNK - 1) // MOST_CHUNK
-        most = ((part + n_chunks - 1) // n_chunks + width - 1) // width * width
-        _, end_of_room = room_of(0, N, H, K, most)
-        own = allocate(end_of_room + 2 * 64 + tree_numbers(n_parts, P + P * P) * size)
-        if own == 0:
-            return NO_MEMORY
-        room, end_of_room = room_of(own, N, H, K, most)
-        losses, vectors, matrices = result, 0, 0
-        if n_parts > 1:
-            losses = end_of_room
-            vectors = losses + 8 * (levels(n_parts) + 1)
-            matrices = vectors + levels(n_parts) * P * size
-        given = Cotangent(plan, loss, t, c, scale, 0, 0, -1)
-        for k in range(n_parts):
-            here = ones(k)
-            sums = Sums(place(here, g, vectors, P), place(here, G, matrices, P * P))
-            total = 0.0
-            end = smaller(k * part + part, B)
-            for first in range(k * part, end, most):
-                n = smaller(most, end - first)
-                cp = (n + width - 1) // width * width
-                x = X + first * N * size
-                transpose(x, n, N, cp, room.XT)
-                from_x, to_z = (room.XT, cp), (room.V, cp)
-                multiply(load(plan, PRODUCT), (W, N, 1), from_x, to_z, (N, H, cp), 0)
-                activate(plan, 1, room.V, room.D, 0, cp)
-                outputs(plan, w, room.V, room.head.s, cp)
-                chunk = Chunk(first, n, cp)
-                total += head(given, room.head, curvature, chunk)
-                added(plan, loss, w, x, room, sums, chunk, 1 if first > k * part else 0)
-            spread(plan, room.T, sums.G)
-            pointer64(losses + 8 * here)[0] = total
-            last = k + 1 == n_parts
-            merge(k, last, g, vectors, 1, P, losses)
-            merge(k, last, G, matrices, P, P, 0)
-        if mirror:
-            mirrored(G, P)
-        pointer64(result)[0] = pointer64(losses)[0]
-        release(own)
-        return DONE
+    @loop
+    def finished(plan, room, G):
+        spread(plan, room.T, G)
 
-    return Kernel(matrix_outputs, Matrix)
+    return Kernel(over_chunks(dtype, Steps(room_of, _added(dtype), finished)), Matrix)
