@@ -324,7 +324,8 @@ def fit(
         Weight of the penalty ½ ‖w‖².
     epochs : int, optional
         At most so many epochs of a stochastic optimizer (200 if left out), iterations of
-        Levenberg–Marquardt (200) or of a SciPy method (1000).
+        Levenberg–Marquardt (200) or of a SciPy method (1000); of COBYLA, which has no iterations,
+        evaluations.
     batch_size : int, optional
         Observations in a batch of a stochastic optimizer; 32 if left out. The others always use
         all observations.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import default_rng
@@ -14,12 +14,22 @@ from numpy.typing import NDArray
 
 from .. import _boundary as boundary
 from .._lock import LOCK
+from ..kernels.machine.levenberg_settings import (
+    NOT_FINITE,
+    NOTHING_FREE,
+    REASONS,
+    SADDLE,
+    SMALL_GAIN,
+    SMALL_GRADIENT,
+    STALLED,
+)
 from ..losses import Loss
 from ..network import Network
 from ..objective import Objective
 from ..optimizers import (
     SGD,
     TAKES_ARRAYS,
+    WITH_FTOL,
     WITH_HESSIAN,
     WITH_HESSIAN_PRODUCT,
     WITH_POSITIVE_HESSIAN,
@@ -199,6 +209,7 @@ class Stochastic:
 
 # What a small fall of a negative log-likelihood is measured by, which has no zero.
 _NATS = 0.5
+_LIKELIHOODS = ("cross_entropy", "poisson")
 
 
 class Levenberg:
@@ -229,7 +240,7 @@ class Levenberg:
             xtol=optimizer.xtol,
             ftol=optimizer.ftol,
             target=problem.target,
-            size=_NATS if problem.loss.name in ("cross_entropy", "poisson") else -1.0,
+            size=_NATS if problem.loss.name in _LIKELIHOODS else -1.0,
             free=problem.free,
             kinds=kinds_of(problem.net, problem.free),
             threads=boundary.thread_count(problem.threads),
@@ -246,9 +257,9 @@ class Levenberg:
             reason = ""
             for loss in losses.tolist():
                 reason = watch.after(problem.w, loss) or reason
-            if ended == run.NOT_FINITE:
+            if ended == NOT_FINITE:
                 raise diverged(watch, problem.w.copy())
-            yield reason or run.REASONS[ended]
+            yield reason or REASONS[ended]
             if ended:
                 return
 
@@ -288,11 +299,35 @@ def _kinds(activations: tuple[str, ...], N: int, free: bytes) -> NDArray:
 
 
 class _Stopped(Exception):
-    """Leaves a SciPy method."""
+    """Leaves a SciPy method, and the fit."""
+
+
+class _Still(Exception):
+    """Leaves a SciPy method that goes on without lowering the loss."""
+
+
+_ROWS = 512  # per-sample gradients in memory at a time
+_TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-15  # where an optimizer's options name no tolerance
+_STILL = 20  # iterations without a fall: SciPy's trust regions would go on
+# A run that lowers the loss by so many times ftol, or by half, is followed by another.
+_WORTH = 1e4
+_SPENT = "stopped: as many iterations or evaluations as the optimizer's options allow"
+_LIMITED = ("maximum", "limit", "exceed")  # in SciPy's messages of counts that are spent
+
+
+class Units(NamedTuple):
+    """What the loss and the free parameters are divided by for a SciPy method."""
+
+    loss: float
+    parameters: NDArray
 
 
 class SciPy:
-    """Methods of `scipy.optimize.minimize` on the free parameters."""
+    """Methods of `scipy.optimize.minimize` on the free parameters.
+
+    They are handed the loss and the parameters in units (`_units`), so that what they compare with
+    numbers of their own, tolerances and first steps, means the same in any units of the data.
+    """
 
     def __init__(self, problem: Problem, optimizer: Minimize, segments: bool) -> None:
         try:
@@ -324,13 +359,95 @@ class SciPy:
                 return
 
     def _minimise(self, watch: Watch, n: int) -> str:
+        """Run the method, and again in the units of where it ended while that is worth it."""
+        problem = self._problem
+        self._loss, gradient = self._objective(problem.w)
+        if not np.isfinite(self._loss):
+            raise diverged(watch, problem.w.copy())
+        if not self._free.size:
+            return REASONS[NOTHING_FREE]
+        units = self._units()
+        if not gradient[self._free].any():
+            return REASONS[SADDLE if self._loss > self._rounding() else SMALL_GRADIENT]
+        end = watch.step + n
+        ftol = self._options.get("ftol", self._options.get("fatol", _FTOL))
+        share = min(_WORTH * ftol, 0.5)
+        while True:
+            before = self._loss
+            ended, message = self._run(watch, end - watch.step, units)
+            if ended:
+                return message
+            worth = before - self._loss > share * units.loss
+            units = self._units()
+            limited = any(word in message.lower() for word in _LIMITED)
+            reason = self._judged(units, limited)
+            if reason == REASONS[SMALL_GRADIENT] or limited or not worth or watch.step >= end:
+                return reason
+
+    def _units(self) -> Units:
+        """S, what a small fall of the loss is measured by, and √(S / 2) / D at the parameters.
+
+        D_j² is the mean of (ℓ' ∂f/∂w_j)² over 2 S, for the squared loss a mean of (∂f/∂w_j)², the
+        largest of j's kind, and the penalty's weight. So the gradient in these units is
+        D⁻¹ g / √(2 S), as Levenberg–Marquardt compares it with gtol.
+        """
+        problem, free = self._problem, self._free
+        net, X, t, c = problem.net, problem.X, problem.t, problem.c
+        size = _NATS if problem.loss.name in _LIKELIHOODS else abs(self._loss) or 1.0
+        output, loss = problem.loss.with_output(net.output)
+        inner = Network(net.n_inputs, activations=net.activations, output=output, dtype=net.dtype)
+        squares = np.zeros(net.n_params)
+        for first in range(0, len(X), _ROWS):
+            part = slice(first, first + _ROWS)
+            rows = inner.per_sample_grad(problem.w, X[part]).astype(np.float64)
+            slopes = loss.derivative(inner.value(problem.w, X[part]), t[part]).astype(np.float64)
+            weights = slopes**2 if c is None else c[part] * slopes**2
+            squares += weights @ np.square(rows)
+        total = len(X) if c is None else float(c.sum(dtype=np.float64))
+        kinds = kinds_of(net, problem.free)
+        largest = np.zeros(net.n_params)
+        np.maximum.at(largest, kinds, squares)
+        curvature = (largest[kinds] / (2.0 * size * total) + problem.l2)[free]
+        known = curvature[(curvature > 0.0) & np.isfinite(curvature)]
+        if known.size < curvature.size:  # columns of zeros, or slopes beyond all numbers
+            least = known.min() if known.size else size
+            curvature = np.where((curvature > 0.0) & np.isfinite(curvature), curvature, least)
+        return Units(size, np.sqrt(0.5 * size / curvature))
+
+    def _rounding(self) -> float:
+        """How far rounding of the outputs alone may move the loss."""
+        problem = self._problem
+        t = problem.t.astype(np.float64)
+        slopes = problem.loss.derivative(problem.net.value(problem.w, problem.X), problem.t)
+        moved = np.average(np.abs(slopes * t), weights=problem.c)
+        return 4.0 * float(np.finfo(problem.net.dtype).eps) * (abs(self._loss) + float(moved))
+
+    def _judged(self, units: Units, limited: bool) -> str:
+        """Why a run ended, by the gradient that it left."""
+        gradient = self._objective(self._problem.w)[1][self._free].astype(np.float64)
+        steepest = float(np.abs(gradient * (units.parameters / units.loss)).max())
+        if steepest <= float(self._options.get("gtol", _TOL)):
+            return REASONS[SMALL_GRADIENT]
+        # What rounding leaves of a gradient whose loss it keeps from falling.
+        small = float(np.finfo(self._problem.net.dtype).eps) ** (1.0 / 3.0)
+        if steepest <= small or abs(self._loss) <= self._rounding():
+            return REASONS[SMALL_GAIN]
+        return _SPENT if limited else REASONS[STALLED]
+
+    def _run(self, watch: Watch, n: int, units: Units) -> tuple[bool, str]:
+        """Run the method once.
+
+        Returns whether that ended the fit, or the segment, and why; else SciPy's message.
+        """
         problem, objective, free = self._problem, self._objective, self._free
         dtype = problem.net.dtype
+        scale, slope = units.parameters, units.parameters / units.loss
         last: list[Any] = [None, np.nan]
+        still = 0
 
         def whole(z: NDArray) -> NDArray:
             w = problem.w.copy()
-            w[free] = z
+            w[free] = z * scale
             return w
 
         def function(z: NDArray) -> Any:
@@ -339,69 +456,75 @@ class SciPy:
             if self._method in WITHOUT_GRADIENT:
                 value = objective.value(w)
                 last[:] = w, value
-                return value
+                return value / units.loss
             value, gradient = objective(w)
             last[:] = w, value
-            return value, gradient[free].astype(np.float64)
+            return value / units.loss, gradient[free] * slope
 
         def hessp(z: NDArray, p: NDArray) -> NDArray:
             direction = np.zeros(len(problem.w), dtype)
-            direction[free] = p
-            return objective.hvp(whole(z), direction)[free].astype(np.float64)
+            direction[free] = p * scale
+            return objective.hvp(whole(z), direction)[free] * slope
 
         def hess(z: NDArray) -> NDArray:
             w = whole(z)
             if self._method in WITH_HESSIAN:
                 return np.array([hessp(z, e) for e in np.eye(len(free))])
             matrix = objective.gauss_newton(w)[2][np.ix_(free, free)].astype(np.float64)
+            matrix *= scale[:, np.newaxis] * slope
             # Definite where it is singular but for rounding.
             least = len(free) * float(np.finfo(dtype).eps)
             matrix[np.diag_indices_from(matrix)] += least * (float(matrix.diagonal().max()) or 1.0)
             return matrix
 
         def note(z: NDArray, *_: Any) -> None:
+            nonlocal still
             w = whole(np.asarray(z))
             value = last[1] if np.array_equal(w, last[0]) else objective.value(w)
             if not np.isfinite(value):
                 raise diverged(watch, problem.w.copy())
+            still = 0 if value < self._loss else still + 1
             problem.w[:] = w
             self._loss = value
             reason = watch.after(problem.w, value)
             if reason or watch.step >= watch.epochs:
                 raise _Stopped(reason)
+            if with_gradient and still >= _STILL:
+                raise _Still
 
-        first = objective.value(problem.w)
-        if not np.isfinite(first):
-            raise diverged(watch, problem.w.copy())
-        self._loss = first
-        if not free.size:
-            return "converged: no parameter is free to move"
-        name = "maxfun" if self._method == "TNC" else "maxiter"
-        options = {name: n, **self._options}
+        # TNC is told of evaluations only: its iterations are counted by `note`.
+        options: dict[str, Any] = {"maxfun": 100 * n} if self._method == "TNC" else {"maxiter": n}
         if self._method == "L-BFGS-B":
-            options.setdefault("maxfun", 100 * n)
+            options["maxfun"] = 100 * n
+        if self._method in WITH_FTOL:
+            options["ftol"] = _FTOL
+        if self._method == "Newton-CG":
+            options["xtol"] = _XTOL
+        options |= self._options
         with_gradient = self._method not in WITHOUT_GRADIENT
         try:
-            found = self._minimize(
-                function,
-                problem.w[free].astype(np.float64),
-                jac=True if with_gradient else None,
-                hessp=hessp if self._method in WITH_HESSIAN_PRODUCT else None,
-                hess=hess if self._method in (*WITH_HESSIAN, *WITH_POSITIVE_HESSIAN) else None,
-                method=self._method,
-                callback=note,
-                options=options,
-            )
+            with np.errstate(all="ignore"):
+                found = self._minimize(
+                    function,
+                    problem.w[free] / scale,
+                    jac=True if with_gradient else None,
+                    hessp=hessp if self._method in WITH_HESSIAN_PRODUCT else None,
+                    hess=hess if self._method in (*WITH_HESSIAN, *WITH_POSITIVE_HESSIAN) else None,
+                    method=self._method,
+                    callback=note,
+                    tol=_TOL,
+                    options=options,
+                )
         except _Stopped as stopped:
-            return str(stopped)
+            return True, str(stopped)
+        except _Still:
+            return False, ""
         w = whole(found.x)
         value = objective.value(w)
         if np.isfinite(value) and value <= self._loss:
             problem.w[:], self._loss = w, value
         spent = found.get("nit", found.nfev) >= n  # COBYLA counts evaluations only
-        if spent and (self._segments or not found.success):
-            return ""
-        return f"{'converged' if found.success else 'stuck'}: {found.message}"
+        return spent and (self._segments or not found.success), "" if spent else found.message
 
     def loss(self) -> float:
         return self._loss

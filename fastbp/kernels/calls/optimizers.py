@@ -163,20 +163,6 @@ class Levenberg:
         0 for "auto".
     """
 
-    NOT_FINITE = lm.NOT_FINITE
-    REASONS = (
-        "",
-        "converged: the gradient vanishes",
-        "converged: the steps vanish",
-        "converged: the loss no longer falls",
-        "target reached",
-        "not finite",
-        "stuck: no step lowers the loss",
-        "stalled: steps no longer lower the loss, though it is not stationary",
-        "saddle: the gradient is zero at the start; begin elsewhere (w0, seed)",
-        "converged: no parameter is free to move",
-    )
-
     def __init__(
         self,
         calls: Calls,

@@ -14,3 +14,16 @@ N_KEPT = 10
     GOING, SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN, ON_TARGET, NOT_FINITE, STUCK, STALLED, SADDLE,
     NOTHING_FREE,
 ) = range(10)  # fmt: skip
+# In words, for the methods of SciPy too.
+REASONS = (
+    "",
+    "converged: the gradient vanishes",
+    "converged: the steps vanish",
+    "converged: the loss no longer falls",
+    "target reached",
+    "not finite",
+    "stuck: no step lowers the loss",
+    "stalled: steps no longer lower the loss, though it is not stationary",
+    "saddle: the gradient is zero at the start; begin elsewhere (w0, seed)",
+    "converged: no parameter is free to move",
+)

@@ -1,0 +1,120 @@
+"""SciPy's methods at work on a fit: units, why they end, and what they count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp.optimizers import LBFGS, Minimize
+
+pytest.importorskip("scipy")
+
+RNG = np.random.default_rng(3)
+X = np.column_stack([RNG.uniform(-1.0, 1.0, (60, 2)), np.ones(60)])
+T = np.tanh(2.0 * X[:, 0] - 0.5) + 0.5 * X[:, 1] + 0.1 * RNG.standard_normal(60)
+NET = fastbp.Network(3, activations=["tanh", "tanh", "one"], output="identity")
+H = NET.n_neurons
+FREE = np.ones(NET.n_params, bool)
+FREE[-3:] = False
+W0 = np.where(FREE, NET.init(0), 0.0)
+
+GRADIENT = ("lm", "lbfgs", "BFGS", "CG", "Newton-CG", "TNC", "SLSQP", "trust-ncg", "trust-krylov")
+
+
+def fitted(optimizer: Any, columns: float = 1.0, targets: float = 1.0, **options: Any) -> Any:
+    """Fit in other units, from the same start; also returns predictions in ours."""
+    units = np.array([columns, 1.0, np.sqrt(columns)])
+    w0 = W0.copy()
+    w0[:H] *= targets
+    w0[H:] = (W0[H:].reshape(H, 3) / units).ravel()
+    options = {"w0": w0, "free": FREE, "epochs": 3000} | options
+    result = fastbp.fit(NET, X * units, T * targets, optimizer=optimizer, **options)
+    return result, result.predict(X * units) / targets
+
+
+@pytest.mark.parametrize("optimizer", GRADIENT)
+def test_units_change_nothing(optimizer: str) -> None:
+    plain, y = fitted(optimizer)
+    assert plain.converged
+    for columns, targets in ((1e6, 1.0), (1e-6, 1.0), (1.0, 1e12), (1.0, 1e-12), (1e6, 1e-12)):
+        result, other = fitted(optimizer, columns, targets)
+        assert result.converged, result.reason
+        np.testing.assert_allclose(result.loss / targets**2, plain.loss, rtol=3e-9)
+        # Rounding moves the path, and predictions by the root of what the loss is off; SciPy's
+        # inner iterations of these two end at what is next to rounding.
+        loose = optimizer in ("Newton-CG", "trust-krylov")
+        np.testing.assert_allclose(other, y, atol=2e-5 if loose else 2e-6)
+
+
+def test_all_methods_arrive_at_one_minimum() -> None:
+    losses = [fitted(optimizer)[0].loss for optimizer in GRADIENT]
+    np.testing.assert_allclose(losses, losses[0], rtol=3e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "BFGS", "Nelder-Mead"])
+def test_a_start_without_gradient_is_said(optimizer: str) -> None:
+    net = fastbp.Network(3, 4, output="identity")
+    result = fastbp.fit(net, X, T, w0=np.zeros(net.n_params), optimizer=optimizer)
+    assert result.reason.startswith("saddle")
+    assert not result.converged
+    assert not result.w.any()
+
+
+def test_a_perfect_start_has_converged() -> None:
+    result = fastbp.fit(NET, X, NET(W0, X), w0=W0, optimizer="lbfgs")
+    assert result.converged
+    assert np.array_equal(result.w, W0)
+
+
+def test_a_loose_test_of_the_method_is_no_convergence() -> None:
+    result, _ = fitted(LBFGS(ftol=1e-2, gtol=0.0))
+    assert not result.converged
+    assert result.reason.startswith("stalled")
+
+
+def test_what_the_options_forbid_is_said() -> None:
+    result, _ = fitted(Minimize("BFGS", {"maxiter": 3}), epochs=100)
+    assert result.reason.startswith("stopped: as many")
+    result, _ = fitted(Minimize("L-BFGS-B", {"maxfun": 4}), epochs=100)
+    assert result.reason.startswith("stopped: as many")
+
+
+def test_a_kink_is_no_stationary_point() -> None:
+    """The pinball loss has its minimum where its gradient jumps."""
+    result, _ = fitted("lbfgs", loss="pinball")
+    assert not result.converged
+
+
+@pytest.mark.parametrize("n", [7, 30])
+@pytest.mark.parametrize("optimizer", ["TNC", "lbfgs", "BFGS", "SLSQP", "trust-ncg"])
+def test_epochs_are_iterations(optimizer: str, n: int) -> None:
+    result = fastbp.fit(NET, X, T, w0=W0, optimizer=optimizer, epochs=n, free=FREE)
+    assert result.reason == "all epochs done" or result.converged
+    assert len(result.history["loss"]) == n or result.converged
+
+
+def test_cross_entropy_ends_at_its_minimum() -> None:
+    net = fastbp.Network(3, 2, output="logistic")
+    labels = (T > 0.0).astype(float)
+    a = fastbp.fit(net, X, labels, optimizer="lbfgs", loss="cross_entropy", l2=1e-3)
+    assert a.converged
+    tight = fastbp.fit(
+        net, X, labels, w0=a.w, optimizer=LBFGS(gtol=0.0, ftol=0.0), loss="cross_entropy", l2=1e-3
+    )
+    assert a.loss - tight.loss < 1e-10
+
+
+def test_float32_units() -> None:
+    net = fastbp.Network(3, activations=["tanh", "tanh", "one"], output="identity", dtype="float32")
+    losses = []
+    for unit in (1.0, 1e-6, 1e6):
+        w0 = W0.copy()
+        w0[:H] *= unit
+        single = (a.astype(np.float32) for a in (X, unit * T))
+        w0 = w0.astype(np.float32)
+        result = fastbp.fit(net, *single, w0=w0, free=FREE, optimizer="lbfgs")
+        losses.append(result.loss / unit**2)
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-3)
