@@ -69,6 +69,64 @@ def unmasked(name: str, value: Any) -> Any:
     return value
 
 
+def penalty(l2: ArrayLike, n_params: int) -> float | NDArray:
+    """Return l2 as a number, or as one for each parameter (float64, read-only)."""
+    unmasked("l2", l2)
+    try:
+        each = np.array(l2, np.float64)
+    except (TypeError, ValueError):
+        each = np.array(np.nan)
+    if each.shape not in ((), (n_params,)):
+        raise ValueError(
+            f"l2 must be a number from 0 on, or {n_params} of them, one for each parameter; got "
+            f"{_described(l2)}"
+        )
+    wrong = ~(np.isfinite(each) & (each >= 0.0))
+    if wrong.any():
+        given = repr(l2) if each.ndim == 0 else f"{each[wrong][0]} for parameter {wrong.argmax()}"
+        raise ValueError(f"l2 must be a number from 0 on; got {given}")
+    if each.ndim == 0:
+        return float(each)
+    each = _plain(each, np.dtype(np.float64))
+    each.flags.writeable = False
+    return each
+
+
+def bounds(given: Any, n_params: int, dtype: np.dtype) -> tuple[NDArray, NDArray] | None:
+    """Return the least and the largest values of the parameters; None where there are none."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        if given != "positive":
+            raise ValueError(f'bounds must be (low, high) or "positive"; got {given!r}')
+        given = (0.0, np.inf)
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise TypeError(f'bounds must be (low, high) or "positive"; got {_described(given)}')
+    both = []
+    for name, value in zip(("low", "high"), given, strict=True):
+        unmasked(f"bounds ({name})", value)
+        try:
+            each = np.asarray(value, np.float64)
+            both.append(np.broadcast_to(each, (n_params,) if each.ndim == 0 else each.shape))
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"bounds ({name}) must be a number or {n_params} of them; got {_described(value)}"
+            ) from error
+        if both[-1].shape != (n_params,):
+            raise ValueError(
+                f"bounds ({name}) must be a number or {n_params} of them, one for each parameter; "
+                f"got {_described(value)}"
+            )
+    low, high = (each.astype(dtype) for each in both)
+    wrong = np.flatnonzero(~(low < high))
+    if wrong.size:
+        j = wrong[0]
+        raise ValueError(
+            f"each low bound must lie below its high one; parameter {j} has {low[j]} and {high[j]}"
+        )
+    return low, high
+
+
 def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool) -> NDArray:
     """Convert to a C-ordered array of `dtype`, refusing what would lose information.
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _boundary as boundary
 from .activations import Activation
 from .network import Columns, Network
 
@@ -77,6 +78,17 @@ def free(net: Network) -> NDArray[np.bool_]:
     mask = np.ones(net.n_params, dtype=bool)
     mask[-net.n_inputs :] = False
     return mask
+
+
+def penalties(net: Network, l2: float) -> NDArray[np.float64]:
+    """Return λ of each parameter: l2, but 0 for the biases, those of the neurons and the output's.
+
+    A penalised bias draws the mean output towards σ(0), so that rare classes get too much.
+    """
+    each = np.full(net.n_params, boundary.penalty(l2, net.n_params))
+    each[net.n_neurons - 1] = 0.0
+    each[net.n_neurons + net.n_inputs - 1 :: net.n_inputs] = 0.0
+    return each
 
 
 def start(net: Network, seed: int | np.random.Generator) -> NDArray:

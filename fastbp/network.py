@@ -731,7 +731,7 @@ class Network:
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
         target_weight: ArrayLike | None = None,
-        l2: float = 0.0,
+        l2: ArrayLike = 0.0,
         threads: int | str = 1,
         check_finite: bool = False,
     ) -> Objective:
@@ -741,8 +741,9 @@ class Network:
         ----------
         X, t, loss, sample_weight, target_weight, threads, check_finite
             As `Network` has them.
-        l2 : float
-            λ ≥ 0 of a penalty ½ λ ‖w‖², added to the mean loss.
+        l2 : float or array_like, shape (P,)
+            λ ≥ 0 of a penalty ½ Σ_j λ_j w_j², added to the mean loss: one for all parameters, or
+            one for each.
 
         Returns
         -------

@@ -34,8 +34,8 @@ class Objective(boundary.Fixed):
         The data (read-only copies); the weights may be None. Classes have become probabilities.
     loss : Loss
         ℓ.
-    l2 : float
-        λ of the penalty ½ λ ‖w‖².
+    l2 : float or ndarray, shape (P,)
+        λ of the penalty ½ Σ_j λ_j w_j²: one for all parameters, or one for each (read-only).
     threads : int
         Threads of each call; 0 for "auto".
 
@@ -73,7 +73,7 @@ class Objective(boundary.Fixed):
     sample_weight: NDArray | None
     target_weight: NDArray | None
     loss: Loss
-    l2: float
+    l2: float | NDArray
     threads: int
     _bound: Bound
     _loss: Callable
@@ -88,7 +88,7 @@ class Objective(boundary.Fixed):
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
         target_weight: ArrayLike | None = None,
-        l2: float = 0.0,
+        l2: ArrayLike = 0.0,
         threads: int | str = 1,
         check_finite: bool = False,
     ) -> None:
@@ -101,15 +101,13 @@ class Objective(boundary.Fixed):
         _, X, t, c = boundary.loss_inputs(
             net, ell, w, X, t, sample_weight, check_finite=check_finite
         )
-        if not 0.0 <= float(l2) < np.inf:
-            raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
         self.net = net
         self.X, self.t = _kept(X), _kept(t)
         self.sample_weight = None if c is None else _kept(c)
         tau = boundary.target_weight(target_weight, net.n_outputs, net.dtype)
         self.target_weight = None if tau is None else _kept(tau)
         self.loss = ell
-        self.l2 = float(l2)
+        self.l2 = boundary.penalty(l2, net.n_params)
         self.threads = boundary.thread_count(threads)
         self._bound = Bound(
             net,
@@ -141,7 +139,8 @@ class Objective(boundary.Fixed):
 
     def __repr__(self) -> str:
         B = len(self.X)
-        terms = f"loss {self.loss.name!r}, l2 {self.l2:g}"
+        l2 = "of each parameter" if isinstance(self.l2, np.ndarray) else f"{self.l2:g}"
+        terms = f"loss {self.loss.name!r}, l2 {l2}"
         return f"<Objective of {self.net!r} on {B} observations, {terms}>"
 
     def __call__(self, w: ArrayLike, *, out: NDArray | None = None) -> tuple[float, NDArray]:
@@ -220,8 +219,8 @@ class Objective(boundary.Fixed):
             target_weight=self.target_weight,
             threads=self.threads or "auto",
         )
-        if self.l2:
-            loss += 0.5 * self.l2 * float(w @ w)
+        if self._penalised():
+            loss += penalty(self.l2, w)
             gradient += self.l2 * w
             matrix[np.diag_indices_from(matrix)] += self.l2
         return loss, gradient, matrix
@@ -231,11 +230,23 @@ class Objective(boundary.Fixed):
         c, threads = self.sample_weight, self.threads or "auto"
         weights = {"sample_weight": c, "target_weight": self.target_weight}
         product = call(w, self.X, self.t, p, loss=self.loss, **weights, threads=threads)
-        return product + self.l2 * p if self.l2 else product
+        if self._penalised():
+            product += self.l2 * p
+        return product
+
+    def _penalised(self) -> bool:
+        return isinstance(self.l2, np.ndarray) or self.l2 != 0.0
 
     def _parameters(self, name: str, value: ArrayLike) -> NDArray:
         net = self.net
         return boundary.parameters(value, net.n_params, net.dtype, check_finite=False, name=name)
+
+
+def penalty(l2: float | NDArray, w: NDArray) -> float:
+    """½ Σ_j λ_j w_j²."""
+    if isinstance(l2, np.ndarray):
+        return 0.5 * float((l2 * w) @ w)
+    return 0.5 * l2 * float(w @ w)
 
 
 def _kept(array: NDArray) -> NDArray:
@@ -251,7 +262,7 @@ def _rebuilt(
     t: NDArray,
     loss: Loss,
     c: NDArray | None,
-    l2: float,
+    l2: float | NDArray,
     threads: int,
     target_weight: NDArray | None = None,
 ) -> Objective:

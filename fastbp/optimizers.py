@@ -411,18 +411,20 @@ class Minimize(Optimizer):
     options : mapping
         SciPy's options for it; the number of iterations is that of `fit` (COBYLA counts
         evaluations only). Tolerances that are left out are 1e-8, 1e-10 for steps (xtol) of
-        Newton-CG, and 1e-15 for falls of the loss (ftol).
+        Newton-CG, and 1e-13 for falls of the loss (ftol).
 
     Notes
     -----
     A method is handed the loss over its size S and the parameters in units of √(S / 2) / D: so its
     tolerances and first steps mean the same in any units of inputs and targets. S is the loss where
-    the method begins, or 1/2 for cross_entropy and poisson, whose loss has no zero. D_j² is a mean
-    of (∂f/∂w_j)², weighted by the squared residuals (the squares of ℓ'), the largest one of j's
-    kind (`LevenbergMarquardt`), plus the penalty's weight. Where a run ends by its own tests, the
-    next begins there, in new units, as long as one has lowered the loss by half of S, or by 10⁴
-    ftol. Only a gradient says `converged`: one of at most gtol in these units, or of the third root
-    of the rounding unit, 6e-6 in float64, where the loss no longer falls. "stalled" is all else.
+    the method begins, for cross_entropy at most 1/2, for poisson, whose loss has no zero, 1/2. D_j²
+    is a mean of (∂f/∂w_j)², weighted by the squared residuals (the squares of ℓ'), the largest one
+    of j's kind (`LevenbergMarquardt`), plus the penalty's weight. Where a run ends by its own
+    tests, the next begins there, in new units, as long as one has lowered the loss by half of S or
+    by 10⁴ ftol; where the loss is then flat to rounding, up to 50 iterations of L-BFGS go on by
+    gradients alone, unless gtol is above 1e-8. Only a gradient says `converged`: one of at most
+    gtol in these units, or of the third root of the rounding unit, 6e-6 in float64, where the loss
+    no longer falls. "stalled" is all else.
 
     Examples
     --------
@@ -458,8 +460,8 @@ class LBFGS(Minimize):
     gtol, ftol : float
         Stop where no entry of D⁻¹ g exceeds `gtol` times the root of twice the loss (for the
         squared loss: no column's cosine with the residuals does), or where an iteration lowers the
-        loss by less than `ftol` times the loss, or, for cross_entropy and poisson, times 1/2
-        (`Minimize` says what D is).
+        loss by less than `ftol` times the loss, or, for poisson, times 1/2 (`Minimize` says what D
+        is).
 
     References
     ----------
@@ -476,7 +478,7 @@ class LBFGS(Minimize):
     options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
     memory: int = 10
     gtol: float = 1e-8
-    ftol: float = 1e-15
+    ftol: float = 1e-13
 
     def __post_init__(self) -> None:
         _check("memory", self.memory, 1, open_low=False)
@@ -513,6 +515,7 @@ _SCIPY_METHODS = (
 WITHOUT_GRADIENT = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
 WITH_HESSIAN_PRODUCT = ("Newton-CG", "trust-constr", "trust-ncg", "trust-krylov")
 WITH_HESSIAN = ("trust-exact",)
+WITH_BOUNDS = ("Nelder-Mead", "Powell", "L-BFGS-B", "TNC", "SLSQP")
 WITH_FTOL = ("Powell", "L-BFGS-B", "TNC", "SLSQP")
 WITH_POSITIVE_HESSIAN = ("dogleg",)  # which the Gauss–Newton matrix stands for
 

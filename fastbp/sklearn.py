@@ -144,6 +144,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
         if classes is not None and not np.isin(given, classes).all():
             strange = np.setdiff1d(given, classes)[0]
             raise ValueError(f"y holds {strange}, which is none of the classes {classes}")
+        if anew or not hasattr(self, "_moments"):  # pickles of 0.1.0 have none
+            self._moments: dict[int, dict[str, Any]] = {}  # of each network's optimizer
         if anew:
             self._begin(rows, given, c, classes)
         if c is not None and not c.all():  # weight 0 is as good as absent, from the batches too
@@ -177,9 +179,9 @@ class _NetworkEstimator(BaseEstimator, ABC):
         self._rng = np.random.default_rng(seed)
 
     def _fit(
-        self, w0: NDArray, X: NDArray, t: NDArray, c: NDArray | None, **options: Any
+        self, k: int, w0: NDArray, X: NDArray, t: NDArray, c: NDArray | None, **options: Any
     ) -> fastbp.FitResult:
-        """Fit one network to inputs as they come and to scaled targets."""
+        """Fit the k-th network to inputs as they come and to scaled targets."""
         options = {
             "optimizer": self.optimizer,
             "epochs": self.epochs,
@@ -193,13 +195,14 @@ class _NetworkEstimator(BaseEstimator, ABC):
             w0=w0,
             loss=self.loss,
             sample_weight=c,
-            l2=self.l2_,
+            l2=standardise.penalties(self.network_, self.l2_),
             seed=int(self._rng.integers(2**31)),
             free=standardise.free(self.network_),
             progress=False,
             threads=self.threads,
             batch_size=self.batch_size,
             _quiet=True,
+            _moments=self._moments.setdefault(k, {}),
             **options,
         )
 
@@ -236,8 +239,9 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, optional
-        Penalty: l2/2 · ‖w‖² is added to the mean loss. Left out, it is 0.01, or 4 over the number
-        of observations (the sum of their weights) where that is less.
+        Penalty: l2/2 times the sum of the squared weights, without the biases, is added to the mean
+        loss. Left out, it is 0.01, or 4 over the number of observations (the sum of their weights)
+        where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
     early_stopping : int or EarlyStopping, optional
@@ -326,8 +330,8 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         """Go once over some observations, from where the last call or :meth:`fit` ended.
 
         The first call decides the scales, the penalty and the start. An optimizer that works in
-        batches makes an epoch; in place of any other, `Adam` does. Its moments begin anew with
-        every call.
+        batches makes an epoch; in place of any other, `Adam` does. Its moments go on from call to
+        call, its schedule begins anew with each.
 
         Parameters
         ----------
@@ -394,7 +398,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
     ) -> list[fastbp.FitResult]:
         t = self.target_scaling_.apply(np.asarray(y, np.float64))
-        self.result_ = self._fit(self.w_, X, t, c, **options)
+        self.result_ = self._fit(0, self.w_, X, t, c, **options)
         self.w_, self.loss_ = self.result_.w, float(self.result_.loss)
         return [self.result_]
 
@@ -579,12 +583,12 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
             held, fitted = split(share, int(self._rng.integers(2**31)), len(X), y)
         weights = None if c is None else c[fitted]
         results: list[fastbp.FitResult] = []
-        for w, k in zip(self.w_, self._told_apart(), strict=True):
-            t = (y == k).astype(np.float64)
+        for k, known in enumerate(self._told_apart()):
+            t = (y == known).astype(np.float64)
             if held is not None:
                 judge = (self.scaling_.inputs(X[held]), t[held], None if c is None else c[held])
                 options["validation"] = judge
-            results.append(self._fit(w, X[fitted], t[fitted], weights, **options))
+            results.append(self._fit(k, self.w_[k], X[fitted], t[fitted], weights, **options))
             if results[-1].reason == "interrupted":
                 break
         self.w_ = np.stack([*(result.w for result in results), *self.w_[len(results) :]])

@@ -343,3 +343,45 @@ def test_attributes_can_not_be_set():
         with pytest.raises(AttributeError, match=f"{name} of this Objective can't be changed"):
             setattr(objective, name, getattr(objective, name))
     assert objective.l2 == 0.1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_l2_of_each_parameter(threads, dtype):
+    case = random_case(66, 4, 6, 1100).astype(dtype)
+    each = np.random.default_rng(66).uniform(0.0, 2.0, case.w.size)
+    each[:3] = 0.0
+    net, objective = bound(case, dtype, l2=each, threads=threads)
+    mean, g = net.loss_and_grad(case.w, case.X, case.t)
+    w = case.w.astype(np.float64)
+    eps = np.finfo(dtype).eps
+    got, got_g = objective(case.w)
+    assert got == pytest.approx(mean + 0.5 * (each * w) @ w, rel=32 * float(eps))
+    np.testing.assert_allclose(got_g, g + each * w, rtol=8 * eps, atol=8 * eps)
+    assert objective.value(case.w) == pytest.approx(got, rel=LIMITS[dtype])
+    _, plain = bound(case, dtype, threads=threads)
+    for made, unpenalised, more in (
+        (objective.gauss_newton(case.w)[2], plain.gauss_newton(case.w)[2], np.diag(each)),
+        (objective.hvp(case.w, case.p), plain.hvp(case.w, case.p), each * case.p),
+    ):
+        np.testing.assert_allclose(made, unpenalised + more, rtol=8 * eps, atol=8 * eps)
+        assert made.dtype == dtype
+    each[:] = -1.0  # it is a copy
+    assert objective(case.w)[0] == got
+    copied = pickle.loads(pickle.dumps(objective))
+    assert copied(case.w)[0] == got
+    # A number is the vector of that number, but for the last bits.
+    _, one = bound(case, dtype, l2=0.25, threads=threads)
+    _, many = bound(case, dtype, l2=np.full(case.w.size, 0.25), threads=threads)
+    np.testing.assert_allclose(one(case.w)[1], many(case.w)[1], rtol=8 * eps, atol=8 * eps)
+
+
+@pytest.mark.parametrize(
+    "l2", [-1.0, np.nan, np.inf, None, "much", [0.1, 0.2], np.full(16, -1.0), np.full((4, 4), 1.0)]
+)
+def test_l2_that_is_none_is_refused(l2):
+    case = random_case(67, 3, 4, 5)
+    with pytest.raises(ValueError, match="l2 must be a number from 0 on"):
+        bound(case, l2=l2)
+    with pytest.raises(ValueError, match="l2 must be a number from 0 on"):
+        fastbp.fit(fastbp.Network(3, 4), case.X, np.zeros(5), l2=l2)

@@ -20,6 +20,12 @@ from fastbp.optimizers import SGD, Adam
 from fastbp.sklearn import NetworkClassifier, NetworkRegressor
 
 
+def unbiased(net, w):
+    """Σ w_j² without the biases: the constant neuron's output weight, the constant's inputs."""
+    H = net.n_neurons
+    return float(w[: H - 1] @ w[: H - 1] + np.sum(w[H:].reshape(H, -1)[:, :-1] ** 2))
+
+
 @parametrize_with_checks([NetworkRegressor(), NetworkClassifier()])
 def test_scikit_learn_check(estimator, check):
     check(estimator)
@@ -61,8 +67,12 @@ def test_prediction_is_the_network_on_standardised_inputs(friedman):
     Z = np.column_stack([(X - X.mean(axis=0)) / X.std(axis=0), np.ones(len(X))])
     t = (y - y.mean()) / y.std()
     loss, g = model.network_.loss_and_grad(model.w_, Z, t)
-    assert model.loss_ == pytest.approx(loss + 0.005 * model.w_ @ model.w_, rel=1e-9)
-    assert np.abs(g + 0.01 * model.w_).max() < 1e-4  # the penalty's gradient included
+    assert model.loss_ == pytest.approx(loss + 0.005 * unbiased(model.network_, model.w_), rel=1e-9)
+    penalty = 0.01 * model.w_
+    penalty[5] = 0.0
+    penalty[6:].reshape(6, -1)[:, -1] = 0.0
+    free = slice(-Z.shape[1])  # all but the inputs of the constant neuron
+    assert np.abs(g + penalty)[free].max() < 1e-4
 
 
 def test_inputs_are_standardised_with_the_weights(friedman):
@@ -258,7 +268,7 @@ def test_several_classes_by_one_network_each(iris):
         loss, _ = model.network_.loss_and_grad(
             model.w_[k], Z, (y == k).astype(float), loss="cross_entropy"
         )
-        penalty = 0.5 * model.l2_ * model.w_[k] @ model.w_[k]
+        penalty = 0.5 * model.l2_ * unbiased(model.network_, model.w_[k])
         assert model.loss_[k] == pytest.approx(loss + penalty, rel=1e-9)
 
 
@@ -441,3 +451,47 @@ def test_a_cause_of_several_networks_is_said_once():
         model.fit(X[::5], y[::5])
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+def test_biases_are_not_penalised():
+    """At an optimum of logistic networks probabilities sum to the count, of residuals to zero."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 3))
+    y = (rng.random(2000) < 0.005 / (0.005 + np.exp(-X[:, 0]))).astype(int)
+    model = NetworkClassifier(8, random_state=0).fit(X, y)
+    assert model.predict_proba(X)[:, 1].sum() == pytest.approx(y.sum(), rel=1e-4)
+    t = 100.0 + X[:, 0] + 0.1 * rng.normal(size=2000)
+    for optimizer in ("lm", "lbfgs"):
+        plain = NetworkRegressor(4, optimizer=optimizer, standardize_target=False, random_state=0)
+        assert abs(np.mean(plain.fit(X, t).predict(X) - t)) < 1e-4
+
+
+@pytest.mark.parametrize("optimizer", [Adam(0.01), SGD(0.02, momentum=0.9)], ids=repr)
+def test_partial_fit_settles(optimizer):
+    """Its moments go on: with new ones, each call of one batch would be a step of one size."""
+    model = NetworkRegressor(
+        42, activation="relu", optimizer=optimizer, random_state=42, standardize=False
+    ).fit([[2.0]], [4.0])
+    for _ in range(600):
+        model.partial_fit([[2.0]], [1.0])
+    assert model.predict([[2.0]])[0] == pytest.approx(1.0, abs=1e-2)
+
+
+def test_calls_of_partial_fit_are_epochs_of_one_fit():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(16, 2)), rng.normal(size=16)
+    model = NetworkRegressor(3, optimizer=Adam(0.01), batch_size=16, l2=0.0, random_state=0)
+    for _ in range(5):
+        model.partial_fit(X, y)
+    again = pickle.loads(pickle.dumps(model)).partial_fit(X, y)
+    np.testing.assert_array_equal(model.partial_fit(X, y).w_, again.w_)
+    one = NetworkRegressor(3, optimizer=Adam(0.01), batch_size=16, l2=0.0, random_state=0, epochs=6)
+    np.testing.assert_allclose(model.w_, one.fit(X, y).w_, rtol=1e-9, atol=1e-12)
+
+
+def test_moments_of_another_rule_are_left():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 2)), rng.normal(size=40)
+    model = NetworkRegressor(3, optimizer=SGD(0.01, momentum=0.9), random_state=0).fit(X, y)
+    model.set_params(optimizer=Adam(0.01)).partial_fit(X, y)
+    assert np.isfinite(model.w_).all()

@@ -135,7 +135,8 @@ def _add_train(commands: Any) -> None:
         "--l2",
         type=not_negative,
         default=0.02,
-        help="penalty: l2/2 times |w|^2 is added to the mean loss (%(default)s)",
+        help="penalty: l2/2 times the sum of squared weights, without the biases, is added to the "
+        "mean loss (%(default)s)",
     )
     add(
         "--epochs",

@@ -51,12 +51,13 @@ def fit(
     """Fit the network from a random start."""
     net, (X, t) = problem.net, problem.fit
     w0 = standardise.start(net, seed)
+    each = standardise.penalties(net, l2)
     every = 10 if optimizer in ("lm", "lbfgs") else max(1, epochs // 10)
 
     def callback(state: Any) -> None:
         if state.step == 1 or state.step % every == 0:
             loss, g = net.loss_and_grad(state.w, X, t, loss=problem.loss)
-            report(state.step, loss, float(np.linalg.norm(g + l2 * state.w)))
+            report(state.step, loss, float(np.linalg.norm(g + each * state.w)))
 
     method = get_optimizer(optimizer, problem.loss, net.n_params)
     if isinstance(method, SGD | Adam):
@@ -69,7 +70,7 @@ def fit(
         w0=w0,
         optimizer=method,
         loss=problem.loss,
-        l2=l2,
+        l2=each,
         epochs=epochs,
         batch_size=batch_size or len(t),
         seed=seed,

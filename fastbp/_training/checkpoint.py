@@ -71,10 +71,13 @@ def _fingerprint(
         int(epochs),
         seed,
         rest,
-        problem.l2,
+        "each" if isinstance(problem.l2, np.ndarray) else problem.l2,
     )
     digest.update(repr(plain).encode())
     arrays = [problem.w, problem.X, problem.t, problem.c, problem.free]
+    if isinstance(problem.l2, np.ndarray):
+        arrays.append(problem.l2)
+    arrays += problem.bounds or ()
     if held_out is not None:
         arrays += [held_out.X, held_out.t, held_out.sample_weight]
     for array in arrays:

@@ -49,7 +49,7 @@ class FitResult:
         The parameters: those of the best validation loss where there was validation, else the
         last.
     loss : float
-        Training loss at w, the penalty ½ l2 ‖w‖² included.
+        Training loss at w, the penalty included.
     validation_loss : float or None
         The best, without penalty; the start's is among them.
     history : dict of str to ndarray
@@ -247,7 +247,7 @@ class _Given:
     loss: str | Loss
     sample_weight: ArrayLike | None
     absolute_sigma: bool
-    l2: float
+    l2: ArrayLike
     epochs: int | None
     batch_size: int | None
     shuffle: bool
@@ -255,12 +255,14 @@ class _Given:
     validation: Validation | None
     early_stopping: EarlyStopping | int | None
     free: ArrayLike | None
+    bounds: tuple[ArrayLike, ArrayLike] | str | None
     callback: Callable[[FitState], Any] | None
     progress: bool | str
     threads: int | str
     checkpoint: str | Path | None
     _stop: threading.Event | None
     _quiet: bool
+    _moments: dict[str, Any] | None
 
 
 def fit(
@@ -273,7 +275,7 @@ def fit(
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
     absolute_sigma: bool = False,
-    l2: float = 0.0,
+    l2: ArrayLike = 0.0,
     epochs: int | None = None,
     batch_size: int | None = None,
     shuffle: bool = True,
@@ -281,16 +283,18 @@ def fit(
     validation: Validation | None = None,
     early_stopping: EarlyStopping | int | None = None,
     free: ArrayLike | None = None,
+    bounds: tuple[ArrayLike, ArrayLike] | str | None = None,
     callback: Callable[[FitState], Any] | None = None,
     progress: bool | str = "auto",
     threads: int | str = 1,
     checkpoint: str | Path | None = None,
     _stop: threading.Event | None = None,
     _quiet: bool = False,
+    _moments: dict[str, Any] | None = None,
 ) -> FitResult:
     """Fit a network's parameters to data.
 
-    Minimises Σ_b c_b ℓ(f(w, x_b), t_b) / Σ_b c_b + ½ l2 ‖w‖².
+    Minimises Σ_b c_b ℓ(f(w, x_b), t_b) / Σ_b c_b + ½ Σ_j λ_j w_j², where λ_j is l2.
 
     Parameters
     ----------
@@ -305,7 +309,8 @@ def fit(
         what is fitted, so without observations that are held out; with an identity output and the
         squared loss, w_1 … w_H are then in units of the targets' deviation. The optimizer works on
         columns so standardised, unless there is a penalty or a decay of w: its steps are the same
-        in any units, and with a constant column wherever the others have their means.
+        in any units, and with a constant column wherever the others have their means. What lies outside `bounds` is
+        mirrored at them, and there are no standardised columns then.
     optimizer : str or Optimizer, optional
         One of `fastbp.optimizers` or its name, or a method of `scipy.optimize.minimize`. If left
         out, Levenberg–Marquardt for the squared loss while P ≤ 1000, else L-BFGS.
@@ -320,8 +325,8 @@ def fit(
         are 1/σ_b², the targets' variances being known, or say how these compare, their scale being
         estimated from the residuals. For cross_entropy and poisson, whether c_b is a number of
         observations, or weights are scaled to mean one.
-    l2 : float
-        Weight of the penalty ½ ‖w‖².
+    l2 : float or array_like, shape (P,)
+        Weight of the penalty: λ, or λ_j of each parameter.
     epochs : int, optional
         At most so many epochs of a stochastic optimizer (200 if left out), iterations of
         Levenberg–Marquardt (200) or of a SciPy method (1000); of COBYLA, which has no iterations,
@@ -342,6 +347,10 @@ def fit(
         An integer is a patience.
     free : array_like of bool, shape (P,), optional
         Which parameters may move; the others keep the values of `w0`.
+    bounds : (low, high) or "positive", optional
+        The least and the largest values, each a number or an array of shape (P,), ±inf for none;
+        "positive" is (0, inf). Kept by Levenberg–Marquardt, L-BFGS, TNC, SLSQP, Nelder-Mead and
+        Powell; other optimizers refuse. There `converged` refers to the projected gradient.
     callback : callable, optional
         Called with a `FitState` after every epoch or iteration. A true result stops the fit, and
         so does raising StopIteration: what was found is returned, the reason "stopped by the
@@ -366,7 +375,7 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        Where an argument does not fit; a checkpoint of other arguments.
+        Where an argument does not fit; a start outside the bounds; a checkpoint of other arguments.
     NonFiniteLossError
         Where the loss is no longer finite; it holds the last good parameters.
     ImportError
@@ -400,6 +409,8 @@ def fit(
     if checkpoint is not None and seed is None:
         raise ValueError("a checkpoint needs a seed: another run could not go on from it")
     method = method_of(problem, chosen, checkpoint is not None)
+    if _moments:
+        method.go_on(_moments)
     with Bar(progress, int(n_epochs)) as bar:
         watch = Watch(int(n_epochs), held_out, early, callback, bar, _stop, start.as_given)
         store = None
@@ -408,6 +419,9 @@ def fit(
             arguments = Arguments(problem, held_out, chosen, early, others)
             store = Checkpoint(Path(checkpoint), arguments, int(n_epochs))
         reason = _run(problem, method, watch, store)
+    if _moments is not None:  # of the last fit, for the next one to go on from
+        _moments.clear()
+        _moments.update(method.moments())
     result = _result(problem, method, watch, reason, start, given)
     if not _quiet:
         warn([result.warnings], stacklevel=2)
@@ -494,6 +508,7 @@ def _result(
             problem.l2,
             problem.free,
             given.absolute_sigma,
+            _on_bounds(problem),
         ),
         doubts(
             problem,
@@ -507,6 +522,15 @@ def _result(
             limited=limited,
         ),
     )
+
+
+def _on_bounds(problem: Problem) -> NDArray | None:
+    """Return which parameters ended on their bounds; None where none did."""
+    if problem.bounds is None:
+        return None
+    low, high = problem.bounds
+    on = problem.free & ((problem.w <= low) | (problem.w >= high))
+    return on if on.any() else None
 
 
 @dataclass(frozen=True)
@@ -531,16 +555,16 @@ class _Start:
 
 def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Start]:
     """Check what is given; also returns the objective of the validation."""
-    net, l2, batch = given.net, given.l2, given.batch_size
+    net, batch = given.net, given.batch_size
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network; got {net!r}")
+    bounds = boundary.bounds(given.bounds, net.n_params, net.dtype)
     w0 = net.init(given.seed) if given.w0 is None else given.w0
     ell = get_loss(given.loss)
     w, X, t, c = boundary.loss_inputs(
         net, ell, w0, given.X, given.t, given.sample_weight, check_finite=True
     )
-    if not 0.0 <= float(l2) < np.inf:
-        raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
+    l2 = boundary.penalty(given.l2, net.n_params)
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
     boundary.thread_count(given.threads)
     free = _free(net, given.free)
@@ -558,9 +582,21 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
             net.split(w)[0][:] *= Columns.of(t, c).unit
         # Where nothing but the function itself is minimised, over whole neurons.
         _, rows = net.split(free)
-        decay = l2 or getattr(chosen, "weight_decay", 0.0)
-        neutral = not decay and bool((rows.all(axis=1) == rows.any(axis=1)).all())
+        decay = np.any(l2) or getattr(chosen, "weight_decay", 0.0)
+        neutral = (
+            not decay and bounds is None and bool((rows.all(axis=1) == rows.any(axis=1)).all())
+        )
         on_columns(net, w.copy() if neutral else w, columns)
+        if bounds is not None:
+            w = _mirrored(w, bounds)
+    elif bounds is not None:
+        outside = np.flatnonzero((w < bounds[0]) | (w > bounds[1]))
+        if outside.size:
+            j = outside[0]
+            raise ValueError(
+                f"w0 must lie within the bounds; parameter {j} is {w[j]}, outside "
+                f"[{bounds[0][j]}, {bounds[1][j]}]"
+            )
     start = _Start(net, X, columns, neutral)
     problem = Problem(
         net,
@@ -569,8 +605,9 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
         t,
         c,
         ell,
-        l2=float(l2),
+        l2=l2,
         free=free,
+        bounds=bounds,
         batch=min(int(batch), len(X)),
         shuffle=given.shuffle,
         seed=given.seed,
@@ -581,6 +618,14 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
     X_held, t_held, c_held = held
     judge = Objective(net, start.inputs(X_held), t_held, loss=ell, sample_weight=c_held)
     return problem, judge, chosen, start
+
+
+def _mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:
+    """Return a start within bounds: what lies outside is mirrored at them."""
+    low, high = bounds
+    w = np.where(w < low, 2 * low - w, w)
+    w = np.where(w > high, 2 * high - w, w)
+    return np.clip(w, low, high)
 
 
 def _free(net: Network, given: ArrayLike | None) -> NDArray:

@@ -25,10 +25,11 @@ from ..kernels.machine.levenberg_settings import (
 )
 from ..losses import Loss
 from ..network import Network
-from ..objective import Objective
+from ..objective import Objective, penalty
 from ..optimizers import (
     SGD,
     TAKES_ARRAYS,
+    WITH_BOUNDS,
     WITH_FTOL,
     WITH_HESSIAN,
     WITH_HESSIAN_PRODUCT,
@@ -58,8 +59,9 @@ class Problem:
     t: NDArray
     c: NDArray | None
     loss: Loss
-    l2: float
+    l2: float | NDArray
     free: NDArray
+    bounds: tuple[NDArray, NDArray] | None
     batch: int
     shuffle: bool
     seed: int | np.random.Generator | None
@@ -91,10 +93,10 @@ class Problem:
         return mean + self.penalty()
 
     def penalty(self) -> float:
-        if not self.l2:
+        if not isinstance(self.l2, np.ndarray) and not self.l2:  # np.any takes 2 µs
             return 0.0
         with np.errstate(over="ignore", invalid="ignore"):
-            return 0.5 * self.l2 * float(self.w @ self.w)
+            return penalty(self.l2, self.w)
 
 
 def stream(seed: int | np.random.Generator | None, number: int) -> np.random.Generator:
@@ -102,6 +104,16 @@ def stream(seed: int | np.random.Generator | None, number: int) -> np.random.Gen
     if seed is None:
         return default_rng()
     return seed if isinstance(seed, np.random.Generator) else default_rng([seed, number])
+
+
+class _WithoutMoments:
+    """Of methods that keep nothing which another fit could go on from."""
+
+    def moments(self) -> dict[str, Any]:
+        return {}
+
+    def go_on(self, moments: dict[str, Any]) -> None:
+        pass
 
 
 class Stochastic:
@@ -114,10 +126,11 @@ class Stochastic:
 
         self._problem = problem
         self._rate = optimizer.learning_rate
+        l2, each = (0.0, problem.l2) if isinstance(problem.l2, np.ndarray) else (problem.l2, None)
         if isinstance(optimizer, SGD):
             rule = "sgd"
             settings = [
-                problem.l2,
+                l2,
                 optimizer.weight_decay,
                 optimizer.momentum,
                 float(optimizer.nesterov),
@@ -125,7 +138,8 @@ class Stochastic:
         else:
             rule = "adam"
             decay = optimizer.weight_decay if isinstance(optimizer, AdamW) else 0.0
-            settings = [problem.l2, decay, optimizer.beta1, optimizer.beta2, optimizer.epsilon]
+            settings = [l2, decay, optimizer.beta1, optimizer.beta2, optimizer.epsilon]
+        self._rule = rule
         c = problem.c
         if c is not None:
             c = (c * (len(c) / float(c.sum(dtype=np.float64)))).astype(c.dtype)
@@ -142,6 +156,7 @@ class Stochastic:
             rule,
             settings,
             problem.free,
+            each,
             problem.batch,
         )
 
@@ -200,6 +215,15 @@ class Stochastic:
             "starts": np.array(self._starts),
         }
 
+    def moments(self) -> dict[str, Any]:
+        return {"rule": self._rule, "state": self._run.state, "left": self._run.left}
+
+    def go_on(self, moments: dict[str, Any]) -> None:
+        """Begin with the moments that another fit by the same rule left."""
+        if moments["rule"] == self._rule:
+            self._run.state[:] = moments["state"]
+            self._run.left[:] = moments["left"]
+
     def restore(self, state: dict[str, NDArray]) -> None:
         self._run.state[:] = state["state"]
         self._run.left[:] = state["left"]
@@ -210,13 +234,15 @@ class Stochastic:
 # What a small fall of a negative log-likelihood is measured by, which has no zero.
 _NATS = 0.5
 _LIKELIHOODS = ("cross_entropy", "poisson")
+_NOTHING = 1e-8 * _NATS  # a cross-entropy that has no more to lose: classes that a line parts
 
 
-class Levenberg:
+class Levenberg(_WithoutMoments):
     """Levenberg–Marquardt: many iterations a compiled call where nobody looks in between."""
 
     def __init__(self, problem: Problem, optimizer: LevenbergMarquardt) -> None:
         with LOCK:
+            from ..kernels.calls.objective import parted
             from ..kernels.calls.optimizers import Levenberg
             from ..kernels.calls.prepared import prepared
 
@@ -225,6 +251,7 @@ class Levenberg:
             plain = ("squared", "cross_entropy", "poisson")
             curvature = "second_derivative" if problem.loss.name in plain else "reweighted"
         self._problem = problem
+        l2, each = parted(problem.l2)
         self._run = Levenberg(
             prepared(problem.net),
             problem.w,
@@ -232,7 +259,8 @@ class Levenberg:
             problem.t,
             problem.c,
             problem.loss,
-            l2=problem.l2,
+            l2=l2,
+            each=each,
             nielsen=optimizer.damping == "nielsen",
             reweighted=curvature == "reweighted",
             start=optimizer.start,
@@ -242,6 +270,7 @@ class Levenberg:
             target=problem.target,
             size=_NATS if problem.loss.name in _LIKELIHOODS else -1.0,
             free=problem.free,
+            bounds=problem.bounds,
             kinds=kinds_of(problem.net, problem.free),
             threads=boundary.thread_count(problem.threads),
         )
@@ -307,7 +336,8 @@ class _Still(Exception):
 
 
 _ROWS = 512  # per-sample gradients in memory at a time
-_TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-15  # where an optimizer's options name no tolerance
+_TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-13  # where an optimizer's options name no tolerance
+_POLISH = 50  # iterations at the end by gradients alone
 _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
 # A run that lowers the loss by so many times ftol, or by half, is followed by another.
 _WORTH = 1e4
@@ -322,7 +352,7 @@ class Units(NamedTuple):
     parameters: NDArray
 
 
-class SciPy:
+class SciPy(_WithoutMoments):
     """Methods of `scipy.optimize.minimize` on the free parameters.
 
     They are handed the loss and the parameters in units (`_units`), so that what they compare with
@@ -347,6 +377,8 @@ class SciPy:
         # A method's memory can't be stored. So with a checkpoint it starts afresh every so many
         # iterations, whether or not the run is interrupted there.
         self._segments = segments
+        tight = float(self._options.get("gtol", _TOL)) <= _TOL
+        self._polishes = tight and self._method not in WITHOUT_GRADIENT
 
     def steps(self, watch: Watch) -> Iterator[str]:
         while watch.step < watch.epochs:
@@ -367,7 +399,7 @@ class SciPy:
         if not self._free.size:
             return REASONS[NOTHING_FREE]
         units = self._units()
-        if not gradient[self._free].any():
+        if not gradient[self._free].any() and problem.bounds is None:
             return REASONS[SADDLE if self._loss > self._rounding() else SMALL_GRADIENT]
         end = watch.step + n
         ftol = self._options.get("ftol", self._options.get("fatol", _FTOL))
@@ -382,7 +414,19 @@ class SciPy:
             limited = any(word in message.lower() for word in _LIMITED)
             reason = self._judged(units, limited)
             if reason == REASONS[SMALL_GRADIENT] or limited or not worth or watch.step >= end:
-                return reason
+                break
+        if self._polishes and reason.startswith("converged") and watch.step < end:
+            return self._polished(watch, min(end - watch.step, _POLISH), units)
+        return reason
+
+    def _polished(self, watch: Watch, n: int, units: Units) -> str:
+        """Go on where the loss is flat to rounding, by gradients alone; returns why it ended."""
+        problem, before = self._problem, self._loss
+        w, steepest = problem.w.copy(), self._steepest(units)
+        ended, message = self._run(watch, n, units, about=w)
+        if self._steepest(units) > steepest or self._loss > before + self._rounding():
+            problem.w[:], self._loss = w, before
+        return message if ended else self._judged(units, False)
 
     def _units(self) -> Units:
         """S, what a small fall of the loss is measured by, and √(S / 2) / D at the parameters.
@@ -393,7 +437,11 @@ class SciPy:
         """
         problem, free = self._problem, self._free
         net, X, t, c = problem.net, problem.X, problem.t, problem.c
-        size = _NATS if problem.loss.name in _LIKELIHOODS else abs(self._loss) or 1.0
+        size = abs(self._loss) or 1.0
+        if problem.loss.name == "poisson":
+            size = _NATS
+        elif problem.loss.name == "cross_entropy":
+            size = min(max(size, _NOTHING), _NATS)
         output, loss = problem.loss.with_output(net.output)
         inner = Network(net.n_inputs, activations=net.activations, output=output, dtype=net.dtype)
         squares = np.zeros(net.n_params)
@@ -422,20 +470,38 @@ class SciPy:
         moved = np.average(np.abs(slopes * t), weights=problem.c)
         return 4.0 * float(np.finfo(problem.net.dtype).eps) * (abs(self._loss) + float(moved))
 
+    def _steepest(self, units: Units) -> float:
+        """The largest entry of the gradient, in units; none longer than the way to its bound."""
+        problem = self._problem
+        gradient = self._objective(problem.w)[1][self._free].astype(np.float64)
+        slopes = np.abs(gradient * (units.parameters / units.loss))
+        if problem.bounds is not None:  # none is longer than the way to its bound
+            low, high = (bound[self._free] for bound in problem.bounds)
+            w = problem.w[self._free]
+            slopes = np.minimum(
+                slopes, np.where(gradient > 0, w - low, high - w) / units.parameters
+            )
+        return float(slopes.max())
+
     def _judged(self, units: Units, limited: bool) -> str:
         """Why a run ended, by the gradient that it left."""
-        gradient = self._objective(self._problem.w)[1][self._free].astype(np.float64)
-        steepest = float(np.abs(gradient * (units.parameters / units.loss)).max())
+        problem, steepest = self._problem, self._steepest(units)
         if steepest <= float(self._options.get("gtol", _TOL)):
             return REASONS[SMALL_GRADIENT]
         # What rounding leaves of a gradient whose loss it keeps from falling.
         small = float(np.finfo(self._problem.net.dtype).eps) ** (1.0 / 3.0)
-        if steepest <= small or abs(self._loss) <= self._rounding():
+        nothing = problem.loss.name == "cross_entropy" and self._loss <= _NOTHING
+        if steepest <= small or nothing or abs(self._loss) <= self._rounding():
             return REASONS[SMALL_GAIN]
         return _SPENT if limited else REASONS[STALLED]
 
-    def _run(self, watch: Watch, n: int, units: Units) -> tuple[bool, str]:
-        """Run the method once.
+    def _run(
+        self, watch: Watch, n: int, units: Units, about: NDArray | None = None
+    ) -> tuple[bool, str]:
+        """Run the method once; or L-BFGS from `about` on, with the loss as gradients tell it.
+
+        The mean of the gradients at both ends, times the way, is the fall of the loss up to the
+        way's third power, free of the rounding of the loss itself.
 
         Returns whether that ended the fit, or the segment, and why; else SciPy's message.
         """
@@ -448,6 +514,8 @@ class SciPy:
         def whole(z: NDArray) -> NDArray:
             w = problem.w.copy()
             w[free] = z * scale
+            if problem.bounds is not None:  # rounding may have left them
+                np.clip(w, *problem.bounds, out=w)
             return w
 
         def function(z: NDArray) -> Any:
@@ -459,6 +527,9 @@ class SciPy:
                 return value / units.loss
             value, gradient = objective(w)
             last[:] = w, value
+            if about is not None:
+                mean = 0.5 * (gradient.astype(np.float64) + origin)[free]
+                value = float(mean @ (w.astype(np.float64) - about)[free])
             return value / units.loss, gradient[free] * slope
 
         def hessp(z: NDArray, p: NDArray) -> NDArray:
@@ -489,9 +560,12 @@ class SciPy:
             reason = watch.after(problem.w, value)
             if reason or watch.step >= watch.epochs:
                 raise _Stopped(reason)
-            if with_gradient and still >= _STILL:
+            if with_gradient and about is None and still >= _STILL:
                 raise _Still
 
+        method, origin = self._method, np.zeros(0)
+        if about is not None:
+            method, origin = "L-BFGS-B", objective(about)[1].astype(np.float64)
         # TNC is told of evaluations only: its iterations are counted by `note`.
         options: dict[str, Any] = {"maxfun": 100 * n} if self._method == "TNC" else {"maxiter": n}
         if self._method == "L-BFGS-B":
@@ -501,16 +575,23 @@ class SciPy:
         if self._method == "Newton-CG":
             options["xtol"] = _XTOL
         options |= self._options
+        if about is not None:
+            options = {"maxiter": n, "gtol": 1e-2 * _TOL, "ftol": 0.0, "maxcor": 20}
         with_gradient = self._method not in WITHOUT_GRADIENT
+        bounds = None
+        if problem.bounds is not None:
+            low, high = (bound[free].astype(np.float64) / scale for bound in problem.bounds)
+            bounds = list(zip(low, high, strict=True))
         try:
             with np.errstate(all="ignore"):
                 found = self._minimize(
                     function,
                     problem.w[free] / scale,
                     jac=True if with_gradient else None,
-                    hessp=hessp if self._method in WITH_HESSIAN_PRODUCT else None,
-                    hess=hess if self._method in (*WITH_HESSIAN, *WITH_POSITIVE_HESSIAN) else None,
-                    method=self._method,
+                    hessp=hessp if method in WITH_HESSIAN_PRODUCT else None,
+                    hess=hess if method in (*WITH_HESSIAN, *WITH_POSITIVE_HESSIAN) else None,
+                    method=method,
+                    bounds=bounds,
                     callback=note,
                     tol=_TOL,
                     options=options,
@@ -519,6 +600,10 @@ class SciPy:
             return True, str(stopped)
         except _Still:
             return False, ""
+        if about is not None:
+            problem.w[:] = whole(found.x)
+            self._loss = objective.value(problem.w)
+            return False, found.message
         w = whole(found.x)
         value = objective.value(w)
         if np.isfinite(value) and value <= self._loss:
@@ -539,8 +624,20 @@ class SciPy:
 Method = Stochastic | Levenberg | SciPy
 
 
+def within_bounds(optimizer: Optimizer) -> bool:
+    """Whether an optimizer keeps to bounds."""
+    if isinstance(optimizer, Minimize):
+        return optimizer.method in WITH_BOUNDS
+    return isinstance(optimizer, LevenbergMarquardt)
+
+
 def method_of(problem: Problem, optimizer: Optimizer, segments: bool) -> Method:
     """Return the optimizer at work on a problem."""
+    if problem.bounds is not None and not within_bounds(optimizer):
+        name = optimizer.method if isinstance(optimizer, Minimize) else type(optimizer).__name__
+        raise ValueError(
+            f"the optimizer {name} knows no bounds; LevenbergMarquardt and LBFGS keep to them"
+        )
     if isinstance(optimizer, SGD | Adam):
         return Stochastic(problem, optimizer)
     if isinstance(optimizer, LevenbergMarquardt):

@@ -31,9 +31,10 @@ class Data:
     t: NDArray
     sample_weight: NDArray | None
     loss: Loss
-    l2: float
+    l2: float | NDArray
     free: NDArray
     absolute_sigma: bool = False
+    on_bounds: NDArray | None = None  # (P,), of those that may move
 
     def weights(self) -> tuple[NDArray, int]:
         """Return c in float64, of mean one unless `absolute_sigma`, and how many are not zero."""
@@ -93,7 +94,7 @@ def check_absolute_sigma(given: bool, loss: Loss) -> None:
 def spread(net: Network, w: NDArray, data: Data) -> Spread:
     """Return the covariance of the parameters at an optimum of the fit.
 
-    With M = Σ_b c_b ℓ''_b ∇f_b ∇f_b^T, n observations, A = M + Σ c l2 I and S the covariance of
+    With M = Σ_b c_b ℓ''_b ∇f_b ∇f_b^T, n observations, A = M + Σ c diag(l2) and S the covariance of
     the gradient, it is A⁻¹ S A⁻¹. S is s² M for the squared loss, where c has mean one and
     s² = Σ c r² / (n − tr(A⁻¹ M)), or one with `absolute_sigma`; M for likelihoods;
     Σ_b (c_b ℓ'_b)² ∇f_b ∇f_b^T for the others.
@@ -106,11 +107,18 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     ValueError
         For a loss without curvature, or gradients that are not finite.
     """
-    X, t, loss = data.X, data.t, data.loss
+    X, t, loss, on_bounds = data.X, data.t, data.loss, data.on_bounds
+    if on_bounds is not None:
+        warnings.warn(
+            f"{on_bounds.sum()} parameters lie on their bounds: standard deviations and covariance "
+            "take these as known, and do not say how far the others' bounds would cut them",
+            FitWarning,
+            stacklevel=2,
+        )
     c, n = data.weights()
     exact = in_float64(net)
     w64, X64, t64 = (a.astype(np.float64) for a in (w, X, t))
-    free = np.flatnonzero(data.free)
+    free = np.flatnonzero(data.free if on_bounds is None else data.free & ~on_bounds)
     y = exact.value(w64, X64)
     curvature = c * _curvature(net, loss, y, t64)
     if not curvature.any():
@@ -155,7 +163,7 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
         slopes = c * loss.derivative(y, t64)
         half = _triangle(exact, w64, X64, free, slopes) * inverse
         factor = by_size @ (by_size.T @ half.T)
-    nothing = free.size >= n and not penalty.any() and not data.absolute_sigma
+    nothing = bool(np.count_nonzero(penalty == 0.0) >= n) and not data.absolute_sigma
     return Spread(
         _placed(inverse[:, np.newaxis] * factor, free, net.n_params),
         np.inf if nothing and noise is not None else noise,

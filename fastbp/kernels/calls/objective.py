@@ -13,6 +13,7 @@ from ..machine.places import (
     CONTEXT,
     DATA,
     L2,
+    L2_EACH,
     LOSS,
     N_SAMPLES,
     PANELS,
@@ -31,6 +32,14 @@ from .prepared import plain
 if TYPE_CHECKING:
     from ..._described import Described, DescribedLoss
     from .prepared import Calls
+
+
+def parted(l2: float | NDArray) -> tuple[float, NDArray | None]:
+    """Return l2 as `drivers.penalty` takes it: a factor, and what it multiplies for each parameter.
+
+    A vector must be float64 and live as long as its address is used.
+    """
+    return (1.0, l2) if isinstance(l2, np.ndarray) else (l2, None)
 
 
 class Bound:
@@ -55,13 +64,13 @@ class Bound:
         t: NDArray,
         c: NDArray | None,
         loss: DescribedLoss,
-        l2: float,
+        l2: float | NDArray,
         threads: int,
         target_weight: NDArray | None = None,
     ) -> None:
         self._calls = calls
         self._data = (X, t, c)
-        self._l2 = l2
+        self._l2, self._each = parted(l2)
         self._threads = threads
         self._ell = loss
         dtype, B = X.dtype, len(X)
@@ -78,7 +87,8 @@ class Bound:
         record[SAMPLE_WEIGHTS] = 0 if c is None else c.ctypes.data
         record[PENALTY] = units.penalty(dtype).address
         total = float(B) if c is None else calls.weight_sum(c)
-        record[[TOTAL, L2]] = np.array([total, l2]).view(np.int64)
+        record[[TOTAL, L2]] = np.array([total, self._l2]).view(np.int64)
+        record[L2_EACH] = 0 if self._each is None else self._each.ctypes.data
         self._panels = None
         if not sizes(dtype).few(B):
             # Packed once: filled up to whole vectors (64 bytes at most) at the end.
@@ -104,4 +114,4 @@ class Bound:
         if threads == 1:
             return self.loss(w) if g is None else self.loss_and_grad(w, g)[0]
         loss = self._calls.loss_in_parts(threads, self._table, w, X, t, c, g, self._panels)
-        return loss + plain("penalty", w.dtype)(self._l2, w, g) if self._l2 else loss
+        return loss + plain("penalty", w.dtype)(self._l2, w, self._each, g) if self._l2 else loss

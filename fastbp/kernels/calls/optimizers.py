@@ -95,6 +95,8 @@ class Epochs:
     settings : sequence of float
         As the rule's places in `training`.
     free : ndarray of bool, shape (P,)
+    each : ndarray, shape (P,), or None
+        l2 of each parameter, where it is not in `settings`.
     batch : int
         Observations in a batch.
     """
@@ -110,6 +112,7 @@ class Epochs:
         rule: str,
         settings: Sequence[float],
         free: NDArray,
+        each: NDArray | None,
         batch: int,
     ) -> None:
         _prepare_drivers(calls, 1, calls.dtype, (batch, len(X) % batch or batch))
@@ -120,7 +123,8 @@ class Epochs:
         self._X, self._t, self._c = X, t, c
         self._settings = np.zeros(epoch.N_SETTINGS)
         self._settings[: len(settings)] = settings
-        self._free = None if free.all() else free.astype(calls.dtype)
+        self._each = None if each is None else each.astype(calls.dtype)
+        self._free = None if free.all() and each is None else free.astype(calls.dtype)
         self._batch = batch
         n_states = 1 if rule == "sgd" else 2
         self.state = np.zeros((n_states, w.size), calls.dtype)
@@ -133,7 +137,7 @@ class Epochs:
         """
         self._run(
             self.w, self._X, self._t, self._c, order, self._batch, rates, self._settings,
-            self.state, self._free, self.left,
+            self.state, self._free, self._each, self.left,
         )  # fmt: skip
         left = self.left
         return float(left[epoch.LOSS_SUM]) if left[epoch.FINITE] else math.nan
@@ -152,11 +156,15 @@ class Levenberg:
         Data; c may be None.
     loss : Loss
     l2 : float
+    each : ndarray, shape (P,), or None
+        What l2 is multiplied by for each parameter (float64).
     nielsen, reweighted : bool
         The damping rule, and the weights of the observations in G.
     start, gtol, xtol, ftol, target, size : float
         As the places in `levenberg_settings`.
     free : ndarray of bool, shape (P,)
+    bounds : pair of ndarray, shape (P,), or None
+        The least and the largest values.
     kinds : ndarray of int64, shape (P,)
         The kind of each parameter (`levenberg`).
     threads : int
@@ -173,6 +181,7 @@ class Levenberg:
         loss: DescribedLoss,
         *,
         l2: float,
+        each: NDArray | None,
         nielsen: bool,
         reweighted: bool,
         start: float,
@@ -182,6 +191,7 @@ class Levenberg:
         target: float,
         size: float,
         free: NDArray,
+        bounds: tuple[NDArray, NDArray] | None,
         kinds: NDArray,
         threads: int = 1,
     ) -> None:
@@ -193,6 +203,8 @@ class Levenberg:
         self.w = w
         self._X, self._t, self._c = X, t, c
         self._free = free.astype(calls.dtype)
+        self._each = each
+        self._bounds: tuple[NDArray | None, NDArray | None] = bounds or (None, None)
         self._settings = np.zeros(lm.N_SETTINGS)
         self._settings[lm.TOTAL] = len(X) if c is None else calls.weight_sum(c)
         self._settings[lm.L2] = l2
@@ -240,7 +252,8 @@ class Levenberg:
         try:
             self._run(
                 self.w, self._X, self._t, self._c, self._settings, self.kept, self.own, self._kinds,
-                self.starts, self._g, self._G, self._free, history, result,
+                self.starts, self._g, self._G, self._free, self._each, *self._bounds, history,
+                result,
             )  # fmt: skip
         except MemoryError as error:
             if self._work is None or self._work.error is None:

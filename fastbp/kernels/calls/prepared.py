@@ -281,6 +281,6 @@ _PLAIN = {"weights": units.weights, "penalty": units.penalty}
 
 @cache
 def plain(name: str, dtype: np.dtype) -> Callable:
-    """Return a function that knows no network: ``weights(c)``, ``penalty(l2, w, g)``."""
+    """Return a function that knows no network: ``weights(c)``, ``penalty(l2, w, each, g)``."""
     kernel = units.shuffle() if name == "shuffle" else _PLAIN[name](dtype)
     return units.entry(name, dtype).entry(driver_table(kernel.address))

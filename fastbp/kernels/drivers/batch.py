@@ -21,7 +21,7 @@ from ..machine.places import (
     REVERSE,
     REVERSE_FEW,
 )
-from ..machine.records import DONE, NO_MEMORY, Batch, PackBatch, Penalty, Targets, Weights
+from ..machine.records import DONE, NO_MEMORY, Batch, PackBatch, Targets, Weights
 from .passes import passes
 from .tree import levels, part_size, tree_of
 
@@ -147,17 +147,6 @@ def probabilities(dtype: np.dtype) -> Kernel:
         pointer64(result)[0] = bad
 
     return Kernel(probabilities, Targets)
-
-
-def penalty(dtype: np.dtype) -> Kernel:
-    """½ λ ‖w‖² into ``result[0]``; λ w is added to the gradient g, unless g is 0."""
-    pointer64 = POINTER[np.dtype(np.float64)]
-    step = passes(dtype).penalty
-
-    def penalty(l2, w, g, n, result):
-        pointer64(result)[0] = step(l2, w, g, n)
-
-    return Kernel(penalty, Penalty)
 
 
 def pack_batch(dtype: np.dtype) -> Kernel:

@@ -11,6 +11,7 @@ over the one that the quadratic model foresaw (Nielsen 1999).
   times the size of the loss, or |p| ≤ xtol |D w|; or a gradient of at most gtol in the scale of its
   columns. Where steps become small at a larger μ, D is made anew, μ set to P ε, and the next
   prediction decides; after three such questions the run is stalled, and says so.
+- *Bounds.* `bounded`; no stop is taken while a gradient remains that the bounds leave room for.
 - *Second run.* A stalled run begins once more at its start, with much damping and Moré's D; the
   better of both is kept.
 
@@ -66,8 +67,10 @@ from ..machine.levenberg_settings import (
 )
 from ..machine.places import BATCH, MATRIX, N_INPUTS, N_NEURONS, PRODUCT
 from ..machine.records import DONE, NO_MEMORY, Levenberg
+from .bounded import bounded_of
 from .cholesky import ROWS, cholesky_of, solve_of
 from .passes import passes
+from .penalty import penalty_of
 
 _LARGEST_DAMPING, _PARALYSED = 1e30, 1e20
 _FACTOR = 10.0  # Marquardt's ν
@@ -135,17 +138,21 @@ def levenberg(dtype: np.dtype) -> Kernel:
     """Make the kernel of the whole optimiser.
 
     At most `n` iterations from w, which is overwritten; `history` (float64) receives the loss
-    after each. g, G, `kept`, `own` (float64) and `starts` (where it began, and where a first run
-    ended) go from call to call: FRESH is 0 where g and G don't belong to w, and iterations are the
-    same however many calls they are spread over. `kinds` (int64) numbers the kind of each
-    parameter, below P. ``result[0]`` receives why it ended, ``result[1]`` the number of iterations.
+    after each. g, G, `kept`, `own` (float64) and `starts` (where it began, and where a first
+    run ended) go from call to call: FRESH is 0 where g and G don't belong to w, and iterations
+    are the same however many calls they are spread over. `kinds` (int64) numbers the kind of
+    each parameter, below P. `each` is 0, or what l2 is multiplied by for each parameter
+    (`penalty`); `low` and `high` are 0, or the least and the largest values, which w keeps to.
+    ``result[0]`` receives why it ended, ``result[1]`` the number of iterations.
     """
     p_ = passes(dtype)
     pointer, size, real = p_.pointer, p_.size, p_.real
-    lines, penalty = p_.lines, p_.penalty
+    lines, penalty = p_.lines, penalty_of(dtype)
     pointer64 = POINTER[np.dtype(np.float64)]
     factor, solve = cholesky_of(dtype), solve_of(dtype)
     scale_of, damped = _scale_of(dtype), _damped_of(dtype)
+    bounded = bounded_of(dtype, damped, factor, solve)
+    hold, steepest_within, step_within = bounded
     zero = real(0)
     epsilon = float(np.finfo(dtype).eps)
 
@@ -156,12 +163,13 @@ def levenberg(dtype: np.dtype) -> Kernel:
             out[j] = given[j]
 
     @loop
-    def with_penalty(l2, w, g, G, P):
-        """Add λ w to g and λ I to G."""
-        wv, gv = view(pointer(w), P), view(pointer(g), P)
+    def with_penalty(l2, each, w, g, G, P):
+        """Add λ_j w_j to g and λ_j to the diagonal of G."""
+        wv, gv, factors = view(pointer(w), P), view(pointer(g), P), view(pointer64(each), P)
         for j in range(P):
-            gv[j] += real(l2) * wv[j]
-            view(pointer(G + (j * P + j) * size), 1)[0] += real(l2)
+            own = real(l2 * factors[j]) if each else real(l2)
+            gv[j] += own * wv[j]
+            view(pointer(G + (j * P + j) * size), 1)[0] += own
 
     @loop
     def steepest(g, inverse, free, P):
@@ -208,6 +216,9 @@ def levenberg(dtype: np.dtype) -> Kernel:
         g,
         G,
         free,
+        each,
+        low,
+        high,
         n,
         history,
         result,
@@ -225,14 +236,15 @@ def levenberg(dtype: np.dtype) -> Kernel:
         for j in range(P):
             n_free += float(view(pointer(free + j * size), 1)[0])
         least = n_free * epsilon
-        memory = allocate((P * P + (3 + ROWS) * P) * size + 16 * P + 9 * 64)
+        memory = allocate((P * P + (4 + ROWS) * P) * size + 16 * P + 10 * 64)
         if memory == 0:
             return NO_MEMORY
         U = (memory + 63) // 64 * 64
         p = U + lines(P * P)
         trial = p + lines(P)
         inverse = trial + lines(P)
-        tops = inverse + lines(P)
+        moving = inverse + lines(P)
+        tops = moving + lines(P)
         made = (tops + 16 * P + 63) // 64 * 64
         buffer = made + 64
         found = view(pointer64(made), 3)
@@ -267,23 +279,28 @@ def levenberg(dtype: np.dtype) -> Kernel:
                     release(memory)
                     return NO_MEMORY
                 if state[BEGUN] == 0.0:  # afterwards it is the one summed as the trials' are
-                    state[LOSS] = out[0] * scale + penalty(s[L2], w, 0, P)
+                    state[LOSS] = out[0] * scale + penalty(s[L2], each, w, 0, P)
                     state[BEGUN] = 1.0
                 if s[L2] != 0.0:
-                    with_penalty(s[L2], w, g, G, P)
+                    with_penalty(s[L2], each, w, g, G, P)
                 state[FRESH] = 1.0
                 rescale = True
             if rescale:
                 scale_of(G, own, kinds, state[SECOND] != 0.0, tops, inverse, P)
                 rescale = False
-            largest = steepest(g, inverse, free, P)
+            held = 0
+            if low:
+                held = hold(w, g, low, high, free, moving, P)
+                largest = steepest_within(w, g, inverse, low, high, moving, P)
+            else:
+                largest = steepest(g, inverse, free, P)
             size_of_loss = abs(state[LOSS]) if s[SIZE] < 0.0 else s[SIZE]
             rounding = abs(state[LOSS]) + math.sqrt(abs(state[LOSS])) * s[RMS]
             quiet = max(ftol * size_of_loss, 4.0 * epsilon * rounding)
             if not (abs(state[LOSS]) < np.inf and largest < np.inf):
                 reason = NOT_FINITE
             elif largest <= s[GTOL] * math.sqrt(2.0 * size_of_loss):
-                exact = largest == 0.0 and state[STEPS] == 0.0
+                exact = largest == 0.0 and held == 0 and state[STEPS] == 0.0
                 reason = SADDLE if exact and state[LOSS] > quiet else SMALL_GRADIENT
             elif state[MU] > _LARGEST_DAMPING:
                 reason = STUCK
@@ -293,15 +310,31 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 break
             small = False
             moved = False
-            damped(G, U, g, p, inverse, state[MU], free, P)
-            definite = factor(load(plan, PRODUCT), U, P, buffer)
+            product = load(plan, PRODUCT)
+            if low:
+                definite = step_within(
+                    product, G, U, g, p, inverse, state[MU], w, low, high, free, moving, trial, P,
+                    buffer, made,
+                )  # fmt: skip
+            else:
+                damped(G, U, g, p, inverse, state[MU], free, P)
+                definite = factor(product, U, P, buffer)
+                if definite:
+                    solve(U, P, p)
+                    stepped(w, p, g, inverse, free, state[MU], trial, P, made)
             if definite:
-                solve(U, P, p)
-                stepped(w, p, g, inverse, free, state[MU], trial, P, made)
                 foreseen = found[0]
                 short = found[1] <= s[XTOL] * s[XTOL] * found[2]
                 enough = max(quiet, 100.0 * ftol * size_of_loss) if state[HELD] else quiet
-                if stops and state[MU] <= least and (short or foreseen <= enough):
+                # Held parameters may have been held wrongly: then a gradient remains.
+                sure = low == 0 or (
+                    foreseen >= -quiet
+                    and (
+                        0.5 * largest * largest <= enough
+                        or (short and largest <= n_free * s[XTOL] * math.sqrt(found[2]))
+                    )
+                )
+                if stops and sure and state[MU] <= least and (short or foreseen <= enough):
                     reason = SMALL_STEP if short else SMALL_GAIN
                     break
                 state[HELD] = 0.0
@@ -320,7 +353,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 if status == NO_MEMORY:
                     release(memory)
                     return NO_MEMORY
-                value = out[0] * scale + penalty(s[L2], trial, 0, P)
+                value = out[0] * scale + penalty(s[L2], each, trial, 0, P)
                 fall = state[LOSS] - value
                 small = (
                     short
@@ -359,6 +392,10 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 state[HELD] = 1.0
                 state[MU] = least
                 state[NU] = 2.0
+            elif low and 0.5 * largest * largest <= 0.01 * ftol * size_of_loss:
+                # Undamped steps in a valley that bounds cut across, far from zero residuals, are
+                # no good ones: the gradient decides.
+                reason = SMALL_GAIN
             elif state[SECOND] != 0.0:
                 reason = STALLED
             else:

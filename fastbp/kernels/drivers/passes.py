@@ -51,7 +51,6 @@ class Passes(NamedTuple):
     dot: Callable
     add_scaled: Callable
     multiply_scaled: Callable
-    penalty: Callable
 
 
 @cache
@@ -67,7 +66,6 @@ def passes(dtype: np.dtype) -> Passes:
         _weighted_rows(dtype),
         _accumulate(dtype),
         *_of_vectors(dtype),
-        _penalty(dtype),
     )
 
 
@@ -177,25 +175,3 @@ def _of_vectors(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
             yv[k] = factor * xv[k] * yv[k]
 
     return dot, add_scaled, multiply_scaled
-
-
-def _penalty(dtype: np.dtype) -> Callable:
-    pointer, real = POINTER[dtype], dtype.type
-
-    @loop
-    def penalty(l2, w, g, P):
-        """½ λ ‖w‖²; λ w is added to the gradient g, unless g is 0."""
-        if l2 == 0.0:
-            return 0.0
-        ws = pointer(w)
-        square = 0.0
-        for k in range(P):
-            square += np.float64(ws[k]) * np.float64(ws[k])
-        if g:
-            gs = pointer(g)
-            decay = real(l2)
-            for k in range(P):
-                gs[k] += decay * ws[k]
-        return 0.5 * l2 * square
-
-    return penalty

@@ -44,8 +44,9 @@ class Rule(NamedTuple):
     """How parameters move: jitted functions, and how many vectors they keep of the same shape.
 
     ``coefficients(settings, result, rate)`` is called once a step and its tuple handed to
-    ``move(w, source, factor, state, distance, free, n, coefficients)``, which moves n parameters
-    whose gradient is factor · source; the vectors of the state begin `distance` bytes apart.
+    ``move(w, source, factor, state, distance, free, each, n, coefficients)``, which moves n
+    parameters whose gradient is factor · source; the vectors of the state begin `distance` bytes
+    apart; where `each` is given, l2 for each parameter, so is `free`.
     ``is_plain(settings, free)`` says whether a step is w ← w − η ∇ and nothing more.
     """
 
@@ -65,6 +66,7 @@ class Steps(NamedTuple):
     settings: int
     state: int
     free: int
+    each: int
     result: int
 
 
@@ -131,12 +133,13 @@ def _single(dtype: np.dtype, rule: Rule) -> Callable:
         kept = load(plan, N_PARAMS) * size
         hp = (H + width - 1) // width * width
         whole = lines(hp * (N + 1))
-        own = allocate((2 + n_states) * whole + 2 * lines(hp) + 4 * 64)
+        own = allocate((3 + n_states) * whole + 2 * lines(hp) + 4 * 64)
         if own == 0:
             return NO_MEMORY
         w_ = (own + 63) // 64 * 64
         free_ = w_ + whole
-        state_ = free_ + whole
+        each_ = free_ + whole
+        state_ = each_ + whole
         V = state_ + n_states * whole
         D = V + lines(hp)
         s = D + lines(hp)
@@ -144,6 +147,8 @@ def _single(dtype: np.dtype, rule: Rule) -> Callable:
         by_columns(plan, w, w_, hp, False)
         if steps.free:
             by_columns(plan, steps.free, free_, hp, False)
+        if steps.each:
+            by_columns(plan, steps.each, each_, hp, False)
         for k in range(n_states):
             by_columns(plan, steps.state + k * kept, state_ + k * whole, hp, False)
         rate = view(pointer64(steps.rates), steps.n)
@@ -159,11 +164,13 @@ def _single(dtype: np.dtype, rule: Rule) -> Callable:
             out[LOSS_SUM] += head(given, room, SLOPES, Chunk(at, 1, 1))
             multiply_scaled(bar[0], w_, D, hp)
             k = coefficients(steps.settings, steps.result, rate[b])
-            move(w_, V, bar[0], state_, whole, free_ if steps.free else 0, hp, k)
+            f, e = free_ if steps.free else 0, each_ if steps.each else 0
+            move(w_, V, bar[0], state_, whole, f, e, hp, k)
             for j in range(N):
                 row = (1 + j) * hp * size
                 f = free_ + row if steps.free else 0
-                move(w_ + row, D, x[j], state_ + row, whole, f, hp, k)
+                e = each_ + row if steps.each else 0
+                move(w_ + row, D, x[j], state_ + row, whole, f, e, hp, k)
         by_columns(plan, w, w_, hp, True)
         for k in range(n_states):
             by_columns(plan, steps.state + k * kept, state_ + k * whole, hp, True)
@@ -227,7 +234,7 @@ def _batches(dtype: np.dtype, rule: Rule) -> Callable:
             )
             if not direct:
                 k = coefficients(steps.settings, result, eta)
-                move(w, gradient, one, steps.state, P * size, steps.free, P, k)
+                move(w, gradient, one, steps.state, P * size, steps.free, steps.each, P, k)
         release(own)
         return DONE
 
@@ -252,23 +259,24 @@ def _finite(dtype: np.dtype) -> Callable:
 def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
     """Make the unit of one rule.
 
-    ``epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result)``
+    ``epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, each, result)``
 
-    The batches are the `n` entries of `order` (int64), `batch` at a time; `rates` (float64) holds
-    the learning rate of each; `c` is 0 or weights of mean one; `state` is what the rule keeps;
-    `free` is 0, or a vector of ones, and zeros where a parameter is not to move. It leaves the sum
-    of the losses before each batch's update in ``result[LOSS_SUM]``, and in ``result[FINITE]``
-    whether all parameters are finite.
+    The batches are the `n` entries of `order` (int64), `batch` at a time; `rates` (float64)
+    holds the learning rate of each; `c` is 0 or weights of mean one; `state` is what the rule
+    keeps; `free` is 0, or a vector of ones, and zeros where a parameter is not to move; `each`
+    is 0, or l2 for each parameter, which needs `free` beside it. It leaves the sum of the
+    losses before each batch's update in ``result[LOSS_SUM]``, and in ``result[FINITE]`` whether
+    all parameters are finite.
     """
     width = lanes(dtype)
     pointer64 = POINTER[np.dtype(np.float64)]
     single, batches, finite = _single(dtype, rule), _batches(dtype, rule), _finite(dtype)
 
-    def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, result):
+    def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, each, result):
         left = view(pointer64(result), N_RESULTS)
         left[LOSS_SUM] = 0.0
         given = Cotangent(plan, loss, t, c, 1.0, 0, 0, -1)
-        steps = Steps(order, n, batch, rates, settings, state, free, result)
+        steps = Steps(order, n, batch, rates, settings, state, free, each, result)
         alone = batch == 1 and load(plan, N_OUTPUTS) == 1
         if alone and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):
             status = single(given, w, X, steps)
@@ -333,7 +341,7 @@ def sgd_epoch(dtype: np.dtype) -> Kernel:
         return real(s[L2] + s[DECAY]), real(mu), real(alpha), real(beta)
 
     @loop
-    def move(w, source, factor, state, distance, free, n, k):
+    def move(w, source, factor, state, distance, free, each, n, k):
         shrink, mu, alpha, beta = k
         wv = view(pointer(w), n)
         gv = view(pointer(source), n)
@@ -349,9 +357,9 @@ def sgd_epoch(dtype: np.dtype) -> Kernel:
                 mv[i] = m
                 wv[i] -= alpha * g + beta * m
             return
-        moves = view(pointer(free), n)
+        moves, own = view(pointer(free), n), view(pointer(each), n)
         for i in range(n):
-            g = factor * gv[i] + shrink * wv[i]
+            g = factor * gv[i] + (shrink + own[i] if each else shrink) * wv[i]
             m = mu * mv[i] + g
             mv[i] = m
             wv[i] -= moves[i] * (alpha * g + beta * m)
@@ -393,15 +401,15 @@ def adam_epoch(dtype: np.dtype) -> Kernel:
         )
 
     @loop
-    def move(w, source, factor, state, distance, free, n, k):
+    def move(w, source, factor, state, distance, free, each, n, k):
         l2, b1, c1, b2, c2, step, lift, eps, decay = k
         wv = view(pointer(w), n)
         gv = view(pointer(source), n)
         mv = view(pointer(state), n)
         vv = view(pointer(state + distance), n)
-        moves = view(pointer(free), n)
+        moves, own = view(pointer(free), n), view(pointer(each), n)
         for i in range(n):
-            g = factor * gv[i] + l2 * wv[i]
+            g = factor * gv[i] + (own[i] if each else l2) * wv[i]
             m = b1 * mv[i] + c1 * g
             v = b2 * vv[i] + c2 * (g * g)
             mv[i] = m

@@ -510,7 +510,7 @@ class _Code:
             self.call_at(address, ir.VoidType(), *arguments)
 
     def penalise(self) -> None:
-        """½ λ ‖w‖², and λ w into the gradient."""
+        """½ Σ_j λ_j w_j², and λ_j w_j into the gradient."""
         b = self.b
         l2 = self.at(self.record, 8 * places.L2, _DOUBLE)
         some = b.fcmp_unordered("!=", l2, ir.Constant(_DOUBLE, 0.0))
@@ -520,7 +520,8 @@ class _Code:
             g = b.load(self.data["g"]) if "g" in self.data else _integer(0)
             result = b.ptrtoint(self.penalty, _INT64)
             address = self.place(self.record, places.PENALTY)
-            self.call_at(address, ir.VoidType(), l2, w, g, self.lengths["P"], result)
+            each = self.place(self.record, places.L2_EACH)
+            self.call_at(address, ir.VoidType(), l2, each, w, g, self.lengths["P"], result)
 
     def give(self) -> None:
         """The result, or the exception that the status asks for."""

@@ -55,12 +55,13 @@ LOSS_HIGHEST = 10
 LOSS_SIZE = 11
 
 # Places in an objective's record: all that its calls need beside w. TOTAL = Σ c_b and L2 are the
-# bits of float64; BUSY is 1 while WORKSPACE is in use.
+# bits of float64, L2_EACH the address of what L2 is multiplied by for each parameter, or 0; BUSY is
+# 1 while WORKSPACE is in use.
 (
     PLAN, LOSS, DATA, N_SAMPLES, PANELS, TARGETS, SAMPLE_WEIGHTS, TOTAL, L2, PENALTY, WORKSPACE,
-    BUSY,
-) = range(1, 13)  # fmt: skip
-RECORD_SIZE = 13
+    BUSY, L2_EACH,
+) = range(1, 14)  # fmt: skip
+RECORD_SIZE = 14
 
 # Places in the table of a driver that is in no plan: an optimizer, the pack of a batch.
 DRIVER_PLAN, DRIVER_LOSS, DRIVER_ADDRESS = range(1, 4)

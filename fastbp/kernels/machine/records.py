@@ -185,9 +185,10 @@ class Targets(NamedTuple):
 
 
 class Penalty(NamedTuple):
-    """½ λ ‖w‖² into ``result[0]``, and λ w added to g."""
+    """½ Σ_j λ_j w_j² into ``result[0]``, and λ_j w_j added to g."""
 
     l2: float
+    each: int
     w: int
     g: int
     n: int
@@ -238,6 +239,7 @@ class Epoch(NamedTuple):
     settings: int
     state: int
     free: int
+    each: int
     result: int
 
 
@@ -267,6 +269,9 @@ class Levenberg(NamedTuple):
     g: int
     G: int
     free: int
+    each: int
+    low: int
+    high: int
     n: int
     history: int
     result: int
