@@ -499,8 +499,8 @@ KERNELS = (
     _kernel(
         "converged while the damping holds the steps back",
         "kernels/drivers/levenberg.py",
-        "if stops and state[MU] <= least and (short or foreseen <= enough):",
-        "if stops and (short or foreseen <= enough):",
+        "if stops and sure and state[MU] <= least and (short or foreseen <= enough):",
+        "if stops and sure and (short or foreseen <= enough):",
         "test_nist.py::test_the_certified_sum_from_both_starts[BoxBOD-0]",
     ),
     _kernel(
@@ -677,6 +677,62 @@ FITS = (
         "if self.of_fewer and self._arguments",
         "if False and self._arguments",
         ("test_fit.py::test_more_epochs_of_a_schedule",),
+    ),
+    Mutant(
+        "parameters handed to SciPy in the caller's units",
+        "_training/methods.py",
+        "return Units(size, np.sqrt(0.5 * size / curvature))",
+        "return Units(size, np.ones_like(curvature))",
+        ("test_scipy_methods.py::test_units_change_nothing[lbfgs]",),
+    ),
+    Mutant(
+        "convergence wherever a method of SciPy's says so",
+        "_training/methods.py",
+        "return _SPENT if limited else REASONS[STALLED]",
+        "return _SPENT if limited else REASONS[SMALL_GAIN]",
+        ("test_scipy_methods.py::test_a_kink_is_no_stationary_point",),
+    ),
+    Mutant(
+        "penalties of each parameter left out of the gradient in Levenberg–Marquardt",
+        "kernels/drivers/levenberg.py",
+        "own = real(l2 * factors[j]) if each else real(l2)",
+        "own = real(l2)",
+        ("test_bounds.py::test_optimizers_agree_on_one_minimum",),
+    ),
+    Mutant(
+        "penalties of each parameter left out of batches",
+        "kernels/drivers/training.py",
+        "(own[i] if each else l2)",
+        "l2",
+        ("test_bounds.py::test_what_is_penalised_shrinks_and_the_others_do_not",),
+    ),
+    Mutant(
+        "steps beyond the bounds",
+        "kernels/drivers/bounded.py",
+        "to[j] = least[j] if below else (most[j] if above else at)",
+        "to[j] = at",
+        ("test_bounds.py::test_a_network_within_bounds",),
+    ),
+    Mutant(
+        "bounds that hold without a pull on the others",
+        "kernels/drivers/bounded.py",
+        "pv[i] -= scale[i] * (entry * way)",
+        "pv[i] -= zero * entry * way",
+        ("test_bounds.py::test_levenberg_marquardt_as_least_squares_has_it",),
+    ),
+    Mutant(
+        "biases that are penalised",
+        "_standardise.py",
+        "each[net.n_neurons - 1] = 0.0",
+        "each[net.n_neurons - 1] *= 1.0",
+        ("test_sklearn.py::test_biases_are_not_penalised",),
+    ),
+    Mutant(
+        "moments that begin anew with every call",
+        "_training/methods.py",
+        'self._run.state[:] = moments["state"]',
+        "self._run.state[:] = 0.0",
+        ("test_sklearn.py::test_partial_fit_settles",),
     ),
 )
 
