@@ -392,9 +392,9 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 state[HELD] = 1.0
                 state[MU] = least
                 state[NU] = 2.0
-            elif low and 0.5 * largest * largest <= 0.01 * ftol * size_of_loss:
-                # Undamped steps in a valley that bounds cut across, far from zero residuals, are
-                # no good ones: the gradient decides.
+            elif (low or each) and 0.5 * largest * largest <= 0.01 * ftol * size_of_loss:
+                # Undamped steps in a valley that bounds cut across, or along which only some
+                # parameters are penalised, are no good ones: the gradient decides.
                 reason = SMALL_GAIN
             elif state[SECOND] != 0.0:
                 reason = STALLED
