@@ -702,8 +702,8 @@ FITS = (
     Mutant(
         "penalties of each parameter left out of batches",
         "kernels/drivers/training.py",
-        "(own[i] if each else l2)",
-        "l2",
+        "g = factor * gv[i] + own[i] * wv[i]",
+        "g = factor * gv[i]",
         ("test_bounds.py::test_what_is_penalised_shrinks_and_the_others_do_not",),
     ),
     Mutant(

@@ -407,9 +407,20 @@ def adam_epoch(dtype: np.dtype) -> Kernel:
         gv = view(pointer(source), n)
         mv = view(pointer(state), n)
         vv = view(pointer(state + distance), n)
-        moves, own = view(pointer(free), n), view(pointer(each), n)
+        moves = view(pointer(free), n)
+        if each:
+            own = view(pointer(each), n)
+            for i in range(n):
+                g = factor * gv[i] + own[i] * wv[i]
+                m = b1 * mv[i] + c1 * g
+                v = b2 * vv[i] + c2 * (g * g)
+                mv[i] = m
+                vv[i] = v
+                moved = step * m / (real(math.sqrt(v)) * lift + eps) + decay * wv[i]
+                wv[i] -= moves[i] * moved
+            return
         for i in range(n):
-            g = factor * gv[i] + (own[i] if each else l2) * wv[i]
+            g = factor * gv[i] + l2 * wv[i]
             m = b1 * mv[i] + c1 * g
             v = b2 * vv[i] + c2 * (g * g)
             mv[i] = m
