@@ -385,14 +385,15 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
 
     def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
         self._start(X, c, self.output)
-        scaled = self.standardize_target
-        if scaled is None:
-            scaled = get_activation(self.output) == identity and not any(
-                map(np.isfinite, get_loss(self.loss).target_range)
-            )
+        free = get_activation(self.output) == identity and not any(
+            map(np.isfinite, get_loss(self.loss).target_range)
+        )
+        scaled = free if self.standardize_target is None else self.standardize_target
         t = np.asarray(y, np.float64)
         self.target_scaling_ = Scaling.of(t, c) if scaled else Scaling.none(t)
         self.w_ = standardise.start(self.network_, self._rng)
+        if free and not scaled:  # else neurons saturate on the way to a far mean
+            self.w_[self.network_.n_neurons - 1] = np.average(t, weights=c)
 
     def _continue(
         self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any

@@ -118,6 +118,7 @@ def test_float32_units() -> None:
     np.testing.assert_allclose(losses, losses[0], rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")  # saturated neurons
 def test_classes_that_a_line_parts_have_no_minimum_and_end() -> None:
     net = fastbp.Network(3, 2, output="logistic")
     labels = (X[:, 0] > 0.0).astype(float)

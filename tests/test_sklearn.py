@@ -125,6 +125,7 @@ def test_penalty_is_a_prior_where_it_is_left_out(friedman):
     assert NetworkClassifier(1, epochs=1).fit(X, y > np.median(y)).l2_ == 0.002
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")  # of raw columns neurons saturate
 def test_standardisation_can_be_left_out(friedman):
     X, _, y, _ = friedman
     model = NetworkRegressor(2, standardize=False, standardize_target=False, random_state=0)

@@ -360,7 +360,7 @@ def test_levenberg_reweights_robust_losses(loss: str) -> None:
     t[:12] += 20.0  # a second derivative alone would not see these at all
     result = fastbp.fit(net, X, t, optimizer="lm", loss=loss, seed=3, epochs=500)
     other = fastbp.fit(net, X, t, optimizer="bfgs", loss=loss, w0=result.w)
-    assert result.loss <= other.loss * (1.0 + (1e-2 if loss == "pinball" else 1e-6))
+    assert result.loss <= other.loss * (1.0 + (1e-2 if loss == "pinball" else 2e-6))
     assert (
         abs(result.predict(X[12:]) - np.tanh(2 * X[12:, 0])).max() < 0.4
     )  # least squares: more than 2

@@ -309,8 +309,8 @@ def fit(
         what is fitted, so without observations that are held out; with an identity output and the
         squared loss, w_1 … w_H are then in units of the targets' deviation. The optimizer works on
         columns so standardised, unless there is a penalty or a decay of w: its steps are the same
-        in any units, and with a constant column wherever the others have their means. What lies outside `bounds` is
-        mirrored at them, and there are no standardised columns then.
+        in any units, and with a constant column wherever the others have their means. With `bounds`
+        columns are left as they are, and what lies outside is mirrored.
     optimizer : str or Optimizer, optional
         One of `fastbp.optimizers` or its name, or a method of `scipy.optimize.minimize`. If left
         out, Levenberg–Marquardt for the squared loss while P ≤ 1000, else L-BFGS.
@@ -582,7 +582,7 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
             net.split(w)[0][:] *= Columns.of(t, c).unit
         # Where nothing but the function itself is minimised, over whole neurons.
         _, rows = net.split(free)
-        decay = np.any(l2) or getattr(chosen, "weight_decay", 0.0)
+        decay = bool(np.any(l2)) or bool(getattr(chosen, "weight_decay", 0.0))
         neutral = (
             not decay and bounds is None and bool((rows.all(axis=1) == rows.any(axis=1)).all())
         )
