@@ -182,6 +182,13 @@ def thread_count(threads: Any) -> int:
     return int(threads)
 
 
+def sigmas(net: Described) -> tuple[Any, ...]:
+    """σ_1 … σ_K, or the softmax alone."""
+    if hasattr(net.output, "steps"):
+        return (net.output,)
+    return net.output if isinstance(net.output, tuple) else (net.output,)
+
+
 def parameters(
     w: ArrayLike, n_params: int, dtype: np.dtype, *, check_finite: bool, name: str = "w"
 ) -> NDArray:

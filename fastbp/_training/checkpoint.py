@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _boundary as boundary
 from .._files import write_atomically
 from ..network import describe
 
@@ -58,7 +59,8 @@ def _fingerprint(
 ) -> str:
     digest = hashlib.sha256()
     net = describe(problem.net)
-    functions = [f.digest for f in (*net.activations, net.output, problem.loss)]
+    each = (*net.activations, *boundary.sigmas(problem.net), problem.loss)
+    functions = [getattr(f, "digest", f.name) for f in each]
     epochs, seed, *rest = others
     if isinstance(seed, np.random.Generator):
         seed = repr(seed.bit_generator.state)

@@ -145,9 +145,9 @@ def _no_gain(problem: Problem, loss: float) -> str:
     if not loss >= constant - _GAIN * max(constant - least, 0.0) or not constant > least:
         return ""
     if np.any(problem.l2):  # it may be meant to leave no more than a constant
-        a, _ = problem.net.split(problem.w)
+        a = problem.net.split(problem.w)[0].reshape(problem.net.n_outputs, -1)
         bent = ~np.isnan(_flat_beyond(problem.net.activations)[0])
-        if np.abs(a[bent]).max(initial=0.0) <= _SHRUNK * t.std():
+        if np.abs(a[:, bent]).max(initial=0.0) <= _SHRUNK * t.std():
             return ""
     return (
         f"the loss, {loss:.6g}, is no better than that of a constant, {constant:.6g}: try another "

@@ -578,8 +578,10 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
     if given.w0 is None:
         columns = Columns.of(X, c)
         # Other losses have a unit of their own, or are not to be moved by a few far targets.
-        if net.output == identity and ell.name == "squared":
-            net.split(w)[0][:] *= Columns.of(t, c).unit
+        if ell.name == "squared":
+            linear = [sigma == identity for sigma in boundary.sigmas(net)]
+            A = net.split(w)[0].reshape(net.n_outputs, -1)
+            A *= np.where(linear, Columns.of(t, c).unit, 1.0)[:, np.newaxis]
         # Where nothing but the function itself is minimised, over whole neurons.
         _, rows = net.split(free)
         decay = bool(np.any(l2)) or bool(getattr(chosen, "weight_decay", 0.0))

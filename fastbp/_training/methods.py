@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .. import _boundary as boundary
 from .._lock import LOCK
+from ..activations import Activation
 from ..kernels.machine.levenberg_settings import (
     NOT_FINITE,
     NOTHING_FREE,
@@ -307,24 +308,57 @@ class Levenberg(_WithoutMoments):
 
 
 def kinds_of(net: Network, free: NDArray) -> NDArray:
-    """Number the kinds of parameters: one input's weights, or the output's, of like neurons.
+    """Number the kinds of parameters: one input's weights, or one output's, of like neurons.
 
     Neurons are alike that have the same activation, and of whose weights the same are free.
     """
-    return _kinds(tuple(v.key for v in net.activations), net.n_inputs, free.tobytes())
+    keys = tuple(v.key for v in net.activations)
+    return _kinds(keys, net.n_inputs, net.n_outputs, free.tobytes())
 
 
 @lru_cache(maxsize=64)  # 30 µs, a fifth of a small fit
-def _kinds(activations: tuple[str, ...], N: int, free: bytes) -> NDArray:
+def _kinds(activations: tuple[str, ...], N: int, K: int, free: bytes) -> NDArray:
     H = len(activations)
     known: dict[Any, int] = {}
     like = np.empty(H, np.int64)
     for i, v in enumerate(activations):
-        key = (v, free[i], free[H + i * N : H + (i + 1) * N])
+        key = (v, free[i : K * H : H], free[K * H + i * N : K * H + (i + 1) * N])
         like[i] = known.setdefault(key, len(known))
-    weights = like[:, np.newaxis] * (N + 1) + np.arange(1, N + 1)
-    kinds = np.concatenate([like * (N + 1), weights.ravel()])
+    outputs = like * (N + K) + np.arange(K)[:, np.newaxis]
+    weights = like[:, np.newaxis] * (N + K) + np.arange(K, K + N)
+    kinds = np.concatenate([outputs.ravel(), weights.ravel()])
     return np.unique(kinds, return_inverse=True)[1].astype(np.int64)
+
+
+def _before_outputs(net: Network) -> Network:
+    """Return the network whose values are s."""
+    return Network(
+        net.n_inputs,
+        activations=net.activations,
+        output="identity",
+        n_outputs=net.n_outputs,
+        dtype=net.dtype,
+    )
+
+
+def _cotangents(net: Network, loss: Loss, s: NDArray, t: NDArray) -> NDArray:
+    """∂ℓ/∂s of each observation, of the shape of s."""
+    s, t = s.astype(np.float64), t.astype(np.float64)
+    sigmas = boundary.sigmas(net)
+    if not isinstance(sigmas[0], Activation):
+        y = np.exp(s - s.max(axis=1, keepdims=True))
+        y /= y.sum(axis=1, keepdims=True)
+        if loss.fuses_with_softmax:
+            return y * t.sum(axis=1, keepdims=True) - t
+        slopes = loss.derivative(y, t)
+        return y * (slopes - (y * slopes).sum(axis=1, keepdims=True))
+    columns = []
+    for k, sigma in enumerate(sigmas):
+        at, of = (s, t) if net.n_outputs == 1 else (s[:, k], t[:, k])
+        output, matched = loss.with_output(sigma)
+        y, slope = output.evaluate(1, at)
+        columns.append(matched.derivative(y, of) * slope)
+    return columns[0] if net.n_outputs == 1 else np.stack(columns, axis=1)
 
 
 class _Stopped(Exception):
@@ -442,15 +476,14 @@ class SciPy(_WithoutMoments):
             size = _NATS
         elif problem.loss.name == "cross_entropy":
             size = min(max(size, _NOTHING), _NATS)
-        output, loss = problem.loss.with_output(net.output)
-        inner = Network(net.n_inputs, activations=net.activations, output=output, dtype=net.dtype)
+        inner = _before_outputs(net)
         squares = np.zeros(net.n_params)
-        for first in range(0, len(X), _ROWS):
-            part = slice(first, first + _ROWS)
+        for first in range(0, len(X), _ROWS // net.n_outputs + 1):
+            part = slice(first, first + _ROWS // net.n_outputs + 1)
             rows = inner.per_sample_grad(problem.w, X[part]).astype(np.float64)
-            slopes = loss.derivative(inner.value(problem.w, X[part]), t[part]).astype(np.float64)
-            weights = slopes**2 if c is None else c[part] * slopes**2
-            squares += weights @ np.square(rows)
+            slopes = _cotangents(net, problem.loss, inner.value(problem.w, X[part]), t[part])
+            weights = slopes**2 if c is None else (c[part] * slopes.T**2).T
+            squares += weights.ravel() @ np.square(rows).reshape(-1, net.n_params)
         total = len(X) if c is None else float(c.sum(dtype=np.float64))
         kinds = kinds_of(net, problem.free)
         largest = np.zeros(net.n_params)
@@ -465,9 +498,14 @@ class SciPy(_WithoutMoments):
     def _rounding(self) -> float:
         """How far rounding of the outputs alone may move the loss."""
         problem = self._problem
-        t = problem.t.astype(np.float64)
-        slopes = problem.loss.derivative(problem.net.value(problem.w, problem.X), problem.t)
-        moved = np.average(np.abs(slopes * t), weights=problem.c)
+        t, net = problem.t.astype(np.float64), problem.net
+        if net.n_outputs == 1:
+            slopes = problem.loss.derivative(net.value(problem.w, problem.X), problem.t)
+            moved = np.average(np.abs(slopes * t), weights=problem.c)
+        else:
+            s = _before_outputs(net).value(problem.w, problem.X)
+            bent = np.abs(_cotangents(net, problem.loss, s, problem.t) * s)
+            moved = np.average(bent.sum(axis=1), weights=problem.c)
         return 4.0 * float(np.finfo(problem.net.dtype).eps) * (abs(self._loss) + float(moved))
 
     def _steepest(self, units: Units) -> float:

@@ -217,7 +217,7 @@ class Levenberg:
         self._settings[lm.TARGET] = target
         self._settings[lm.SIZE] = size
         if loss.name == "squared":
-            squares = float(t @ t if c is None else (c * t) @ t)
+            squares = float(np.vdot(t, t) if c is None else np.vdot((c * t.T).T, t))
             self._settings[lm.RMS] = math.sqrt(squares / self._settings[lm.TOTAL])
         self.kept = np.zeros(lm.N_KEPT)
         self.own = np.zeros(P)

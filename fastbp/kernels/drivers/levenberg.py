@@ -65,7 +65,7 @@ from ..machine.levenberg_settings import (
     TOTAL,
     XTOL,
 )
-from ..machine.places import BATCH, MATRIX, N_INPUTS, N_NEURONS, PRODUCT
+from ..machine.places import BATCH, MATRIX, N_PARAMS, PRODUCT
 from ..machine.records import DONE, NO_MEMORY, Levenberg
 from .bounded import bounded_of
 from .cholesky import ROWS, cholesky_of, solve_of
@@ -223,7 +223,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
         history,
         result,
     ):
-        P = load(plan, N_NEURONS) * (load(plan, N_INPUTS) + 1)
+        P = load(plan, N_PARAMS)
         s = view(pointer64(settings), N_SETTINGS)
         state = view(pointer64(kept), N_KEPT)
         losses = view(pointer64(history), n)
