@@ -229,7 +229,7 @@ class Calls:
             at = _rows(first, n)
             return function(w, at(X), at(t), at(c), scale, curvature, *sums, part)
 
-        return over_nodes(drive, len(X), part, (g, G), threads)
+        return over_nodes(drive, len(X), part, (g, G), threads, nodes=1)
 
     def loss_in_parts(
         self,

@@ -17,7 +17,6 @@ from ..._lock import importing
 # does not pay. 30 operations stand for an activation with its derivative.
 _LEAST_WORK = 2e7
 _OPERATIONS = 30
-_NODES = 4  # at least so many for each thread, if there are: they don't take the same time
 
 
 @cache
@@ -54,6 +53,7 @@ def over_nodes(
     sums: tuple[NDArray, ...],
     threads: int,
     workspace: NDArray | None = None,
+    nodes: int = 4,
 ) -> float:
     """Run all parts of a batch on several threads, and sum them along their tree.
 
@@ -74,6 +74,8 @@ def over_nodes(
         The caller is one of them.
     workspace : ndarray, optional
         Each thread has one like it.
+    nodes : int
+        At least so many for each thread, if there are: they don't take the same time.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def over_nodes(
         Sum of the nodes' results.
     """
     rows = part
-    while n_samples > 2 * _NODES * threads * rows:
+    while n_samples > 2 * nodes * threads * rows:
         rows *= 2
     starts = range(0, n_samples, rows)
     threads = min(threads, len(starts))

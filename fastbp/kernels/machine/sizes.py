@@ -20,8 +20,9 @@ _MOST_CHUNK = 240
 _LARGE_BYTES = 1 << 20  # and where W is larger than this, as large as may be (6 % in float32)
 # A part is what one thread works on; its size does not depend on the number of threads.
 PART, MOST_PARTS = 512, 256
-# Where each has a matrix of P × P as its sum: a chunk or two.
-MATRIX_PART, LARGE_MATRIX_PART, LARGE_MATRIX = 480, 240, 256
+# Where each has a matrix of P × P as its sum. To add one that is in no cache takes as long as
+# the products of 100 samples.
+MATRIX_PART, LARGE_MATRIX_PART, LARGE_MATRIX = 480, 2048, 256
 MOST_MATRIX_PARTS = 16
 SCRATCH_ROWS = 5  # of the softmax (`drivers.softmax`)
 _LINE = 64  # bytes: buffers begin on cache lines
