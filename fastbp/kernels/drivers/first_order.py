@@ -194,7 +194,7 @@ def reverse_few(dtype: np.dtype) -> Kernel:
         V = (ws + 63) // 64 * 64
         D = V + B * hp * size
         E = D + B * hp * size
-        s = E + hp * size
+        s = E + hp * size if K > 1 else E
         step = lines(B * K)
         room = Head(s, s + step, 0, s + 2 * step, 0, s + 3 * step)
         sv, bar = pointer(room.s), pointer(room.sbar)

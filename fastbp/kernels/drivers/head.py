@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..machine.address import POINTER, load, load_float, shifted, stack_number
-from ..machine.build import loop
+from ..machine.build import loop, scalar
 from ..machine.callers import call_activation_block, call_loss_block, call_softmax, multiply
 from ..machine.integers import smaller
 from ..machine.places import (
@@ -72,7 +72,7 @@ class Head(NamedTuple):
 def _transposed(dtype: np.dtype) -> Callable:
     pointer, size = POINTER[dtype], dtype.itemsize
 
-    @loop
+    @scalar
     def transposed(rows, n, K, padded, columns):
         """n rows of K numbers as K rows; the last one stands in for the padding."""
         for k in range(K):
@@ -89,7 +89,7 @@ def rows_of(dtype: np.dtype) -> Callable:
     """Return the jitted step back: K rows as n rows of K numbers."""
     pointer, size = POINTER[dtype], dtype.itemsize
 
-    @loop
+    @scalar
     def rows_from(columns, n, K, padded, rows):
         for k in range(K):
             source, target = pointer(columns + k * padded * size), pointer(rows + k * size)
@@ -127,7 +127,7 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
     zero, one, least = real(0), real(1), real(_LEAST_RESIDUAL)
     transposed, rows_from = _transposed(dtype), rows_of(dtype)
 
-    @loop
+    @scalar
     def evaluate(outputs, field, order, room, t, K, chunk):
         """Run the blocks of σ, or those of ℓ, over their outputs."""
         for r in range(load(outputs, N_OUTPUT_RUNS)):
@@ -191,7 +191,11 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
             if given.y:
                 rows_from(room.slopes, n, K, padded, given.y + at * K)
             return load_float(result)
-        evaluate(outputs, OUTPUT_BLOCK, order, room, t, K, chunk)
+        if K == 1:
+            block = load(outputs, OUTPUT_RUNS + OUTPUT_BLOCK + order)
+            call_activation_block(block, room.s, room.slopes, room.curvatures, n)
+        else:
+            evaluate(outputs, OUTPUT_BLOCK, order, room, t, K, chunk)
         if given.y:
             rows_from(room.s, n, K, padded, given.y + at * K)
         c = pointer(given.c + at)
@@ -206,7 +210,11 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
                     )
                     for b in range(n):
                         dd[b] = abs(s[b] - tt[b])
-            evaluate(outputs, OUTPUT_LOSS, order, room, t, K, chunk)
+            if K == 1:
+                block = load(outputs, OUTPUT_RUNS + OUTPUT_LOSS + order)
+                call_loss_block(block, room.s, t, room.sbar, room.h, n)
+            else:
+                evaluate(outputs, OUTPUT_LOSS, order, room, t, K, chunk)
         weights = load(loss, TARGET_WEIGHTS) if loss else 0
         for k in range(K):
             row = k * padded * size
