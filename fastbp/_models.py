@@ -107,8 +107,8 @@ class Model(_Fields):
 
         Returns
         -------
-        y : ndarray, shape (B,), or float
-        std : ndarray, shape (B,), or float
+        y : ndarray, shape (B,), or float; where K > 1, (B, K) or (K,)
+        std : ndarray, of the shape of y, or float
             Only with `return_std`. Both to the last bit those of the `FitResult` that was saved.
 
         Raises
@@ -300,7 +300,7 @@ def _read(
         header, arrays = _content(data)
         w = arrays.pop("w")
         _check(header, w)
-        intervals = _restored(header.get("intervals"), arrays, len(w))
+        intervals = _restored(header.get("intervals"), arrays, len(w), len(header["outputs"]))
     except _UNREADABLE as error:
         raise ValueError(f"{shown}: this is no model that can be read: {error}") from None
     return header, w.astype(header["dtype"]), intervals
@@ -377,15 +377,20 @@ def _stored(given: uncertainty.Spread) -> tuple[dict[str, Any], dict[str, NDArra
         "undetermined": np.zeros((P, 0)) if given.undetermined is None else given.undetermined,
         "scale": np.zeros(P) if given.scale is None else given.scale,
     }
-    numbers = {
-        name: _INFINITE if value == math.inf else value
-        for name, value in (("noise", given.noise), ("left", given.left))
+    noise = given.noise
+    said = {
+        "nothing": given.nothing,
+        "noise": [*map(_said, noise.tolist())] if isinstance(noise, np.ndarray) else _said(noise),
+        "left": _said(given.left),
     }
-    said = {"nothing": given.nothing, **numbers}
     return said, {name: array.astype("<f8") for name, array in arrays.items()}
 
 
-def _restored(said: Any, arrays: dict[str, NDArray], P: int) -> uncertainty.Spread | None:
+def _said(value: float | None) -> float | str | None:
+    return _INFINITE if value == math.inf else value
+
+
+def _restored(said: Any, arrays: dict[str, NDArray], P: int, K: int) -> uncertainty.Spread | None:
     """Return the intervals of a file, checked, if it has any."""
     if said is None and not arrays:
         return None
@@ -399,17 +404,19 @@ def _restored(said: Any, arrays: dict[str, NDArray], P: int) -> uncertainty.Spre
     for array in arrays.values():
         if array.dtype.newbyteorder("=") != np.float64 or not np.isfinite(array).all():
             raise ValueError("its intervals are not of finite numbers")
-    noise, left = (
-        math.inf if said[name] == _INFINITE else said[name] for name in ("noise", "left")
-    )
-    known = [left] if noise is None else [noise, left]
+    noises = [] if said["noise"] is None else said["noise"] if K > 1 else [said["noise"]]
+    known = [math.inf if value == _INFINITE else value for value in (*noises, said["left"])]
     if not all(type(value) is float and value >= 0.0 for value in known):
         raise ValueError("its intervals are not of finite numbers")
+    *noises, left = known
+    if said["noise"] is not None and len(noises) != K:
+        raise ValueError(f"its intervals have the noise of {len(noises)} outputs, not of {K}")
     if type(said["nothing"]) is not bool:
         raise ValueError("its intervals do not say whether anything is known")
     factor, undetermined, scale = (
         np.ascontiguousarray(array, np.float64) for array in (factor, undetermined, scale)
     )
+    noise = None if said["noise"] is None else np.array(noises) if K > 1 else noises[0]
     return uncertainty.Spread(factor, noise, undetermined, scale, said["nothing"], left)
 
 

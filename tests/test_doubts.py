@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -166,6 +167,72 @@ def test_more_parameters_than_observations() -> None:
     assert said(NET, X, t, l2=1e-3) == ""
     assert said(NET, X, t, validation=(Z[12:], T[12:])) == ""
     assert said(NET, X, t, free=np.arange(16) < 4) == ""
+
+
+def test_targets_outside_the_range_of_their_output() -> None:
+    net = fastbp.Network(3, 6, output=["identity", "tanh", "logistic", "tanh"])
+    t = np.column_stack([3.0 * T, np.tanh(T), 2.0 * T, 3.0 * T])
+    got = said(net, Z, t, epochs=3)
+    assert re.match(
+        r"\d+ of 120 targets in column 2 of t lie outside the range of the output 'logistic', 0 to "
+        r"1, the farthest at .*, and so do targets in 1 other columns: scale the targets",
+        got,
+    )
+    assert said(net, Z, t * [1.0, 1.0, 0.0, 0.0] + [0.0, 0.0, 0.5, 0.5], epochs=3) == ""
+    shares = fastbp.Network(3, 4, n_outputs=2, output="softmax")
+    assert "column 0 of t lie outside the range of the output 'softmax'" in said(
+        shares, Z, np.column_stack([T, 1.0 - T]), epochs=3
+    )
+    p = (1.0 + np.tanh(T)) / 2.0
+    assert said(shares, Z, np.column_stack([p, 1.0 - p]), l2=1e-6) == ""
+
+
+def test_a_loss_of_one_output_no_better_than_a_constant_s() -> None:
+    """The others' losses may hide it."""
+    noise = np.random.default_rng(0).standard_normal((20000, 2))
+    X = np.column_stack([np.random.default_rng(1).standard_normal(20000), np.ones(20000)])
+    outputs = {"output": ["identity", "identity"], "activations": ["tanh", "one"]}
+    net = fastbp.Network(2, **outputs)
+    # Column 1 is noise, and too small beside the other for its own part of the loss to be seen.
+    t = np.column_stack([np.tanh(X[:, 0]), 1e-3 * noise[:, 0]])
+    got = said(net, X, t)
+    assert got.startswith("the loss in column 1 of t, ") and "targets of one scale" in got
+    assert "loss in column 0 of t" in said(net, X, t[:, ::-1], loss="huber", seed=1)
+    assert said(net, X, t * [10.0, 1.0], l2=1.0) == ""  # it may be meant to leave no more
+    constant = np.column_stack([np.tanh(X[:, 0]), np.full(20000, 3.0)])
+    assert said(net, X, constant) == ""
+    coins = (noise > 0.0) * 1.0
+    coins[:, 0] = X[:, 0] + 0.5 * noise[:, 0] > 0.0
+    odds = fastbp.Network(2, activations=["tanh", "one"], output=["logistic"] * 2)
+    assert "loss in column 1 of t, 0.693" in said(odds, X, coins, loss="cross_entropy")
+
+
+def test_classes_no_better_than_their_frequencies() -> None:
+    rng = np.random.default_rng(3)
+    X = np.column_stack([rng.standard_normal(20000), np.ones(20000)])
+    dice = rng.choice(3, 20000, p=[0.2, 0.3, 0.5])
+    net = fastbp.Network(2, activations=["tanh", "one"], output="softmax", n_outputs=3)
+    p = np.bincount(dice) / 20000
+    got = said(net, X, dice, loss="cross_entropy")
+    assert f"is no better than that of a constant, {-p @ np.log(p):.6g}: try another" in got
+    assert "of a constant" in said(net, X, np.eye(3)[dice])
+    told = np.where(X[:, 0] > 0.0, dice, 1)
+    for t, loss in ((told, "cross_entropy"), (np.eye(3)[told], "squared")):
+        assert said(net, X, t, loss=loss, l2=1e-5) == ""
+    assert said(net, X, np.zeros(20000), loss="cross_entropy", l2=1e-3) == ""
+    assert said(net, X, dice, loss="cross_entropy", l2=100.0) == ""  # meant to leave no more
+
+
+def test_more_parameters_than_numbers_of_several_outputs() -> None:
+    """K numbers an observation; of a softmax K − 1, and H of its parameters change nothing."""
+    for output, n in (("identity", 9), ("softmax", 11)):
+        net = fastbp.Network(3, 4, n_outputs=3, output=output)  # 24 parameters, 20 that y tells
+        options = {"loss": "cross_entropy"} if output == "softmax" else {}
+        t = np.eye(3)[np.arange(n) % 3]
+        for B in (n, n - 1):
+            got = said(net, Z[:B], t[:B], optimizer="lbfgs", epochs=300, **options)
+            many = f"24 free parameters and {B} observations of 3 outputs" in got
+            assert many == (B * (3 - (output == "softmax")) <= (20 if options else 24))
 
 
 def test_raw_columns_without_a_constant_one() -> None:

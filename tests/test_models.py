@@ -40,9 +40,17 @@ def saved(path):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("output", ["identity", "logistic"])
+@pytest.mark.parametrize(
+    "output", ["identity", "logistic", ["identity", "tanh", "identity"], ["exp"] * 2, "softmax"]
+)
 def test_comes_back_to_the_last_bit(path, dtype, output):
-    net = fastbp.Network(5, activations=["tanh", "gelu", "tanh", "one"], output=output, dtype=dtype)
+    net = fastbp.Network(
+        5,
+        activations=["tanh", "gelu", "tanh", "one"],
+        output=output,
+        dtype=dtype,
+        **({"n_outputs": 3} if output == "softmax" else {}),
+    )
     w = net.init(seed=1)
     w[:3] = [-0.0, np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max]
     fastbp.save(path, net, w)
@@ -164,6 +172,62 @@ def test_intervals_come_back_to_the_last_bit(path, dtype, options):
                 np.testing.assert_array_equal(again, want)
             np.testing.assert_array_equal(model.predict(rows), want[0])
     assert np.isinf(want[1]) == ("B" in options)
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("output", ["identity", ["identity", "tanh"], "softmax"])
+@pytest.mark.parametrize("B", [40, 7])
+def test_intervals_of_several_outputs_come_back_to_the_last_bit(path, dtype, output, B):
+    rng = np.random.default_rng(1)
+    X = np.column_stack([rng.normal(size=B), np.zeros(B), np.ones(B)]).astype(dtype)
+    net = fastbp.Network(3, 3, output=output, n_outputs=2, dtype=dtype)
+    t, loss = np.tanh(rng.normal(size=(B, 2))).astype(dtype), "squared"
+    if output == "softmax":
+        t, loss = rng.integers(0, 2, B), "cross_entropy"
+    result = fastbp.fit(net, X, t, loss=loss, seed=0, epochs=20)
+    model = stored(path, result)
+    assert model.net == net
+    for noise in (False,) if output == "softmax" else (False, True):
+        for rows in (X, X[3]):
+            want = result.predict(rows, return_std=True, noise=noise)
+            for got in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+                again = got.predict(rows, return_std=True, noise=noise)
+                assert again[1].dtype == dtype and again[1].shape == again[0].shape
+                np.testing.assert_array_equal(again, want)
+    assert np.isinf(want[1]).all() == (B == 7)
+    fastbp.save(path.with_name("again"), net, model.w, result=model)
+    assert path.with_name("again").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        (0.5, ""),
+        ("infinite", "not of finite numbers"),
+        ([0.5], "the noise of 1 outputs, not of 2"),
+        ([0.5, 0.5, 0.5], "the noise of 3 outputs, not of 2"),
+        ([0.5, None], "not of finite numbers"),
+        ([0.5, [0.5]], "not of finite numbers"),
+        ([0.5, -0.5], "not of finite numbers"),
+        ({"a": 0.5, "b": 0.5}, "not of finite numbers"),
+        ([], "the noise of 0 outputs, not of 2"),
+    ],
+    ids=str,
+)
+def test_forged_noise_of_several_outputs_is_refused(path, noise, message):
+    rng = np.random.default_rng(1)
+    X = np.column_stack([rng.normal(size=40), np.ones(40)])
+    net = fastbp.Network(2, 2, output="identity", n_outputs=2)
+    result = fastbp.fit(net, X, X + 0.1 * rng.normal(size=(40, 2)), seed=0, epochs=20)
+    fastbp.save(path, net, result.w, result=result)
+    with np.load(path) as file:
+        arrays = dict(file)
+    header = json.loads(arrays.pop("header").item())
+    header["intervals"]["noise"] = noise
+    path.write_bytes(_models._sealed({"header": np.array(json.dumps(header)), **arrays}))
+    with pytest.raises(ValueError, match=rf"this is no model that can be read.*{message}"):
+        fastbp.load(path)
 
 
 def test_warnings_come_back_too(path):
@@ -339,6 +403,14 @@ def test_a_pickle_inside_is_not_run(saved):
         ({"outputs": [None]}, "names activations that are not in its list"),
         ({"outputs": [0, 1]}, "its parameters are of shape"),
         ({"outputs": 0}, "no model that can be read"),
+        ({"outputs": []}, r"its network has the outputs \[\]"),
+        ({"outputs": {}}, r"its network has the outputs \{\}"),
+        ({"outputs": ["softmax"]}, r"its network has the outputs \['softmax'\]"),
+        ({"outputs": ["softmax", "softmax"]}, "its parameters are of shape"),
+        ({"outputs": ["softmax", 0]}, "names activations that are not in its list"),
+        ({"outputs": "softmax"}, "names activations that are not in its list"),
+        ({"version": 1, "output": "softmax"}, r"its network has the outputs \['softmax'\]"),
+        ({"version": 1, "output": [0, 1]}, "names activations that are not in its list"),
         ({"version": 1}, "no model that can be read: 'output'"),
         ({"functions": [{"name": 1}] * 4}, "not one of names and digests"),
         ({"functions": [{"name": "tanh", "digest": 1}] * 4}, "not one of names and digests"),

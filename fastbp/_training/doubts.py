@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..activations import Activation
+from .. import _boundary as boundary
+from ..activations import Activation, Softmax, softmax
 from ..losses import Loss, poisson
-from ..network import Columns
+from ..network import Columns, Network
 from .methods import Problem
-from .uncertainty import FitWarning
+from .report import x_log_x
+from .uncertainty import FitWarning, identified
 
 # From which size on each is worth a word; fits that are good stay below.
 _UNREACHED = 1e-2  # part of the targets' variance that no output can reach
@@ -86,14 +88,34 @@ def warn(results: Iterable[tuple[str, ...]], stacklevel: int) -> None:
 
 
 def _out_of_range(problem: Problem) -> str:
-    output, loss, c = problem.net.output, problem.loss, problem.c
     # Of the other losses the best output is not the target, or they have a range of their own.
-    if not isinstance(output, Activation) or output.name == "identity":
+    if np.isfinite(problem.loss.target_range).any():
         return ""
-    if np.isfinite(loss.target_range).any():
+    found = [*filter(None, map(_beyond, *_columns(problem), [problem.c] * problem.net.n_outputs))]
+    if not found:
         return ""
-    low, high = _range_of(output)
-    t = problem.t.astype(np.float64)
+    more = len(found) - 1
+    others = f", and so do targets in {more} other columns" if more else ""
+    return f"{found[0]}{others}: scale the targets, or take output='identity'"
+
+
+def _columns(
+    problem: Problem,
+) -> tuple[list[str], Sequence[Activation | Softmax], Sequence[NDArray]]:
+    """Return of each output how its targets are named, σ and the targets."""
+    net, t = problem.net, problem.t.astype(np.float64)
+    K, sigmas = net.n_outputs, boundary.sigmas(net)
+    if K == 1:
+        return [""], sigmas, [t]
+    names = [f" in column {k} of t" for k in range(K)]
+    return names, sigmas * K if sigmas[0] is softmax else sigmas, [*t.T]
+
+
+def _beyond(name: str, sigma: Activation | Softmax, t: NDArray, c: NDArray | None) -> str:
+    """Say how many targets lie outside the range of an output, if that matters."""
+    if isinstance(sigma, Activation) and sigma.name == "identity":
+        return ""
+    low, high = _range_of(sigma) if isinstance(sigma, Activation) else (0.0, 1.0)
     off = t - np.clip(t, low, high)
     if not off.any():
         return ""
@@ -102,19 +124,21 @@ def _out_of_range(problem: Problem) -> str:
         return ""
     n, farthest = np.count_nonzero(off), t[np.argmax(np.abs(off))]
     return (
-        f"{n} of {len(t)} targets lie outside the range of the output {output.name!r}, {low:.3g} "
-        f"to {high:.3g}, the farthest at {farthest:.3g}: scale the targets, or take "
-        "output='identity'"
+        f"{n} of {len(t)} targets{name} lie outside the range of the output {sigma.name!r}, "
+        f"{low:.3g} to {high:.3g}, the farthest at {farthest:.3g}"
     )
 
 
 def _too_many(problem: Problem, held_back: bool, known_noise: bool) -> str:
-    n_free, B = int(np.count_nonzero(problem.free)), len(problem.X)
-    if n_free < B + known_noise or np.any(problem.l2) or held_back:
+    net, B = problem.net, len(problem.X)
+    n_free, numbers = identified(net, problem.free, B)
+    if n_free < numbers + known_noise or np.any(problem.l2) or held_back:
         return ""
+    of_each = f" of {net.n_outputs} outputs" if net.n_outputs > 1 else ""
     return (
-        f"there are {n_free} free parameters and {B} observations without a penalty, too few to "
-        "tell the function from its noise: give l2, or take fewer neurons"
+        f"there are {np.count_nonzero(problem.free)} free parameters and {B} observations{of_each} "
+        "without a penalty, too few to tell the function from its noise: give l2, or take fewer "
+        "neurons"
     )
 
 
@@ -134,25 +158,63 @@ def _raw(columns: Columns | None) -> str:
 
 
 def _no_gain(problem: Problem, loss: float) -> str:
-    t, ell, c = problem.t.astype(np.float64), problem.loss, problem.c
-    if ell.name == "squared":
-        off = t - np.average(t, weights=c)
-        constant, least = 0.5 * float(np.average(off * off, weights=c)), 0.0
-        if np.abs(off).max() <= len(t) * np.finfo(problem.t.dtype).eps * np.abs(t).max():
-            return ""  # constant targets
-    else:
-        constant, least = _losses_of_constants(ell, t, c)
-    if not loss >= constant - _GAIN * max(constant - least, 0.0) or not constant > least:
-        return ""
-    if np.any(problem.l2):  # it may be meant to leave no more than a constant
-        a = problem.net.split(problem.w)[0].reshape(problem.net.n_outputs, -1)
-        bent = ~np.isnan(_flat_beyond(problem.net.activations)[0])
-        if np.abs(a[:, bent]).max(initial=0.0) <= _SHRUNK * t.std():
-            return ""
-    return (
-        f"the loss, {loss:.6g}, is no better than that of a constant, {constant:.6g}: try another "
-        "seed, scaled inputs with a column of ones, more epochs or a smaller penalty"
+    net = problem.net
+    names, _, columns = _columns(problem)
+    losses, outputs = [loss], [[*range(net.n_outputs)]]
+    if net.output is softmax:
+        names = [""]
+    elif net.n_outputs > 1:
+        losses, outputs = _losses_by_output(problem, columns), [[k] for k in outputs[0]]
+    for name, reached, of in zip(names, losses, outputs, strict=True):
+        pairs = [_losses_of_a_constant(problem, columns[k]) for k in of]
+        constant, least = (sum(each) for each in zip(*pairs, strict=True))
+        if not reached >= constant - _GAIN * max(constant - least, 0.0) or not constant > least:
+            continue
+        # With a penalty it may be meant to leave no more than a constant.
+        if not np.any(problem.l2) or not all(_shrunk(problem, k, columns[k]) for k in of):
+            alike = "targets of one scale, " if len(losses) > 1 else ""
+            return (
+                f"the loss{name}, {reached:.6g}, is no better than that of a constant, "
+                f"{constant:.6g}: try {alike}another seed, scaled inputs with a column of ones, "
+                "more epochs or a smaller penalty"
+            )
+    return ""
+
+
+def _losses_by_output(problem: Problem, columns: Sequence[NDArray]) -> list[float]:
+    net, c = problem.net, problem.c
+    pairs = [problem.loss.with_output(sigma) for sigma in boundary.sigmas(net)]
+    inner = Network(
+        net.n_inputs,
+        activations=net.activations,
+        output=[sigma for sigma, _ in pairs],
+        dtype=net.dtype,
     )
+    y = inner.value(problem.w, problem.X).astype(np.float64)
+    each = zip(pairs, y.T, columns, strict=True)
+    return [float(np.average(ell(of, t), weights=c)) for (_, ell), of, t in each]
+
+
+def _shrunk(problem: Problem, k: int, t: NDArray) -> bool:
+    """Whether all that is bent has next to no weight in output k."""
+    net = problem.net
+    a = net.split(problem.w)[0].reshape(net.n_outputs, -1)[k]
+    bent = ~np.isnan(_flat_beyond(net.activations)[0])
+    return bool(np.abs(a[bent]).max(initial=0.0) <= _SHRUNK * t.std())
+
+
+def _losses_of_a_constant(problem: Problem, t: NDArray) -> tuple[float, float]:
+    """Return the mean loss of the best constant for an output, and that of no error at all."""
+    ell, c = problem.loss, problem.c
+    if problem.net.output is softmax and ell.fuses_with_softmax:  # the class's frequency
+        of_frequency = -float(x_log_x(np.average(t, weights=c)))
+        return of_frequency, -float(np.average(x_log_x(t), weights=c))
+    if ell.name != "squared":
+        return _losses_of_constants(ell, t, c)
+    off = t - np.average(t, weights=c)
+    if np.abs(off).max() <= len(t) * np.finfo(problem.t.dtype).eps * np.abs(t).max():
+        return 0.0, 0.0  # constant targets
+    return 0.5 * float(np.average(off * off, weights=c)), 0.0
 
 
 def _losses_of_constants(loss: Loss, t: NDArray, c: NDArray | None) -> tuple[float, float]:

@@ -102,7 +102,8 @@ class FitResult:
         """Covariance of the parameters, (P, P), as `predict` uses it.
 
         Zero where not free; infinite, with a `FitWarning`, in rows and columns of parameters that
-        neither the data nor a penalty determine.
+        neither the data nor a penalty determine. Without a penalty, those are all output weights
+        of a softmax, as y stays the same where one number is added to the K of a neuron.
         """
         return uncertainty.covariance(self._spread, self.data.free)
 
@@ -145,8 +146,8 @@ class FitResult:
 
         Returns
         -------
-        y : ndarray, shape (B,), or float
-        std : ndarray, shape (B,), or float
+        y : ndarray, shape (B,), or float; where K > 1, (B, K) or (K,)
+        std : ndarray, of the shape of y, or float
             Only with `return_std`. An interval of 90 % is y ± 1.645 std. Infinite where y depends
             on what neither the data nor a penalty determine.
 
@@ -168,6 +169,13 @@ class FitResult:
         cross_entropy and poisson, which are likelihoods; Σ_b (c_b ℓ'_b)² ∇f_b ∇f_b^T for the
         others. With `absolute_sigma`, c is what was given and s² is one.
 
+        Of K outputs M = Σ_k M_k is the sum over them, M_k having the rows ∇f_bk. The squared loss
+        has a noise variance for each, s_k² = Σ_b c_b r_bk² / (n − tr(A⁻¹ M_k)); what is common to
+        the noise of one observation is taken into account: S = Σ_b c_b J_b^T Σ̂ J_b, where
+        Σ̂_kl = Σ_b c_b r_bk r_bl / √((n − tr(A⁻¹ M_k)) (n − tr(A⁻¹ M_l))). The last S is that of
+        the gradients Σ_k ℓ'_bk ∇f_bk. On a softmax, M of cross_entropy is Fisher's information
+        Σ_b c_b J_b^T (diag(y_b) − y_b y_b^T) J_b with J_b = ∂s/∂w.
+
         Right where the fit is at an optimum, with more observations than parameters, as the
         number of observations grows. With l2 it describes the scatter about the penalised
         optimum, not the bias that the penalty brings.
@@ -178,7 +186,9 @@ class FitResult:
         (1997). I. Rivals, L. Personnaz: Construction of confidence intervals for neural networks
         based on least squares estimation, Neural Networks 13 (2000). With a penalty: R. D. De
         Veaux, J. Schumi, J. Schweinsberg, L. H. Ungar: Prediction intervals for neural networks
-        via nonlinear regression, Technometrics 40 (1998).
+        via nonlinear regression, Technometrics 40 (1998). Σ̂: A. Zellner: An efficient method of
+        estimating seemingly unrelated regressions, JASA 57 (1962); A. R. Gallant: Seemingly
+        unrelated nonlinear regressions, Journal of Econometrics 3 (1975).
         """
         y = self.net.value(self.w, X, threads=threads)
         if not return_std:
@@ -222,8 +232,11 @@ class FitResult:
         return ax
 
 
-def noise_variance(result: FitResult) -> float | None:
-    """Return the variance of an observation about the function; None where the loss has none."""
+def noise_variance(result: FitResult) -> float | NDArray | None:
+    """Return the variance of an observation about the function, where K > 1 of each output.
+
+    None where the loss has none.
+    """
     return result._spread.noise
 
 

@@ -178,7 +178,7 @@ class Fits(Sequence[FitResult]):
             known = [value for value in variances if value is not None]
             if len(known) < len(variances):
                 raise ValueError("noise=True needs the squared loss, which defines a variance")
-            variance = variance + np.mean(known)
+            variance = variance + np.mean(np.array(known), axis=0)
         std = np.sqrt(variance)
         return (mean, std) if mean.ndim else (float(mean), float(std))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import fastbp.losses as losses
 
 from .. import _html as html
+from ..activations import softmax
 from ..losses import Loss
 from ..network import Network
 from . import uncertainty as uncertainty
@@ -19,7 +20,7 @@ from . import uncertainty as uncertainty
 if TYPE_CHECKING:
     from .fit import FitResult
 
-_SHOWN = 30  # parameters; all are in the attributes
+_SHOWN = 30  # parameters, and outputs; all are in the attributes
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -43,18 +44,22 @@ class FitReport:
     n_effective : float or None
         k = tr(A⁻¹ M), A and M as `FitResult.predict` has them: with l2 = 0 the number of free
         parameters, or of those that the data determine (Hastie et al., 7.6).
-    r2 : float or None
-        R² = 1 − Σ c (t − y)² / Σ c (t − t̄)², t̄ the weighted mean; for losses of the residual.
-    rmse : float or None
+    r2 : float, ndarray of shape (K,), or None
+        R² = 1 − Σ c (t − y)² / Σ c (t − t̄)², t̄ the weighted mean; for losses of the residual. Where
+        K > 1, of each output, NaN for one whose targets are constant.
+    rmse : float, ndarray of shape (K,), or None
         √(Σ c (t − y)² / Σ c), for the same.
-    residual_standard_error : float or None
+    residual_standard_error : float, ndarray of shape (K,), or None
         s = √(Σ c (t − y)² / (n − k)), c of mean one, for the squared loss: the deviation of an
-        observation about the function. With `absolute_sigma`, √(n / Σ c).
+        observation about the function. Where K > 1, k is each output's part of it. With
+        `absolute_sigma`, √(n / Σ c).
     log_likelihood : float or None
         Of the normal distribution for the squared loss, with variances in the ratios 1/c and their
         scale the most likely one: −n/2 (1 + log(2π Σ c r² / n)) + ½ Σ log c; with `absolute_sigma`,
-        of variances 1/c. For cross_entropy −Σ c ℓ, of the Bernoulli distribution; for poisson
-        −Σ c (ℓ + log t!), of Poisson's. Their c is of mean one, or with `absolute_sigma` as given.
+        of variances 1/c. For cross_entropy −Σ c ℓ, of the Bernoulli distribution, or on a softmax
+        of that of the classes; for poisson −Σ c (ℓ + log t!), of Poisson's. Their c is of mean one,
+        or with `absolute_sigma` as given. Where K > 1, the sum over the outputs, each with a scale
+        of its own.
     aic, bic : float or None
         2 k − 2 log L (Akaike 1974) and k log n − 2 log L (Schwarz 1978), as statsmodels counts
         them: a scale that is estimated is no parameter.
@@ -68,7 +73,7 @@ class FitReport:
         penalty) scaled to length one (Belsley et al., ch. 3). Infinite where a free parameter is
         not determined; from about 1e8 on, standard errors lose digits.
     names : tuple of str
-        w_i, and w_i,j, of equation (1).
+        w_i, and w_i,j, of equation (1); where K > 1, a_k,i and w_i,j.
     w : ndarray, shape (P,)
         The parameters.
     standard_errors : ndarray, shape (P,), or None
@@ -96,9 +101,9 @@ class FitReport:
     n_observations: int
     n_free: int
     n_effective: float | None
-    r2: float | None
-    rmse: float | None
-    residual_standard_error: float | None
+    r2: float | NDArray | None
+    rmse: float | NDArray | None
+    residual_standard_error: float | NDArray | None
     log_likelihood: float | None
     aic: float | None
     bic: float | None
@@ -112,36 +117,37 @@ class FitReport:
     free: NDArray
     warnings: tuple[str, ...]
 
+    @property
+    def mean_r2(self) -> float | None:
+        """R², the mean over the outputs whose targets vary; None where not defined."""
+        each = None if self.r2 is None else np.atleast_1d(self.r2)
+        return None if each is None or np.isnan(each).all() else float(np.nanmean(each))
+
     def __repr__(self) -> str:
         rows = self._figures()
         width = max(len(label) for label, _ in rows) + 2
         lines = [f"{label:{width}}{value}" for label, value in rows]
-        table = [("parameter", "value", "standard error"), *self._parameters()]
-        widths = [max(len(row[k]) for row in table) for k in range(3)]
-        lines.append("")
-        for name, value, error in table:
-            lines.append(f"{name:{widths[0]}}  {value:>{widths[1]}}  {error:>{widths[2]}}".rstrip())
-        lines += self._rest()
+        for _, rest, *table in self._tables():
+            lines += ["", *_aligned(table), *rest]
         if self.warnings:
             lines += ["", "warnings", *(f"- {text}" for text in self.warnings)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = ("parameter", "value", "standard error")
-        parts = [
-            html.table("FitReport", self._figures()),
-            html.table(", ".join(["Parameters", *self._rest()]), self._parameters(), head),
-        ]
+        parts = [html.table("FitReport", self._figures())]
+        for title, rest, head, *rows in self._tables():
+            parts.append(html.table(", ".join([title, *rest]), rows, head))
         if self.warnings:
             parts.append(html.bullets("Warnings", self.warnings))
         return "\n".join(parts)
 
     def _figures(self) -> list[tuple[str, str]]:
         effective = "" if self.n_effective is None else f", {self.n_effective:.6g} effective"
+        several = self.net.n_outputs > 1
         figures = {
-            "R²": self.r2,
-            "RMSE": self.rmse,
-            "residual standard error": self.residual_standard_error,
+            "mean R²" if several else "R²": self.mean_r2,
+            "RMSE": None if several else self.rmse,
+            "residual standard error": None if several else self.residual_standard_error,
             "log-likelihood": self.log_likelihood,
             "AIC": self.aic,
             "BIC": self.bic,
@@ -159,18 +165,45 @@ class FitReport:
             *((name, f"{value:.6g}") for name, value in figures.items() if value is not None),
         ]
 
-    def _parameters(self) -> list[tuple[str, str, str]]:
+    def _tables(self) -> list[tuple[Any, ...]]:
+        """Return title, what is left out, head and rows of each, that of the outputs if K > 1."""
+        figures = {
+            "R²": self.r2,
+            "RMSE": self.rmse,
+            "residual standard error": self.residual_standard_error,
+        }
+        each = {name: value for name, value in figures.items() if isinstance(value, np.ndarray)}
+        K = self.net.n_outputs if each else 0
+        outputs = [
+            (f"y_{k + 1}", *(f"{value[k]:.6g}" for value in each.values()))
+            for k in range(min(K, _SHOWN))
+        ]
         rows = []
         for k in range(min(len(self.w), _SHOWN)):
             error = "fixed" if not self.free[k] else ""
             if not error and self.standard_errors is not None:
                 error = f"{self.standard_errors[k]:.4g}"
             rows.append((self.names[k], f"{self.w[k]:.6g}", error))
-        return rows
+        of_parameters = ("parameter", "value", "standard error")
+        more = _more(len(self.w), "names, w and standard_errors")
+        tables: list[tuple[Any, ...]] = [("Parameters", more, of_parameters, *rows)]
+        if each:
+            tables.insert(0, ("Outputs", _more(K, "r2 and rmse"), ("output", *each), *outputs))
+        return tables
 
-    def _rest(self) -> list[str]:
-        more = len(self.w) - _SHOWN
-        return [f"and {more} more, in names, w and standard_errors"] if more > 0 else []
+
+def _more(n: int, where: str) -> list[str]:
+    return [f"and {n - _SHOWN} more, in {where}"] if n > _SHOWN else []
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return a table as lines: names to the left, numbers to the right."""
+    first, *others = ([*map(len, column)] for column in zip(*rows, strict=True))
+    lines = []
+    for name, *figures in rows:
+        cells = [f"{x:>{max(n)}}" for x, n in zip(figures, others, strict=True)]
+        lines.append("  ".join([f"{name:{max(first)}}", *cells]).rstrip())
+    return lines
 
 
 def report_of(result: FitResult) -> FitReport:
@@ -193,24 +226,28 @@ def report_of(result: FitResult) -> FitReport:
         warnings += uncertainty.doubts(given, f"{unknown} of the parameters" if unknown else "")
         if not math.isnan(given.effective):  # in a pickle of 0.1.0 they may be missing
             condition, k = given.condition, given.effective
-        s = None if given.noise is None else math.sqrt(given.noise)
+        if given.noise is not None:
+            s = math.sqrt(given.noise) if net.n_outputs == 1 else np.sqrt(given.noise)
 
     r2 = rmse = log_l = deviance = null_deviance = pseudo_r2 = None
-    mean = float(c @ t / c.sum())
+    squares = c @ (t - y) ** 2  # of each output, as all sums over the observations here
+    means = c @ t / c.sum()
     if _of_the_residual(data.loss):
-        squares = float(c @ (t - y) ** 2)
-        total = float(c @ (t - mean) ** 2)
-        r2 = 1.0 - squares / total if total else None
-        rmse = math.sqrt(squares / c.sum())
+        r2 = _r2(squares, c @ (t - means) ** 2)
+        rmse = np.sqrt(squares / c.sum())
+        if net.n_outputs == 1:
+            rmse = float(rmse)
     if data.loss == losses.squared:
-        log_l = _normal(float(c @ (t - y) ** 2), c, n, known=data.absolute_sigma)
+        known = data.absolute_sigma
+        log_l = sum(_normal(each, c, n, known=known) for each in np.atleast_1d(squares).tolist())
     elif data.loss in uncertainty.LIKELIHOODS:
         total = float(c.sum())
         # By the call, which takes a cross entropy from s where the output is logistic.
         reached = total * exact.loss_and_grad(w, X, t, loss=data.loss, sample_weight=c)[0]
-        least = float(c @ _least(data.loss, t))
-        null = total * float(_least(data.loss, np.array(mean)))  # ℓ is linear in t
-        constant = float(c @ _log_factorial(t)) if data.loss == losses.poisson else 0.0
+        joint = net.output is softmax and data.loss.fuses_with_softmax
+        least = float(np.sum(c @ _least(data.loss, t, joint)))
+        null = total * float(np.sum(_least(data.loss, means, joint)))  # ℓ is linear in t
+        constant = float(np.sum(c @ _log_factorial(t))) if data.loss == losses.poisson else 0.0
         log_l, null_log_l = -reached - constant, -null - constant
         deviance = 2.0 * (reached - least)
         null_deviance = 2.0 * (null - least)
@@ -244,6 +281,14 @@ def report_of(result: FitResult) -> FitReport:
     )
 
 
+def _r2(squares: Any, total: Any) -> Any:
+    """Return R² of each output: None for the only one, or NaN, where its targets are constant."""
+    if not np.ndim(total):
+        return 1.0 - float(squares) / float(total) if total else None
+    r2 = np.full(len(total), np.nan)
+    return np.subtract(1.0, np.divide(squares, total, out=r2, where=total > 0.0))
+
+
 def _of_the_residual(loss: Loss) -> bool:
     """Whether y is to be as near to t as it can, by the named losses of y − t that are even."""
     return loss in (losses.squared, losses.log_cosh) or loss.name.startswith("huber")
@@ -259,23 +304,26 @@ def _normal(squares: float, c: NDArray, n: int, *, known: bool) -> float:
     return of_weights - 0.5 * n * (1.0 + math.log(2.0 * math.pi * squares / n))
 
 
-def _least(loss: Loss, t: NDArray) -> NDArray:
-    """Return min_y ℓ(y, t) of cross_entropy or poisson."""
+def _least(loss: Loss, t: NDArray, joint: bool) -> NDArray:
+    """Return min_y ℓ(y, t) of cross_entropy, on a softmax if joint, or of poisson."""
     if loss == losses.poisson:
-        return t - _x_log_x(t)
-    return -_x_log_x(t) - _x_log_x(1.0 - t)
+        return t - x_log_x(t)
+    return -x_log_x(t) if joint else -x_log_x(t) - x_log_x(1.0 - t)
 
 
-def _x_log_x(x: NDArray) -> NDArray:
+def x_log_x(x: NDArray) -> NDArray:
+    """Return x log x, which is 0 at 0."""
     return x * np.log(np.where(x > 0.0, x, 1.0))
 
 
 def _log_factorial(t: NDArray) -> NDArray:
     values, inverse = np.unique(t, return_inverse=True)
-    return np.array([math.lgamma(value + 1.0) for value in values])[inverse]
+    return np.array([math.lgamma(value + 1.0) for value in values])[inverse].reshape(t.shape)
 
 
 def _names(net: Network) -> tuple[str, ...]:
-    H, N = net.n_neurons, net.n_inputs
+    H, N, K = net.n_neurons, net.n_inputs, net.n_outputs
     a = [f"w_{i + 1}" for i in range(H)]
+    if K > 1:
+        a = [f"a_{k + 1},{i + 1}" for k in range(K) for i in range(H)]
     return (*a, *(f"w_{i + 1},{j + 1}" for i in range(H) for j in range(N)))

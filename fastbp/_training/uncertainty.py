@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 import fastbp.losses as losses
 
+from ..activations import Activation, softmax
 from ..losses import Loss
 from ..network import Network
 
 _ROWS = 512  # per-sample gradients in memory at a time
 # Losses that are negative log-likelihoods up to a constant: their dispersion is known.
 LIKELIHOODS = (losses.cross_entropy, losses.poisson)
+_NOTHING = 1e-300  # a probability that tells nothing; the inverse of a subnormal is infinite
 
 
 class FitWarning(UserWarning):
@@ -53,16 +56,19 @@ class Spread:
     ----------
     factor : ndarray, shape (P, rank)
         Its product with its transpose is the covariance, of what is determined.
-    noise : float or None
-        Variance of an observation about the function; None where the loss does not define one.
+    noise : float, ndarray of shape (K,), or None
+        Variance of an observation about the function, where K > 1 of each output; None where the
+        loss does not define one.
     undetermined : ndarray, shape (P, n), optional
         Directions that neither the data nor a penalty say anything about.
     scale : ndarray, shape (P,), optional
         D⁻¹: a gradient in these units, D⁻¹ ∇f, depends on a direction or does not.
     nothing : bool
-        Whether there are no more observations than free parameters, and no penalty.
+        Whether the observations have no more numbers than there are free parameters, and no
+        penalty.
     left : float
-        Observations that are left to estimate the noise by, n − tr(A⁻¹ M), where it is estimated.
+        Observations that are left to estimate the noise by, n − tr(A⁻¹ M), where it is estimated;
+        of several outputs that which has the fewest.
     effective : float
         Parameters in use, tr(A⁻¹ M).
     condition : float
@@ -71,7 +77,7 @@ class Spread:
     """
 
     factor: NDArray
-    noise: float | None
+    noise: float | NDArray | None
     undetermined: NDArray | None = None
     scale: NDArray | None = None
     nothing: bool = False
@@ -99,6 +105,12 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     s² = Σ c r² / (n − tr(A⁻¹ M)), or one with `absolute_sigma`; M for likelihoods;
     Σ_b (c_b ℓ'_b)² ∇f_b ∇f_b^T for the others.
 
+    Of several outputs M = Σ_k M_k is the sum over them, M_k having the rows ∇f_bk; observations are
+    independent, the outputs of one are not. For the squared loss S is Σ_b c_b J_b^T Σ̂ J_b, with
+    Σ̂_kl = Σ_b c_b r_bk r_bl / √((n − p_k) (n − p_l)) and p_k = tr(A⁻¹ M_k), or with one for Σ̂; for
+    the others Σ_b g_b g_b^T, g_b = c_b Σ_k ℓ'_bk ∇f_bk. A softmax with cross_entropy has 1/y_k for
+    ℓ''_k: J_y^T diag(1/y) J_y is J_s^T (diag(y) − y y^T) J_s, Fisher's information.
+
     All in the units D_j² = A_jj, from the singular values of the rows (c ℓ'')^½ ∇f D⁻¹, so that
     neither units nor the square of a condition number decide what the data determine.
 
@@ -106,6 +118,12 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     ------
     ValueError
         For a loss without curvature, or gradients that are not finite.
+
+    References
+    ----------
+    Σ̂ from residuals of least squares: A. Zellner: An efficient method of estimating seemingly
+    unrelated regressions and tests for aggregation bias, JASA 57 (1962). A. R. Gallant: Seemingly
+    unrelated nonlinear regressions, Journal of Econometrics 3 (1975).
     """
     X, t, loss, on_bounds = data.X, data.t, data.loss, data.on_bounds
     if on_bounds is not None:
@@ -120,13 +138,17 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     w64, X64, t64 = (a.astype(np.float64) for a in (w, X, t))
     free = np.flatnonzero(data.free if on_bounds is None else data.free & ~on_bounds)
     y = exact.value(w64, X64)
-    curvature = c * _curvature(net, loss, y, t64)
+    curvature = (c * _curvature(net, loss, y, t64).T).T
     if not curvature.any():
         raise ValueError(
             f"standard deviations need a loss with curvature, and that of {loss.name!r} is zero "
             "almost everywhere; fit_many(bootstrap=…) gives those of its members' predictions"
         )
-    root = _triangle(exact, w64, X64, free, np.sqrt(curvature))
+
+    def rows(factors: NDArray) -> Iterator[NDArray]:
+        return _rows(exact, w64, X64, free, factors)
+
+    root = _triangle(rows(np.sqrt(curvature)), free.size)
     if not np.isfinite(root).all():
         raise ValueError(
             "standard deviations need finite gradients and a finite curvature of the loss at every "
@@ -143,30 +165,49 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     left, sizes, directions = np.linalg.svd(both, full_matrices=len(both) < free.size)
     sizes = np.concatenate([sizes, np.zeros(free.size - sizes.size)])
     largest = sizes.max(initial=0.0)
-    kept = sizes > largest * max(len(X), free.size) * np.finfo(np.float64).eps
+    kept = sizes > largest * max(t.size, free.size) * np.finfo(np.float64).eps
     smallest = sizes.min(initial=largest) if kept.all() else 0.0
     by_size = directions[kept].T / sizes[kept]
     of_rows = left[: len(scaled), np.flatnonzero(kept)]  # R̂ = of_rows · sizes · directions
     effective = float((of_rows**2).sum())
     remaining = np.inf
-    noise: float | None = None
+    noise: float | NDArray | None = None
+    half: NDArray | None = None  # the root of S, where it is not M or a multiple
     if loss == losses.squared or loss in LIKELIHOODS:
         factor = by_size @ of_rows.T
+        # Below a rounding error of n there is nothing that could be estimated.
+        least = n * float(np.finfo(np.float64).eps)
         if loss == losses.squared and data.absolute_sigma:
             noise = n / float(c.sum())  # of an observation of mean weight
+            if net.n_outputs > 1:
+                noise = np.full(net.n_outputs, noise)
+        elif loss == losses.squared and net.n_outputs > 1:
+            used = sum(
+                ((each @ (inverse[:, np.newaxis] * by_size)) ** 2).sum(axis=(0, 2))
+                for each in rows(np.sqrt(curvature))
+            )
+            lefts = np.maximum(n - used, least)
+            remaining = float(lefts.min())
+            residuals = np.sqrt(c)[:, np.newaxis] * (y - t64) / np.sqrt(lefts)
+            noise = (residuals**2).sum(axis=0)
+            mix = np.linalg.qr(residuals, mode="r")  # mix^T mix = Σ̂
+            half = _triangle((mix @ each for each in rows(np.sqrt(curvature))), free.size)
         elif loss == losses.squared:
-            # Below a rounding error of n there is nothing that could be estimated.
-            remaining = max(n - effective, n * float(np.finfo(np.float64).eps))
+            remaining = max(n - effective, least)
             noise = float(c @ (y - t64) ** 2) / remaining
             factor = np.sqrt(noise) * factor
     else:
-        slopes = c * loss.derivative(y, t64)
-        half = _triangle(exact, w64, X64, free, slopes) * inverse
-        factor = by_size @ (by_size.T @ half.T)
-    nothing = bool(np.count_nonzero(penalty == 0.0) >= n) and not data.absolute_sigma
+        slopes = (c * loss.derivative(y, t64).T).T
+        half = _triangle((each.sum(axis=1) for each in rows(slopes)), free.size)
+    if half is not None:
+        factor = by_size @ (by_size.T @ (half * inverse).T)
+    unpenalised = np.zeros(net.n_params, bool)
+    unpenalised[free] = penalty == 0.0
+    told, numbers = identified(net, unpenalised, n)
+    nothing = told >= numbers and not data.absolute_sigma
     return Spread(
         _placed(inverse[:, np.newaxis] * factor, free, net.n_params),
-        np.inf if nothing and noise is not None else noise,
+        noise + np.inf if nothing and noise is not None else noise,
         _placed(directions[~kept].T, free, net.n_params),
         _placed(inverse, free, net.n_params),
         nothing,
@@ -180,7 +221,22 @@ def in_float64(net: Network) -> Network:
     """Return the network in float64: the singular values span many orders."""
     if net.dtype == np.float64:
         return net
-    return Network(net.n_inputs, activations=net.activations, output=net.output)
+    return Network(
+        net.n_inputs, activations=net.activations, output=net.output, n_outputs=net.n_outputs
+    )
+
+
+def identified(net: Network, free: NDArray, n: int) -> tuple[int, int]:
+    """Return how many free parameters data can tell apart, and how many numbers n observations are.
+
+    The outputs of a softmax sum to one, and one number added to all weights of a neuron, those of
+    A, does not change them.
+    """
+    n_free, K = int(np.count_nonzero(free)), net.n_outputs
+    if net.output is not softmax:
+        return n_free, n * K
+    shifts = free[: K * net.n_neurons].reshape(K, -1).all(axis=0)
+    return n_free - int(np.count_nonzero(shifts)), n * (K - 1)
 
 
 def _placed(rows: NDArray, free: NDArray, P: int) -> NDArray:
@@ -190,23 +246,46 @@ def _placed(rows: NDArray, free: NDArray, P: int) -> NDArray:
     return out
 
 
-def _triangle(net: Network, w: NDArray, X: NDArray, free: NDArray, factors: NDArray) -> NDArray:
-    """Return R of a QR decomposition of the rows factor_b ∇f_b, some of them at a time."""
-    R = np.zeros((0, free.size))
-    many = max(_ROWS, free.size)  # so that R is not most of what is decomposed
+def _rows(
+    net: Network, w: NDArray, X: NDArray, free: NDArray, factors: NDArray
+) -> Iterator[NDArray]:
+    """Yield the rows factor_bk ∇f_bk, (some b, K, free.size)."""
+    K = net.n_outputs
+    many = max(_ROWS, free.size) // K + 1 if K > 1 else max(_ROWS, free.size)
     for first in range(0, len(X), many):
         part = slice(first, first + many)
-        rows = factors[part, np.newaxis] * net.per_sample_grad(w, X[part])[:, free]
-        R = np.asarray(np.linalg.qr(np.vstack([R, rows]), mode="r"))
+        J = net.per_sample_grad(w, X[part])[..., free].reshape(-1, K, free.size)
+        yield factors[part].reshape(-1, K, 1) * J
+
+
+def _triangle(blocks: Iterable[NDArray], n: int) -> NDArray:
+    """Return R of a QR decomposition of rows of n numbers, a block at a time.
+
+    Blocks should have n rows or more, so that R is not most of what is decomposed.
+    """
+    R = np.zeros((0, n))
+    for rows in blocks:
+        R = np.asarray(np.linalg.qr(np.vstack([R, rows.reshape(-1, n)]), mode="r"))
     return R
 
 
 def _curvature(net: Network, loss: Loss, y: NDArray, t: NDArray) -> NDArray:
     """ℓ'' as Gauss–Newton takes it: of y, or of s where σ and ℓ match, over σ'²."""
-    if loss.with_output(net.output)[1] is loss:
+    if isinstance(net.output, Activation):
+        return _curvature_of(net.output, loss, y, t)
+    if isinstance(net.output, tuple):
+        each = zip(net.output, y.T, t.T, strict=True)
+        return np.stack([_curvature_of(sigma, loss, *of) for sigma, *of in each], axis=1)
+    if loss.fuses_with_softmax:
+        return np.divide(1.0, y, out=np.zeros_like(y), where=y > _NOTHING)
+    return np.maximum(loss.second_derivative(y, t), 0.0)
+
+
+def _curvature_of(sigma: Activation, loss: Loss, y: NDArray, t: NDArray) -> NDArray:
+    if loss.with_output(sigma)[1] is loss:
         return np.maximum(loss.second_derivative(y, t), 0.0)
     slope = y * (1.0 - y)
-    return np.divide(1.0, slope, out=np.zeros_like(slope), where=slope > 0.0)
+    return np.divide(1.0, slope, out=np.zeros_like(slope), where=slope > _NOTHING)
 
 
 # The part of a gradient, in D's units, from which on it depends on a direction. Directions that the
@@ -219,29 +298,35 @@ def standard_deviation(
 ) -> Any:
     """Return √(∇f^T C ∇f) at every row of X, or at one; with `noise` that of a new observation.
 
-    Infinite where f depends on what is not determined, with a `FitWarning`.
+    Where K > 1, of each output. Infinite where f depends on what is not determined, with a
+    `FitWarning`.
     """
     if noise and given.noise is None:
         raise ValueError("noise=True needs the squared loss, which defines a noise variance")
     # In float64 whatever the network's own type: what is not determined is told by small parts.
     x = np.atleast_2d(np.asarray(X, net.dtype)).astype(np.float64)
     exact, w64 = in_float64(net), w.astype(np.float64)
-    variance = np.empty(len(x))
-    for first in range(0, len(x), _ROWS):
-        rows = exact.per_sample_grad(w64, x[first : first + _ROWS])
-        part = variance[first : first + _ROWS]
+    K = net.n_outputs
+    variance = np.empty(len(x) * K)
+    many = max(_ROWS // K, 1)
+    for first in range(0, len(x), many):
+        rows = exact.per_sample_grad(w64, x[first : first + many]).reshape(-1, net.n_params)
+        part = variance[first * K : (first + many) * K]
         part[:] = ((rows @ given.factor) ** 2).sum(axis=1)
         if given.nothing:
             part[:] = np.inf
         elif given.undetermined is not None and given.scale is not None:
             part[_depends(rows, given.undetermined, given.scale)] = np.inf
     unknown = int(np.isinf(variance).sum())
-    for message in doubts(given, f"{unknown} of {len(x)} predictions" if unknown else ""):
+    for message in doubts(given, f"{unknown} of {len(variance)} predictions" if unknown else ""):
         warnings.warn(message, FitWarning, stacklevel=3)
+    each = variance.reshape(-1, K)
     if noise and given.noise is not None:
-        variance += given.noise
-    std = np.sqrt(variance).astype(net.dtype)
-    return float(std[0]) if np.ndim(X) == 1 else std
+        each += given.noise
+    std = np.sqrt(each).astype(net.dtype)
+    if K == 1:
+        return float(std[0, 0]) if np.ndim(X) == 1 else std[:, 0]
+    return std[0] if np.ndim(X) == 1 else std
 
 
 def standard_errors(given: Spread, free: NDArray) -> NDArray:
