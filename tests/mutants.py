@@ -742,8 +742,8 @@ INTERVALS = (
     Mutant(
         "a loss that is judged by all outputs at once",
         "_training/doubts.py",
-        "    elif net.n_outputs > 1:\n        losses, outputs =",
-        "    elif net.n_outputs > 1:\n        names = names[:1]\n    if False:\n        losses, outputs =",
+        "losses, outputs = _losses_by_output(problem, columns), [[k] for k in outputs[0]]",
+        'names = [""]',
         ("test_doubts.py::test_a_loss_of_one_output_no_better_than_a_constant_s",),
     ),
     Mutant(
