@@ -184,12 +184,10 @@ def _no_gain(problem: Problem, loss: float) -> str:
 def _losses_by_output(problem: Problem, columns: Sequence[NDArray]) -> list[float]:
     net, c = problem.net, problem.c
     pairs = [problem.loss.with_output(sigma) for sigma in boundary.sigmas(net)]
-    inner = Network(
-        net.n_inputs,
-        activations=net.activations,
-        output=[sigma for sigma, _ in pairs],
-        dtype=net.dtype,
-    )
+    inner = net
+    if any(ell is not problem.loss for _, ell in pairs):  # taken from s
+        outputs = [sigma for sigma, _ in pairs]
+        inner = Network(net.n_inputs, activations=net.activations, output=outputs, dtype=net.dtype)
     y = inner.value(problem.w, problem.X).astype(np.float64)
     each = zip(pairs, y.T, columns, strict=True)
     return [float(np.average(ell(of, t), weights=c)) for (_, ell), of, t in each]
