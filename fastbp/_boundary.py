@@ -342,21 +342,25 @@ def target_weight(value: ArrayLike | None, n_outputs: int, dtype: np.dtype) -> N
 
 
 def output(
-    out: NDArray | None, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[NDArray | None]
+    out: NDArray | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    inputs: Sequence[NDArray | None],
+    name: str = "out",
 ) -> NDArray:
     """Check the caller's buffer, or make one; what is returned shares its memory."""
     if out is None:
         return np.empty(shape, dtype)
-    unmasked("out", out)
+    unmasked(name, out)
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
         raise ValueError(
-            f"out must be an array of shape {shape} and dtype {dtype}; got {_described(out)}"
+            f"{name} must be an array of shape {shape} and dtype {dtype}; got {_described(out)}"
         )
     if not (out.flags.writeable and out.flags.c_contiguous and out.flags.aligned):
-        raise ValueError("out must be writable, aligned and in C order")
+        raise ValueError(f"{name} must be writable, aligned and in C order")
     for given in inputs:
         if given is not None and np.may_share_memory(out, given):
-            raise ValueError("out must not overlap the memory of an input")
+            raise ValueError(f"{name} must not overlap the memory of an input")
     return _plain(out, dtype)
 
 

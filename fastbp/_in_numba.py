@@ -2,9 +2,10 @@
 
 To Numba a network is the address of its plan, and the Python object that owns it, held by a
 reference count: a jitclass, a typed list, a generator, whatever keeps the one keeps the other.
-Activations and sizes are not part of its type: a user's compiled function serves every network,
-and reaches every kernel through the plan it is given. It does hold the checks below, and the
-places in the plan; so the type's name has the digest of fastbp's build, and a user's
+Activations and sizes are not part of its type, but whether it has several outputs is, since their
+arrays have an axis more: a user's compiled function serves every network of one or of several, and
+reaches every kernel through the plan it is given. It does hold the checks below, and the places in
+the plan; so the type's name has the digest of fastbp's build, and a user's
 ``cache=True`` does not outlive it. The implementations below are inlined into the user's function,
 so that what it stores on disk holds no helper whose name another process may give to another one.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import operator
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -56,7 +57,8 @@ from .kernels.machine.places import (
     LOSS_CHECK,
     LOSS_READY,
     N_INPUTS,
-    N_NEURONS,
+    N_OUTPUTS,
+    N_PARAMS,
     NAMED_LOSSES,
     NOTHING,
     OUTPUT,
@@ -79,11 +81,12 @@ _networks: WeakValueDictionary[int, Calls] = WeakValueDictionary()
 
 
 class NetworkType(types.Type):
-    """Numba's type of a network: its number type, and the build it belongs to."""
+    """Numba's type of a network: number type, whether K > 1, and the build it belongs to."""
 
-    def __init__(self, dtype: types.Float) -> None:
-        self.dtype = dtype
-        super().__init__(name=f"fastbp.Network({dtype}, build {build_key()[:16]})")
+    def __init__(self, dtype: types.Float, several: bool) -> None:
+        self.dtype, self.several = dtype, several
+        outputs = "several outputs" if several else "one output"
+        super().__init__(name=f"fastbp.Network({dtype}, {outputs}, build {build_key()[:16]})")
 
 
 @register_model(NetworkType)
@@ -98,15 +101,15 @@ class _NetworkModel(models.StructModel):
 
 
 @cache
-def _type_of(dtype: np.dtype) -> NetworkType:
-    return NetworkType(types.float64 if dtype == np.float64 else types.float32)
+def _type_of(dtype: np.dtype, several: bool) -> NetworkType:
+    return NetworkType(types.float64 if dtype == np.float64 else types.float32, several)
 
 
-def type_of(calls: Calls, dtype: np.dtype) -> NetworkType:
+def type_of(calls: Calls, dtype: np.dtype, n_outputs: int) -> NetworkType:
     """Numba's type of a network; also makes its plan known to compiled code."""
     _networks[calls.address] = calls
     calls.plan.serve(_RESOLVE_ADDRESS, len(LOSSES))
-    return _type_of(dtype)
+    return _type_of(dtype, n_outputs > 1)
 
 
 @unbox(NetworkType)
@@ -220,22 +223,57 @@ def _data(typingctx, array):
     return types.int64(array), codegen
 
 
-def _check_types(net: Any, name: str, **arrays: Any) -> None:
-    """Refuse, at the user's compile time, what the kernels could not read."""
-    for label, (kind, dimensions) in arrays.items():
+_PLACES = {"N": N_INPUTS, "K": N_OUTPUTS, "P": N_PARAMS}
+
+
+def _checked(net: NetworkType, name: str, **arrays: Any) -> Callable:
+    """Refuse, at the user's compile time, what the kernels could not read.
+
+    Each array comes with its axes, or with those of which it may have one: B, N, K and P, where K
+    is there for several outputs alone. Returns ``fits(plan, (w, X, …))``, by which the arrays'
+    sizes are checked when the function runs; B is that of the first that has it.
+    """
+    found = []
+    for label, (kind, *choice) in arrays.items():
+        choice = [axes if net.several else axes.replace("K", "") for axes in choice]
         if not (
             isinstance(kind, types.Array)
             and kind.dtype == net.dtype
             and kind.layout == "C"
-            and kind.ndim in dimensions
+            and kind.ndim in map(len, choice)
         ):
-            expected = " or ".join(f"{n}-D" for n in dimensions)
+            expected = " or ".join(f"{len(axes)}-D" for axes in choice)
+            shape = f", ({', '.join(choice[0])})" if "K" in choice[0] else ""
+            classes = "; classes are rows of probabilities here" if shape and label == "t" else ""
             raise TypingError(
-                f"fastbp.{name} needs {label} as a {expected} array of {net.dtype} in C order; "
-                f"got {kind}"
+                f"fastbp.{name} needs {label} as a {expected} array of {net.dtype} in C order"
+                f"{shape}{classes}; got {kind}"
             )
-        if label == "out" and not kind.mutable:
-            raise TypingError(f"fastbp.{name} writes to out, which is read-only")
+        if label in ("out", "y") and not kind.mutable:
+            raise TypingError(f"fastbp.{name} writes to {label}, which is read-only")
+        found += [axes for axes in choice if len(axes) == kind.ndim]
+
+    @intrinsic
+    def fits(typingctx, plan, arrays):
+        def codegen(context, builder, signature, args):
+            table = builder.inttoptr(args[0], INT64.as_pointer())
+            sizes = {
+                axis: builder.load(builder.gep(table, [ir.Constant(INT64, place)]))
+                for axis, place in _PLACES.items()
+                if axis in "".join(found)
+            }
+            right = ir.Constant(ir.IntType(1), True)
+            given = cgutils.unpack_tuple(builder, args[1])
+            for axes, kind, value in zip(found, arrays, given, strict=True):
+                shape = context.make_array(kind)(context, builder, value).shape
+                for axis, size in zip(axes, cgutils.unpack_tuple(builder, shape), strict=True):
+                    same = builder.icmp_signed("==", size, sizes.setdefault(axis, size))
+                    right = builder.and_(right, same)
+            return right
+
+        return types.boolean(types.int64, arrays), codegen
+
+    return fits
 
 
 def _loss_place(kind: Any, name: str) -> int:
@@ -255,7 +293,15 @@ _INLINED = {"nogil": True, "forceinline": True, "fastmath": False, "error_model"
 
 def _overload(function: Callable) -> Callable:
     """Register an implementation for compiled code; constants arrive as literals."""
-    return overload(function, prefer_literal=True, jit_options=_INLINED)
+
+    def register(typed: Callable) -> Callable:
+        @wraps(typed)
+        def of_network(net, *given, **named):
+            return typed(net, *given, **named) if isinstance(net, NetworkType) else None
+
+        return overload(function, prefer_literal=True, jit_options=_INLINED)(of_network)
+
+    return register
 
 
 _helper = register_jitable(**_INLINED)  # what the implementations below share
@@ -263,21 +309,19 @@ _helper = register_jitable(**_INLINED)  # what the implementations below share
 
 @_overload(functions.value)
 def _value(net, w, X, out=None):
-    if not isinstance(net, NetworkType):
-        return None
-    _check_types(net, "value", w=(w, (1,)), X=(X, (1, 2)))
-    if X.ndim == 1:
+    one = isinstance(X, types.Array) and X.ndim == 1
+    if one and not net.several:
+        fits = _checked(net, "value", w=(w, "P"), X=(X, "N"))
         if isinstance(out, types.Array):
             raise TypingError("fastbp.value returns the value of one observation; leave out away")
 
-        def one(net, w, X, out=None):
+        def number(net, w, X, out=None):
             plan = _plan(net)
-            N = load(plan, N_INPUTS)
-            if w.size != load(plan, N_NEURONS) * (N + 1) or X.size != N:
+            if not fits(plan, (w, X)):
                 raise ValueError("fastbp.value: w or X does not fit the network")
             if not _ready(plan, 0):
                 _fill(plan, _VALUE)
-            y = stack_number()
+            y = stack_number()  # large enough for one number of either type
             result = stack_number()
             _done(
                 call_batch(
@@ -286,18 +330,16 @@ def _value(net, w, X, out=None):
             )
             return _number(y, w)
 
-        return one
-    _check_types(net, "value", out=(out, (1,)))
+        return number
+    fits = _checked(net, "value", w=(w, "P"), X=(X, "N", "BN"), out=(out, "K" if one else "BK"))
 
-    def many(net, w, X, out=None):
+    def rows(net, w, X, out=None):
         plan = _plan(net)
-        N = load(plan, N_INPUTS)
-        B = X.shape[0]
-        if w.size != load(plan, N_NEURONS) * (N + 1) or X.shape[1] != N or out.size != B:
+        if not fits(plan, (w, X, out)):
             raise ValueError("fastbp.value: w, X or out does not fit the network")
         if not _ready(plan, 0):
             _fill(plan, _VALUE)
-        result = stack_number()
+        B = 1 if one else X.shape[0]
         if B:
             _done(
                 call_batch(
@@ -307,28 +349,36 @@ def _value(net, w, X, out=None):
                     X=_data(X),
                     B=B,
                     y=_data(out),
-                    result=result,
+                    result=stack_number(),
                 )
             )
 
-    return many
+    return rows
 
 
 @_overload(functions.value_and_grad)
-def _value_and_grad(net, w, x, out):
-    if not isinstance(net, NetworkType):
-        return None
-    _check_types(net, "value_and_grad", w=(w, (1,)), x=(x, (1,)), out=(out, (1,)))
+def _value_and_grad(net, w, x, out, y=None):
+    if net.several:
+        fits = _checked(net, "value_and_grad", w=(w, "P"), x=(x, "N"), out=(out, "KP"), y=(y, "K"))
 
-    def implementation(net, w, x, out):
+        def rows(net, w, x, out, y=None):
+            plan = _plan(net)
+            if not fits(plan, (w, x, out, y)):
+                raise ValueError("fastbp.value_and_grad: w, x, out or y does not fit the network")
+            _drive_per_sample(plan, _data(w), _data(x), 1, _data(y), _data(out), 0)
+
+        return rows
+    fits = _checked(net, "value_and_grad", w=(w, "P"), x=(x, "N"), out=(out, "P"))
+    if isinstance(y, types.Array):
+        raise TypingError("fastbp.value_and_grad returns the value of one output; leave y away")
+
+    def number(net, w, x, out, y=None):
         plan = _plan(net)
-        N = load(plan, N_INPUTS)
-        P = load(plan, N_NEURONS) * (N + 1)
-        if w.size != P or x.size != N or out.size != P:
+        if not fits(plan, (w, x, out)):
             raise ValueError("fastbp.value_and_grad: w, x or out does not fit the network")
         if not _ready(plan, 1):
             _fill(plan, _GRADIENT)
-        y = stack_number()  # large enough for one number of either type
+        value = stack_number()
         _done(
             call_batch(
                 load(plan, BATCH),
@@ -336,14 +386,14 @@ def _value_and_grad(net, w, x, out):
                 w=_data(w),
                 X=_data(x),
                 B=1,
-                y=y,
+                y=value,
                 g=_data(out),
                 result=stack_number(),
             )
         )
-        return _number(y, w)
+        return _number(value, w)
 
-    return implementation
+    return number
 
 
 @intrinsic
@@ -359,19 +409,15 @@ def _number(typingctx, address, like):
 
 @_overload(functions.vjp)
 def _vjp(net, w, X, ybar, out):
-    if not isinstance(net, NetworkType):
-        return None
-    _check_types(net, "vjp", w=(w, (1,)), X=(X, (2,)), ybar=(ybar, (1,)), out=(out, (1,)))
+    fits = _checked(net, "vjp", w=(w, "P"), X=(X, "BN"), ybar=(ybar, "BK"), out=(out, "P"))
 
     def implementation(net, w, X, ybar, out):
         plan = _plan(net)
-        N = load(plan, N_INPUTS)
-        P = load(plan, N_NEURONS) * (N + 1)
-        B = X.shape[0]
-        if w.size != P or X.shape[1] != N or ybar.size != B or out.size != P:
+        if not fits(plan, (w, X, ybar, out)):
             raise ValueError("fastbp.vjp: w, X, ybar or out does not fit the network")
         if not _ready(plan, 1):
             _fill(plan, _GRADIENT)
+        B = X.shape[0]
         if B == 0:
             out[:] = 0.0
             return
@@ -393,28 +439,29 @@ def _vjp(net, w, X, ybar, out):
 
 @_overload(functions.input_grad)
 def _input_grad(net, w, X, out):
-    if not isinstance(net, NetworkType):
-        return None
-    _check_types(net, "input_grad", w=(w, (1,)), X=(X, (1, 2)))
-    _check_types(net, "input_grad", out=(out, (X.ndim,)))
-    axis = X.ndim - 1
+    one = isinstance(X, types.Array) and X.ndim == 1
+    axes = "KN" if one else "BKN"
+    fits = _checked(net, "input_grad", w=(w, "P"), X=(X, "N", "BN"), out=(out, axes))
+    several = net.several
 
     def implementation(net, w, X, out):
         plan = _plan(net)
-        N = load(plan, N_INPUTS)
-        fits = X.shape[axis] == N and out.shape == X.shape
-        if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
+        if not fits(plan, (w, X, out)):
             raise ValueError("fastbp.input_grad: w, X or out does not fit the network")
+        B = 1 if one else X.shape[0]
+        if several:
+            _drive_per_sample(plan, _data(w), _data(X), B, 0, 0, _data(out))
+            return
         if not _ready(plan, 1):
             _fill(plan, _GRADIENT)
-        if X.size:
+        if B:
             _done(
                 call_batch(
                     load(plan, BATCH),
                     plan=plan,
                     w=_data(w),
                     X=_data(X),
-                    B=X.size // N,
+                    B=B,
                     xbar=_data(out),
                     result=stack_number(),
                 )
@@ -425,39 +472,38 @@ def _input_grad(net, w, X, out):
 
 @_overload(functions.per_sample_grad)
 def _per_sample_grad(net, w, X, out):
-    if not isinstance(net, NetworkType):
-        return None
-    _check_types(net, "per_sample_grad", w=(w, (1,)), X=(X, (2,)), out=(out, (2,)))
+    fits = _checked(net, "per_sample_grad", w=(w, "P"), X=(X, "BN"), out=(out, "BKP"))
 
     def implementation(net, w, X, out):
         plan = _plan(net)
-        N = load(plan, N_INPUTS)
-        P = load(plan, N_NEURONS) * (N + 1)
-        B = X.shape[0]
-        if w.size != P or X.shape[1] != N or out.shape[0] != B or out.shape[1] != P:
+        if not fits(plan, (w, X, out)):
             raise ValueError("fastbp.per_sample_grad: w, X or out does not fit the network")
-        if not (load(plan, PER_SAMPLE) and load_published(plan, READY + 1)):
-            _fill(plan, _ROWS)
-        if B:
-            _done(call_per_sample(load(plan, PER_SAMPLE), plan, _data(w), _data(X), B, _data(out)))
+        _drive_per_sample(plan, _data(w), _data(X), X.shape[0], 0, _data(out), 0)
 
     return implementation
 
 
+@_helper
+def _drive_per_sample(plan, w, X, B, y, J, xbar):
+    """Write y, and the rows of the Jacobians by w and by x, each where it is wanted."""
+    if not (load(plan, PER_SAMPLE) and load_published(plan, READY + 1)):
+        _fill(plan, _ROWS)
+    if B:
+        _done(
+            call_per_sample(load(plan, PER_SAMPLE), plan=plan, w=w, X=X, B=B, y=y, J=J, xbar=xbar)
+        )
+
+
 @_overload(functions.loss_and_grad)
 def _loss_and_grad(net, w, X, t, out, loss="squared"):
-    if not isinstance(net, NetworkType):
-        return None
-    _check_types(net, "loss_and_grad", w=(w, (1,)), X=(X, (2,)), t=(t, (1,)), out=(out, (1,)))
+    fits = _checked(net, "loss_and_grad", w=(w, "P"), X=(X, "BN"), t=(t, "BK"), out=(out, "P"))
     place = _loss_place(loss, "loss_and_grad")
     request = _GRADIENT + _KINDS * (place + 1)
 
     def implementation(net, w, X, t, out, loss="squared"):
         plan = _plan(net)
-        N = load(plan, N_INPUTS)
-        P = load(plan, N_NEURONS) * (N + 1)
         B = X.shape[0]
-        if w.size != P or X.shape[1] != N or t.size != B or out.size != P or B == 0:
+        if not fits(plan, (w, X, t, out)) or B == 0:
             raise ValueError("fastbp.loss_and_grad: w, X, t or out does not fit the network")
         table = _ready_loss(plan, place, 1, _ready(plan, 1), request)
         result = stack_number()
@@ -521,24 +567,25 @@ def _check_targets(table, t, n, result):
     if load(table, LOSS_CHECK):
         call_targets(load(table, LOSS_CHECK), table, _data(t), n, result)
         if load_float(result) > 0.0:
+            if t.ndim == 2:
+                raise ValueError(
+                    "fastbp: targets outside the range of the loss; for cross entropy on a "
+                    "softmax, rows are probabilities, none negative, and sum to 1"
+                )
             raise ValueError("fastbp: targets outside the range of the loss")
 
 
 @_overload(functions.jvp)
 def _jvp(net, w, X, p, out):
-    if not isinstance(net, NetworkType):
-        return None
-    _check_types(net, "jvp", w=(w, (1,)), X=(X, (2,)), p=(p, (1,)), out=(out, (1,)))
+    fits = _checked(net, "jvp", w=(w, "P"), X=(X, "BN"), p=(p, "P"), out=(out, "BK"))
 
     def implementation(net, w, X, p, out):
         plan = _plan(net)
-        N = load(plan, N_INPUTS)
-        P = load(plan, N_NEURONS) * (N + 1)
-        B = X.shape[0]
-        if w.size != P or X.shape[1] != N or p.size != P or out.size != B:
+        if not fits(plan, (w, X, p, out)):
             raise ValueError("fastbp.jvp: w, X, p or out does not fit the network")
         if not (load(plan, TANGENT) and load_published(plan, READY + 1)):
             _fill(plan, _TANGENT + NOTHING)
+        B = X.shape[0]
         if B:
             _done(
                 call_tangent(
@@ -557,15 +604,11 @@ def _jvp(net, w, X, p, out):
 
 @_overload(functions.input_hvp)
 def _input_hvp(net, w, X, v, out):
-    if not isinstance(net, NetworkType):
-        return None
-    _check_types(net, "input_hvp", w=(w, (1,)), X=(X, (2,)), v=(v, (2,)), out=(out, (2,)))
+    fits = _checked(net, "input_hvp", w=(w, "P"), X=(X, "BN"), v=(v, "BN"), out=(out, "BKN"))
 
     def implementation(net, w, X, v, out):
         plan = _plan(net)
-        N = load(plan, N_INPUTS)
-        fits = X.shape[1] == N and out.shape == X.shape and v.shape == X.shape
-        if w.size != load(plan, N_NEURONS) * (N + 1) or not fits:
+        if not fits(plan, (w, X, v, out)):
             raise ValueError("fastbp.input_hvp: w, X, v or out does not fit the network")
         if not (load(plan, TANGENT) and load(plan, OUTPUT + 2) and load_published(plan, READY + 2)):
             _fill(plan, _TANGENT + HESSIAN)
@@ -595,18 +638,15 @@ def _overload_product(function: Callable, what: int) -> None:
     def _product(net, w, X, t, p, out, loss="squared"):
         if not isinstance(net, NetworkType):
             return None
-        vectors = {"w": (w, (1,)), "t": (t, (1,)), "p": (p, (1,)), "out": (out, (1,))}
-        _check_types(net, name, X=(X, (2,)), **vectors)
+        arrays = {"w": (w, "P"), "X": (X, "BN"), "t": (t, "BK"), "p": (p, "P"), "out": (out, "P")}
+        fits = _checked(net, name, **arrays)
         place = _loss_place(loss, name)
         request = _TANGENT + what + _KINDS * (place + 1)
 
         def implementation(net, w, X, t, p, out, loss="squared"):
             plan = _plan(net)
-            N = load(plan, N_INPUTS)
-            P = load(plan, N_NEURONS) * (N + 1)
             B = X.shape[0]
-            fits = w.size == P and p.size == P and out.size == P
-            if not fits or X.shape[1] != N or t.size != B or B == 0:
+            if not fits(plan, (w, X, t, p, out)) or B == 0:
                 raise ValueError("fastbp: w, X, t, p or out does not fit the network")
             ready = load(plan, TANGENT) != 0 and load_published(plan, READY + order) != 0
             table = _ready_loss(plan, place, 2, ready, request)

@@ -6,6 +6,8 @@ workspace. There, arrays must be in C order and of the network's dtype, `loss` m
 name, and the network must be an *argument*: Numba freezes globals, so a network as a global or
 closure variable is refused.
 
+Shapes below are those of one output. Where K > 1, arrays of outputs have one axis more, K, after B.
+
 Examples
 --------
 >>> import fastbp, numpy as np
@@ -27,10 +29,12 @@ True
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._boundary import output
 
 if TYPE_CHECKING:
     from .network import Network
@@ -57,20 +61,42 @@ def _buffer(out: NDArray) -> NDArray:
 
 
 def value(net: Network, w: NDArray, X: NDArray, out: NDArray | None = None) -> float | None:
-    """Write f at every row of X, (B, N), into out, (B,); for one observation, (N,), return it."""
-    if np.ndim(X) == 1:
+    """Write f at every row of X, (B, N), into out, (B,); for one observation, (N,), return it.
+
+    Where K > 1, one observation has K numbers: they are written into out, (K,).
+    """
+    if np.ndim(X) == 1 and net.n_outputs == 1:
         if out is not None:
             raise TypeError("the value of one observation is returned: leave out away")
         return net.value(w, X)
     if out is None:
-        raise TypeError("values of several observations need an array to write into, out")
+        several = "observations" if net.n_outputs == 1 else "outputs"
+        raise TypeError(f"values of several {several} need an array to write into, out")
     net.value(w, X, out=_buffer(out))
     return None
 
 
-def value_and_grad(net: Network, w: NDArray, x: NDArray, out: NDArray) -> float:
-    """Return f(w, x) for one observation, (N,); write ∇_w f into out, (P,)."""
-    return net.value_and_grad(w, x, out=_buffer(out))[0]
+@overload
+def value_and_grad(net: Network, w: NDArray, x: NDArray, out: NDArray) -> float: ...
+@overload
+def value_and_grad(net: Network, w: NDArray, x: NDArray, out: NDArray, y: NDArray) -> None: ...
+def value_and_grad(
+    net: Network, w: NDArray, x: NDArray, out: NDArray, y: NDArray | None = None
+) -> float | None:
+    """Return f(w, x) for one observation, (N,); write ∇_w f into out, (P,).
+
+    Where K > 1, write the values into y, (K,), and the Jacobian into out, (K, P).
+    """
+    if net.n_outputs == 1:
+        if y is not None:
+            raise TypeError("the value of one output is returned: leave y away")
+        return net.value_and_grad(w, x, out=_buffer(out))[0]
+    if y is None:
+        raise TypeError("values of several outputs need an array to write into, y")
+    given = [np.asarray(array) for array in (w, x, _buffer(out))]
+    values = output(y, (net.n_outputs,), net.dtype, given, name="y")
+    values[:] = net.value_and_grad(w, x, out=out)[0]
+    return None
 
 
 def vjp(net: Network, w: NDArray, X: NDArray, ybar: NDArray, out: NDArray) -> None:
@@ -84,7 +110,7 @@ def jvp(net: Network, w: NDArray, X: NDArray, p: NDArray, out: NDArray) -> None:
 
 
 def input_grad(net: Network, w: NDArray, X: NDArray, out: NDArray) -> None:
-    """Write the rows ∇_x f_b into out, of the shape of X: (B, N), or (N,) for one observation."""
+    """Write the rows ∇_x f_b into out, (B, N), or (N,) for one observation."""
     net.input_grad(w, X, out=_buffer(out))
 
 

@@ -414,7 +414,7 @@ class Network:
             with LOCK:
                 from ._in_numba import type_of
 
-                calls.numba_type = type_of(calls, self.dtype)
+                calls.numba_type = type_of(calls, self.dtype, self.n_outputs)
         return calls.numba_type
 
     @property
@@ -662,8 +662,13 @@ class Network:
         shape = _shape(self, single, X, self.n_inputs)
         gradient = boundary.output(out, shape, self.dtype, (w, X))
         calls = _prepared(self)
-        calls.prepare(1, len(X))
         rows = gradient[np.newaxis] if single else gradient
+        if self.n_outputs > 1:
+            boundary.thread_count(threads)
+            calls.prepare_per_sample()
+            calls.input_grad(w, X, rows)
+            return gradient
+        calls.prepare(1, len(X))
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
         if n_threads == 1:
             calls.input_grad(w, X, rows)

@@ -856,4 +856,24 @@ FITS = (
     ),
 )
 
-MUTANTS = REFERENCE + KERNELS + TRACING + INTERVALS + FITS
+COMPILED = (
+    Mutant(
+        "several outputs read as one by compiled code",
+        "_in_numba.py",
+        "return _type_of(dtype, n_outputs > 1)",
+        "return _type_of(dtype, False)",
+        (
+            "test_functions_outputs.py::test_types_say_whether_there_are_several_outputs_and_not_"
+            "how_many",
+        ),
+    ),
+    Mutant(
+        "the Jacobian by w in place of the values in compiled code",
+        "_in_numba.py",
+        "y=y, J=J, xbar=xbar",
+        "y=J, J=y, xbar=xbar",
+        ("test_functions.py::test_equal_the_methods_bit_for_bit",),
+    ),
+)
+
+MUTANTS = REFERENCE + KERNELS + TRACING + INTERVALS + FITS + COMPILED

@@ -272,6 +272,23 @@ def test_a_parallel_loop():
         np.testing.assert_array_equal(rows[k], want)
 
 
+KERNELS = """
+import sys
+import numpy as np
+import fastbp
+
+for names in sys.argv[1:]:  # kernels onto the disk
+    activations, X = names.split(","), np.ones((30, 3))
+    net = fastbp.Network(3, activations=activations, output="identity")
+    w = net.init(seed=0)
+    net.value(w, X[0])
+    net.value(w, X)
+    net.loss_and_grad(w, X, X[:, 0], loss="huber")
+    net.loss_and_grad(w, X[:1], X[:1, 0], loss="huber")
+    many = fastbp.Network(3, activations=activations, output=["identity", "sin"])
+    many.value_and_grad(many.init(seed=0), X[0])
+"""
+
 CACHED = """
 import sys
 import numpy as np
@@ -296,18 +313,28 @@ def step(net, w, X, t, g, rows):
     fastbp.input_grad(net, w, X, rows)
     return fastbp.loss_and_grad(net, w, X, t, g, "huber") + fastbp.value(net, w, X[0])
 
+@njit(cache=True, nogil=True)
+def jacobian(net, w, x, J, y):
+    fastbp.value_and_grad(net, w, x, J, y)
+
 cached = sys.argv[2] == "cached"
 net = fastbp.Network(3, activations=sys.argv[1].split(","), output="identity")
 w, X, t = net.init(seed=0), np.random.default_rng(0).standard_normal((30, 3)), np.ones(30)
 g, rows = np.empty_like(w), np.empty_like(X)
 got = step(net, w, X, t, g, rows)
-assert sum(step.stats.cache_hits.values()) == cached, step.stats
-assert sum(step.stats.cache_misses.values()) == (not cached), step.stats
+many = fastbp.Network(3, activations=sys.argv[1].split(","), output=["identity", "sin"])
+v, J, y = many.init(seed=0), np.empty((2, many.n_params)), np.empty(2)
+jacobian(many, v, X[0], J, y)
+for function in (step, jacobian):
+    assert sum(function.stats.cache_hits.values()) == cached, function.stats
+    assert sum(function.stats.cache_misses.values()) == (not cached), function.stats
 assert not (cached and compiled), compiled
 mean, want = reference.loss_and_grad(net, w, X, t, loss="huber")
 assert np.allclose(got, mean + reference.value(net, w, X[0]), rtol=1e-12)
 assert np.allclose(g, want, rtol=1e-12, atol=1e-14)
 assert np.allclose(rows, reference.input_grad(net, w, X), rtol=1e-12, atol=1e-14)
+for got, want in zip((y, J), reference.value_and_grad(many, v, X[0])):
+    assert np.allclose(got, want, rtol=1e-12, atol=1e-14)
 print(fastbp.__file__)
 """
 
@@ -321,13 +348,7 @@ def test_what_is_cached_on_disk_is_right_for_other_networks(tmp_path, monkeypatc
     shutil.copytree(package, other, ignore=shutil.ignore_patterns("__pycache__"))
     for source in other.rglob("*.py"):
         source.write_text(source.read_text("utf-8") + "# Another build.\n", "utf-8")
-    for activations in ("tanh,tanh", "sin,gaussian,tanh"):  # kernels onto the disk
-        case = fastbp.Network(3, activations=activations.split(","), output="identity")
-        w, X = case.init(seed=0), np.ones((30, 3))
-        case.value(w, X[0])
-        case.value(w, X)
-        case.loss_and_grad(w, X, X[:, 0], loss="huber")
-        case.loss_and_grad(w, X[:1], X[:1, 0], loss="huber")
+    fresh_process("-c", KERNELS, "tanh,tanh", "sin,gaussian,tanh")
     for activations, build, state in (
         ("tanh,tanh", package, "new"),
         ("tanh,tanh", package, "cached"),

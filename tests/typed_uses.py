@@ -77,6 +77,8 @@ def functions_of_ones_own() -> None:
 def compiled(net: Network, w: Array, X: Array, t: Array) -> None:
     assert_type(fastbp.loss_and_grad(net, w, X, t, w), float)
     assert_type(fastbp.value(net, w, X), float | None)
+    assert_type(fastbp.value_and_grad(net, w, X[0], w), float)
+    fastbp.value_and_grad(net, w, X[0], X, w)
     fastbp.vjp(net, w, X, t)  # type: ignore[call-arg]
 
 
