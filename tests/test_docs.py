@@ -14,6 +14,7 @@ from fastbp import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {page.name: page for page in sorted((ROOT / "docs").glob("*.md"))}
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 FOR_DEVELOPERS = (PAGES["architecture.md"], CONTRIBUTING)
 ALONE = ("compiled.md",)  # its scripts stand each by itself; tests/test_functions.py runs them
@@ -29,10 +30,19 @@ def test_scripts_run_in_order_without_a_warning(name, tmp_path):
     assert blocks
     script = tmp_path / "script.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
+    assert_runs(script, tmp_path)
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def test_examples_run_without_a_warning(script, tmp_path):
+    assert_runs(script, tmp_path)
+
+
+def assert_runs(script, folder):
     done = subprocess.run(
         [sys.executable, "-W", "error", script],
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         encoding="utf-8",
