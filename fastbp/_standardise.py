@@ -1,12 +1,12 @@
 """Around equation (1): inputs of mean 0 and deviation 1, and a bias where it has none.
 
-A constant input is the bias of every neuron, and a neuron that is constant is that of the output.
+A constant input is the bias of every neuron, and a neuron that is constant is that of each output.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from .network import Columns, Network
 class Scaling(NamedTuple):
     """The affine map from a variable to one of mean 0 and deviation 1."""
 
-    mean: NDArray  # (N,), or () for a target
+    mean: NDArray  # (N,), or () for a target, (K,) for several
     scale: NDArray
 
     @classmethod
@@ -56,7 +56,8 @@ def network(
     n_inputs: int,
     n_neurons: int,
     activation: str | Activation | Sequence[str | Activation],
-    output: str | Activation,
+    output: Any,
+    n_outputs: int = 1,
 ) -> Network:
     """Return the network of some neurons with biases: one input and one neuron more.
 
@@ -70,7 +71,7 @@ def network(
         each = list(activation)
         if len(each) != n_neurons:
             raise ValueError(f"n_neurons is {n_neurons}, but {len(each)} activations are given")
-    return Network(n_inputs + 1, activations=[*each, "one"], output=output)
+    return Network(n_inputs + 1, activations=[*each, "one"], output=output, n_outputs=n_outputs)
 
 
 def free(net: Network) -> NDArray[np.bool_]:
@@ -81,19 +82,19 @@ def free(net: Network) -> NDArray[np.bool_]:
 
 
 def penalties(net: Network, l2: float) -> NDArray[np.float64]:
-    """Return λ of each parameter: l2, but 0 for the biases, those of the neurons and the output's.
+    """Return λ of each parameter: l2, but 0 for the biases, of the neurons and of the outputs.
 
     A penalised bias draws the mean output towards σ(0), so that rare classes get too much.
     """
     each = np.full(net.n_params, boundary.penalty(l2, net.n_params))
-    each[net.n_neurons - 1] = 0.0
-    each[net.n_neurons + net.n_inputs - 1 :: net.n_inputs] = 0.0
+    for weights in net.split(each):
+        weights[..., -1] = 0.0
     return each
 
 
 def start(net: Network, seed: int | np.random.Generator) -> NDArray:
-    """Return a start vector: random, with an output bias of 0."""
+    """Return a start vector: random, with output biases of 0."""
     w = net.init(seed)
-    w[net.n_neurons - 1] = 0.0
+    net.split(w)[0][..., -1] = 0.0
     w[~free(net)] = 0.0
     return w

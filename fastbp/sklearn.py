@@ -4,8 +4,8 @@ This module alone imports scikit-learn (``pip install fastbp[sklearn]``); ``impo
 import it.
 
 A model is equation (1) with biases, y = σ(b + Σ_i w_i v_i(b_i + Σ_j w_ij x_j)), on standardised
-inputs. As the function itself has no bias, its network has one input and one neuron more: the
-constant input 1, and a neuron with the activation ``one``.
+inputs, or several outputs over its hidden layer. As the function itself has no bias, its network
+has one input and one neuron more: the constant input 1, and a neuron with the activation ``one``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 try:
-    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from scipy.sparse import issparse
+    from scipy.special import log_expit, log_softmax
+    from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
+    from sklearn.preprocessing import label_binarize
     from sklearn.utils import check_random_state
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+    from sklearn.utils.class_weight import compute_sample_weight
+    from sklearn.utils.multiclass import check_classification_targets, unique_labels
+    from sklearn.utils.validation import (
+        _check_sample_weight,
+        check_is_fitted,
+        column_or_1d,
+        validate_data,
+    )
 except ImportError as error:  # pragma: no cover
     raise ImportError(
         "fastbp.sklearn needs scikit-learn 1.6 or newer: pip install 'fastbp[sklearn]'"
@@ -34,7 +43,7 @@ from . import _standardise as standardise
 from ._standardise import Scaling
 from ._training.doubts import warn
 from ._training.fit import checked_validation, split
-from .activations import Activation, get_activation, identity
+from .activations import Activation, Softmax, identity, softmax
 from .losses import Loss, get_loss, poisson
 from .network import Network
 from .optimizers import SGD, Adam, Optimizer, get_optimizer
@@ -43,6 +52,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["NetworkClassifier", "NetworkRegressor"]
+
+_FAR = 1e300  # an s that stands for infinity, without differences that are no numbers
 
 
 def _refuse_masked(**given: Any) -> None:
@@ -81,8 +92,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
         ----------
         X : array_like, shape (B, N)
             Observations.
-        y : array_like, shape (B,)
-            Their targets, or their classes.
+        y : array_like, shape (B,) or (B, K)
+            Their targets, or their classes; with an axis more, K targets or labels of each.
         sample_weight : array_like, shape (B,), optional
             Weights from 0 on.
 
@@ -136,11 +147,28 @@ class _NetworkEstimator(BaseEstimator, ABC):
         """Fit, anew or from where the last call ended; the options go before the parameters."""
         _refuse_masked(X=X, y=y)
         rows, given = validate_data(
-            self, X, y, dtype=np.float64, order="C", y_numeric=self._numeric, reset=anew
+            self,
+            X,
+            y,
+            dtype=np.float64,
+            order="C",
+            multi_output=True,
+            y_numeric=self._numeric,
+            reset=anew,
         )
+        if issparse(given):
+            given = given.toarray()
+        if given.shape[1:] == (1,):
+            given = column_or_1d(given, warn=True)
+        if anew:
+            self._row = given.shape[1:]
+        elif given.shape[1:] != getattr(self, "_row", ()):  # pickles of 0.1.0 have one target
+            raise ValueError(
+                f"y has shape {given.shape}; (B, *{self._row}) is expected, as in the first call"
+            )
         if not self._numeric:
             check_classification_targets(given)
-        c = self._weights(rows, sample_weight)
+        c = self._weights(rows, given, sample_weight)
         if classes is not None and not np.isin(given, classes).all():
             strange = np.setdiff1d(given, classes)[0]
             raise ValueError(f"y holds {strange}, which is none of the classes {classes}")
@@ -168,10 +196,12 @@ class _NetworkEstimator(BaseEstimator, ABC):
     ) -> list[fastbp.FitResult]:
         """Fit from the parameters as they are; after Ctrl-C, without what was to come."""
 
-    def _start(self, X: NDArray, c: NDArray | None, output: str | Activation) -> None:
+    def _start(self, X: NDArray, c: NDArray | None, output: Any, n_outputs: int) -> None:
         """Decide what the first data decide: scales, penalty, network and seeds."""
         self.scaling_ = Scaling.of(X, c) if self.standardize else Scaling.none(X)
-        self.network_ = standardise.network(X.shape[1], self.n_neurons, self.activation, output)
+        self.network_ = standardise.network(
+            X.shape[1], self.n_neurons, self.activation, output, n_outputs
+        )
         # The second is a normal prior of w that does not depend on the number of observations.
         total = len(X) if c is None else float(c.sum())
         self.l2_ = min(self._largest_l2, 4.0 / total) if self.l2 is None else self.l2
@@ -206,7 +236,9 @@ class _NetworkEstimator(BaseEstimator, ABC):
             **options,
         )
 
-    def _weights(self, X: NDArray, sample_weight: ArrayLike | None) -> NDArray | None:
+    def _weights(
+        self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None
+    ) -> NDArray | None:
         if sample_weight is None:
             return None
         _refuse_masked(sample_weight=sample_weight)
@@ -223,8 +255,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
         return self.scaling_.inputs(checked)
 
 
-class NetworkRegressor(RegressorMixin, _NetworkEstimator):
-    """Regression by a network with one hidden layer.
+class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
+    """Regression by a network with one hidden layer, of one target or of several at once.
 
     Parameters
     ----------
@@ -232,10 +264,11 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         Neurons in the hidden layer, without the constant one.
     activation : str, Activation or sequence of them
         v_i: a name, one's own by :func:`fastbp.activation`, or one for each neuron.
-    output : str or Activation
-        σ.
+    output : str, Activation, sequence of K of them, or "softmax"
+        σ of all targets, or of each; or the softmax of all, for shares that sum to 1.
     loss : str or Loss
-        What is minimised, by its weighted mean over the observations.
+        What is minimised, by its weighted mean over the observations; of several targets, their
+        sum.
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, optional
@@ -252,8 +285,8 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
     standardize : bool
         Scale the inputs to mean 0 and deviation 1 (weighted, over what is fitted).
     standardize_target : bool, optional
-        Scale the target likewise; the loss is then that of scaled targets. Left out, it is done
-        where the output is the identity and the loss takes any target.
+        Scale each target likewise; the loss is then that of scaled targets. Left out, it is done
+        where all outputs are the identity and the loss takes any target.
     random_state : int, RandomState or None
         Seed of the start and of the batches.
     threads : int or "auto"
@@ -296,7 +329,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         n_neurons: int = 16,
         *,
         activation: str | Activation | Sequence[str | Activation] = "tanh",
-        output: str | Activation = "identity",
+        output: str | Activation | Softmax | Sequence[str | Activation] = "identity",
         loss: str | Loss = "squared",
         optimizer: str | Optimizer | None = None,
         l2: float | None = None,
@@ -359,8 +392,8 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
 
         Returns
         -------
-        y : ndarray, shape (B,)
-        std : ndarray, shape (B,)
+        y : ndarray, shape (B,) or (B, K)
+        std : ndarray, shape (B,) or (B, K)
             Only with `return_std`.
         """
         Z = self._inputs(X)
@@ -384,16 +417,17 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         return np.exp(y) if self._log_rate() else y
 
     def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
-        self._start(X, c, self.output)
-        free = get_activation(self.output) == identity and not any(
+        t = np.asarray(y, np.float64)
+        self._start(X, c, self.output, 1 if t.ndim == 1 else t.shape[1])
+        net = self.network_
+        free = all(sigma == identity for sigma in boundary.sigmas(net)) and not any(
             map(np.isfinite, get_loss(self.loss).target_range)
         )
         scaled = free if self.standardize_target is None else self.standardize_target
-        t = np.asarray(y, np.float64)
         self.target_scaling_ = Scaling.of(t, c) if scaled else Scaling.none(t)
-        self.w_ = standardise.start(self.network_, self._rng)
+        self.w_ = standardise.start(net, self._rng)
         if free and not scaled:  # else neurons saturate on the way to a far mean
-            self.w_[self.network_.n_neurons - 1] = np.average(t, weights=c)
+            net.split(self.w_)[0][..., -1] = np.average(t, axis=0, weights=c)
 
     def _continue(
         self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
@@ -405,29 +439,36 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
 
 
 class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
-    """Classification by networks with one hidden layer and a logistic output.
+    """Classification by a network with one hidden layer.
 
-    One network tells two classes apart. For K > 2 classes there are K networks of the same shape,
-    each of which tells one class from all others; their probabilities are divided by their sum.
+    Two classes are told apart by a logistic output, K > 2 by a softmax of K outputs. Where y is
+    a matrix of 0 and 1, every column is a label of its own, with a logistic output.
 
     Parameters
     ----------
     n_neurons, activation, optimizer, epochs, batch_size, early_stopping
-        As in :class:`NetworkRegressor`, for each network.
+        As in :class:`NetworkRegressor`.
     validation_fraction, standardize, random_state, threads
-        As there. What is held out has of every class its share, and is the same for all networks.
+        As there. What is held out has of every class its share.
     loss : str or Loss
-        ℓ(y, t) of a probability y and a target t of 0 or 1; its weighted mean is minimised.
+        ℓ(y, t) of a probability y and a target t of 0 or 1, summed over the outputs; its weighted
+        mean is minimised.
     l2 : float, optional
         As there, with 0.002 in place of 0.01.
+    multi_class : {"softmax", "ovr"}
+        For K > 2 classes, one network with a softmax, or one against the rest: K networks with a
+        logistic output, whose probabilities are divided by their sum.
+    class_weight : dict or "balanced", optional
+        Weights of the classes, by which those of their observations are multiplied, as
+        `sklearn.utils.class_weight.compute_sample_weight` has them.
 
     Attributes
     ----------
     classes_ : ndarray, shape (K,)
-        The classes, sorted.
-    w_ : ndarray, shape (1, P) or (K, P)
-        The network's parameters: for the second of two classes, or for each class.
-    loss_ : ndarray, shape (1,) or (K,)
+        The classes, sorted; for labels their columns, 0 … K − 1.
+    w_ : ndarray, shape (1, P), or (K, P) for "ovr"
+        The network's parameters; of two classes, y is the probability of the second.
+    loss_ : ndarray, shape (1,), or (K,) for "ovr"
         The losses that were reached, with the penalty.
     histories_ : list of dict
         How each network's loss fell, as in ``FitResult.history``.
@@ -464,6 +505,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         standardize: bool = True,
         random_state: int | np.random.RandomState | None = None,
         threads: int | str = 1,
+        multi_class: str = "softmax",
+        class_weight: dict | list | str | None = None,
     ) -> None:
         self.n_neurons = n_neurons
         self.activation = activation
@@ -477,6 +520,13 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         self.standardize = standardize
         self.random_state = random_state
         self.threads = threads
+        self.multi_class = multi_class
+        self.class_weight = class_weight
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
     def partial_fit(
         self,
@@ -492,7 +542,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         X, y, sample_weight
             As :meth:`fit` takes them.
         classes : array_like, shape (K,), optional
-            All classes there will be; needed in the first call.
+            All classes there will be, or the numbers of all labels, 0 … K − 1; needed in the first
+            call.
 
         Returns
         -------
@@ -501,14 +552,16 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         first = not hasattr(self, "w_")
         if first and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit")
-        known = np.unique(np.asarray(classes)) if first else self.classes_
-        if classes is not None and not np.array_equal(known, np.unique(np.asarray(classes))):
+        if isinstance(self.class_weight, str):
+            raise ValueError("a part of the data has no balance; give class_weight as a dict")
+        known = unique_labels(classes) if first else self.classes_
+        if classes is not None and not np.array_equal(known, unique_labels(classes)):
             raise ValueError(f"classes were {known} in the first call; got {classes}")
         _require_two(known)
         return self._pass(X, y, sample_weight, known)
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the log odds s of each class against all others; y = σ(s).
+        """Return what the probabilities are made of: s of equation (1), before the output.
 
         Parameters
         ----------
@@ -518,16 +571,48 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         Returns
         -------
         s : ndarray, shape (B,) or (B, K)
-            For two classes, that of the second alone.
+            For two classes, the log odds of the second alone.
+
+        Raises
+        ------
+        ValueError
+            Where s is no number: inputs beyond all that can be computed with.
         """
         Z = self._inputs(X)
         net = self.network_
-        before = Network(net.n_inputs, activations=net.activations, output="identity")
+        before = Network(
+            net.n_inputs, activations=net.activations, n_outputs=net.n_outputs, output="identity"
+        )
         s = np.column_stack([before.value(w, Z, threads=self.threads) for w in self.w_])
-        return s[:, 0] if len(self.classes_) == 2 else s
+        lost = np.isnan(s).any(axis=1)
+        if lost.any():
+            raise ValueError(
+                f"row {lost.argmax()} of X is so far from what was fitted that its output is no "
+                "number"
+            )
+        return s[:, 0] if s.shape[1] == 1 else s
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the logarithm of the probability of each class, finite where that rounds to 0.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations.
+
+        Returns
+        -------
+        log_p : ndarray, shape (B, K)
+        """
+        s = self.decision_function(X).clip(-_FAR, _FAR)
+        if s.ndim == 1:
+            return np.column_stack([log_expit(-s), log_expit(s)])
+        if self._labels():
+            return log_expit(s)
+        return log_softmax(s if self.network_.output is softmax else log_expit(s), axis=1)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the probability of each class.
+        """Return the probability of each class, or of each label.
 
         Parameters
         ----------
@@ -537,18 +622,12 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         Returns
         -------
         p : ndarray, shape (B, K)
-            Each row has the sum 1.
+            Each row has the sum 1; not so for labels.
         """
-        s = self.decision_function(X)
-        if s.ndim == 1:
-            return np.column_stack([_logistic(-s), _logistic(s)])
-        # By logarithms: far from all classes every σ(s) may be 0.
-        log_p = -np.logaddexp(0.0, -s)
-        p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
-        return p / p.sum(axis=1, keepdims=True)
+        return np.exp(self.predict_log_proba(X))
 
     def predict(self, X: ArrayLike) -> NDArray:
-        """Return the most probable class.
+        """Return the most probable class, or 1 for each label that is more probable than not.
 
         Parameters
         ----------
@@ -557,23 +636,50 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
 
         Returns
         -------
-        y : ndarray, shape (B,)
+        y : ndarray, shape (B,) or (B, K)
         """
         s = self.decision_function(X)
+        if self._labels():
+            return (s > 0.0).astype(int)
         return self.classes_[(s > 0.0).astype(int) if s.ndim == 1 else s.argmax(axis=1)]
 
-    def _told_apart(self) -> NDArray:
-        """Return the classes that have a network."""
-        return self.classes_[1:] if len(self.classes_) == 2 else self.classes_
+    def _labels(self) -> bool:
+        """Whether each output is a label of its own."""
+        return self.network_.n_outputs > 1 and self.network_.output is not softmax
+
+    def _targets(self, y: NDArray) -> NDArray:
+        """Return the targets of each network, 0 and 1: (networks, B), or (1, B, K)."""
+        t = label_binarize(y, classes=self.classes_).astype(np.float64)
+        return t[np.newaxis] if self.network_.n_outputs > 1 else np.ascontiguousarray(t.T)
+
+    def _weights(
+        self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None
+    ) -> NDArray | None:
+        c = super()._weights(X, y, sample_weight)
+        if self.class_weight is None:
+            return c
+        each = compute_sample_weight(self.class_weight, y)
+        return each if c is None else c * each
 
     def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
-        self.classes_ = np.unique(y) if classes is None else classes
-        if classes is None:
+        if self.multi_class not in ("softmax", "ovr"):
+            raise ValueError(f'multi_class must be "softmax" or "ovr"; got {self.multi_class!r}')
+        if get_loss(self.loss) == poisson:
+            raise ValueError(
+                "the loss poisson is one of counts; for probabilities take cross_entropy"
+            )
+        self.classes_ = unique_labels(y) if classes is None else classes
+        if classes is None and y.ndim == 1:
             _require_two(np.unique(y if c is None else y[c > 0]))
-        self._start(X, c, "logistic")
-        self.w_ = np.stack(
-            [standardise.start(self.network_, self._rng) for _ in self._told_apart()]
-        )
+        K = len(self.classes_)
+        if y.ndim == 2:
+            self._start(X, c, "logistic", K)
+        elif K > 2 and self.multi_class == "softmax":
+            self._start(X, c, softmax, K)
+        else:
+            self._start(X, c, "logistic", 1)
+        n_networks = K if K > 2 and self.network_.n_outputs == 1 else 1
+        self.w_ = np.stack([standardise.start(self.network_, self._rng) for _ in range(n_networks)])
 
     def _continue(
         self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
@@ -581,11 +687,11 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         fitted, held = np.arange(len(X)), None
         share = checked_validation(self.validation_fraction)
         if isinstance(share, float) and "validation" not in options:
-            held, fitted = split(share, int(self._rng.integers(2**31)), len(X), y)
+            by_class = y if y.ndim == 1 else None
+            held, fitted = split(share, int(self._rng.integers(2**31)), len(X), by_class)
         weights = None if c is None else c[fitted]
         results: list[fastbp.FitResult] = []
-        for k, known in enumerate(self._told_apart()):
-            t = (y == known).astype(np.float64)
+        for k, t in enumerate(self._targets(y)):
             if held is not None:
                 judge = (self.scaling_.inputs(X[held]), t[held], None if c is None else c[held])
                 options["validation"] = judge
@@ -601,7 +707,3 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
 def _require_two(classes: NDArray) -> None:
     if len(classes) < 2:
         raise ValueError(f"two classes or more are expected; got {len(classes)} class")
-
-
-def _logistic(s: NDArray) -> NDArray:
-    return get_activation("logistic")(s)

@@ -282,7 +282,7 @@ def test_scales_and_fills_come_from_the_rows_to_fit_alone():
     _, t, names = fastbp.datasets.load_diabetes()
     problem = _problem.prepare(
         _problem.bundled(),
-        target=None,
+        targets=[],
         drop=[],
         categorical=[],
         fill=False,
@@ -291,6 +291,7 @@ def test_scales_and_fills_come_from_the_rows_to_fit_alone():
         activation="tanh",
         output=None,
         loss=None,
+        regression=False,
         seed=3,
     )
     fit, held_out = problem.fit, problem.held_out
@@ -355,7 +356,7 @@ def test_unknown_activation_names_the_nearest(capsys):
             "line 9, column 'height': the value is missing (a model of `train --impute",
         ),
         ("train {people} --drop id --target height", "'height': the value is missing, and it is"),
-        ("train {people} --drop id --target city", "the target 'city' is text with 3 different"),
+        ("train {people} --target id", "the target 'id' is text with 120 different values in 120 rows"),
         ("train {one}", "one.csv: no column is left to predict 'a' from"),
         ("train {row} --test-fraction 0.9", "row.csv: 1 rows are too few; none is left to fit"),
         (

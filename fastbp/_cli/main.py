@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastbp
 
@@ -86,7 +87,7 @@ def _add_train(commands: Any) -> None:
         help="fit a network to a table, or to the bundled diabetes data",
         description="Fit a network to a table with a header (CSV; the delimiter is found out), or "
         "to the bundled diabetes data (442 patients, 10 measurements). A column of text becomes "
-        "one input for each of its values; a target of text has two classes.",
+        "one input for each of its values; a target of text, or of 0 and 1, has classes.",
     )
     add = train.add_argument
     at_least_1 = _checked(int, lambda n: n >= 1, "a whole number of at least 1")
@@ -95,7 +96,13 @@ def _add_train(commands: Any) -> None:
     not_negative = _checked(float, lambda x: 0.0 <= x < np.inf, "a number of at least 0")
     fraction = _checked(float, lambda x: 0.0 <= x < 1.0, "a number from 0 to below 1")
     add("data", nargs="?", metavar="DATA.csv", help="the table; the bundled data if left out")
-    add("--target", metavar="COLUMN", help="the column to predict (the last)")
+    add(
+        "--target",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="the column to predict (the last); again for several, of numbers or of two classes",
+    )
     add("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
     add(
         "--categorical",
@@ -104,6 +111,7 @@ def _add_train(commands: Any) -> None:
         metavar="COLUMN",
         help="take the numbers of a column as names",
     )
+    add("--regression", action="store_true", help="take a target of 0 and 1 as numbers")
     add(
         "--impute",
         choices=["mean"],
@@ -124,12 +132,13 @@ def _add_train(commands: Any) -> None:
         help="neurons, a constant one apart (%(default)s)",
     )
     add("--activation", default="tanh", metavar="NAME", help="their activation (%(default)s)")
-    add("--output", metavar="NAME", help="output activation (identity; logistic for two classes)")
-    add("--loss", choices=LOSSES, help="(squared; cross_entropy for two classes)")
+    add("--output", metavar="NAME", help="(identity; logistic for two classes, softmax for more)")
+    add("--loss", choices=LOSSES, help="(squared; cross_entropy for classes)")
     add(
         "--optimizer",
         choices=_train.OPTIMIZERS,
-        help="(lm, which is Levenberg-Marquardt; adam on all the data for the bundled data)",
+        help="(lm, which is Levenberg-Marquardt, above 1000 parameters lbfgs; adam on all the data "
+        "for the bundled data)",
     )
     add(
         "--l2",
@@ -247,7 +256,7 @@ def _run_train(options: argparse.Namespace) -> int:
         _report.figure_class()
     problem = _problem.prepare(
         _problem.bundled() if options.data is None else _table.read(options.data),
-        target=options.target,
+        targets=options.target,
         drop=options.drop,
         categorical=options.categorical,
         fill=options.impute == "mean",
@@ -256,16 +265,19 @@ def _run_train(options: argparse.Namespace) -> int:
         activation=options.activation,
         output=options.output,
         loss=options.loss,
+        regression=options.regression,
         seed=options.seed,
     )
     say = _report.silent if options.json else _report.plain
     say(
         f"data: {len(problem.fit.t)} rows to fit, {len(problem.held_out.t)} held out, "
-        f"target {problem.preparation.target!r}"
+        f"target {', '.join(map(repr, problem.preparation.targets))}"
     )
     net = problem.net
     say(f"network: {net.n_inputs} inputs, {net.n_neurons} neurons, {net.n_params} parameters")
-    optimizer = options.optimizer or ("adam" if options.data is None else "lm")
+    optimizer = options.optimizer or (
+        "adam" if options.data is None else _train.default_optimizer(net.n_params)
+    )
     fit = _train.fit(
         problem,
         optimizer=optimizer,
@@ -323,12 +335,7 @@ def _run_predict(options: argparse.Namespace) -> int:
         )
     preparation = Preparation.restored(model.metadata["preparation"])
     y = model.net(model.w, preparation.encode(_table.read(options.data)))
-    columns: dict[str, list] = {}
-    if preparation.classes is None:
-        columns[preparation.target] = preparation.decode(y).tolist()
-    else:
-        columns[preparation.target] = [preparation.classes[p > 0.5] for p in y.tolist()]
-        columns[f"probability of {preparation.classes[1]}"] = y.tolist()
+    columns = _columns(preparation, y)
     text = io.StringIO()
     if options.json:
         text.write(json.dumps(columns, allow_nan=False) + "\n")
@@ -342,6 +349,24 @@ def _run_predict(options: argparse.Namespace) -> int:
         sys.stdout.write(text.getvalue())
         sys.stdout.flush()
     return 0
+
+
+def _columns(preparation: Preparation, y: NDArray) -> dict[str, list]:
+    """Return the columns of a prediction: for each target its values, or classes and how probable.
+
+    Of two classes the second's probability is enough.
+    """
+    targets, classes = preparation.targets, preparation.classes
+    each = preparation.of_each(preparation.decode(y))
+    if classes is None:
+        return {name: values.tolist() for name, values in zip(targets, each, strict=True)}
+    columns: dict[str, list] = {}
+    for name, names, p in zip(targets, classes, each, strict=True):
+        columns[name] = [names[k] for k in p.argmax(axis=1)]
+        shown = f"{name}=" if len(targets) > 1 else ""
+        for k in [1] if len(names) == 2 else range(len(names)):
+            columns[f"probability of {shown}{names[k]}"] = p[:, k].tolist()
+    return columns
 
 
 def _run_info(options: argparse.Namespace) -> int:

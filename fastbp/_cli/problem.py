@@ -30,8 +30,10 @@ class Preparation(NamedTuple):
     All that :meth:`stored` returns is JSON, and :meth:`restored` takes it back.
     """
 
-    target: str
-    classes: list[str] | None  # of a text target: the output is the probability of the second
+    targets: list[str]
+    # Of each target, where they are classes: of two the output is the probability of the second, of
+    # more there is an output for each.
+    classes: list[list[str]] | None
     inputs: list[Column]
     scaling: Scaling
     target_scaling: Scaling
@@ -40,13 +42,25 @@ class Preparation(NamedTuple):
         """Return what the network takes, (B, N)."""
         return self.scaling.inputs(columns.encode(table, self.inputs))
 
-    def decode(self, y: Vector) -> Vector:
-        """Return outputs of the network on the scale of the target."""
+    def decode(self, y: NDArray) -> NDArray:
+        """Return outputs of the network on the scale of the targets."""
         return self.target_scaling.undo(y)
 
+    def of_each(self, y: NDArray) -> list[NDArray]:
+        """Return outputs or targets of the network for each target: numbers, or (B, classes)."""
+        if self.classes is None:
+            return list(y.reshape(len(y), -1).T)
+        if len(self.classes[0]) > 2:
+            return [y]
+        return [np.column_stack([1.0 - p, p]) for p in y.reshape(len(y), -1).T]
+
     def stored(self) -> dict[str, Any]:
-        """Return all of it as JSON."""
-        return self._asdict() | {
+        """Return all of it as JSON: of one target its name and its classes, of several lists."""
+        stored = self._asdict()
+        target, classes = stored.pop("targets"), stored["classes"]
+        if len(target) == 1:
+            target, classes = target[0], classes and classes[0]
+        return {"target": target, **stored, "classes": classes} | {
             name: {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()}
             for name, scaling in (
                 ("scaling", self.scaling),
@@ -61,14 +75,18 @@ class Preparation(NamedTuple):
             name: Scaling(np.array(stored[name]["mean"]), np.array(stored[name]["scale"]))
             for name in ("scaling", "target_scaling")
         }
-        return cls(**(stored | scalings))
+        stored = dict(stored)
+        targets, classes = stored.pop("target"), stored["classes"]
+        if isinstance(targets, str):
+            targets, classes = [targets], classes and [classes]
+        return cls(**(stored | scalings | {"targets": targets, "classes": classes}))
 
 
 class Data(NamedTuple):
     """Inputs and targets as the network has them."""
 
     X: Matrix  # (B, N), the last column the constant 1
-    t: Vector  # (B,)
+    t: NDArray  # (B,), or (B, K) of K outputs
 
 
 @dataclass(frozen=True)
@@ -91,7 +109,7 @@ def bundled() -> Table:
 def prepare(
     table: Table,
     *,
-    target: str | None,
+    targets: Sequence[str],
     drop: Sequence[str],
     categorical: Sequence[str],
     fill: bool,
@@ -100,59 +118,99 @@ def prepare(
     activation: str,
     output: str | None,
     loss: str | None,
+    regression: bool,
     seed: int,
 ) -> Problem:
     """Make a problem of a table; only the rows to fit decide scales and what is filled in."""
-    for name in (*drop, *categorical, *([] if target is None else [target])):
+    for name in (*drop, *categorical, *targets):
         if name not in table.names:
             raise TableError(
                 f"{table.source}: there is no column {name!r}; it has "
                 f"{', '.join(map(repr, table.names))}"
             )
-    target = target or table.names[-1]
-    names = [name for name in table.names if name not in (target, *drop)]
+    targets = list(dict.fromkeys(targets)) or [table.names[-1]]
+    names = [name for name in table.names if name not in (*targets, *drop)]
     if not names:
-        raise TableError(f"{table.source}: no column is left to predict {target!r} from")
+        raise TableError(f"{table.source}: no column is left to predict {_named(targets)} from")
     order = np.random.default_rng(seed).permutation(len(table.cells))
     fit, held_out = np.split(order, [int(len(order) * (1.0 - test_fraction))])
     if not len(fit):
         raise TableError(f"{table.source}: {len(order)} rows are too few; none is left to fit")
 
-    t, classes = _targets(table, target, target in categorical)
-    output = output or ("identity" if classes is None else "logistic")
+    t, classes = _targets(table, targets, categorical, regression)
+    joined = classes is not None and len(classes[0]) > 2
+    output = output or ("softmax" if joined else "identity" if classes is None else "logistic")
+    if joined != (output == "softmax"):
+        expected = "softmax" if joined else "one of numbers or of two classes"
+        raise TableError(
+            f"{table.source}: the output {output!r} does not fit the target {_named(targets)}; "
+            f"{expected} is expected"
+        )
     loss = loss or ("squared" if classes is None else "cross_entropy")
     inputs = columns.describe(table, names, rows=fit.tolist(), text=categorical, fill=fill)
     X = columns.encode(table, inputs)
     # A target is scaled where that is no other problem: not if σ or ℓ has a range.
-    scaled = (
-        get_activation(output) == identity and not np.isfinite(get_loss(loss).target_range).any()
-    )
+    linear = output != "softmax" and get_activation(output) == identity
+    scaled = linear and not np.isfinite(get_loss(loss).target_range).any()
     scaling = Scaling.of(X[fit])
     target_scaling = Scaling.of(t[fit]) if scaled else Scaling.none(t)
-    net = standardise.network(X.shape[1], neurons, activation, output)
+    n_outputs = 1 if t.ndim == 1 else t.shape[1]
+    net = standardise.network(X.shape[1], neurons, activation, output, n_outputs)
     X, t = scaling.inputs(X), target_scaling.apply(t)
     return Problem(
         net,
-        Preparation(target, classes, inputs, scaling, target_scaling),
+        Preparation(targets, classes, inputs, scaling, target_scaling),
         loss,
         Data(X[fit], t[fit]),
         Data(X[held_out], t[held_out]),
     )
 
 
-def _targets(table: Table, target: str, text: bool) -> tuple[Vector, list[str] | None]:
-    """Return the targets: numbers, or 1 for the second of two classes, which are returned too."""
-    missing = [row for row, cell in enumerate(table.column(target)) if not cell]
+def _named(targets: Sequence[str]) -> str:
+    return ", ".join(map(repr, targets))
+
+
+def _targets(
+    table: Table, targets: Sequence[str], categorical: Sequence[str], regression: bool
+) -> tuple[NDArray, list[list[str]] | None]:
+    """Return the targets as the network has them, and their classes.
+
+    They are numbers; 1 for the second of two classes; or of more classes 1 for the one there is.
+    """
+    each = [_target(table, name, name in categorical, regression) for name in targets]
+    t, classes = np.column_stack([t for t, _ in each]), [found for _, found in each if found]
+    if not classes:
+        return (t if len(targets) > 1 else t[:, 0]), None
+    if len(targets) == 1:
+        K = len(classes[0])
+        return (t[:, 0] if K == 2 else np.eye(K)[t[:, 0].astype(int)]), classes
+    if len(classes) < len(targets) or max(map(len, classes)) > 2:
+        kinds = [f"{len(found)} classes" if found else "numbers" for _, found in each]
+        raise TableError(
+            f"{table.source}: several targets are all numbers or all of two classes; "
+            f"{_named(targets)} are {', '.join(kinds)} (--regression takes 0 and 1 as numbers)"
+        )
+    return t, classes
+
+
+def _target(
+    table: Table, name: str, text: bool, regression: bool
+) -> tuple[Vector, list[str] | None]:
+    """Return numbers and None, or the index of each row's class and the classes."""
+    cells = table.column(name)
+    missing = [row for row, cell in enumerate(cells) if not cell]
     if missing:
         raise TableError(
-            f"{table.place(missing[0], target)}: the value is missing, and it is the target"
+            f"{table.place(missing[0], name)}: the value is missing, and it is the target"
         )
-    if not text and not columns.is_text(table, target):
-        return columns.numbers(table, target), None
-    classes = sorted(set(table.column(target)))
-    if len(classes) != 2:
+    if not text and not columns.is_text(table, name):
+        t = columns.numbers(table, name)
+        return t, ["0", "1"] if not regression and set(t.tolist()) == {0.0, 1.0} else None
+    classes = sorted(set(cells))
+    if not 2 <= len(classes) <= columns.MAX_CATEGORIES or len(classes) == len(cells) > 2:
         raise TableError(
-            f"{table.source}: the target {target!r} is text with {len(classes)} different values; "
-            "numbers or two classes are expected (fastbp.sklearn.NetworkClassifier takes more)"
+            f"{table.source}: the target {name!r} is text with {len(classes)} different values in "
+            f"{len(cells)} rows; numbers or 2 to {columns.MAX_CATEGORIES} classes are expected, "
+            "and some twice"
         )
-    return columns.codes(table, target, classes).astype(float), classes
+    return columns.codes(table, name, classes).astype(float), classes

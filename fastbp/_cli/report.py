@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from . import columns as columns
+from .problem import Preparation, Problem
 
 if TYPE_CHECKING:
-    from .problem import Problem
     from .train import Fit
 
 Rows = Sequence[tuple[str, str]]
@@ -57,16 +58,32 @@ def train_rows(results: dict[str, Any]) -> Rows:
         ("training loss with penalty", f"{training['reached']:.6f}"),
     ]
     if held_out:
-        what = f"held-out {held_out['measure']}"
-        rows += [
-            (f"{what}, network", _four_digits(held_out["network"])),
-            (f"{what}, linear least squares", _four_digits(held_out["linear"])),
-        ]
+        rows += _quality_rows(held_out, "held-out ", "")
+        for target, quality in held_out.get("targets", {}).items():
+            rows += _quality_rows(quality, "", f" of {target!r}")
     for when, difference in results["gradient_difference"].items():
         rows.append((f"kernel against reference gradient, {when}", f"{difference:.1e}"))
     for which, seconds in results["gradient_seconds"].items():
         rows.append((f"time of one gradient, {which}", f"{seconds * 1e6:.1f} us"))
     rows += [(what, results[what]) for what in ("saved", "plot") if what in results]
+    return rows
+
+
+def _quality_rows(quality: dict[str, Any], before: str, after: str) -> list[tuple[str, str]]:
+    """Return how well held-out targets are met, of classes with the counts of each."""
+    linear = "linear least squares" if quality["measure"] == "R2" else "logistic regression"
+    who = {"network": "network", "linear": linear}
+    rows = [
+        (f"{before}{quality['measure']}{after}, {name}", _four_digits(quality[key]))
+        for key, name in who.items()
+    ]
+    for key, value in quality.get("log_loss", {}).items():
+        rows.append((f"{before}log-loss{after}, {who[key]}", f"{value:.4f}"))
+    for key, counts in quality.get("confusion", {}).items():
+        for name, row in zip(quality["classes"], counts, strict=True):
+            predicted = zip(quality["classes"], row, strict=True)
+            as_what = ", ".join(f"{count} {other}" for other, count in predicted if count)
+            rows.append((f"predicted for {name}{after}, {who[key]}", as_what or "no such row"))
     return rows
 
 
@@ -77,14 +94,14 @@ def _four_digits(value: float | None) -> str:
 def info_rows(header: dict[str, Any], w: NDArray) -> Rows:
     """Return what a model is."""
     functions = header["functions"]
-    runs = itertools.groupby(functions[k]["name"] for k in header["activations"])
-    counted = [(name, len(list(run))) for name, run in runs]
-    outputs, indices = header["outputs"], range(len(functions))
+    neurons = [functions[k]["name"] for k in header["activations"]]
+    indices = range(len(functions))
+    outputs = [functions[k]["name"] if k in indices else k for k in header["outputs"]]
     rows = [
         ("format", f"{header['version']}, written by fastbp {header['fastbp']}"),
         ("inputs", str(header["n_inputs"])),
-        ("neurons", ", ".join(name if n == 1 else f"{n} {name}" for name, n in counted)),
-        ("output", ", ".join(functions[k]["name"] if k in indices else k for k in outputs)),
+        ("neurons", _counted(neurons)),
+        ("output", _counted(outputs)),
         ("parameters", f"{len(w)} of {header['dtype']}"),
     ]
     if "intervals" in header:
@@ -95,14 +112,22 @@ def info_rows(header: dict[str, Any], w: NDArray) -> Rows:
     metadata = dict(header["metadata"])
     preparation = metadata.pop("preparation", None)
     if preparation:
-        classes = preparation["classes"]
-        target = preparation["target"] + (f" ({' or '.join(classes)})" if classes else "")
+        prepared = Preparation.restored(preparation)
+        classes = prepared.classes or [[]] * len(prepared.targets)
         rows += [
-            ("target", target),
+            *(
+                ("target", name + (f" ({' or '.join(names)})" if names else ""))
+                for name, names in zip(prepared.targets, classes, strict=True)
+            ),
             ("columns", ", ".join(columns.labels(preparation["inputs"]))),
         ]
     rows += [(name, json.dumps(value, ensure_ascii=False)) for name, value in metadata.items()]
     return rows
+
+
+def _counted(names: Sequence[str]) -> str:
+    runs = ((name, len(list(run))) for name, run in itertools.groupby(names))
+    return ", ".join(name if n == 1 else f"{n} {name}" for name, n in runs)
 
 
 def figure_class() -> Any:
@@ -119,23 +144,30 @@ def plot(path: str, problem: Problem, fit: Fit) -> None:
     held_out = len(problem.held_out.t) > 0
     X, t = problem.held_out if held_out else problem.fit
     preparation = problem.preparation
-    y = preparation.decode(problem.net(fit.w, X))
-    t = preparation.decode(t)
+    outputs = preparation.of_each(preparation.decode(problem.net(fit.w, X)))
+    known = preparation.of_each(preparation.decode(t))
     figure = figure_class()(figsize=(9.0, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.semilogy(fit.losses)
     left.set_xlabel("step")
     left.set_ylabel("training loss with penalty")
     which = "held-out rows" if held_out else "fitted rows"
-    if preparation.classes is None:
-        right.scatter(t, y, s=12)
-        right.axline((t.mean(), t.mean()), slope=1.0, color="grey", linewidth=1.0)
-        right.set_xlabel(f"{preparation.target}, {which}")
+    targets, classes = preparation.targets, preparation.classes
+    if classes is None:
+        for name, y, of_one in zip(targets, outputs, known, strict=True):
+            right.scatter(of_one, y, s=12, label=name)
+        middle = np.mean(known)
+        right.axline((middle, middle), slope=1.0, color="grey", linewidth=1.0)
+        right.set_xlabel(f"{', '.join(targets)}, {which}")
         right.set_ylabel("network")
     else:
-        parts = [y[t < 0.5], y[t > 0.5]]
-        right.hist(parts, bins=20, range=(0.0, 1.0), label=preparation.classes)
-        right.set_xlabel(f"probability of {preparation.classes[1]}")
+        for name, names, p, of_one in zip(targets, classes, outputs, known, strict=True):
+            own = of_one == 1.0
+            parts = [p[own[:, k], k] for k in range(len(names))]
+            labels = [f"{name}: {of_class}" for of_class in names]
+            right.hist(parts, bins=20, range=(0.0, 1.0), label=labels, alpha=0.6)
+        right.set_xlabel("probability of the row's own class")
         right.set_ylabel(which)
+    if classes or len(targets) > 1:
         right.legend()
     figure.savefig(path)

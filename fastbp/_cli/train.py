@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ import fastbp.reference as reference
 
 from .. import _standardise as standardise
 from .._training.fit import has_intervals
+from ..activations import softmax
+from ..network import Network
 from ..optimizers import SGD, Adam, get_optimizer
 from .problem import Problem
 
@@ -23,6 +26,11 @@ Report = Callable[[int, float, float], None]
 """Called with the step, the loss without penalty and the length of the gradient with penalty."""
 
 OPTIMIZERS = ("lm", "lbfgs", "adam", "sgd")
+
+
+def default_optimizer(n_params: int) -> str:
+    """Return Levenberg–Marquardt, or where its matrix is large L-BFGS, as `fastbp.fit` chooses."""
+    return "lm" if n_params <= 1000 else "lbfgs"
 
 
 class Fit(NamedTuple):
@@ -105,23 +113,95 @@ def measure(problem: Problem, fit: Fit) -> dict[str, Any]:
 
 
 def _quality(problem: Problem, w: Vector) -> dict[str, Any] | None:
-    """Return how well held-out targets are met, beside linear least squares."""
-    fit, held_out = problem.fit, problem.held_out
+    """Return how well held-out targets are met, beside a linear model.
+
+    Of several targets, each by itself and the means.
+    """
+    fit, held_out, preparation = problem.fit, problem.held_out, problem.preparation
     if not len(held_out.t):
         return None
-    linear, *_ = np.linalg.lstsq(fit.X, fit.t, rcond=None)
-    outputs = {"network": problem.net(w, held_out.X), "linear": held_out.X @ linear}
-    if problem.preparation.classes is None:
-        return {"measure": "R2"} | {name: _r2(y, held_out.t) for name, y in outputs.items()}
-    return {"measure": "accuracy"} | {
-        name: float(np.mean((y > 0.5) == (held_out.t > 0.5))) for name, y in outputs.items()
-    }
+    if preparation.classes is None:
+        coefficients, *_ = np.linalg.lstsq(fit.X, fit.t, rcond=None)
+        linear = held_out.X @ coefficients
+        judges: list[Callable[..., dict[str, Any]]] = [_numbers] * len(preparation.targets)
+    else:
+        linear = _logistic_regression(problem, held_out.X)
+        judges = [partial(_classes, names) for names in preparation.classes]
+    outputs = (problem.net(w, held_out.X), linear, held_out.t)
+    of_each = zip(*map(preparation.of_each, outputs), strict=True)
+    each = [judge(*of_one) for judge, of_one in zip(judges, of_each, strict=True)]
+    if len(each) == 1:
+        return each[0]
+    means = {name: _mean([quality[name] for quality in each]) for name in ("network", "linear")}
+    targets = dict(zip(preparation.targets, each, strict=True))
+    return {"measure": each[0]["measure"], **means, "targets": targets}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _numbers(network: Vector, linear: Vector, t: Vector) -> dict[str, Any]:
+    return {"measure": "R2", "network": _r2(network, t), "linear": _r2(linear, t)}
 
 
 def _r2(y: Vector, t: Vector) -> float | None:
     """Return 1 - Σ(y - t)² / Σ(t - mean t)²; None where all targets are one."""
     total = float(np.sum((t - t.mean()) ** 2))
     return 1.0 - float(np.sum((y - t) ** 2)) / total if total > 0.0 else None
+
+
+def _classes(
+    names: list[str], network: NDArray, linear: NDArray, t: NDArray
+) -> dict[str, Any]:
+    """Return how well classes are met by their probabilities, (B, K).
+
+    A row of `confusion` is for the rows of one class: how many of each class were predicted.
+    """
+    known, K = t.argmax(axis=1), len(names)
+    found: dict[str, Any] = {"measure": "accuracy", "classes": names}
+    log_loss, confusion = {}, {}
+    for name, p in (("network", network), ("linear", linear)):
+        counts = np.zeros((K, K), int)
+        np.add.at(counts, (known, p.argmax(axis=1)), 1)
+        found[name], confusion[name] = float(np.trace(counts) / len(t)), counts.tolist()
+        # One certainty that was wrong would be infinite: at most as scikit-learn has it.
+        of_known = p[np.arange(len(t)), known].clip(np.finfo(np.float64).eps, 1.0)
+        log_loss[name] = -float(np.mean(np.log(of_known)))
+    return found | {"log_loss": log_loss, "confusion": confusion}
+
+
+def _logistic_regression(problem: Problem, X: NDArray) -> NDArray:
+    """Return the probabilities of a model without neurons, penalised as scikit-learn's is.
+
+    That is a network of K neurons `identity`, each for one output.
+    """
+    fit, output = problem.fit, problem.net.output
+    N, K = problem.net.n_inputs, problem.net.n_outputs
+    net = Network(
+        N,
+        K,
+        n_outputs=K,
+        activations="identity",
+        output=softmax if output is softmax else "logistic",
+    )
+    w0, l2 = np.zeros(net.n_params), np.full(net.n_params, 1.0 / len(fit.t))
+    net.split(w0)[0][...] = np.eye(K) if K > 1 else 1.0
+    net.split(l2)[1][:, -1] = 0.0
+    result = fastbp.fit(
+        net,
+        fit.X,
+        fit.t,
+        w0=w0,
+        optimizer=default_optimizer(K * N),
+        loss="cross_entropy",
+        l2=l2,
+        free=np.arange(net.n_params) >= K * K,
+        progress=False,
+        _quiet=True,
+    )
+    return net(result.w, X)
 
 
 def _difference(problem: Problem, w: Vector) -> float:
