@@ -79,6 +79,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
 
     _largest_l2: float  # where l2 is left out; chosen by held-out scores of small data sets
     _numeric: bool  # whether y are numbers
+    _row: tuple[int, ...] = ()  # of y in the first call; () also for pickles of 0.1.0
 
     network_: Network
     scaling_: Scaling
@@ -162,10 +163,9 @@ class _NetworkEstimator(BaseEstimator, ABC):
             given = column_or_1d(given, warn=True)
         if anew:
             self._row = given.shape[1:]
-        elif given.shape[1:] != getattr(self, "_row", ()):  # pickles of 0.1.0 have one target
-            raise ValueError(
-                f"y has shape {given.shape}; (B, *{self._row}) is expected, as in the first call"
-            )
+        elif given.shape[1:] != self._row:
+            expected = f"{self._row[0]} columns are" if self._row else "one number a row is"
+            raise ValueError(f"y has shape {given.shape}; {expected} expected, as at first")
         if not self._numeric:
             check_classification_targets(given)
         c = self._weights(rows, given, sample_weight)
@@ -459,8 +459,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         For K > 2 classes, one network with a softmax, or one against the rest: K networks with a
         logistic output, whose probabilities are divided by their sum.
     class_weight : dict or "balanced", optional
-        Weights of the classes, by which those of their observations are multiplied, as
-        `sklearn.utils.class_weight.compute_sample_weight` has them.
+        Weights of the classes beside each other, by which those of their observations are
+        multiplied, as `sklearn.utils.class_weight.compute_sample_weight` has them.
 
     Attributes
     ----------
@@ -659,7 +659,9 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         if self.class_weight is None:
             return c
         each = compute_sample_weight(self.class_weight, y)
-        return each if c is None else c * each
+        weighed = each if c is None else c * each
+        # The prior that l2 is counts observations, whatever one class is worth beside another.
+        return weighed * ((len(y) if c is None else c.sum()) / (weighed.sum() or 1.0))
 
     def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
         if self.multi_class not in ("softmax", "ovr"):

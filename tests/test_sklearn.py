@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, make_friedman1
 from sklearn.exceptions import NotFittedError
@@ -26,7 +27,17 @@ def unbiased(net, w):
     return float(w[: H - 1] @ w[: H - 1] + np.sum(w[H:].reshape(H, -1)[:, :-1] ** 2))
 
 
-@parametrize_with_checks([NetworkRegressor(), NetworkClassifier()])
+@parametrize_with_checks(
+    [
+        NetworkRegressor(),
+        NetworkClassifier(),
+        NetworkClassifier(multi_class="ovr"),
+        *(NetworkRegressor(4, loss=loss) for loss in ("huber", "log_cosh")),
+        *(NetworkClassifier(4, loss=loss) for loss in ("squared", "huber", "log_cosh")),
+    ]
+)
+# Where one class has all the weight, a constant is all there is to learn.
+@pytest.mark.filterwarnings("ignore:.*neurons are saturated:fastbp.FitWarning")
 def test_scikit_learn_check(estimator, check):
     check(estimator)
 
@@ -192,6 +203,63 @@ def test_early_stopping_on_held_out_observations(friedman):
     assert len(model.result_.history["loss"]) == 1
 
 
+def test_several_targets_each_on_its_scale(friedman):
+    X, X_test, y, y_test = friedman
+
+    def both(X, y):
+        return np.column_stack([y, 1e-6 * np.sin(0.5 * X[:, 0])])
+
+    Y, Y_test = both(X, y), both(X_test, y_test)
+    model = NetworkRegressor(12, l2=1e-3, random_state=0).fit(X, Y)
+    assert model.network_.n_outputs == 2 and model.w_.shape == (model.network_.n_params,)
+    found = model.predict(X_test)
+    assert found.shape == Y_test.shape
+    scores = 1.0 - ((found - Y_test) ** 2).sum(axis=0) / ((Y_test - Y_test.mean(axis=0)) ** 2).sum(
+        axis=0
+    )
+    assert (scores > 0.9).all()
+    assert model.score(X_test, Y_test) == pytest.approx(scores.mean())
+    np.testing.assert_allclose(model.target_scaling_.scale, Y.std(axis=0))
+    for target in (0, 1):  # a unit is of no matter
+        moved = Y * np.where(np.arange(2) == target, 1e3, 1.0)
+        again = NetworkRegressor(12, l2=1e-3, random_state=0).fit(X, moved)
+        np.testing.assert_allclose(again.w_, model.w_, rtol=1e-3, atol=1e-4)
+    _, std = model.predict(X_test, return_std=True)
+    _, scaled = model.result_.predict(model.scaling_.inputs(X_test), return_std=True)
+    np.testing.assert_allclose(std, scaled * Y.std(axis=0), rtol=1e-12)
+    assert std.shape == Y_test.shape and (std > 0.0).all()
+
+
+def test_several_targets_as_they_are():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2))
+    Y = np.column_stack([1e3 + X[:, 0], X[:, 1] - 50.0])
+    model = NetworkRegressor(4, standardize_target=False, l2=1e-3, random_state=0).fit(X, Y)
+    assert model.score(X, Y) > 0.99
+    np.testing.assert_allclose(model.predict(X).mean(axis=0), Y.mean(axis=0), atol=1e-3)
+    counts = rng.poisson(np.exp(X))
+    model = NetworkRegressor(4, loss="poisson", random_state=0).fit(X, counts)
+    np.testing.assert_allclose(model.predict(X).mean(axis=0), counts.mean(axis=0), rtol=1e-3)
+    shares = np.exp(X) / (1.0 + np.exp(X).sum(axis=1, keepdims=True))
+    shares = np.column_stack([shares, 1.0 - shares.sum(axis=1)])
+    model = NetworkRegressor(4, output="softmax", loss="cross_entropy", random_state=0)
+    assert model.fit(X, shares).score(X, shares) > 0.95
+    np.testing.assert_allclose(model.predict(X).sum(axis=1), 1.0)
+
+
+def test_several_targets_piece_by_piece_and_held_out(friedman):
+    X, X_test, y, y_test = friedman
+    Y, Y_test = np.column_stack([y, -2.0 * y]), np.column_stack([y_test, -2.0 * y_test])
+    model = NetworkRegressor(10, optimizer=Adam(0.02), batch_size=16, random_state=0)
+    for _ in range(40):
+        model.partial_fit(X, Y)
+    assert model.score(X_test, Y_test) > 0.7
+    with pytest.raises(ValueError, match=r"y has shape \(225,\); 2 columns are expected"):
+        model.partial_fit(X, y)
+    model.set_params(early_stopping=20, validation_fraction=0.2, epochs=300).fit(X, Y)
+    assert model.result_.validation_loss == model.result_.history["validation_loss"].min()
+
+
 # ---- one's own functions, cloned and pickled ---------------------------------------------------
 
 
@@ -255,9 +323,32 @@ def test_two_classes(cancer):
     np.testing.assert_array_equal(model.predict(X_test) == "malignant", s > 0.0)
 
 
+def test_several_classes_by_a_softmax(iris):
+    X, X_test, y, y_test = iris
+    names = np.array(["setosa", "versicolor", "virginica"])
+    model = NetworkClassifier(6, random_state=0).fit(X, names[y])
+    assert model.score(X_test, names[y_test]) > 0.9
+    net = model.network_
+    assert net.output is fastbp.softmax and net.n_outputs == 3
+    assert model.w_.shape == (1, net.n_params) and model.loss_.shape == (1,)
+    s, p = model.decision_function(X_test), model.predict_proba(X_test)
+    np.testing.assert_allclose(p, net(model.w_[0], model.scaling_.inputs(X_test)), rtol=1e-10)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-14)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(X_test)), p, rtol=1e-12)
+    np.testing.assert_array_equal(model.predict(X_test), names[s.argmax(axis=1)])
+    # Its biases are not penalised: probabilities sum to the counts.
+    p = model.predict_proba(X)
+    np.testing.assert_allclose(p.sum(axis=0), np.bincount(y), rtol=1e-3)
+    Z = model.scaling_.inputs(X)
+    loss, _ = net.loss_and_grad(model.w_[0], Z, y, loss="cross_entropy")
+    A, W = net.split(model.w_[0])
+    penalty = 0.5 * model.l2_ * float(np.sum(A[:, :-1] ** 2) + np.sum(W[:, :-1] ** 2))
+    assert model.loss_[0] == pytest.approx(loss + penalty, rel=1e-9)
+
+
 def test_several_classes_by_one_network_each(iris):
     X, X_test, y, y_test = iris
-    model = NetworkClassifier(6, random_state=0).fit(X, y)
+    model = NetworkClassifier(6, multi_class="ovr", random_state=0).fit(X, y)
     assert model.score(X_test, y_test) > 0.9
     assert model.w_.shape == (3, model.network_.n_params) and model.loss_.shape == (3,)
     s, p = model.decision_function(X_test), model.predict_proba(X_test)
@@ -273,13 +364,77 @@ def test_several_classes_by_one_network_each(iris):
         assert model.loss_[k] == pytest.approx(loss + penalty, rel=1e-9)
 
 
-def test_probabilities_far_from_all_classes_are_finite(iris):
+@pytest.mark.parametrize("multi_class", ["softmax", "ovr"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_probabilities_far_from_all_classes_are_finite(iris, multi_class, n_classes):
     X, X_test, y, _ = iris
-    model = NetworkClassifier(2, activation="identity", l2=0.0, epochs=20, random_state=0)
-    model.fit(X, y)
-    p = model.predict_proba(1e6 * X_test)
-    assert np.isfinite(p).all()
-    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
+    X, y = X[y < n_classes], y[y < n_classes]
+    given = {"activation": "square", "epochs": 20, "random_state": 0, "multi_class": multi_class}
+    model = NetworkClassifier(1, **given).fit(X, y)
+    for far in (1e6, 1e150, 1e160):
+        p = model.predict_proba(far * X_test)
+        assert np.isfinite(p).all() and np.isin(model.predict(far * X_test), model.classes_).all()
+        np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
+    model.w_[:, 0] = 0.0
+    with pytest.raises(ValueError, match="row 0 of X is so far from what was fitted that its out"):
+        model.predict(1e160 * X_test)
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber", "log_cosh"])
+def test_other_losses_of_a_softmax(iris, loss):
+    X, X_test, y, y_test = iris
+    model = NetworkClassifier(4, loss=loss, random_state=0).fit(X, y)
+    assert model.score(X_test, y_test) > 0.9
+    np.testing.assert_allclose(model.predict_proba(X_test).sum(axis=1), 1.0, rtol=1e-14)
+
+
+def test_labels_have_an_output_each(iris):
+    X, X_test, y, y_test = iris
+    Y, Y_test = (np.column_stack([k > 0, k == 1, k == 2]).astype(int) for k in (y, y_test))
+    model = NetworkClassifier(6, l2=1e-3, random_state=0).fit(X, Y)
+    assert list(model.classes_) == [0, 1, 2] and model.w_.shape == (1, model.network_.n_params)
+    found = model.predict(X_test)
+    assert found.shape == Y_test.shape and found.dtype.kind == "i"
+    assert model.score(X_test, Y_test) > 0.85
+    p = model.predict_proba(X_test)
+    np.testing.assert_array_equal(p > 0.5, found == 1)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(X_test)), p, rtol=1e-12)
+    np.testing.assert_allclose(
+        p, model.network_(model.w_[0], model.scaling_.inputs(X_test)), rtol=1e-10
+    )
+    again = NetworkClassifier(6, l2=1e-3, random_state=0).fit(X, sparse.csr_array(Y))
+    np.testing.assert_array_equal(again.w_, model.w_)
+    with pytest.raises(ValueError, match=r"y has shape \(112, 2\); 3 columns are expected"):
+        model.partial_fit(X, Y[:, :2])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X_test), found)
+
+
+@pytest.mark.parametrize("multi_class", ["softmax", "ovr"])
+def test_weights_of_classes_are_those_of_their_observations(iris, multi_class):
+    X, _, y, _ = iris
+    given = {"epochs": 20, "l2": 0.002, "random_state": 0, "multi_class": multi_class}
+    c = np.array([1.0, 2.0, 0.5])[y]
+    rows = np.random.default_rng(0).uniform(0.5, 1.5, len(y))
+    expected = NetworkClassifier(3, **given).fit(X, y, sample_weight=rows * c)
+    model = NetworkClassifier(3, class_weight={0: 1.0, 1: 2.0, 2: 0.5}, **given)
+    np.testing.assert_allclose(model.fit(X, y, sample_weight=rows).w_, expected.w_, rtol=1e-6)
+    balanced = NetworkClassifier(3, class_weight="balanced", **given)
+    kept = np.concatenate([np.flatnonzero(y == 0)[:5], np.flatnonzero(y > 0)])
+    p = balanced.set_params(epochs=400).fit(X[kept], y[kept]).predict_proba(X[kept])
+    c = np.array([p[y[kept] == k].sum() for k in range(3)]) / np.bincount(y[kept])
+    assert c.min() > 0.8
+    with pytest.raises(ValueError, match="a part of the data has no balance"):
+        balanced.partial_fit(X, y, classes=[0, 1, 2])
+
+
+def test_what_does_not_fit_a_classifier_is_refused(iris):
+    X, _, y, _ = iris
+    with pytest.raises(ValueError, match="the loss poisson is one of counts"):
+        NetworkClassifier(loss="poisson").fit(X, y)
+    with pytest.raises(ValueError, match='multi_class must be "softmax" or "ovr"; got \'both\''):
+        NetworkClassifier(multi_class="both").fit(X, y)
+
+
 
 
 def test_other_losses_of_probabilities(cancer):
@@ -335,9 +490,16 @@ def test_partial_fit_refines_a_fit(friedman):
     assert abs(model.score(X_test, y_test) - before) < 0.02
 
 
-def test_partial_fit_of_classes(iris):
+@pytest.mark.parametrize("multi_class", ["softmax", "ovr"])
+def test_partial_fit_of_classes(iris, multi_class):
     X, X_test, y, y_test = iris
-    model = NetworkClassifier(6, optimizer=SGD(0.1, momentum=0.9), batch_size=8, random_state=0)
+    model = NetworkClassifier(
+        6,
+        optimizer=SGD(0.1, momentum=0.9),
+        batch_size=8,
+        random_state=0,
+        multi_class=multi_class,
+    )
     with pytest.raises(ValueError, match="classes must be given in the first call"):
         model.partial_fit(X, y)
     model.partial_fit(X[y != 2], y[y != 2], classes=[0, 1, 2])
@@ -422,7 +584,7 @@ def test_ctrl_c_ends_a_search(monkeypatch):
         cross_val_score(NetworkRegressor(2, epochs=9, random_state=0), X, y * 1.0, cv=4)
     assert len(calls) == 2
     calls.clear()
-    model = NetworkClassifier(2, epochs=9, random_state=0)
+    model = NetworkClassifier(2, epochs=9, random_state=0, multi_class="ovr")
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     assert len(calls) == 2  # of three networks
@@ -433,7 +595,7 @@ def test_what_validates_has_of_every_class_its_share(monkeypatch):
     real, seen = fastbp.fit, []
 
     def noted(net, X, t, **options):
-        seen.append((t.sum(), options["validation"][1].sum()))
+        seen.extend(zip(np.sum(t, axis=0), np.sum(options["validation"][1], axis=0), strict=True))
         return real(net, X, t, **options)
 
     monkeypatch.setattr(fastbp, "fit", noted)
@@ -447,7 +609,7 @@ def test_what_validates_has_of_every_class_its_share(monkeypatch):
 
 def test_a_cause_of_several_networks_is_said_once():
     X, y = load_iris(return_X_y=True)
-    model = NetworkClassifier(16, l2=0.0, epochs=40, random_state=0)
+    model = NetworkClassifier(16, l2=0.0, epochs=40, random_state=0, multi_class="ovr")
     with pytest.warns(fastbp.FitWarning, match="3 of 3 fits: there are 97 free par") as caught:
         model.fit(X[::5], y[::5])
     assert len(caught) == 1
