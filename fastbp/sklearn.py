@@ -236,9 +236,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
             **options,
         )
 
-    def _weights(
-        self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None
-    ) -> NDArray | None:
+    def _weights(self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None) -> NDArray | None:
         if sample_weight is None:
             return None
         _refuse_masked(sample_weight=sample_weight)
@@ -652,9 +650,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         t = label_binarize(y, classes=self.classes_).astype(np.float64)
         return t[np.newaxis] if self.network_.n_outputs > 1 else np.ascontiguousarray(t.T)
 
-    def _weights(
-        self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None
-    ) -> NDArray | None:
+    def _weights(self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None) -> NDArray | None:
         c = super()._weights(X, y, sample_weight)
         if self.class_weight is None:
             return c

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -203,6 +204,127 @@ def test_two_classes(people, tmp_path):
     assert "columns:    age, city=Bern, city=Oslo, city=Rome, smoker=yes, height" in shown
 
 
+def test_several_classes(people, tmp_path):
+    model, picture = tmp_path / "model.npz", tmp_path / "fit.png"
+    words = ("--target", "city", "--drop", "id", "--drop", "height", "--epochs", "60")
+    results = json.loads(run("train", people, *words, "--save", model, "--json"))
+    assert results["training"]["loss"] == "cross_entropy"
+    held_out = results["held_out"]
+    names = ["Bern", "Oslo", "Rome"]
+    assert held_out["measure"] == "accuracy" and held_out["classes"] == names
+    header, *lines = run("predict", model, people).splitlines()
+    assert header == "city,probability of Bern,probability of Oslo,probability of Rome"
+    truth = np.array([names.index(name) for name in _table.read(people).column("city")])
+    p = np.array([[float(x) for x in line.split(",")[1:]] for line in lines])
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-14)
+    assert [line.split(",")[0] for line in lines] == [names[k] for k in p.argmax(axis=1)]
+    rows = np.random.default_rng(0).permutation(120)[90:]
+    p, truth = p[rows], truth[rows]
+    assert held_out["network"] == np.mean(p.argmax(axis=1) == truth)
+    assert held_out["log_loss"]["network"] == pytest.approx(-np.log(p[range(30), truth]).mean())
+    counts = [[np.sum((truth == i) & (p.argmax(axis=1) == j)) for j in range(3)] for i in range(3)]
+    assert held_out["confusion"]["network"] == counts
+    loaded = fastbp.load(model)
+    assert loaded.net.output is fastbp.softmax
+    assert loaded.metadata["preparation"]["classes"] == names
+    shown = run("info", model)
+    assert "target:     city (Bern or Oslo or Rome)" in shown and "output:     3 softmax" in shown
+    printed = run("train", people, *words)
+    assert number(printed, "held-out log-loss, logistic regression:") > 0.0
+    predicted = [f"{n} {name}" for n, name in zip(counts[0], names, strict=True) if n]
+    assert re.search(rf"predicted for Bern, network: +{', '.join(predicted)}\n", printed)
+    if find_spec("matplotlib"):
+        run("train", people, *words, "--plot", picture)
+        assert picture.stat().st_size > 1000
+
+
+def test_the_linear_model_of_classes_is_logistic_regression(people):
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    for words, n_classes in (((*CLASSES, "--epochs", "3"), 2), (("--target", "city"), 3)):
+        options = _cli._parser().parse_args(["train", str(people), *words, "--impute", "mean"])
+        problem = _problem.prepare(
+            _table.read(people),
+            targets=options.target,
+            drop=["id", *options.drop],
+            categorical=[],
+            fill=True,
+            test_fraction=0.25,
+            neurons=2,
+            activation="tanh",
+            output=None,
+            loss=None,
+            regression=False,
+            seed=0,
+        )
+        X, t = problem.fit.X[:, :-1], problem.fit.t
+        model = linear_model.LogisticRegression(tol=1e-10, max_iter=10000)
+        model.fit(X, t if n_classes == 2 else t.argmax(axis=1))
+        expected = model.predict_proba(problem.held_out.X[:, :-1])
+        found = _cli._train._logistic_regression(problem, problem.held_out.X)
+        np.testing.assert_allclose(found, expected[:, 1] if n_classes == 2 else expected, atol=1e-6)
+
+
+def test_several_targets(people, tmp_path):
+    model, picture = tmp_path / "model.npz", tmp_path / "fit.png"
+    words = ("--drop", "id", "--drop", "verdict", "--impute", "mean", "--epochs", "60")
+    numbers = ("--target", "risk", "--target", "age")
+    plot = ("--plot", picture) if find_spec("matplotlib") else ()
+    results = json.loads(
+        run("train", people, *words, *numbers, "--save", model, "--json", "--l2", "1e-3", *plot)
+    )
+    held_out = results["held_out"]
+    assert held_out["measure"] == "R2" and list(held_out["targets"]) == ["risk", "age"]
+    each = [held_out["targets"][name]["network"] for name in ("risk", "age")]
+    assert held_out["network"] == pytest.approx(np.mean(each))
+    found = json.loads(run("predict", model, people, "--json"))
+    table = _table.read(people)
+    rows = np.random.default_rng(0).permutation(120)[90:]
+    for (name, values), r2 in zip(found.items(), each, strict=True):
+        t = np.array([float(cell) for cell in table.column(name)])[rows]
+        y = np.array(values)[rows]
+        assert 1.0 - ((y - t) ** 2).sum() / ((t - t.mean()) ** 2).sum() == pytest.approx(r2)
+    assert "target:     risk\ntarget:     age\n" in run("info", model)
+    assert "target 'risk', 'age'\n" in run("train", people, *words, *numbers)
+
+    labels = ("--target", "smoker", "--target", "verdict", "--drop", "id", "--impute", "mean")
+    results = json.loads(run("train", people, *labels, "--epochs", "60", "--save", model, "--json"))
+    verdict = results["held_out"]["targets"]["verdict"]
+    assert verdict["network"] > 0.8 and verdict["classes"] == ["high", "low"]
+    assert np.sum(verdict["confusion"]["linear"]) == 30
+    header, *lines = run("predict", model, people).splitlines()
+    assert header == "smoker,probability of smoker=yes,verdict,probability of verdict=low"
+    assert all((line.split(",")[0] == "yes") == (float(line.split(",")[1]) > 0.5) for line in lines)
+    assert fastbp.load(model).metadata["preparation"]["classes"] == [["no", "yes"], ["high", "low"]]
+
+
+def test_targets_of_0_and_1_are_classes_unless_told(tmp_path):
+    path, model = tmp_path / "zeros.csv", tmp_path / "model.npz"
+    x = np.random.default_rng(0).normal(size=60)
+    path.write_text("a,b\n" + "".join(f"{value},{int(value > 0)}\n" for value in x))
+    words = ("train", path, "--epochs", "30", "--save", model)
+    results = json.loads(run(*words, "--json"))
+    assert results["training"]["loss"] == "cross_entropy"
+    assert results["held_out"]["classes"] == ["0", "1"] and results["held_out"]["network"] > 0.8
+    assert run("predict", model, path).startswith("b,probability of 1\n")
+    results = json.loads(run(*words, "--json", "--regression"))
+    assert results["training"]["loss"] == "squared" and results["held_out"]["measure"] == "R2"
+    assert run("predict", model, path).startswith("b\n")
+
+
+def test_models_of_one_target_are_stored_as_they_were(people, tmp_path):
+    model = tmp_path / "model.npz"
+    for words, target, classes in (
+        (NUMBERS, "risk", None),
+        (CLASSES, "verdict", ["high", "low"]),
+    ):
+        run("train", people, *words, "--epochs", "3", "--save", model)
+        stored = fastbp.load(model).metadata["preparation"]
+        assert list(stored) == ["target", "classes", "inputs", "scaling", "target_scaling"]
+        assert stored["target"] == target and stored["classes"] == classes
+        again = _problem.Preparation.restored(stored)
+        assert again.stored() == stored and again.targets == [target]
+
+
 def test_predict_refuses_what_it_was_not_fitted_to(people, tmp_path, capsys):
     model, other = tmp_path / "model.npz", tmp_path / "other.csv"
     run("train", people, *NUMBERS, "--save", model, "--epochs", "5")
@@ -356,7 +478,22 @@ def test_unknown_activation_names_the_nearest(capsys):
             "line 9, column 'height': the value is missing (a model of `train --impute",
         ),
         ("train {people} --drop id --target height", "'height': the value is missing, and it is"),
-        ("train {people} --target id", "the target 'id' is text with 120 different values in 120 rows"),
+        (
+            "train {people} --target id",
+            "the target 'id' is text with 120 different values in 120 rows",
+        ),
+        (
+            "train {people} --drop id --target risk --target city",
+            "several targets are all numbers or all of two classes; 'risk', 'city' are numbers, 3",
+        ),
+        (
+            "train {people} --target city --output logistic",
+            "the output 'logistic' does not fit the target 'city'; softmax is expected",
+        ),
+        (
+            "train {people} --target risk --output softmax",
+            "the output 'softmax' does not fit the target 'risk'; one of numbers or of two",
+        ),
         ("train {one}", "one.csv: no column is left to predict 'a' from"),
         ("train {row} --test-fraction 0.9", "row.csv: 1 rows are too few; none is left to fit"),
         (

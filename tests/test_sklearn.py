@@ -435,8 +435,6 @@ def test_what_does_not_fit_a_classifier_is_refused(iris):
         NetworkClassifier(multi_class="both").fit(X, y)
 
 
-
-
 def test_other_losses_of_probabilities(cancer):
     X, X_test, y, y_test = cancer
     model = NetworkClassifier(4, loss="squared", l2=1e-3, random_state=0).fit(X, y)

@@ -60,13 +60,18 @@ class Preparation(NamedTuple):
         target, classes = stored.pop("targets"), stored["classes"]
         if len(target) == 1:
             target, classes = target[0], classes and classes[0]
-        return {"target": target, **stored, "classes": classes} | {
-            name: {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()}
-            for name, scaling in (
-                ("scaling", self.scaling),
-                ("target_scaling", self.target_scaling),
-            )
-        }
+        return (
+            {"target": target}
+            | stored
+            | {"classes": classes}
+            | {
+                name: {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()}
+                for name, scaling in (
+                    ("scaling", self.scaling),
+                    ("target_scaling", self.target_scaling),
+                )
+            }
+        )
 
     @classmethod
     def restored(cls, stored: dict[str, Any]) -> Preparation:

@@ -152,9 +152,7 @@ def _r2(y: Vector, t: Vector) -> float | None:
     return 1.0 - float(np.sum((y - t) ** 2)) / total if total > 0.0 else None
 
 
-def _classes(
-    names: list[str], network: NDArray, linear: NDArray, t: NDArray
-) -> dict[str, Any]:
+def _classes(names: list[str], network: NDArray, linear: NDArray, t: NDArray) -> dict[str, Any]:
     """Return how well classes are met by their probabilities, (B, K).
 
     A row of `confusion` is for the rows of one class: how many of each class were predicted.
