@@ -670,6 +670,11 @@ class Network:
             return gradient
         calls.prepare(1, len(X))
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
+        if self.n_outputs > 1:  # by the driver of per_sample_grad, which is for one thread
+            calls.prepare_per_sample()
+            n_threads = 1
+        else:
+            calls.prepare(1, len(X))
         if n_threads == 1:
             calls.input_grad(w, X, rows)
         else:
