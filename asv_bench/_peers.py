@@ -3,6 +3,9 @@
 Each function below takes a `Problem` and returns its calls by name, all without arguments. All
 write into arrays that are there already, where the library can. The network is all-tanh with
 identity output and the loss squared: f(x) = a · tanh(W x), L = Σ_b (f(x_b) − t_b)² / (2 B).
+
+Of several outputs over the same neurons, `loss_and_grad` alone: f(x) = A tanh(W x) with the loss
+squared, or the softmax of it with cross entropy to classes.
 """
 
 from typing import NamedTuple
@@ -213,3 +216,123 @@ def calls_of_jax(problem):
 
 
 PEERS = {"NumPy": calls_of_numpy, "PyTorch": calls_of_torch, "JAX": calls_of_jax}
+
+
+class Several(NamedTuple):
+    """A network of several outputs with parameters and data."""
+
+    net: fastbp.Network
+    loss: str
+    w: np.ndarray
+    X: np.ndarray
+    t: np.ndarray
+    """Targets, or of the softmax rows that are 1 at a class and 0 elsewhere."""
+
+
+def make_several(shape, dtype, loss):
+    """Return the problem of a shape (B, N, H, K), always the same one."""
+    B, N, H, K = shape
+    output = "softmax" if loss == "cross_entropy" else "identity"
+    net = fastbp.Network(N, H, n_outputs=K, output=output, dtype=dtype)
+    rng = np.random.default_rng(2025)
+    w = net.init(0)
+    X, t = rng.normal(size=(B, N)), rng.normal(size=(B, K))
+    if loss == "cross_entropy":
+        t = np.eye(K)[rng.integers(K, size=B)]
+    return Several(net, loss, w, X.astype(dtype), t.astype(dtype))
+
+
+def several_of_fastbp(problem):
+    net, loss, w, X, t = problem
+    g = np.empty_like(w)
+    return lambda: net.loss_and_grad(w, X, t, loss=loss, out=g)
+
+
+def several_of_numpy(problem):
+    """One hidden layer for all outputs: four products, and passes in place."""
+    net, loss, w, X, t = problem
+    B = len(X)
+    A, W = net.split(w)
+    g = np.empty_like(w)
+    g_A, g_W = net.split(g)
+    U = np.empty((B, net.n_neurons), w.dtype)
+    D, S = np.empty_like(U), np.empty_like(t)
+    rows, classes = np.arange(B), t.argmax(axis=1)
+
+    def squared():
+        np.subtract(S, t, out=S)
+        flat = S.ravel()
+        mean = (flat @ flat) / (2 * B)
+        np.divide(S, B, out=S)
+        return mean
+
+    def cross_entropy():
+        np.subtract(S, S.max(axis=1, keepdims=True), out=S)
+        at_class = S[rows, classes]
+        np.exp(S, out=S)
+        total = S.sum(axis=1, keepdims=True)
+        mean = (np.log(total[:, 0]) - at_class).sum() / B
+        np.divide(S, total, out=S)
+        S[rows, classes] -= 1
+        np.divide(S, B, out=S)
+        return mean
+
+    head = squared if loss == "squared" else cross_entropy
+
+    def loss_and_grad():
+        np.matmul(X, W.T, out=U)
+        np.tanh(U, out=U)
+        np.matmul(U, A.T, out=S)
+        mean = head()
+        np.matmul(S.T, U, out=g_A)
+        np.matmul(S, A, out=D)
+        np.multiply(U, U, out=U)
+        np.subtract(1, U, out=U)
+        np.multiply(D, U, out=D)
+        np.matmul(D.T, X, out=g_W)
+        return mean, g
+
+    return loss_and_grad
+
+
+def several_of_torch(problem):
+    """Eager mode, the loss of `torch.nn.functional`."""
+    import torch
+
+    torch.set_num_threads(1)
+    N, H, K = problem.net.n_inputs, problem.net.n_neurons, problem.net.n_outputs
+    w, X, t = (torch.from_numpy(array.copy()) for array in problem[2:])
+    classes, w = t.argmax(dim=1), w.requires_grad_()
+
+    def loss_and_grad():
+        s = torch.tanh(X @ w[K * H :].view(H, N).T) @ w[: K * H].view(K, H).T
+        if problem.loss == "squared":
+            mean = 0.5 * ((s - t) ** 2).sum() / len(X)
+        else:
+            mean = torch.nn.functional.cross_entropy(s, classes)
+        return mean, torch.autograd.grad(mean, w)[0]
+
+    return loss_and_grad
+
+
+def several_of_jax(problem):
+    """Everything inside one `jit`."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_platforms", "cpu")
+    jnp = jax.numpy
+    N, H, K = problem.net.n_inputs, problem.net.n_neurons, problem.net.n_outputs
+    w, X, t = map(jnp.asarray, problem[2:])
+
+    def mean_loss(w, X, t):
+        s = jnp.tanh(X @ w[K * H :].reshape(H, N).T) @ w[: K * H].reshape(K, H).T
+        if problem.loss == "squared":
+            return 0.5 * jnp.sum((s - t) ** 2) / len(X)
+        return -jnp.sum(t * jax.nn.log_softmax(s)) / len(X)
+
+    compiled = jax.jit(jax.value_and_grad(mean_loss))
+    return lambda: jax.block_until_ready(compiled(w, X, t))
+
+
+SEVERAL = {"NumPy": several_of_numpy, "PyTorch": several_of_torch, "JAX": several_of_jax}

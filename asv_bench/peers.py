@@ -3,6 +3,7 @@
     python asv_bench/peers.py                                    # every call, a quarter of an hour
     python asv_bench/peers.py --quick                            # a minute: is anything far off?
     python asv_bench/peers.py --calls loss_and_grad --shapes 1,4,8 256,64,256 --dtypes float32
+    python asv_bench/peers.py --calls several                    # several outputs, two losses
     python asv_bench/peers.py --json new.json --plot docs/peers.svg
     python asv_bench/peers.py --read new.json --plot docs/peers.png
     python asv_bench/peers.py --least 1.05                       # exit 1 where a ratio is below
@@ -27,7 +28,16 @@ import numpy as np
 from numba import njit
 
 import fastbp
-from _peers import FIRST, PEERS, SECOND, calls_of_fastbp, make
+from _peers import (
+    FIRST,
+    PEERS,
+    SECOND,
+    SEVERAL,
+    calls_of_fastbp,
+    make,
+    make_several,
+    several_of_fastbp,
+)
 from benchmarks._measure import best_times, problem
 
 # (B, N, H): common sizes, then odd ones, which fill no vector and no tile.
@@ -55,7 +65,10 @@ QUICK = [(1, 4, 8), (32, 12, 64), (48, 7, 33), (256, 64, 256), (4096, 8, 32)]
 # The other calls at fewer shapes; per-sample gradients of larger ones would measure the memory.
 OTHERS = [(1, 4, 8), (32, 12, 64), (48, 7, 33), (256, 16, 128), (256, 64, 256), (4096, 8, 32)]
 MOST_NUMBERS = 10_000_000  # of per_sample_grad
-CALLS = ("loss_and_grad", *FIRST, *SECOND)
+# (B, N, H, K): `loss_and_grad` of several outputs.
+SEVERAL_SHAPES = [(256, 16, 64, 10), (32, 12, 16, 3), (1024, 32, 128, 16), (1, 6, 32, 4)]
+LOSSES = ("squared", "cross_entropy")
+CALLS = ("loss_and_grad", *FIRST, *SECOND, "several")
 TOLERANCE = {"float64": 1e-10, "float32": 5e-4}
 
 
@@ -150,6 +163,26 @@ def check(call, shape, dtype, results):
             sys.exit(f"{call} at {shape} in {dtype}: fastbp and {name} differ by {error:.1e}")
 
 
+def timed(call, shape, dtype, each, seconds):
+    """Compare what functions return, and time them: the row of a table."""
+    check(call, shape, dtype, {name: function() for name, function in each.items()})
+    times = dict(zip(each, best_times(list(each.values()), seconds), strict=True))
+    print(".", end="", file=sys.stderr, flush=True)
+    ratios = {name: time / times["fastbp"] for name, time in times.items() if name != "fastbp"}
+    return {"call": call, "shape": shape, "dtype": dtype, "seconds": times, "ratios": ratios}
+
+
+def measure_several(loss, shapes, dtype, peers, seconds):
+    """Time `loss_and_grad` of several outputs at every shape."""
+    rows = []
+    for shape in shapes:
+        problem = make_several(shape, dtype, loss)
+        each = {"fastbp": several_of_fastbp, **{name: SEVERAL[name] for name in peers}}
+        functions = {name: function(problem) for name, function in each.items()}
+        rows.append(timed(f"several, {loss}", shape, dtype, functions, seconds))
+    return rows
+
+
 def measure(call, shapes, dtype, machine, peers, seconds):
     """Time one call at every shape: the rows of a table."""
     rows = []
@@ -162,17 +195,11 @@ def measure(call, shapes, dtype, machine, peers, seconds):
         each = {name: function for name, function in each.items() if function is not None}
         if "fastbp" not in each:
             continue
-        check(call, shape, dtype, {name: function() for name, function in each.items()})
         machine.measure(seconds / 10)
-        times = dict(zip(each, best_times(list(each.values()), seconds), strict=True))
-        rows.append({"call": call, "shape": shape, "dtype": dtype, "seconds": times})
-        print(".", end="", file=sys.stderr, flush=True)
+        rows.append(timed(call, shape, dtype, each, seconds))
     for row in rows:  # when all is measured: the peak is the best of the whole run
         B, N, H = row["shape"]
         own = row["seconds"]["fastbp"]
-        row["ratios"] = {
-            name: time / own for name, time in row["seconds"].items() if name != "fastbp"
-        }
         if call == "loss_and_grad":
             products = 4 * B * N * H / machine.peak
             row["share_of_peak"] = products / own
@@ -192,7 +219,8 @@ def show(rows):
     """Print one table, with the geometric means of its ratios."""
     names = sorted({name for row in rows for name in row["ratios"]}, key=list(PEERS).index)
     floor = "over_floor" in rows[0]
-    head = f"{'B, N, H':>15} {'fastbp':>9}" + "".join(f"{name:>9}" for name in names)
+    axes = ", ".join("BNHK"[: len(rows[0]["shape"])])
+    head = f"{axes:>15} {'fastbp':>9}" + "".join(f"{name:>9}" for name in names)
     print(head + (f"{'of peak':>9}{'/ floor':>9}" if floor else ""))
     for row in rows:
         line = f"{', '.join(map(str, row['shape'])):>15} {text(row['seconds']['fastbp']):>9}"
@@ -258,10 +286,10 @@ def plot(result, file):
 
 
 def shape_of(argument):
-    """Parse "B,N,H"."""
+    """Parse "B,N,H", or "B,N,H,K" of several outputs."""
     shape = tuple(int(number) for number in argument.split(","))
-    if len(shape) != 3 or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"a shape is B,N,H; got {argument}")
+    if len(shape) not in (3, 4) or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"a shape is B,N,H or B,N,H,K; got {argument}")
     return shape
 
 
@@ -287,8 +315,17 @@ def run(options):
         machine = Machine(dtype)
         machine.measure(options.seconds)
         for call in options.calls:
+            if call == "several":
+                shapes = [shape for shape in options.shapes or SEVERAL_SHAPES if len(shape) == 4]
+                for loss in LOSSES if shapes else ():
+                    rows = measure_several(loss, shapes, dtype, peers, options.seconds)
+                    print(f"\nloss_and_grad of several outputs, {loss}, {dtype}")
+                    show(rows)
+                    result["rows"] += rows
+                continue
             usual = QUICK if options.quick else SHAPES if call == "loss_and_grad" else OTHERS
-            rows = measure(call, options.shapes or usual, dtype, machine, peers, options.seconds)
+            shapes = [shape for shape in options.shapes or usual if len(shape) == 3]
+            rows = measure(call, shapes, dtype, machine, peers, options.seconds)
             if rows:
                 print(f"\n{call}, {dtype}: time, and how many times longer the peers take")
                 show(rows)
@@ -306,7 +343,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shapes", nargs="+", type=shape_of, metavar="B,N,H")
+    parser.add_argument("--shapes", nargs="+", type=shape_of, metavar="B,N,H[,K]")
     parser.add_argument("--calls", nargs="+", choices=CALLS, default=CALLS)
     parser.add_argument("--dtypes", nargs="+", choices=TOLERANCE, default=tuple(TOLERANCE))
     parser.add_argument("--seconds", type=float, help="for each row (default 1.5)")

@@ -5,6 +5,9 @@ is made of z moves by its derivative times that: |v_i| counts as |v_i| + |v_i'| 
 |v_i'| + |v_i''| Z_i, and so on through σ and ℓ. The reference, with these in place of its functions
 and with magnitudes for its numbers, returns the size of each entry of a result. What is left of
 terms that cancel, or that a saturated activation makes small, is no measure.
+
+The softmax is taken from differences to the largest s, and 1 − y from a sum: both are right to a
+unit of themselves but for what s moves by, R_k = S_k + y·S of them.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import numpy as np
 
 import fastbp.reference as reference
 
+from .activations import softmax
 from .losses import Loss, get_loss
 
 LIMITS = {"float64": 1e-12, "float32": 2e-5}
@@ -48,20 +52,32 @@ def size_of(call: Callable[..., Any], net: Any, w: Any, X: Any, *others: Any, **
     moved = {v: _Moved(v, Z[:, [v == other for other in neurons]]) for v in set(neurons)}
     s = reference.M(net, w, reference.V(net, Z))
     S = s[:, np.newaxis] if s.ndim == 1 else s
-    sigmas = net.output if isinstance(net.output, Sequence) else [net.output] * S.shape[1]
-    outputs = [_Moved(v, S[:, [k]]) for k, v in enumerate(sigmas)]
+    joint = net.output is softmax
+    if joint:
+        outputs: Any = _MovedSoftmax(S)
+    else:
+        sigmas = net.output if isinstance(net.output, Sequence) else [net.output] * S.shape[1]
+        outputs = [_Moved(v, S[:, [k]]) for k, v in enumerate(sigmas)]
     given["net"] = SimpleNamespace(
         n_inputs=net.n_inputs,
         n_neurons=net.n_neurons,
+        n_outputs=S.shape[1],
         activations=[moved[v] for v in neurons],
         output=outputs,
     )
     for name in {"w", "x", "X", "p", "dX", "v", "ybar"} & given.keys():
         given[name] = None if given[name] is None else np.abs(given[name])
     if "loss" in given:
-        columns = np.reshape(given["t"], S.shape).T[..., np.newaxis]
-        targets = dict(zip(outputs, columns, strict=True))
-        given["loss"] = _MovedLoss(get_loss(given["loss"]), targets)
+        loss, t = get_loss(given["loss"]), np.asarray(given["t"])
+        if joint and loss.fuses_with_softmax and t.size == len(S):  # classes
+            t = np.eye(S.shape[1])[t.reshape(-1).astype(int)]
+            given["t"] = t[0] if np.ndim(X) == 1 else t
+        t = t.reshape(S.shape)
+        if joint:
+            given["loss"] = _MovedLoss(loss, _Moved(loss, outputs.y, t))
+        else:
+            targets = dict(zip(outputs, t.T[..., np.newaxis], strict=True))
+            given["loss"] = _MovedLoss(loss, targets)
     with np.errstate(over="ignore", invalid="ignore"):
         return call(**given)
 
@@ -78,13 +94,61 @@ class _Moved:
         return (v + dv * move, dv + ddv * move, ddv)[: order + 1]
 
 
+class _MovedSoftmax:
+    """The softmax about s, of how far rounding moves that: in its place in the reference."""
+
+    def __init__(self, s: Any) -> None:
+        self.y, self.rest, self.minus_log_y = reference._softmax(s)
+
+    def output(self, order: int, S: Any) -> tuple[Any, ...]:
+        """Return y, J = diag(y) − y y^T, and its derivative along a direction."""
+        y = self.y
+        R = S + (y * S).sum(axis=1, keepdims=True)
+        moved = y * (1.0 + R)
+        J = (y[..., np.newaxis] * y[:, np.newaxis]) * (1.0 + R[..., np.newaxis] + R[:, np.newaxis])
+        J = reference._with_diagonal(J, np.zeros_like(y))
+        J = reference._with_diagonal(J, J.sum(axis=2))  # y_k (1 − y_k) = Σ_{l ≠ k} y_k y_l
+
+        def curvature(r: Any) -> Any:
+            dy = reference._times(J, r)
+            outer = dy[..., np.newaxis] * moved[:, np.newaxis]
+            return reference._with_diagonal(outer + outer.swapaxes(1, 2), dy)
+
+        return (moved, J, curvature)[: order + 1]
+
+    def cross_entropy(self, S: Any, t: Any, c: Any) -> Any:
+        """Return the head of cross entropy: s̄ = c (T y − t), at the top c ((T − t) − T (1 − y))."""
+        y, J = self.output(1, S)
+        T, R = t.sum(axis=1, keepdims=True), S + (self.y * S).sum(axis=1, keepdims=True)
+        losses = t * np.where(t == 0.0, 0.0, self.minus_log_y + R)
+        rest = np.einsum("bkk->bk", J) / np.maximum(self.y, 0.5)
+        at_top = np.where(t == T, 0.0, T + t) + T * rest
+        slope = np.where(self.y > self.rest, at_top, T * y + t)
+        kappa = (c[:, np.newaxis] * T)[..., np.newaxis] * J
+        return reference._Head(c @ losses.sum(axis=1), c[:, np.newaxis] * slope, kappa, kappa)
+
+
 class _MovedLoss(Loss):
-    """A loss about the targets of each output of a network."""
+    """A loss about the targets of each output of a network, or of the softmax of all."""
 
-    about: tuple[Loss, dict[_Moved, Any]]
+    about: tuple[Loss, Any]
 
-    def __init__(self, loss: Loss, targets: dict[_Moved, Any]) -> None:
+    def __init__(self, loss: Loss, targets: dict[_Moved, Any] | _Moved) -> None:
         object.__setattr__(self, "about", (loss, targets))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    @property
+    def fuses_with_softmax(self) -> bool:
+        """As that of the loss."""
+        return self.about[0].fuses_with_softmax
+
+    def evaluate(self, order: int, *arrays: Any) -> tuple[Any, ...]:
+        """Return ℓ about the softmax, moved."""
+        return self.about[1].evaluate(order, *arrays)
 
     def with_output(self, output: Any) -> Any:
         """Return σ and ℓ, both moved."""

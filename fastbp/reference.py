@@ -126,7 +126,7 @@ from numpy.typing import NDArray
 
 from ._boundary import unmasked
 from .activations import softmax
-from .losses import Loss, cross_entropy, get_loss
+from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
     from .activations import Activation, Softmax
@@ -494,8 +494,8 @@ def _with_diagonal(J: Array, diagonal: Array) -> Array:
 
 def _sigmas(net: NetworkLike) -> Any:
     """Return (σ_1 … σ_K), or `softmax`."""
-    joint = net.output is softmax or isinstance(net.output, Sequence)
-    return net.output if joint else (net.output,) * _n_outputs(net)
+    one = hasattr(net.output, "evaluate")
+    return (net.output,) * _n_outputs(net) if one else net.output
 
 
 def _output(sigmas: Any, order: int, s: Array) -> tuple[Any, ...]:
@@ -511,6 +511,8 @@ def _output(sigmas: Any, order: int, s: Array) -> tuple[Any, ...]:
             return _with_diagonal(-outer - outer.swapaxes(1, 2), dy * (rest - y))
 
         return (y, J, curvature)[: order + 1]
+    if not isinstance(sigmas, Sequence):
+        return sigmas.output(order, s)  # what stands in for the softmax in `_rounding`
     y, *slopes = _entrywise(sigmas, order, s)
     return (y, *slopes) if order < 2 else (y, slopes[0], lambda r: r * slopes[1])
 
@@ -557,10 +559,11 @@ def _head(
     """
     sigmas, loss = _sigmas(net), get_loss(loss)
     pointwise: Any = (loss,) * s.shape[1]
-    if sigmas is not softmax:
+    if isinstance(sigmas, Sequence):
         sigmas, pointwise = zip(*(loss.with_output(v) for v in sigmas), strict=True)
-    elif loss == cross_entropy:
-        return _softmax_cross_entropy(s, tau * t, c)
+    elif loss.fuses_with_softmax:
+        fused = _softmax_cross_entropy if sigmas is softmax else sigmas.cross_entropy
+        return fused(s, tau * t, c)
     y, J, *curvature = _output(sigmas, order, s)
     losses, dl, *ddl = _entrywise(pointwise, order, y, t)
     mean, c = c @ (tau * losses).sum(axis=1), c[:, np.newaxis] * tau
@@ -776,7 +779,7 @@ def _loss_pass(
     c: Numbers | None, tau: Numbers | None, order: int,
 ) -> tuple[_Pass, _Head, Any]:  # fmt: skip
     """Return the pass and its head up to an order, and (P_A, P_W) where p is given."""
-    joint = net.output is softmax and get_loss(loss) == cross_entropy
+    joint = net.output is softmax and get_loss(loss).fuses_with_softmax
     classes = joint and np.ndim(t) == np.ndim(X) - 1
     _, w, X, t, p, c, tau = _arguments(
         net, w, X, t=("B" if classes else "BK", t), p=("P", p),

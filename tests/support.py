@@ -68,7 +68,11 @@ class Spec:
     def network(self, dtype: Any = np.float64) -> fastbp.Network:
         """Return the library's network of this shape."""
         return fastbp.Network(
-            self.n_inputs, activations=self.activations, output=self.output, dtype=dtype
+            self.n_inputs,
+            n_outputs=self.n_outputs,
+            activations=self.activations,
+            output=self.output,
+            dtype=dtype,
         )
 
 
@@ -86,6 +90,8 @@ class Case:
     ybar: np.ndarray
     p: np.ndarray
     dX: np.ndarray
+    tau: np.ndarray | None = None
+    """Weights of the outputs, where there are several."""
 
     def map(self, change: Callable[[np.ndarray], Any]) -> Case:
         """Return the case with something else in place of each array."""
@@ -107,15 +113,15 @@ class Call:
     """What it may be given besides, by keyword."""
 
 
-_WEIGHTED = {"sample_weight": "c"}
+_WEIGHTED = {"sample_weight": "c", "target_weight": "tau"}
 CALLS = {
-    "value": Call(("X",), "B"),
-    "value_and_grad": Call(("x",), "P"),  # x: the first row of X
+    "value": Call(("X",), "BK"),
+    "value_and_grad": Call(("x",), "KP"),  # x: the first row of X; its array is the Jacobian
     "vjp": Call(("X", "ybar"), "P"),
-    "jvp": Call(("X", "p"), "B", {"dX": "dX"}),
-    "input_grad": Call(("X",), "BN"),
-    "input_hvp": Call(("X", "dX"), "BN"),
-    "per_sample_grad": Call(("X",), "BP"),
+    "jvp": Call(("X", "p"), "BK", {"dX": "dX"}),
+    "input_grad": Call(("X",), "BKN"),
+    "input_hvp": Call(("X", "dX"), "BKN"),
+    "per_sample_grad": Call(("X",), "BKP"),
     "loss_and_grad": Call(("X", "t"), "P", _WEIGHTED),
     "hvp": Call(("X", "t", "p"), "P", _WEIGHTED),
     "gauss_newton_product": Call(("X", "t", "p"), "P", _WEIGHTED),
@@ -129,15 +135,18 @@ DIRECTIONAL = ("jvp", "input_hvp", "hvp", "gauss_newton_product")
 def arguments(name: str, given: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
     """Return what a call takes, and its options, of the arrays given by the names of `Case`."""
     call, X = CALLS[name], given["X"]
-    given = {**given, "x": X if np.ndim(X) == 1 else X[0]}
+    given = {key: array for key, array in given.items() if array is not None}
+    given["x"] = X if np.ndim(X) == 1 else X[0]
     options = {option: given[key] for option, key in call.options.items() if key in given}
     return (given["w"], *(given[key] for key in call.arguments)), options
 
 
 def room(name: str, case: Case) -> np.ndarray:
     """Return an array of NaN for a call to write into."""
-    sizes = {"B": len(case.X), "N": case.net.n_inputs, "P": case.net.n_params}
-    return np.full([sizes[axis] for axis in CALLS[name].axes], np.nan, case.w.dtype)
+    net = case.net
+    sizes = {"B": len(case.X), "K": net.n_outputs, "N": net.n_inputs, "P": net.n_params}
+    axes = CALLS[name].axes.replace("K", "" if net.n_outputs == 1 else "K")
+    return np.full([sizes[axis] for axis in axes], np.nan, case.w.dtype)
 
 
 def array_of(result: Any) -> Any:
@@ -194,6 +203,34 @@ def outputs_for(loss: str) -> tuple[str, ...]:
     if loss == "poisson":  # the exponential of the output
         return tuple(name for name in OUTPUTS if name not in GROWING)
     return OUTPUTS
+
+
+HEADS = [
+    ("squared", "mixed", "numbers"),
+    ("log_cosh", "mixed", "numbers"),
+    ("huber", "mixed", "numbers"),
+    ("poisson", "mixed", "numbers"),
+    ("squared", "softmax", "numbers"),
+    ("poisson", "softmax", "numbers"),
+    ("cross_entropy", "logistic", "numbers"),
+    ("cross_entropy", "softmax", "probabilities"),
+    ("cross_entropy", "softmax", "classes"),
+]
+"""What several outputs may end in: a loss, the outputs, and the kind of its targets."""
+
+
+def outputs_of(loss: str, output: str, names: Iterable[str] = NAMES) -> Any:
+    """Return what `random_case` draws the outputs of a head from."""
+    if output == "mixed":
+        return [name for name in outputs_for(loss) if name in names]
+    return softmax if output == "softmax" else output
+
+
+def targets_for(case: Case, kind: str) -> np.ndarray:
+    """Return a case's targets as a head has them: K numbers, probabilities or classes a row."""
+    if kind == "probabilities":
+        return case.t / case.t.sum(axis=1, keepdims=True)
+    return case.t.argmax(axis=1) if kind == "classes" else case.t
 
 
 def random_case(
@@ -254,6 +291,7 @@ def random_case(
         ybar=rng.standard_normal(rows),
         p=rng.standard_normal(net.n_params),
         dX=rng.standard_normal((batch, n_inputs)),
+        tau=rng.uniform(0.5, 2.0, n_outputs) if n_outputs > 1 else None,
     )
 
 

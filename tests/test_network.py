@@ -36,7 +36,7 @@ def calls(net, **given):
 
 
 OUT_SHAPES = {
-    name: tuple({"B": B, "N": N, "P": P}[axis] for axis in call.axes)
+    name: tuple({"B": B, "N": N, "P": P}[axis] for axis in call.axes if axis != "K")
     for name, call in CALLS.items()
 }
 

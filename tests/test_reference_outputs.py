@@ -14,14 +14,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ledger import compare
 from support import (
+    HEADS,
     OUTPUTS,
     SCALES,
     arguments,
     assert_close,
     complex_step,
-    outputs_for,
+    outputs_of,
     random_case,
     spec,
+    targets_for,
 )
 from test_reference import COMPLEX, NAMES, complex_gradient
 
@@ -48,39 +50,13 @@ def random_shapes(test):
     return settings(derandomize=True, database=None, deadline=None, max_examples=25)(test)
 
 
-def targets_for(case, kind):
-    """Return a case's targets as a loss has them: K numbers, probabilities or classes a row."""
-    if kind == "probabilities":
-        return case.t / case.t.sum(axis=1, keepdims=True)
-    return case.t.argmax(axis=1) if kind == "classes" else case.t
-
-
 def weights(case, seed=0):
     """Return weights of observations and of outputs."""
     tau = np.random.default_rng(seed).uniform(0.5, 2.0, case.net.n_outputs)
     return {"sample_weight": case.c, "target_weight": tau}
 
 
-# Loss, outputs, kind of targets.
-LOSS_CASES = [
-    ("squared", "mixed", "numbers"),
-    ("log_cosh", "mixed", "numbers"),
-    ("huber", "mixed", "numbers"),
-    ("poisson", "mixed", "numbers"),
-    ("squared", "softmax", "numbers"),
-    ("poisson", "softmax", "numbers"),
-    ("cross_entropy", "logistic", "numbers"),
-    ("cross_entropy", "softmax", "probabilities"),
-    ("cross_entropy", "softmax", "classes"),
-]
-of_losses = pytest.mark.parametrize(("loss", "output", "kind"), LOSS_CASES)
-
-
-def outputs_of(loss, output, names=NAMES):
-    """Return what `random_case` draws outputs from."""
-    if output == "mixed":
-        return [name for name in outputs_for(loss) if name in names]
-    return softmax if output == "softmax" else output
+of_losses = pytest.mark.parametrize(("loss", "output", "kind"), HEADS)
 
 
 # --- To 50 digits ---------------------------------------------------------------------------------
