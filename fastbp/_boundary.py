@@ -245,7 +245,7 @@ def classes(
     given = np.asarray(unmasked("t", t))
     if given.shape != ((n_samples,) if not single else ()) and given.shape != (n_samples,):
         return None
-    numbers("t", given, dtype, check_finite=False)
+    numbers("t", t, dtype, check_finite=False)
     given = given.reshape(n_samples)
     right = (given >= 0) & (given < n_outputs) & (given == np.floor(given))
     if not right.all():

@@ -635,6 +635,8 @@ class Network:
     ) -> NDArray:
         """Rows ∇_x f_b: how the output answers to the inputs.
 
+        With several outputs, one thread is used whatever `threads` says.
+
         Parameters
         ----------
         w, X, out, threads, check_finite
@@ -663,14 +665,8 @@ class Network:
         gradient = boundary.output(out, shape, self.dtype, (w, X))
         calls = _prepared(self)
         rows = gradient[np.newaxis] if single else gradient
-        if self.n_outputs > 1:
-            boundary.thread_count(threads)
-            calls.prepare_per_sample()
-            calls.input_grad(w, X, rows)
-            return gradient
-        calls.prepare(1, len(X))
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
-        if self.n_outputs > 1:  # by the driver of per_sample_grad, which is for one thread
+        if self.n_outputs > 1:  # rows of each output, as `per_sample_grad` has them
             calls.prepare_per_sample()
             n_threads = 1
         else:

@@ -165,6 +165,7 @@ def all_results(
     case: Case,
     outs: Mapping[str, np.ndarray] | None = None,
     names: Iterable[str] = CALLS,
+    loss: str = "squared",
     **options: Any,
 ) -> dict[str, np.ndarray]:
     """Return the numbers that calls give, with and without what they may be given besides."""
@@ -172,8 +173,9 @@ def all_results(
     for name in names:
         given, more = arguments(name, vars(case))
         out = outs[name] if outs else None
+        every = {**options, **({"loss": loss} if "t" in CALLS[name].arguments else {})}
         for label, besides in {name: more, **({f"{name} alone": {}} if more else {})}.items():
-            got = getattr(net, name)(*given, **besides, **options, out=out)
+            got = getattr(net, name)(*given, **besides, **every, out=out)
             assert out is None or array_of(got) is out
             results[label] = flat(got)
     return results
@@ -293,6 +295,16 @@ def random_case(
         dX=rng.standard_normal((batch, n_inputs)),
         tau=rng.uniform(0.5, 2.0, n_outputs) if n_outputs > 1 else None,
     )
+
+
+def case_of(seed: Any, shape: tuple, head: tuple[str, str, str] | None = None, **more: Any) -> Case:
+    """Return a random case of shape (N, H, B), or (N, H, B, K) with one of `HEADS`."""
+    sizes, K = shape[:3], (shape[3] if len(shape) > 3 else 1)
+    if head is None:
+        return random_case(seed, *sizes, n_outputs=K, **more)
+    loss, output, kind = head
+    case = random_case(seed, *sizes, n_outputs=K, outputs=outputs_of(loss, output), **more)
+    return replace(case, t=targets_for(case, kind))
 
 
 @cache

@@ -15,6 +15,7 @@ from support import (
     CHUNKED,
     DIRECTIONAL,
     DTYPES,
+    HEADS,
     LIMITS,
     SCALES,
     agree,
@@ -22,6 +23,8 @@ from support import (
     all_results,
     assert_other_threads_run_during,
     assert_same,
+    case_of,
+    flat,
     fresh_process,
     in_threads,
     outputs_for,
@@ -31,12 +34,13 @@ from support import (
 )
 
 import fastbp
-from fastbp.activations import NAMES, get_activation
+from fastbp.activations import NAMES, get_activation, softmax
 from fastbp.losses import NAMES as LOSSES
 
 N_NETWORKS = 330
 FEW = {"activations": ("tanh", "softplus", "sin"), "outputs": ("tanh", "identity")}
 """Functions for tests of sizes."""
+FEW_NEURONS = {"activations": FEW["activations"]}
 
 CANARY = 0xFF
 """The byte around guarded arrays: as floats, NaN."""
@@ -176,6 +180,188 @@ def test_named_activations_for_every_size_of_z(name, dtype):
         assert (np.abs(got - right) <= allowed).all()
 
 
+# --- Several outputs ------------------------------------------------------------------------------
+
+SQUARED, SOFTMAX_SQUARED, PROBABILITIES, CLASSES = (
+    ("squared", "mixed", "numbers"),
+    ("squared", "softmax", "numbers"),
+    ("cross_entropy", "softmax", "probabilities"),
+    ("cross_entropy", "softmax", "classes"),
+)
+MOSTLY = (SQUARED, PROBABILITIES, SOFTMAX_SQUARED)
+"""Heads that sizes are tested with, in turns."""
+
+
+def agree_several(case, dtype, loss="squared", matrix=True):
+    """Compare every call with the reference, of both orders, and what must be equal."""
+    net, case = case.net.network(dtype), case.astype(dtype)
+    agree_calls(net, case, CALLS, [loss])
+    g, _ = agree(net, "vjp", case.w, case.X, case.ybar, inputs=True)
+    np.testing.assert_array_equal(net.vjp(case.w, case.X, case.ybar), g)
+    args, weights = (case.w, case.X, case.t), {"sample_weight": case.c, "target_weight": case.tau}
+    for given in ({}, weights):
+        mean, g = net.loss_and_grad(*args, loss=loss, **given)
+        got, got_g = net.objective(case.X, case.t, loss=loss, **given)(case.w)
+        assert got == mean
+        np.testing.assert_array_equal(got_g, g)
+        if matrix:
+            *_, G = agree(net, "gauss_newton", *args, loss=loss, **given)
+            np.testing.assert_array_equal(G, G.T)
+            eigenvalues = np.linalg.eigvalsh(G.astype(np.float64))
+            assert eigenvalues.min() >= -10.0 * np.finfo(dtype).eps * eigenvalues.max()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("seed", range(36))
+def test_random_networks_of_several_outputs(seed, dtype):
+    rng = np.random.default_rng([70, seed])
+    K = (2, 3, 17, 33)[seed % 4]
+    most = 6 if K < 10 else 4
+    N, H = (int(rng.choice([1, 2, 3, 5, 8, 13][:most])) for _ in range(2))
+    B = int(rng.choice([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 24, 25, 33, 48, 49]))
+    head = HEADS[seed % len(HEADS)]
+    case = case_of([71, seed], (N, H, B, K), head, scale=SCALES[seed % 3])
+    if seed % 4 == 0:
+        case.w[::3] = 0.0
+    if seed % 4 == 1:
+        case.tau[::2] = 0.0
+    NETWORKS.add(("several outputs", seed))
+    agree_several(case, dtype, head[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "cross_entropy"])
+def test_softmax_under_every_loss(loss, dtype):
+    for B in (1, 3, 50):
+        agree_several(case_of([72, B], (3, 4, B, 3), (loss, "softmax", "numbers")), dtype, loss)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_own_activations_and_losses_of_several_outputs(dtype):
+    @fastbp.activation
+    def bent(z):
+        return (math.sqrt(z * z + 1.0) - 1.0) / 2.0 + z
+
+    @fastbp.loss
+    def quartic(y, t):
+        return (y - t) ** 4
+
+    for outputs in ([bent, "tanh"], softmax):
+        case = random_case(
+            73, 3, 5, 40, activations=(bent, "sin"), outputs=outputs, n_outputs=5
+        )
+        agree_several(case, dtype, quartic)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("N", "H", "K"), [(1, 1, 2), (3, 5, 3), (7, 5, 4)], ids=str)
+def test_several_outputs_around_vectors_chunks_and_parts(N, H, K, dtype):
+    batches = (*range(1, 20), 31, 32, 33, 47, 48, 49, 96, 97, 143, 145, 239, 240, 241, 528, 1600)
+    for number, B in enumerate(batches):
+        head = MOSTLY[number % 3]
+        agree_several(case_of([74, B], (N, H, B, K), head, **FEW_NEURONS), dtype, head[0], B < 99)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_number_of_outputs_up_to_two_tiles(dtype):
+    for K in range(2, 35):
+        for B in (2, 40):
+            head = MOSTLY[(K + B // 2) % 3]
+            case = case_of([75, K, B], (2, 4, B, K), head, **FEW_NEURONS)
+            agree_several(case, dtype, head[0], K % 8 == 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("B", [1023, 1025, 8193])
+def test_several_outputs_around_parts(B, dtype):
+    for head in (SQUARED, PROBABILITIES):
+        agree_several(case_of([76, B], (2, 3, B, 2), head, **FEW_NEURONS), dtype, head[0], False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_matrices_of_several_outputs_over_chunks_and_parts(dtype):
+    for head in (SQUARED, PROBABILITIES, SOFTMAX_SQUARED):
+        for shape in ((2, 3, 300, 3), (5, 7, 1030, 2), (1, 2, 2100, 4)):
+            case = case_of([77, *shape], shape, head, **FEW_NEURONS).astype(dtype)
+            net, given = case.net.network(dtype), {"loss": head[0], "sample_weight": case.c}
+            agree(net, "gauss_newton", case.w, case.X, case.t, **given)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("B", [1, 5, 40])
+def test_softmax_is_exact_for_huge_s(B, dtype):
+    net = fastbp.Network(1, 1, n_outputs=3, activations="identity", output="softmax", dtype=dtype)
+    close = {"rtol": 8.0 * float(np.finfo(dtype).eps), "atol": 0.0}
+    w = np.array([-1.0, 0.0, 1.0, 1.0], dtype)  # s = (-x, 0, x)
+    for x, t, want, slope in [
+        (1e4, 0, 2e4, [-1.0, 0.0, 1.0]),
+        (1e4, 2, 0.0, [0.0, 0.0, 0.0]),
+        (-1e4, 1, 1e4, [1.0, -1.0, 0.0]),
+        (40.0, 2, math.exp(-40.0), [math.exp(-80.0), math.exp(-40.0), -math.exp(-40.0)]),
+    ]:
+        X, p = np.full((B, 1), x, dtype), np.array([1.0, 2.0, -1.0, 0.5], dtype)
+        for classes in (np.full(B, t), np.eye(3, dtype=dtype)[np.full(B, t)]):
+            mean, g = net.loss_and_grad(w, X, classes, loss="cross_entropy")
+            np.testing.assert_allclose(mean, want, **close)
+            np.testing.assert_allclose(g[:3], np.multiply(slope, x), **close)
+            for call in (net.hvp, net.gauss_newton_product):
+                assert np.isfinite(call(w, X, classes, p, loss="cross_entropy")).all()
+            assert np.isfinite(net.gauss_newton(w, X, classes, loss="cross_entropy")[2]).all()
+        for call in (net.value, net.input_grad, net.per_sample_grad):
+            assert np.isfinite(call(w, X)).all()
+        np.testing.assert_allclose(net.value(w, X).sum(axis=1), 1.0, **close)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_classes_are_the_rows_that_name_them(dtype):
+    case = case_of(78, (3, 5, 60, 4), CLASSES).astype(dtype)
+    net, labels = case.net.network(dtype), case.t.astype(int)
+    rows = np.eye(4, dtype=dtype)[labels]
+    more = {"loss": "cross_entropy", "sample_weight": case.c}
+    for extra in ({}, {"target_weight": case.tau}):
+        for name in ("loss_and_grad", "hvp", "gauss_newton_product", "gauss_newton"):
+            last = (case.p,) if "p" in getattr(CALLS.get(name), "arguments", ()) else ()
+            call, given = getattr(net, name), (case.w, case.X)
+            want = flat(call(*given, rows, *last, **more, **extra))
+            for t in (labels, labels.astype(np.uint8), labels.astype(dtype), labels.tolist()):
+                for _ in range(2):
+                    got = flat(call(*given, t, *last, **more, **extra))
+                    np.testing.assert_array_equal(got, want)
+    one = net.loss_and_grad(case.w, case.X[0], labels[0], loss="cross_entropy")
+    want = net.loss_and_grad(case.w, case.X[:1], labels[:1], loss="cross_entropy")
+    np.testing.assert_array_equal(flat(one), flat(want))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("outputs", [("tanh", "softplus"), softmax], ids=["each", "softmax"])
+def test_what_is_not_finite_stays_where_it_is(outputs, dtype):
+    activations = ("tanh", "softplus")
+    for B in (3, 40, 300):
+        case = random_case(79, 3, 4, B, activations=activations, outputs=outputs, n_outputs=3)
+        case = case.astype(dtype)
+        net = case.net.network(dtype)
+        X, ybar = case.X.copy(), case.ybar.copy()
+        X[1, 2] = ybar[2, 0] = np.nan
+        calls = {
+            "value": lambda X, ybar: net.value(case.w, X),
+            "input_grad": lambda X, ybar: net.input_grad(case.w, X),
+            "per_sample_grad": lambda X, ybar: net.per_sample_grad(case.w, X),
+            "jvp": lambda X, ybar: net.jvp(case.w, X, case.p, dX=case.dX),
+            "input_hvp": lambda X, ybar: net.input_hvp(case.w, X, case.dX),
+            "vjp": lambda X, ybar: net.vjp(case.w, X, ybar, inputs=True)[1],
+        }
+        for name, call in calls.items():
+            touched = np.isin(np.arange(B), (1, 2) if name == "vjp" else 1)
+            got, want = call(X, ybar), call(case.X, case.ybar)
+            np.testing.assert_array_equal(got[~touched], want[~touched], err_msg=name)
+            assert np.isnan(got[touched]).any(axis=tuple(range(1, got.ndim))).all(), name
+        w = case.w.copy()
+        w[0] = np.nan  # a_{1,1}: of the first output alone
+        bad = np.isnan(net.value(w, case.X))
+        assert bad[:, 0].all()
+        assert bad[:, 1:].all() if outputs is softmax else not bad[:, 1:].any()
+
+
 # --- Cross-entropy taken from s -------------------------------------------------------------------
 
 
@@ -269,12 +455,29 @@ class Guarded:
 
 
 MEMORY_SHAPES = [(1, 1, 1), (1, 1, 2), (2, 3, 1), (3, 2, 5), (7, 5, 19), (50, 17, 9), (3, 4, 1025)]
+# (N, H, B, K), and what they end in.
+MEMORY_HEADS = {
+    (2, 3, 1, 2): SQUARED,
+    (1, 1, 3, 2): CLASSES,
+    (7, 5, 19, 3): SQUARED,
+    (3, 2, 33, 17): PROBABILITIES,
+    (3, 4, 1025, 4): SOFTMAX_SQUARED,
+    (4, 3, 530, 5): PROBABILITIES,
+}
+MEMORY_SHAPES += MEMORY_HEADS
+
+
+def memory_case(seed, shape):
+    """Return the case of one of the shapes, and its loss."""
+    head = MEMORY_HEADS.get(shape)
+    return case_of(seed, shape, head), "squared" if head is None else head[0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", MEMORY_SHAPES, ids=str)
 def test_only_out_is_written_and_only_arguments_are_read(shape, dtype):
-    case = random_case(14, *shape).astype(dtype)
+    case, loss = memory_case(14, shape)
+    case = case.astype(dtype)
     net = case.net.network(dtype)
     guards = []
 
@@ -287,12 +490,12 @@ def test_only_out_is_written_and_only_arguments_are_read(shape, dtype):
     results = []
     for _ in range(2):  # the second call finds its own results in `out`
         arrays = {name: out.array for name, out in outs.items()}
-        results.append(all_results(net, guarded, arrays))
+        results.append(all_results(net, guarded, arrays, loss=loss))
         for argument in guards:
             argument.assert_untouched()
         for out in outs.values():
             out.assert_neighbours_untouched()
-    want = all_results(net, case)  # not before: what writes beside `out` would harm the process
+    want = all_results(net, case, loss=loss)  # not before: what writes beside `out` would harm the process
     for got in results:
         assert_same(got, want)
 
@@ -300,30 +503,35 @@ def test_only_out_is_written_and_only_arguments_are_read(shape, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", MEMORY_SHAPES, ids=str)
 def test_equal_calls_give_equal_bits(shape, dtype):
-    case = random_case(15, *shape).astype(dtype)
+    case, loss = memory_case(15, shape)
+    case = case.astype(dtype)
     net = case.net.network(dtype)
     other = random_case(16, shape[0] + 3, 40, 333).astype(dtype)
-    want = all_results(net, case)
+    want = all_results(net, case, loss=loss)
     net.per_sample_grad(10.0 * case.w, 10.0 * case.X)
     all_results(other.net.network(dtype), other)
     outs = {name: room(name, case) for name in CALLS}
-    assert_same(all_results(net, case, outs), want)
+    assert_same(all_results(net, case, outs, loss=loss), want)
     # And without buffers, from lists, by another equal network.
-    assert_same(all_results(case.net.network(dtype), case.map(np.ndarray.tolist)), want)
+    lists = case.map(np.ndarray.tolist)
+    assert_same(all_results(case.net.network(dtype), lists, loss=loss), want)
 
 
 def digest(change=lambda array: array):
     """Return a digest of what calls and fits give where arrays have been put into other places."""
     bits = hashlib.sha256()
     for dtype, shape in itertools.product(DTYPES, MEMORY_SHAPES):
-        case = random_case(17, *shape).astype(dtype).map(change)
+        case, loss = memory_case(17, shape)
+        case = case.astype(dtype).map(change)
         net, data = case.net.network(dtype), (case.X, case.t)
-        results = all_results(net, case, {name: change(room(name, case)) for name in CALLS})
-        bound = net.objective(*data, sample_weight=case.c, l2=0.1)
+        outs = {name: change(room(name, case)) for name in CALLS}
+        results = all_results(net, case, outs, loss=loss)
+        bound = net.objective(*data, loss=loss, sample_weight=case.c, l2=0.1)
         results["objective"] = bound(case.w)[1]
         results["gauss_newton"] = bound.gauss_newton(case.w)[2]
         for optimizer, batch in (("lm", None), ("sgd", 1), ("sgd", 300), ("adam", 7)):
             options = {"w0": case.w, "optimizer": optimizer, "batch_size": batch, "epochs": 2}
+            options["loss"] = loss
             results[f"{optimizer} {batch}"] = fastbp.fit(net, *data, **options).w
         for name, result in results.items():
             assert np.isfinite(result).all(), name

@@ -1,6 +1,7 @@
 """`threads=`: the same bits for any number; processes made after their use; memory."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from support import (
     DTYPES,
     all_results,
     assert_same,
+    case_of,
     flat,
     fresh_process,
     in_threads,
@@ -16,11 +18,13 @@ from support import (
 )
 
 import fastbp
+from fastbp.activations import softmax
 
 THREADED = ("value", "vjp", "input_grad", "loss_and_grad", "hvp", "gauss_newton_product")
 # One part; two; four, the last of few samples; a matrix of many inputs; large parts, many, the
 # last of one sample.
 SHAPES = [(3, 5, 1), (3, 5, 511), (3, 5, 1025), (7, 9, 1586), (25, 10, 6500), (2, 3, 270001)]
+SHAPES += [(3, 5, 1, 2), (3, 5, 511, 3), (7, 9, 1586, 4), (2, 3, 5000, 17)]  # (N, H, B, K)
 
 
 def all_calls(net, case, threads):
@@ -33,13 +37,25 @@ def all_calls(net, case, threads):
     w, X, t, c, ybar = case.w, case.X, case.t, case.c, case.ybar
     mean, g = net.loss_and_grad(w, X, t, loss="log_cosh", sample_weight=c, threads=threads)
     _, rows = net.vjp(w, X, ybar, inputs=True, threads=threads)
-    return {**results, "log_cosh": np.array(mean), "log_cosh gradient": g, "rows": rows}
+    results |= {"log_cosh": np.array(mean), "log_cosh gradient": g, "rows": rows}
+    if case.net.n_outputs > 1:
+        soft = case.net.network(net.dtype), replace(case.net, output=softmax).network(net.dtype)
+        weights = {"sample_weight": c, "target_weight": case.tau, "threads": threads}
+        for number, (other, targets) in enumerate(zip(soft, (t, t.argmax(axis=1)), strict=True)):
+            loss = ("squared", "cross_entropy")[number]
+            for name in ("loss_and_grad", "gauss_newton"):
+                got = getattr(other, name)(w, X, targets, loss=loss, **weights)
+                results[f"{name}, {loss}"] = flat(got)
+            for name in ("hvp", "gauss_newton_product"):
+                got = getattr(other, name)(w, X, targets, case.p, loss=loss, **weights)
+                results[f"{name}, {loss}"] = got
+    return results
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_any_number_gives_the_same_bits(shape, dtype):
-    case = random_case([81, *shape], *shape).astype(dtype)
+    case = case_of([81, *shape], shape).astype(dtype)
     net = case.net.network(dtype)
     want = all_calls(net, case, 1)
     for threads in (2, 3, 7, "auto", np.int64(2)):
