@@ -233,8 +233,8 @@ REFERENCE = (
     ),
     _outputs(
         "every output with the first one's activation",
-        "    return net.output if joint else",
-        "    return net.output[:1] * len(net.output) if joint and net.output is not softmax else",
+        "_n_outputs(net) if one else net.output\n",
+        "_n_outputs(net) if one or net.output is softmax else net.output[:1] * len(net.output)\n",
         "test_first_order_to_50_digits",
         "test_each_output_is_a_network_of_its_own",
     ),
@@ -317,8 +317,8 @@ KERNELS = (
     _kernel(
         "the gradient of the loss without its scale",
         "kernels/drivers/head.py",
-        "            scale = real(given.scale)\n",
-        "            scale = one\n",
+        "scale = real(given.scale) * tau\n",
+        "scale = one * tau\n",
         _SIZES,
     ),
     _kernel(
@@ -338,8 +338,8 @@ KERNELS = (
     _kernel(
         "per-sample rows with the slope of the sample before",
         "kernels/drivers/first_order.py",
-        "cp), slopes[b], x + b * N * size",
-        "cp), slopes[max(b - 1, 0)], x + b * N * size",
+        "slope = bar[k * cp + b]",
+        "slope = bar[k * cp + max(b - 1, 0)]",
         "test_kernels.py::test_jacobian_is_adjoint_to_vjp[shape2-float64]",
     ),
     _kernel(
@@ -470,9 +470,9 @@ KERNELS = (
     ),
     _kernel(
         "cross-entropy taken from y, not from s",
-        "kernels/calls/plan.py",
-        "output, paired = loss.with_output(self._output)",
-        "output, paired = self._output, loss",
+        "kernels/calls/outputs.py",
+        "output, loss = self._loss.with_output(output)",
+        "loss = self._loss",
         "test_kernels.py::test_cross_entropy_is_exact_for_huge_s[40-float64]",
     ),
     _kernel(
@@ -572,6 +572,232 @@ KERNELS = (
         "if not np.finfo(dtype).tiny <= total < np.inf:",
         "if total < 0.0:",
         "test_network.py::test_wrong_weights_are_refused",
+    ),
+)
+
+_SEVERAL = "test_kernels.py::test_random_networks_of_several_outputs"
+_EACH, _SOFTMAX, _PROBABILITIES = (f"{_SEVERAL}[{seed}-float64]" for seed in (9, 13, 25))
+_SHARED = f"{_SEVERAL}[15-float64]"
+_AROUND = "test_kernels.py::test_several_outputs_around_vectors_chunks_and_parts[3-5-3-float64]"
+_CHUNKED_MATRIX = "test_kernels.py::test_matrices_of_several_outputs_over_chunks_and_parts[float64]"
+_EXACT = "test_kernels.py::test_softmax_is_exact_for_huge_s[5-float64]"
+
+
+def _several(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    """Return a fault in what computes several outputs."""
+    return Mutant(name, f"kernels/{file}.py", old, new, tests)
+
+
+OUTPUTS = (
+    _several(
+        "J of the softmax times a vector that is not taken from its top entry",
+        "drivers/softmax",
+        "shift[b] = vv[b] if top[b] == k else shift[b]",
+        "shift[b] = shift[b] if top[b] == k else shift[b]",
+        _EXACT,
+    ),
+    _several(
+        "T y − t of the top entry, which cancels",
+        "drivers/softmax",
+        "top = (T[b] - share) - T[b] * (others[b] * yy[b])",
+        "top = T[b] * yy[b] - share",
+        _EXACT,
+    ),
+    _several(
+        "equal largest s count once",
+        "drivers/softmax",
+        "            others[b] += ties[b]\n",
+        "            others[b] += zero * ties[b]\n",
+        "test_kernels.py::test_softmax_of_equal_s[3-float64]",
+    ),
+    _several(
+        "weights of classes that do not count in T",
+        "drivers/softmax",
+        "                T[b] += share\n",
+        "                T[b] += t[b]\n",
+        _PROBABILITIES,
+    ),
+    _several(
+        "losses of the softmax's outputs without their weights",
+        "drivers/softmax",
+        "ell[b] += tau * values[b]",
+        "ell[b] += values[b]",
+        _SOFTMAX,
+    ),
+    _several(
+        "the softmax's s̄ under a loss is not zero on the padding",
+        "drivers/softmax",
+        "weight = (factor * tau * (cv[b] if c else one)) if b < n else zero",
+        "weight = (factor * tau * (cv[b] if c else one)) if b < n else factor",
+        _AROUND,
+    ),
+    _several(
+        "s̄ of cross entropy on the softmax is not zero on the padding",
+        "drivers/softmax",
+        "L[b] = factor * (cv[b] if c else one) if b < n else zero",
+        "L[b] = factor * (cv[b] if c else one) if b < n else factor",
+        _AROUND,
+    ),
+    _several(
+        "half of the softmax's curvature",
+        "drivers/softmax",
+        "- yy[b] * moving[b]",
+        "- zero * yy[b] * moving[b]",
+        _SOFTMAX,
+    ),
+    _several(
+        "s̄˙ overwrites the weights that it is made of",
+        "drivers/softmax",
+        "for k in range(K - 1, -1, -1):",
+        "for k in range(K):",
+        _PROBABILITIES,
+    ),
+    _several(
+        "weights of outputs in the gradient, but not in the loss",
+        "drivers/head",
+        "total += part * np.float64(tau)",
+        "total += part",
+        _EACH,
+    ),
+    _several(
+        "weights of outputs in the loss, but not in the kernels' gradient",
+        "drivers/head",
+        "scale = real(given.scale) * tau\n",
+        "scale = real(given.scale)\n",
+        _EACH,
+    ),
+    _several(
+        "targets of later chunks from where those of one output would be",
+        "drivers/head",
+        "transposed(rows + at * K, n, K, padded, t)",
+        "transposed(rows + at, n, K, padded, t)",
+        _AROUND,
+    ),
+    _several(
+        "values of later chunks to where those of one output would be",
+        "drivers/head",
+        "rows_from(room.s, n, K, padded, given.y + at * K)",
+        "rows_from(room.s, n, K, padded, given.y + at)",
+        _AROUND,
+    ),
+    _several(
+        "second derivatives by x of the first output in all places",
+        "drivers/head",
+        "unit[b] = one if m == given.unit else zero",
+        "unit[b] = one if m == 0 else zero",
+        _EACH,
+    ),
+    _several(
+        "a run of outputs is its first",
+        "calls/outputs",
+        "self.table[place + OUTPUT_COUNT] = count\n",
+        "self.table[place + OUTPUT_COUNT] = 1\n",
+        _SHARED,
+    ),
+    _several(
+        "weights of outputs that do not reach the kernels",
+        "calls/plan",
+        "        if target_weight is None:\n            return table\n",
+        "        if target_weight is None or len(target_weight) > 1:\n            return table\n",
+        _EACH,
+    ),
+    _several(
+        "later chunks overwrite ∇_A",
+        "drivers/first_order",
+        "target[at] = target[at] + source[i * K + k] if add else",
+        "target[at] = source[i * K + k] if add else",
+        _AROUND,
+    ),
+    _several(
+        "∇_A neuron by neuron",
+        "drivers/first_order",
+        "                at = k * H + i\n",
+        "                at = i * K + k\n",
+        _EACH,
+    ),
+    _several(
+        "Jacobians of later chunks over those of the first",
+        "drivers/first_order",
+        "target = J + ((first + b) * K + k) * P * size",
+        "target = J + (b * K + k) * P * size",
+        _AROUND,
+    ),
+    _several(
+        "D of few samples from the last two outputs",
+        "drivers/first_order",
+        "w + k * H * size, E, H, k > 0)",
+        "w + k * H * size, E, H, k > 1)",
+        _AROUND,
+    ),
+    _several(
+        "the direction in A in place of that in W",
+        "drivers/second_order",
+        "(p, H, 1), (room.V, cp), (sdot, cp), (H, K, cp), 1)",
+        "(p, H, 1), (room.V, cp), (sdot, cp), (H, K, cp), 0)",
+        _EACH,
+    ),
+    _several(
+        "U̇ times s̄˙",
+        "drivers/second_order",
+        "add_transposed(plan, room.Udot, sbar, room.panels",
+        "add_transposed(plan, room.Udot, sbardot, room.panels",
+        _EACH,
+    ),
+    _several(
+        "v'' without the direction",
+        "drivers/second_order",
+        "            multiply_scaled(one, room.Zdot, room.Udot, H * cp)\n",
+        "",
+        _EACH,
+    ),
+    _several(
+        "a block of A that is left out",
+        "drivers/matrix_outputs",
+        "            for k in range(m + 1):\n",
+        "            for k in range(m):\n",
+        _EACH,
+    ),
+    _several(
+        "blocks of A below the diagonal, which is copied over",
+        "drivers/matrix_outputs",
+        "target = G + (k * H * P + m * H) * size",
+        "target = G + (m * H * P + k * H) * size",
+        _PROBABILITIES,
+    ),
+    _several(
+        "blocks of W by the first output",
+        "drivers/matrix_outputs",
+        "constant(room, k, a[k * H + i], cp)",
+        "constant(room, k, a[i], cp)",
+        _EACH,
+    ),
+    _several(
+        "later chunks overwrite the products of pairs",
+        "drivers/matrix_outputs",
+        "(target, n_pairs), (cp, rows, n_pairs), add\n",
+        "(target, n_pairs), (cp, rows, n_pairs), 0\n",
+        _CHUNKED_MATRIX,
+    ),
+    Mutant(
+        "a class beyond the last",
+        "_boundary.py",
+        "(given < n_outputs)",
+        "(given <= n_outputs)",
+        ("test_network_outputs.py::test_targets_of_the_softmax_that_are_refused",),
+    ),
+    Mutant(
+        "classes for any loss of a softmax",
+        "network.py",
+        "if not get_loss(loss).fuses_with_softmax or np.minimum.reduce(t) < 0:",
+        "if np.minimum.reduce(t) < 0:",
+        ("test_network_outputs.py::test_wrong_arguments_are_refused",),
+    ),
+    Mutant(
+        "a first call for rows by x without what it runs",
+        "network.py",
+        "            calls.prepare_per_sample()\n            n_threads = 1\n",
+        "            calls.prepare(1, len(X))\n            n_threads = 1\n",
+        ("test_network_outputs.py::test_any_call_may_be_the_first",),
     ),
 )
 
@@ -876,4 +1102,4 @@ COMPILED = (
     ),
 )
 
-MUTANTS = REFERENCE + KERNELS + TRACING + INTERVALS + FITS + COMPILED
+MUTANTS = REFERENCE + KERNELS + OUTPUTS + TRACING + INTERVALS + FITS + COMPILED

@@ -10,12 +10,13 @@ import pytest
 import scipy.optimize
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
-from support import SCALES, assert_close, random_case, spec
+from support import HEADS, OUTPUTS, SCALES, assert_close, case_of, random_case, spec
 
 import fastbp
 from fastbp import reference
 from fastbp._cli import main as _cli
 from fastbp._cli import self_check as _self_check
+from fastbp.activations import softmax
 from fastbp.calculus import (
     Affine,
     Factorization,
@@ -514,6 +515,31 @@ def test_networks_in_compositions(dtype):
     assert_allclose(along, np.sum(want * case.dX), rtol=1e3 * tolerance)
 
 
+@pytest.mark.parametrize("outputs", [OUTPUTS, softmax], ids=["mixed", "softmax"])
+def test_networks_of_several_outputs_in_compositions(outputs):
+    case = random_case(6, 3, 5, 7, outputs=outputs, n_outputs=4)
+    net, w, X, t = case.net.network(), case.w, case.X, case.t
+
+    def half_square(y):
+        return 0.5 * np.sum((y - t) ** 2), y - t
+
+    value, g = compose(half_square, of_weights(net, X))(w)
+    loss, want = net.loss_and_grad(w, X, t)
+    assert_allclose(value, 7 * loss, rtol=1e-13)
+    assert_close(g, 7 * want, 1e-12)
+    for function, at, along in (
+        (of_weights(net, X), w, case.p),
+        (of_inputs(net, w), X, case.dX),
+        (of_inputs(net, w), X[0], case.dX[0]),
+    ):
+        ybar = case.ybar if at.ndim == 2 or at is w else case.ybar[0]
+        left = np.sum(ybar * function.jvp(at, along))
+        assert_allclose(left, np.sum(along * function.vjp(at, ybar)), rtol=1e-10)
+        assert_allclose(taylor_test(function.value, function.jvp, at).order, 2.0, atol=0.1)
+    J = net.per_sample_grad(w, X)
+    assert_allclose(taylor_test(of_weights(net, X).value, J, w).order, 2.0, atol=0.1)
+
+
 def test_one_observation_in_a_composition():
     net = fastbp.Network(3, 4)
     w, x = net.init(0), np.array([0.1, 0.2, -0.3])
@@ -650,6 +676,18 @@ def test_good_networks_pass_with_other_losses(loss):
     assert report.ok, report
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("head", HEADS, ids=" ".join)
+def test_good_networks_of_several_outputs_pass(head, dtype):
+    for K, scale in ((2, 1.0), (5, 0.1), (3, 5.0)):
+        case = case_of([4, K], (3, 4, 20, K), head, scale=scale).astype(dtype)
+        given = {"loss": head[0], "sample_weight": case.c, "target_weight": case.tau}
+        net = case.net.network(dtype)
+        report = check_gradient(net, case.w, case.X, case.t, **given)
+        assert report.ok, report
+        assert check_gradient(net, case.w, case.X[0], case.t[0], loss=head[0]).ok
+
+
 def test_converged_network_passes():
     """Where the gradient is all but zero, rounding is judged by the terms that cancel."""
     net = fastbp.Network(3, 5, output="identity", dtype=np.float32)
@@ -716,6 +754,25 @@ SPOILED = {
     "gauss_newton_product": "Gauss–Newton product",
     "gauss_newton": "the Gauss–Newton matrix",
 }
+
+
+@pytest.mark.parametrize("output", ["tanh", "softmax"])
+@pytest.mark.parametrize("call", SPOILED)
+def test_each_wrong_call_of_several_outputs_is_found(monkeypatch, call, output):
+    right = getattr(fastbp.Network, call)
+
+    def wrong(self, *args, **kwargs):
+        got = right(self, *args, **kwargs)
+        last = got[-1] if isinstance(got, tuple) else got
+        last[..., -1] += 1e-7
+        return got
+
+    monkeypatch.setattr(fastbp.Network, call, wrong)
+    net = fastbp.Network(2, 3, n_outputs=2, output=output)
+    loss, t = ("cross_entropy", [1, 0]) if output == "softmax" else ("squared", np.eye(2))
+    report = check_gradient(net, net.init(0), np.eye(2) + 0.5, t, loss=loss)
+    expected = "its gradient by w" if call == "value_and_grad" else SPOILED[call]
+    assert expected in failed(report)
 
 
 @pytest.mark.parametrize("call", SPOILED)
@@ -792,8 +849,9 @@ def test_check_command(monkeypatch, capsys):
         ["relu", "float64"],
         ["all,", "squared"],
     ]
-    assert all(line.endswith("pass") for line in lines[2:18])
-    assert lines[-1] == "pass: all derivatives of 16 networks are right on this machine"
+    assert all(line.endswith("pass") for line in lines[2:22])
+    assert {"3 of tanh", "3 of softmax"} <= {line[:20].strip() for line in lines}
+    assert lines[-1] == "pass: all derivatives of 20 networks are right on this machine"
 
 
 def test_check_command_fails_where_a_derivative_is_wrong(monkeypatch, capsys):
@@ -801,4 +859,4 @@ def test_check_command_fails_where_a_derivative_is_wrong(monkeypatch, capsys):
     assert _cli.main(["check"]) == 1
     printed = capsys.readouterr().out
     assert "v' of spoiled, complex step" in printed
-    assert "fail: 14 of 16 networks have wrong derivatives on this machine" in printed
+    assert "fail: 18 of 20 networks have wrong derivatives on this machine" in printed

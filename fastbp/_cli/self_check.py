@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..calculus import GradientReport
 
 _OBSERVATIONS = 300  # more than a chunk of the kernels
+_OUTPUTS = 3
 _HEADS = ("v', v''", "kernel", "adjoint", "order 2", "order 3")
 
 
@@ -72,7 +73,7 @@ def results() -> list[dict[str, Any]]:
 
 
 def _reports() -> Iterator[tuple[str, GradientReport]]:
-    """Yield a report for each activation, as neurons and output, and for all under each loss."""
+    """Yield a report for each activation, for all under each loss, and for several outputs."""
     from ..calculus import check_gradient
     from ..network import Network
 
@@ -86,3 +87,10 @@ def _reports() -> Iterator[tuple[str, GradientReport]]:
         net = Network(5, activations=NAMES, output="logistic", dtype=dtype)
         for loss in LOSSES:
             yield f"all, {loss}", check_gradient(net, net.init(1), X, t, loss=loss)
+        several = rng.uniform(0.1, 0.9, (_OBSERVATIONS, _OUTPUTS)).astype(dtype)
+        given = {"target_weight": np.arange(1, _OUTPUTS + 1)}
+        for output, loss in (("tanh", "squared"), ("softmax", "cross_entropy")):
+            net = Network(5, activations=NAMES, n_outputs=_OUTPUTS, output=output, dtype=dtype)
+            t = several.argmax(axis=1) if output == "softmax" else several
+            report = check_gradient(net, net.init(1), X, t, loss=loss, **given)
+            yield f"{_OUTPUTS} of {output}", report

@@ -108,6 +108,7 @@ def check_gradient(
     *,
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
+    target_weight: ArrayLike | None = None,
     seed: int | np.random.Generator = 0,
 ) -> GradientReport:
     """Check every derivative of a network with the user's own activations, data and loss.
@@ -130,12 +131,14 @@ def check_gradient(
         Parameters, better not all zero: what is multiplied by 0 is not checked.
     X : array_like, shape (B, N)
         Observations.
-    t : array_like, shape (B,)
-        Targets.
+    t : array_like, shape (B,), or (B, K) where K > 1
+        Targets; of a softmax under cross entropy also classes, (B,).
     loss : str or Loss
         ℓ.
     sample_weight : array_like, shape (B,), optional
         c; ones where left out.
+    target_weight : array_like, shape (K,), optional
+        Weights of the outputs; ones where left out.
     seed : int or numpy.random.Generator
         Of the directions p and q, and of ȳ.
 
@@ -166,11 +169,9 @@ def check_gradient(
     """
     rng = default_rng(seed)
     ell = get_loss(loss)
-    w, X, single = boundary.inputs(net, w, X, check_finite=True)
-    net.loss_and_grad(w, X[0] if single else X, t, loss=ell, sample_weight=sample_weight)
-    t = boundary.numbers("t", t, net.dtype, check_finite=True).reshape(-1)
-    c = boundary.weights(sample_weight, len(X), single, net.dtype, check_finite=True)
-    case = _Case(net, w, X, t, ell, c)
+    w, X, t, c = boundary.loss_inputs(net, ell, w, X, t, sample_weight, check_finite=True)
+    tau = boundary.target_weight(target_weight, net.n_outputs, net.dtype)
+    case = _Case(net, w, X, t, ell, c, tau)
     checks = _activation_checks(case)
     for kind in (_kernel_checks, _taylor_checks, _adjoint_checks):
         checks += kind(case, rng)
@@ -185,12 +186,17 @@ class _Case:
     t: Array
     loss: Loss
     c: Array | None
+    tau: Array | None
 
     @property
-    def wide(self) -> tuple[Array, Array, Array, Array | None]:
-        """(w, X, t, c) in float64, for the reference."""
-        c = None if self.c is None else self.c.astype(np.float64)
-        return self.w.astype(np.float64), self.X.astype(np.float64), self.t.astype(np.float64), c
+    def wide(self) -> tuple[Array, Array, Array]:
+        """(w, X, t) in float64, for the reference."""
+        return self.w.astype(np.float64), self.X.astype(np.float64), self.t.astype(np.float64)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What a mean loss is given besides."""
+        return {"loss": self.loss, "sample_weight": self.c, "target_weight": self.tau}
 
     @property
     def limit(self) -> float:
@@ -205,7 +211,7 @@ class _Case:
 
 def _activation_checks(case: _Case) -> list[Check]:
     net = case.net
-    w, X, *_ = case.wide
+    w, X, _ = case.wide
     z = reference.L(net, w, X)
     seen: dict[Activation, list[Array]] = {}
     for i, v in enumerate(net.activations):
@@ -254,8 +260,7 @@ def _kernel_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     def compare(call: str, names: str, *args: Array, **options: Any) -> None:
         """Compare a method with the function of that name, result by result."""
         wide = [array.astype(np.float64) for array in args]
-        c = options.get("sample_weight")
-        wide_options = options if c is None else {**options, "sample_weight": c.astype(np.float64)}
+        wide_options = _wide(options)
         function = getattr(reference, call)
         results: tuple[Any, ...] = (
             getattr(net, call)(*args, **options),
@@ -271,8 +276,7 @@ def _kernel_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
             measured = float(np.max(difference, initial=0.0)) / max(float(np.max(size)), least)
             checks.append(Check("kernel", name, measured, case.limit))
 
-    w, X, t = case.w, case.X, case.t
-    given: dict[str, Any] = {"loss": case.loss, "sample_weight": case.c}
+    w, X, t, given = case.w, case.X, case.t, case.given
     compare("value", "value, kernel against reference", w, X)
     compare("input_grad", "gradient by x", w, X)
     compare("value_and_grad", "value of one observation; its gradient by w", w, X[0])
@@ -283,16 +287,23 @@ def _kernel_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     compare("gauss_newton_product", "Gauss–Newton product", w, X, t, p, **given)
     if net.n_params <= _MOST_IN_MATRIX:
         names = "loss beside the Gauss–Newton matrix; its gradient; the Gauss–Newton matrix"
-        given["sample_weight"] = part.c
-        compare("gauss_newton", names, w, part.X, part.t, **given)
+        compare("gauss_newton", names, w, part.X, part.t, **part.given)
     return checks
+
+
+def _wide(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with their arrays in float64."""
+    return {
+        name: value.astype(np.float64) if isinstance(value, np.ndarray) else value
+        for name, value in options.items()
+    }
 
 
 def _taylor_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     net = case.net
     case = case.first(_TAYLOR_OBSERVATIONS)
-    w, X, t, c = case.wide
-    wide: dict[str, Any] = {"loss": case.loss, "sample_weight": c}
+    w, X, t = case.wide
+    wide = _wide(case.given)
 
     def mean(w: Array) -> Any:
         return reference.loss_and_grad(net, w, X, t, **wide)[0]
@@ -315,7 +326,7 @@ def _taylor_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     for _ in range(_DIRECTIONS):
         moves = np.zeros(net.n_neurons)
         moves[rng.permutation(net.n_neurons)[:_TAYLOR_NEURONS]] = 1.0
-        moves = np.concatenate([moves, np.repeat(moves, net.n_inputs)])
+        moves = np.concatenate([np.tile(moves, net.n_outputs), np.repeat(moves, net.n_inputs)])
         h = moves * rng.standard_normal(net.n_params)
         h *= (np.linalg.norm(moves * w) or 1.0) / np.linalg.norm(h)
         error = float(np.finfo(np.float64).eps * (size_g @ np.abs(h)))
@@ -338,8 +349,8 @@ def _taylor_check(name: str, orders: list[float], expected: float) -> Check:
 
 def _adjoint_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     net = case.net
-    given: dict[str, Any] = {"loss": case.loss, "sample_weight": case.c}
-    ybar = rng.standard_normal(len(case.X)).astype(net.dtype)
+    shape = case.X.shape[:1] if net.n_outputs == 1 else (len(case.X), net.n_outputs)
+    ybar = rng.standard_normal(shape).astype(net.dtype)
     p, q = rng.standard_normal((2, net.n_params)).astype(net.dtype)
 
     def check(name: str, x: Any, Ay: Any, y: Any, Ax: Any) -> Check:
@@ -350,7 +361,7 @@ def _adjoint_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
 
     along = net.jvp(case.w, case.X, p)
     back = net.vjp(case.w, case.X, ybar)
-    H_p, H_q = (net.hvp(case.w, case.X, case.t, d, **given) for d in (p, q))
+    H_p, H_q = (net.hvp(case.w, case.X, case.t, d, **case.given) for d in (p, q))
     return [
         check("products with J and with J^T", ybar, along, p, back),
         check("symmetry of the Hessian", q, H_p, p, H_q),
