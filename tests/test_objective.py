@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from support import DTYPES, LIMITS, in_threads, outputs_for, random_case
+from support import DTYPES, HEADS, LIMITS, case_of, in_threads, outputs_for, random_case
 
 import fastbp
 from fastbp.losses import NAMES as LOSSES
@@ -90,6 +90,35 @@ def test_second_order():
     assert got == pytest.approx(mean + 0.25 * (w @ w), rel=1e-14)
     np.testing.assert_allclose(got_g, g + 0.5 * w, rtol=1e-14)
     np.testing.assert_allclose(got_G, G + 0.5 * np.eye(len(w)), rtol=1e-14)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("head", HEADS, ids=" ".join)
+def test_several_outputs(head, threads):
+    case = case_of([66, threads], (3, 4, 1100, 3), head)
+    weights = {"loss": head[0], "sample_weight": case.c, "target_weight": case.tau}
+    net, objective = bound(case, **weights, l2=0.1, threads=threads)
+    again = pickle.loads(pickle.dumps(objective))
+    w, p, args = case.w, case.p, (case.X, case.t)
+    mean, g, G = net.gauss_newton(w, *args, **weights)
+    for f in (objective, again):
+        got, got_g, got_G = f.gauss_newton(w)
+        assert got == pytest.approx(mean + 0.05 * w @ w, rel=1e-13)
+        np.testing.assert_array_equal(got_g, g + 0.1 * w)
+        np.testing.assert_array_equal(got_G, G + 0.1 * np.eye(len(w)))
+        np.testing.assert_array_equal(f.hvp(w, p), net.hvp(w, *args, p, **weights) + 0.1 * p)
+        want = net.gauss_newton_product(w, *args, p, **weights) + 0.1 * p
+        np.testing.assert_array_equal(f.gauss_newton_product(w, p), want)
+        got, got_g = f(w)
+        assert got == pytest.approx(f.value(w), rel=1e-13)
+        np.testing.assert_allclose(got_g, g + 0.1 * w, rtol=1e-11, atol=1e-14)
+    plain = net.objective(*args, **weights, threads=threads)
+    mean, g = net.loss_and_grad(w, *args, **weights)
+    got, got_g = plain(w)
+    assert got == mean
+    np.testing.assert_array_equal(got_g, g)
+    case.t[:] = 0  # its copies do not follow
+    np.testing.assert_array_equal(plain(w)[1], g)
 
 
 def test_hvp_is_the_slope_of_the_gradient():

@@ -25,7 +25,7 @@ from support import (
     spec,
     targets_for,
 )
-from test_reference import COMPLEX, NAMES, complex_gradient
+from test_reference import COMPLEX, complex_gradient
 
 from fastbp import reference
 from fastbp._rounding import size_of

@@ -1,6 +1,7 @@
 """Directional derivatives and products with second derivatives, from the compiled kernels."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import oracle
@@ -11,11 +12,14 @@ from support import (
     CHUNKED,
     DIRECTIONAL,
     DTYPES,
+    HEADS,
     LIMITS,
+    OUTPUTS,
     SCALES,
     UNITS,
     agree,
     agree_calls,
+    case_of,
     complex_step,
     outputs_for,
     random_case,
@@ -25,7 +29,7 @@ from support import (
 import fastbp
 from fastbp import reference
 from fastbp._rounding import size_of
-from fastbp.activations import NAMES
+from fastbp.activations import NAMES, get_activation, softmax
 from fastbp.losses import NAMES as LOSSES
 
 N_NETWORKS = 150
@@ -168,17 +172,70 @@ def test_taylor_remainder_is_of_third_order(shape, loss):
     activations = ("tanh", "softplus", "sin", "gelu", "gaussian")
     output = "logistic" if loss == "cross_entropy" else "tanh"
     case = random_case([41, *shape], *shape, activations=activations, outputs=[output])
+    assert taylor_order(case, {"loss": loss}) == pytest.approx(3.0, abs=0.25)
+
+
+def taylor_order(case, given):
+    """Return the order of what is left of the mean loss beside its second Taylor polynomial."""
     net, args = case.net.network(), (case.X, case.t)
-    mean, g = net.loss_and_grad(case.w, *args, loss=loss)
+    mean, g = net.loss_and_grad(case.w, *args, **given)
     p = case.p / np.linalg.norm(case.p)
-    slope, bend = g @ p, p @ net.hvp(case.w, *args, p, loss=loss)
-    steps = 2.0 ** -np.arange(2, 7)
-    remainders = [
-        net.loss_and_grad(case.w + h * p, *args, loss=loss)[0] - mean - h * slope - h * h * bend / 2
-        for h in steps
-    ]
-    orders = np.log2(np.abs(np.array(remainders[:-1]) / remainders[1:]))
-    assert orders[-1] == pytest.approx(3.0, abs=0.25), orders
+    slope, bend = g @ p, p @ net.hvp(case.w, *args, p, **given)
+    last, least = (
+        net.loss_and_grad(case.w + h * p, *args, **given)[0] - mean - h * slope - h * h * bend / 2
+        for h in (2.0**-5, 2.0**-6)
+    )
+    return np.log2(abs(last / least))
+
+
+@pytest.mark.parametrize("K", [2, 3, 17])
+@pytest.mark.parametrize("head", [head for head in HEADS if head[0] != "huber"], ids=" ".join)
+def test_taylor_remainder_of_several_outputs_is_of_third_order(head, K):
+    activations = ("tanh", "softplus", "sin", "gelu", "gaussian")
+    for shape in ((1, 1, 2, K), (3, 6, 40, K), (5, 8, 300, K)):
+        case = case_of([54, *shape], shape, head, activations=activations)
+        if head[1] == "mixed":
+            outputs = tuple(get_activation(name) for name in activations)
+            case = replace(case, net=replace(case.net, output=(outputs * 4)[:K]))
+        given = {"loss": head[0], "sample_weight": case.c, "target_weight": case.tau}
+        assert taylor_order(case, given) == pytest.approx(3.0, abs=0.4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("head", HEADS, ids=" ".join)
+def test_matrices_of_several_outputs_are_symmetric(head, dtype):
+    case = case_of(55, (2, 3, 30, 4), head).astype(dtype)
+    net, args = case.net.network(dtype), (case.w, case.X, case.t)
+    given = {"loss": head[0], "sample_weight": case.c, "target_weight": case.tau}
+    eps = float(np.finfo(dtype).eps)
+    units = np.eye(net.n_params, dtype=dtype)
+    G = net.gauss_newton(*args, **given)[2].astype(np.float64)
+    products = (
+        np.array([call(*args, e, **given) for e in units], np.float64)
+        for call in (net.hvp, net.gauss_newton_product)
+    )
+    for matrix, other in zip(products, (None, G), strict=True):
+        other = matrix.T if other is None else other
+        assert np.abs(matrix - other).max() <= 64.0 * eps * np.abs(matrix).max()
+    assert np.linalg.eigvalsh(G).min() >= -64.0 * eps * np.abs(G).sum()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("outputs", [OUTPUTS, softmax], ids=["mixed", "softmax"])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (1, 9, 5, 3), (6, 7, 3, 17), (5, 8, 300, 4)])
+def test_jvp_of_several_outputs_is_adjoint_to_vjp(shape, outputs, dtype):
+    case = case_of([56, *shape], shape, outputs=outputs).astype(dtype)
+    net = case.net.network(dtype)
+    along = net.jvp(case.w, case.X, case.p, dX=case.dX).astype(np.float64)
+    g, rows = net.vjp(case.w, case.X, case.ybar, inputs=True)
+    terms = np.concatenate([g * case.p, (rows * case.dX).ravel()]).astype(np.float64)
+    size = np.abs(terms).sum() + np.abs(along * case.ybar).sum()
+    assert abs((along * case.ybar).sum() - terms.sum()) <= LIMITS[dtype] * size
+    J = net.per_sample_grad(case.w, case.X).astype(np.float64)
+    floor = (abs(J) @ abs(case.p)).max()
+    compare("jvp", net.jvp(case.w, case.X, case.p), J @ case.p, LIMITS[dtype], floor)
+    y, J_x = case.ybar[..., np.newaxis], net.input_grad(case.w, case.X)
+    compare("rows", rows, (y * J_x).sum(axis=1), LIMITS[dtype], np.abs(y * J_x).sum(axis=1).max())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -88,9 +88,9 @@ def _reports() -> Iterator[tuple[str, GradientReport]]:
         for loss in LOSSES:
             yield f"all, {loss}", check_gradient(net, net.init(1), X, t, loss=loss)
         several = rng.uniform(0.1, 0.9, (_OBSERVATIONS, _OUTPUTS)).astype(dtype)
-        given = {"target_weight": np.arange(1, _OUTPUTS + 1)}
+        weights = np.arange(1, _OUTPUTS + 1)
         for output, loss in (("tanh", "squared"), ("softmax", "cross_entropy")):
             net = Network(5, activations=NAMES, n_outputs=_OUTPUTS, output=output, dtype=dtype)
             t = several.argmax(axis=1) if output == "softmax" else several
-            report = check_gradient(net, net.init(1), X, t, loss=loss, **given)
+            report = check_gradient(net, net.init(1), X, t, loss=loss, target_weight=weights)
             yield f"{_OUTPUTS} of {output}", report
