@@ -297,13 +297,23 @@ def random_case(
     )
 
 
-def case_of(seed: Any, shape: tuple, head: tuple[str, str, str] | None = None, **more: Any) -> Case:
-    """Return a random case of shape (N, H, B), or (N, H, B, K) with one of `HEADS`."""
+def case_of(
+    seed: Any,
+    shape: tuple,
+    head: tuple[str, str, str] | None = None,
+    *,
+    names: Iterable[str] = NAMES,
+    **more: Any,
+) -> Case:
+    """Return a random case of shape (N, H, B), or (N, H, B, K) with one of `HEADS`.
+
+    Mixed outputs are drawn from `names`.
+    """
     sizes, K = shape[:3], (shape[3] if len(shape) > 3 else 1)
     if head is None:
         return random_case(seed, *sizes, n_outputs=K, **more)
     loss, output, kind = head
-    case = random_case(seed, *sizes, n_outputs=K, outputs=outputs_of(loss, output), **more)
+    case = random_case(seed, *sizes, n_outputs=K, outputs=outputs_of(loss, output, names), **more)
     return replace(case, t=targets_for(case, kind))
 
 

@@ -41,7 +41,7 @@ from fastbp.losses import NAMES as LOSSES
 N_NETWORKS = 330
 FEW = {"activations": ("tanh", "softplus", "sin"), "outputs": ("tanh", "identity")}
 """Functions for tests of sizes."""
-FEW_NEURONS = {"activations": FEW["activations"]}
+FEW_OF_MANY = {"activations": FEW["activations"], "names": FEW["outputs"]}
 
 CANARY = 0xFF
 """The byte around guarded arrays: as floats, NaN."""
@@ -258,7 +258,7 @@ def test_several_outputs_around_vectors_chunks_and_parts(N, H, K, dtype):
     batches = (*range(1, 20), 31, 32, 33, 47, 48, 49, 96, 97, 143, 145, 239, 240, 241, 528, 1600)
     for number, B in enumerate(batches):
         head = MOSTLY[number % 3]
-        agree_several(case_of([74, B], (N, H, B, K), head, **FEW_NEURONS), dtype, head[0], B < 99)
+        agree_several(case_of([74, B], (N, H, B, K), head, **FEW_OF_MANY), dtype, head[0], B < 99)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -266,7 +266,7 @@ def test_every_number_of_outputs_up_to_two_tiles(dtype):
     for K in range(2, 35):
         for B in (2, 40):
             head = MOSTLY[(K + B // 2) % 3]
-            case = case_of([75, K, B], (2, 4, B, K), head, **FEW_NEURONS)
+            case = case_of([75, K, B], (2, 4, B, K), head, **FEW_OF_MANY)
             agree_several(case, dtype, head[0], K % 8 == 1)
 
 
@@ -274,14 +274,14 @@ def test_every_number_of_outputs_up_to_two_tiles(dtype):
 @pytest.mark.parametrize("B", [1023, 1025, 8193])
 def test_several_outputs_around_parts(B, dtype):
     for head in (SQUARED, PROBABILITIES):
-        agree_several(case_of([76, B], (2, 3, B, 2), head, **FEW_NEURONS), dtype, head[0], False)
+        agree_several(case_of([76, B], (2, 3, B, 2), head, **FEW_OF_MANY), dtype, head[0], False)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_matrices_of_several_outputs_over_chunks_and_parts(dtype):
     for head in (SQUARED, PROBABILITIES, SOFTMAX_SQUARED):
         for shape in ((2, 3, 300, 3), (5, 7, 1030, 2), (1, 2, 2100, 4)):
-            case = case_of([77, *shape], shape, head, **FEW_NEURONS).astype(dtype)
+            case = case_of([77, *shape], shape, head, **FEW_OF_MANY).astype(dtype)
             net, given = case.net.network(dtype), {"loss": head[0], "sample_weight": case.c}
             agree(net, "gauss_newton", case.w, case.X, case.t, **given)
 
