@@ -666,6 +666,9 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
             raise ValueError(
                 "the loss poisson is one of counts; for probabilities take cross_entropy"
             )
+        if y.ndim == 2 and not np.isin(y, (0, 1)).all():
+            strange = y[~np.isin(y, (0, 1))][0]
+            raise ValueError(f"y of several columns must hold labels, 0 or 1; got {strange}")
         self.classes_ = unique_labels(y) if classes is None else classes
         if classes is None and y.ndim == 1:
             _require_two(np.unique(y if c is None else y[c > 0]))

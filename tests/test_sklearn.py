@@ -433,6 +433,9 @@ def test_what_does_not_fit_a_classifier_is_refused(iris):
         NetworkClassifier(loss="poisson").fit(X, y)
     with pytest.raises(ValueError, match='multi_class must be "softmax" or "ovr"; got \'both\''):
         NetworkClassifier(multi_class="both").fit(X, y)
+    for Y, strange in ((np.column_stack([y, y]), 2), (np.column_stack([y > 0, y > 1]) * 2 - 1, -1)):
+        with pytest.raises(ValueError, match=f"must hold labels, 0 or 1; got {strange}"):
+            NetworkClassifier().fit(X, Y)
 
 
 def test_other_losses_of_probabilities(cancer):
