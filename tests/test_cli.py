@@ -566,9 +566,10 @@ def test_check_as_json(monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["passed"] is True
     assert [(n["activations"], n["dtype"]) for n in found["networks"]] == [
-        ("tanh", "float64"), ("all, squared", "float64"),
-        ("tanh", "float32"), ("all, squared", "float32"),
-    ]  # fmt: skip
+        (activations, dtype)
+        for dtype in ("float64", "float32")
+        for activations in ("tanh", "all, squared", "3 of tanh", "3 of softmax")
+    ]
     checks = found["networks"][0]["checks"]
     assert {check["kind"] for check in checks} == {"activation", "kernel", "taylor", "adjoint"}
     assert all(check["passed"] for check in checks)
