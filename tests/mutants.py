@@ -1069,9 +1069,23 @@ FITS = (
     Mutant(
         "biases that are penalised",
         "_standardise.py",
-        "each[net.n_neurons - 1] = 0.0",
-        "each[net.n_neurons - 1] *= 1.0",
+        "weights[..., -1] = 0.0",
+        "weights[..., -1] *= 1.0",
         ("test_sklearn.py::test_biases_are_not_penalised",),
+    ),
+    Mutant(
+        "targets that share the scale of the first",
+        "sklearn.py",
+        "Scaling.of(t, c) if scaled else",
+        "Scaling.of(t if t.ndim == 1 else t[:, :1], c) if scaled else",
+        ("test_sklearn.py::test_several_targets_each_on_its_scale",),
+    ),
+    Mutant(
+        "labels that are taken for classes",
+        "sklearn.py",
+        "return log_expit(s)\n",
+        "return log_softmax(s, axis=1)\n",
+        ("test_sklearn.py::test_labels_have_an_output_each",),
     ),
     Mutant(
         "moments that begin anew with every call",
