@@ -790,7 +790,7 @@ OUTPUTS = (
         "network.py",
         "if not get_loss(loss).fuses_with_softmax or np.minimum.reduce(t) < 0:",
         "if np.minimum.reduce(t) < 0:",
-        ("test_network_outputs.py::test_wrong_arguments_are_refused",),
+        ("test_network_outputs.py::test_classes_are_no_targets_of_other_losses",),
     ),
     Mutant(
         "a first call for rows by x without what it runs",

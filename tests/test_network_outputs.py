@@ -283,6 +283,17 @@ def test_targets_of_the_softmax_that_are_refused(t, message):
             make(CASE.w, CASE.X, t, loss="cross_entropy")
 
 
+def test_classes_are_no_targets_of_other_losses():
+    net = network(SOFT)
+    for name, last in (("loss_and_grad", ()), ("hvp", (CASE.p,))):
+        product = getattr(net, name)
+        product(CASE.w, CASE.X, CLASSES, *last, loss="cross_entropy")
+        for loss in ("squared", "huber"):
+            product(CASE.w, CASE.X, CASE.t, *last, loss=loss)
+            with pytest.raises(ValueError, match=r"t must have shape \(5, 3\).*got \(5,\)"):
+                product(CASE.w, CASE.X, CLASSES, *last, loss=loss)
+
+
 def test_probabilities_in_float32_may_be_rounded():
     net = network(SOFT, "float32")
     t = np.full((B, K), 1 / 3, np.float32)
