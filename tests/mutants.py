@@ -504,6 +504,13 @@ KERNELS = (
         "test_nist.py::test_the_certified_sum_from_both_starts[BoxBOD-0]",
     ),
     _kernel(
+        "converged where steps are short by slopes from far away",
+        "kernels/drivers/levenberg.py",
+        "sure = still and (low == 0 or foreseen >= -quiet)",
+        "sure = low == 0 or foreseen >= -quiet",
+        "test_bounds.py::test_steps_that_are_short_by_slopes_from_far_away_claim_nothing[None-float64]",
+    ),
+    _kernel(
         "steps of Levenberg–Marquardt in the units of the columns",
         "kernels/drivers/levenberg.py",
         "out[j] = real(1.0 / math.sqrt(square)) if square > 0.0 else zero",

@@ -194,6 +194,37 @@ def test_levenberg_marquardt_as_least_squares_has_it() -> None:
     assert result.loss == pytest.approx(want.cost / len(X), rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")  # many end in poor minima
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("bounds", [None, (-1.0, 1.0)])
+def test_steps_that_are_short_by_slopes_from_far_away_claim_nothing(
+    bounds: Any, dtype: str
+) -> None:
+    """Starts where exp is 1e20 and more: the columns' running maxima hide what is left to gain."""
+    net = fastbp.Network(2, activations=["exp", "tanh"], output="identity", dtype=dtype)
+    exact = fastbp.Network(2, activations=["exp", "tanh"], output="identity")
+    columns = 100.0 if dtype == "float64" else 20.0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        far = np.column_stack([columns * rng.standard_normal(20), np.ones(20)])
+        t = rng.standard_normal(20)
+        w0 = np.clip(rng.standard_normal(net.n_params), -1.0, 1.0)
+        try:
+            result = fastbp.fit(net, far, t, w0=w0, bounds=bounds, optimizer="lm")
+        except fastbp.NonFiniteLossError:
+            continue
+        if not result.converged:
+            continue
+        # The fall that the model foresees of each parameter alone.
+        w = result.w.astype(float)
+        loss, g, G = exact.objective(far, t).gauss_newton(w)
+        low, high = (-np.inf, np.inf) if bounds is None else bounds
+        bent = np.maximum(np.diag(G), 1e-300)
+        way = np.minimum(np.abs(g) / bent, np.where(g > 0, w - low, high - w))
+        fall = way * (np.abs(g) - 0.5 * bent * way)
+        assert fall.max() <= (1e-6 if dtype == "float64" else 1e-3) * loss, (seed, result.reason)
+
+
 def test_bounds_that_do_not_bind_change_nothing_but_rounding() -> None:
     free = fastbp.fit(NET, X, T, w0=W0, l2=1e-3)
     loose = fastbp.fit(NET, X, T, w0=W0, l2=1e-3, bounds=(-100.0, 100.0))

@@ -9,8 +9,10 @@ over the one that the quadratic model foresaw (Nielsen 1999).
   units of inputs and targets cancel, and saturated neurons, whose columns vanish, do not run away.
 - *Stops.* Only where no damping holds the step back, at μ = P ε: a foreseen fall of at most ftol
   times the size of the loss, or |p| ≤ xtol |D w|; or a gradient of at most gtol in the scale of its
-  columns. Where steps become small at a larger μ, D is made anew, μ set to P ε, and the next
-  prediction decides; after three such questions the run is stalled, and says so.
+  columns. And only where no parameter alone would lower the loss by more, by its column as it is
+  there: D remembers far larger ones, beside which all steps and gradients look small. Where steps
+  become small at a larger μ, D is made anew, μ set to P ε, and the next prediction decides; after
+  three such questions the run is stalled, and says so.
 - *Bounds.* `bounded`; no stop is taken while a gradient remains that the bounds leave room for.
 - *Second run.* A stalled run begins once more at its start, with much damping and Moré's D; the
   better of both is kept.
@@ -182,6 +184,23 @@ def levenberg(dtype: np.dtype) -> Kernel:
         return float(largest)
 
     @loop
+    def alone(w, g, G, low, high, free, P):
+        """The largest fall that the model foresees of a single parameter, by G as it is here."""
+        wv, gv, moves = view(pointer(w), P), view(pointer(g), P), view(pointer(free), P)
+        largest = 0.0
+        for j in range(P):
+            slope = abs(float(gv[j]))
+            bent = float(view(pointer(G + (j * P + j) * size), 1)[0])
+            if moves[j] == zero or slope == 0.0 or not bent > 0.0:
+                continue
+            way = slope / bent
+            if low:
+                least, most = view(pointer(low), P)[j], view(pointer(high), P)[j]
+                way = min(way, float(wv[j] - least if gv[j] > zero else most - wv[j]))
+            largest = max(largest, way * (slope - 0.5 * bent * way))
+        return largest
+
+    @loop
     def stepped(w, p, g, inverse, free, mu, trial, P, out):
         """w + D⁻¹ p; leaves the foreseen fall, |p|² and |D w|² in `out`."""
         wv, pv, gv = view(pointer(w), P), view(pointer(p), P), view(pointer(g), P)
@@ -297,9 +316,12 @@ def levenberg(dtype: np.dtype) -> Kernel:
             size_of_loss = abs(state[LOSS]) if s[SIZE] < 0.0 else s[SIZE]
             rounding = abs(state[LOSS]) + math.sqrt(abs(state[LOSS])) * s[RMS]
             quiet = max(ftol * size_of_loss, 4.0 * epsilon * rounding)
+            single = alone(w, g, G, low, high, free, P)
             if not (abs(state[LOSS]) < np.inf and largest < np.inf):
                 reason = NOT_FINITE
-            elif largest <= s[GTOL] * math.sqrt(2.0 * size_of_loss):
+            elif largest <= s[GTOL] * math.sqrt(2.0 * size_of_loss) and single <= max(
+                quiet, s[GTOL] * s[GTOL] * size_of_loss
+            ):
                 exact = largest == 0.0 and held == 0 and state[STEPS] == 0.0
                 reason = SADDLE if exact and state[LOSS] > quiet else SMALL_GRADIENT
             elif state[MU] > _LARGEST_DAMPING:
@@ -326,14 +348,12 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 foreseen = found[0]
                 short = found[1] <= s[XTOL] * s[XTOL] * found[2]
                 enough = max(quiet, 100.0 * ftol * size_of_loss) if state[HELD] else quiet
-                # Held parameters may have been held wrongly: then a gradient remains.
-                sure = low == 0 or (
-                    foreseen >= -quiet
-                    and (
-                        0.5 * largest * largest <= enough
-                        or (short and largest <= n_free * s[XTOL] * math.sqrt(found[2]))
-                    )
+                # D remembers slopes from far away, and parameters may be held wrongly at their
+                # bounds: neither hides what one of them would lower the loss by.
+                still = single <= enough or (
+                    short and single <= s[XTOL] * s[XTOL] * s[RMS] * s[RMS]
                 )
+                sure = still and (low == 0 or foreseen >= -quiet)
                 if stops and sure and state[MU] <= least and (short or foreseen <= enough):
                     reason = SMALL_STEP if short else SMALL_GAIN
                     break
@@ -392,7 +412,11 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 state[HELD] = 1.0
                 state[MU] = least
                 state[NU] = 2.0
-            elif (low or each) and 0.5 * largest * largest <= 0.01 * ftol * size_of_loss:
+            elif (
+                (low or each)
+                and 0.5 * largest * largest <= 0.01 * ftol * size_of_loss
+                and single <= quiet
+            ):
                 # Undamped steps in a valley that bounds cut across, or along which only some
                 # parameters are penalised, are no good ones: the gradient decides.
                 reason = SMALL_GAIN
