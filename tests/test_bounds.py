@@ -206,9 +206,9 @@ def test_steps_that_are_short_by_slopes_from_far_away_claim_nothing(
     columns = 100.0 if dtype == "float64" else 20.0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        far = np.column_stack([columns * rng.standard_normal(20), np.ones(20)])
-        t = rng.standard_normal(20)
-        w0 = np.clip(rng.standard_normal(net.n_params), -1.0, 1.0)
+        far = np.column_stack([columns * rng.standard_normal(20), np.ones(20)]).astype(dtype)
+        t = rng.standard_normal(20).astype(dtype)
+        w0 = np.clip(rng.standard_normal(net.n_params), -1.0, 1.0).astype(dtype)
         try:
             result = fastbp.fit(net, far, t, w0=w0, bounds=bounds, optimizer="lm")
         except fastbp.NonFiniteLossError:
@@ -217,7 +217,7 @@ def test_steps_that_are_short_by_slopes_from_far_away_claim_nothing(
             continue
         # The fall that the model foresees of each parameter alone.
         w = result.w.astype(float)
-        loss, g, G = exact.objective(far, t).gauss_newton(w)
+        loss, g, G = exact.objective(far.astype(float), t.astype(float)).gauss_newton(w)
         low, high = (-np.inf, np.inf) if bounds is None else bounds
         bent = np.maximum(np.diag(G), 1e-300)
         way = np.minimum(np.abs(g) / bent, np.where(g > 0, w - low, high - w))
