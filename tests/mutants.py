@@ -1053,6 +1053,13 @@ FITS = (
         ("test_bounds.py::test_optimizers_agree_on_one_minimum",),
     ),
     Mutant(
+        "units by fourth powers of the targets",
+        "_training/methods.py",
+        "unit = np.exp2(np.round(0.5 * np.log2(size)))",
+        "unit = np.float64(1.0)",
+        ("test_scipy_methods.py::test_targets_of_any_size_whose_squares_are_numbers",),
+    ),
+    Mutant(
         "penalties of each parameter left out of batches",
         "kernels/drivers/training.py",
         "g = factor * gv[i] + own[i] * wv[i]",

@@ -104,6 +104,15 @@ def test_targets_in_other_units_are_fitted_alike() -> None:
         np.testing.assert_allclose(got.predict(Z) / factor, want.predict(Z), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["squared", "huber", "log_cosh"])
+def test_targets_whose_squares_vanish_are_refused(loss: str) -> None:
+    for dtype, small in (("float64", 1e-170), ("float32", 1e-20)):
+        net = fastbp.Network(3, 2, output="identity", dtype=dtype)
+        with pytest.raises(ValueError, match=r"targets must be 0 or so large .* rescale them"):
+            fastbp.fit(net, Z.astype(dtype), (small * T).astype(dtype), loss=loss)
+    assert fastbp.fit(NET, Z, np.zeros(120), loss=loss, optimizer="lm").loss < 1e-20
+
+
 def test_the_start_of_a_fit_is_that_of_init() -> None:
     net = fastbp.Network(3, 4)
     c = RNG.integers(0, 3, 120)

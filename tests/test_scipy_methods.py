@@ -125,3 +125,20 @@ def test_classes_that_a_line_parts_have_no_minimum_and_end() -> None:
     result = fastbp.fit(net, X, labels, optimizer="lbfgs", loss="cross_entropy", epochs=3000)
     assert result.converged
     assert result.loss < 1e-8
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "trust-ncg", "dogleg"])
+def test_targets_of_any_size_whose_squares_are_numbers(optimizer: str) -> None:
+    y = fitted(optimizer)[1]
+    for targets in (1e-140, 1e140):
+        result, other = fitted(optimizer, targets=targets)
+        assert result.converged, result.reason
+        np.testing.assert_allclose(other, y, atol=1e-6)
+
+
+def test_second_derivatives_that_overflow_are_refused() -> None:
+    net = fastbp.Network(3, 1, activations="identity", output="identity", dtype="float32")
+    w0 = np.array([1e15, 1e-9, 1e-9, 1e-9], "float32")
+    far, t = (1e6 * X).astype("float32"), (1e12 * T).astype("float32")
+    with pytest.raises(ValueError, match="dogleg needs finite second derivatives"):
+        fastbp.fit(net, far, t, w0=w0, optimizer="dogleg")

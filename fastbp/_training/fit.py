@@ -388,7 +388,8 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        Where an argument does not fit; a start outside the bounds; a checkpoint of other arguments.
+        Where an argument does not fit; a start outside the bounds; a checkpoint of other arguments;
+        targets whose squares, where the loss takes them, vanish among the network's numbers.
     NonFiniteLossError
         Where the loss is no longer finite; it holds the last good parameters.
     ImportError
@@ -577,6 +578,7 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
     w, X, t, c = boundary.loss_inputs(
         net, ell, w0, given.X, given.t, given.sample_weight, check_finite=True
     )
+    _check_size(ell, t, c)
     l2 = boundary.penalty(given.l2, net.n_params)
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
     boundary.thread_count(given.threads)
@@ -633,6 +635,19 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
     X_held, t_held, c_held = held
     judge = Objective(net, start.inputs(X_held), t_held, loss=ell, sample_weight=c_held)
     return problem, judge, chosen, start
+
+
+def _check_size(loss: Loss, t: NDArray, c: NDArray | None) -> None:
+    """Raise ValueError for targets whose squares, to the last digit, are below all numbers."""
+    if not loss.name.startswith(("squared", "huber", "log_cosh")):
+        return
+    least = float(np.sqrt(np.finfo(t.dtype).tiny / np.finfo(t.dtype).eps))
+    largest = float(np.abs(t if c is None else t[c > 0.0]).max(initial=0.0))
+    if 0.0 < largest < least:
+        raise ValueError(
+            f"targets must be 0 or so large that the {loss.name!r} loss tells them apart, from "
+            f"{least:.1g} on in {t.dtype}; the largest is {largest:.3g}: rescale them"
+        )
 
 
 def _mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:

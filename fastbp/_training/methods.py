@@ -485,6 +485,8 @@ class SciPy(_WithoutMoments):
             size = _NATS
         elif problem.loss.name == "cross_entropy":
             size = min(max(size, _NOTHING), _NATS)
+        # A power of 2, without which fourth powers of the targets may overflow or vanish.
+        unit = np.exp2(np.round(0.5 * np.log2(size)))
         squares = np.zeros(net.n_params)
         of_A, of_W = (part.reshape(-1, part.shape[-1]) for part in net.split(squares))
         a, W = net.split(problem.w.astype(np.float64))
@@ -496,7 +498,7 @@ class SciPy(_WithoutMoments):
                 U, slopes = _neurons(net, rows @ W.T)
                 s = U @ A.T
                 cotangents = _cotangents(net, problem.loss, s.reshape(t[part].shape), t[part])
-                weights = cotangents.reshape(s.shape) ** 2
+                weights = (cotangents.reshape(s.shape) / unit) ** 2
                 if c is not None:
                     weights *= c[part, np.newaxis]
                 of_A += weights.T @ U**2
@@ -505,7 +507,7 @@ class SciPy(_WithoutMoments):
         kinds = kinds_of(net, problem.free)
         largest = np.zeros(net.n_params)
         np.maximum.at(largest, kinds, squares)
-        curvature = (largest[kinds] / (2.0 * size * total) + problem.l2)[free]
+        curvature = (largest[kinds] / (2.0 * (size / unit**2) * total) + problem.l2)[free]
         known = curvature[(curvature > 0.0) & np.isfinite(curvature)]
         if known.size < curvature.size:  # columns of zeros, or slopes beyond all numbers
             least = known.min() if known.size else size
@@ -593,11 +595,19 @@ class SciPy(_WithoutMoments):
             return objective.hvp(whole(z), direction)[free] * slope
 
         def hess(z: NDArray) -> NDArray:
-            w = whole(z)
             if self._method in WITH_HESSIAN:
-                return np.array([hessp(z, e) for e in np.eye(len(free))])
-            matrix = objective.gauss_newton(w)[2][np.ix_(free, free)].astype(np.float64)
-            matrix *= scale[:, np.newaxis] * slope
+                matrix = np.array([hessp(z, e) for e in np.eye(len(free))])
+            else:
+                matrix = objective.gauss_newton(whole(z))[2][np.ix_(free, free)].astype(np.float64)
+                matrix *= scale[:, np.newaxis] * slope
+            if not np.isfinite(matrix).all():
+                raise ValueError(
+                    f"the optimizer {method} needs finite second derivatives of the loss, which "
+                    f"{dtype} can't hold here: scale columns and targets, or begin elsewhere "
+                    "(w0, seed)"
+                )
+            if self._method in WITH_HESSIAN:
+                return matrix
             # Definite where it is singular but for rounding.
             least = len(free) * float(np.finfo(dtype).eps)
             matrix[np.diag_indices_from(matrix)] += least * (float(matrix.diagonal().max()) or 1.0)
