@@ -341,15 +341,6 @@ def _before_outputs(net: Network) -> Network:
     )
 
 
-def _neurons(net: Network, Z: NDArray) -> tuple[NDArray, NDArray]:
-    """v and v' of each neuron, (B, H)."""
-    U, slopes = np.empty_like(Z), np.empty_like(Z)
-    for v in set(net.activations):
-        at = [i for i, other in enumerate(net.activations) if other == v]
-        U[:, at], slopes[:, at] = v.evaluate(1, Z[:, at])
-    return U, slopes
-
-
 def _cotangents(net: Network, loss: Loss, s: NDArray, t: NDArray) -> NDArray:
     """∂ℓ/∂s of each observation, of the shape of s."""
     s, t = s.astype(np.float64), t.astype(np.float64)
@@ -378,7 +369,7 @@ class _Still(Exception):
     """Leaves a SciPy method that goes on without lowering the loss."""
 
 
-_ROWS = 4096  # in memory at a time, by neurons
+_ROWS = 512  # per-sample gradients in memory at a time
 _TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-13  # where an optimizer's options name no tolerance
 _POLISH = 50  # iterations at the end by gradients alone
 _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
@@ -487,22 +478,15 @@ class SciPy(_WithoutMoments):
             size = min(max(size, _NOTHING), _NATS)
         # A power of 2, without which fourth powers of the targets may overflow or vanish.
         unit = np.exp2(np.round(0.5 * np.log2(size)))
+        inner = _before_outputs(net)
         squares = np.zeros(net.n_params)
-        of_A, of_W = (part.reshape(-1, part.shape[-1]) for part in net.split(squares))
-        a, W = net.split(problem.w.astype(np.float64))
-        A = a.reshape(net.n_outputs, -1)
-        for first in range(0, len(X), _ROWS):
-            part = slice(first, first + _ROWS)
-            with np.errstate(over="ignore", invalid="ignore"):
-                rows = X[part].astype(np.float64)
-                U, slopes = _neurons(net, rows @ W.T)
-                s = U @ A.T
-                cotangents = _cotangents(net, problem.loss, s.reshape(t[part].shape), t[part])
-                weights = (cotangents.reshape(s.shape) / unit) ** 2
-                if c is not None:
-                    weights *= c[part, np.newaxis]
-                of_A += weights.T @ U**2
-                of_W += ((weights @ A**2) * slopes**2).T @ rows**2
+        for first in range(0, len(X), _ROWS // net.n_outputs + 1):
+            part = slice(first, first + _ROWS // net.n_outputs + 1)
+            rows = inner.per_sample_grad(problem.w, X[part]).astype(np.float64)
+            slopes = _cotangents(net, problem.loss, inner.value(problem.w, X[part]), t[part])
+            slopes /= unit
+            weights = slopes**2 if c is None else (c[part] * slopes.T**2).T
+            squares += weights.ravel() @ np.square(rows).reshape(-1, net.n_params)
         total = len(X) if c is None else float(c.sum(dtype=np.float64))
         kinds = kinds_of(net, problem.free)
         largest = np.zeros(net.n_params)
