@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _boundary as boundary
+from ._columns import Columns
 from .activations import Activation
-from .network import Columns, Network
+from .network import Network
 
 
 class Scaling(NamedTuple):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _boundary as boundary
 from . import _html as html
+from ._columns import Columns
 from ._lock import LOCK, importing, inside_compiler
 from .activations import Activation, Softmax, get_activation, softmax
 from .losses import Loss, get_loss
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _NOT_AT_ONCE = (KeyError, TypeError, boundary.Refused)
 _DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
-
 Output = Activation | tuple[Activation, ...] | Softmax
 
 
@@ -37,71 +36,6 @@ class Description(NamedTuple):
     output: Output
     dtype: str
     n_outputs: int = 1
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What the columns of some observations are like: each of shape (N,)."""
-
-    mean: NDArray
-    deviation: NDArray
-    constant: NDArray  # whether it is, but for rounding
-
-    @classmethod
-    def of(cls, X: NDArray, sample_weight: NDArray | None = None) -> Columns:
-        """Return weighted means and deviations over the rows of X; also of targets, (B,).
-
-        A column is constant whose deviation is within what the rounding of the mean of so many
-        numbers leaves, as in scikit-learn's StandardScaler, or of its own numbers.
-
-        Raises
-        ------
-        ValueError
-            Where a deviation is not finite.
-        """
-        if sample_weight is not None:  # a row without weight has no say, whatever its size
-            X, sample_weight = X[sample_weight > 0], sample_weight[sample_weight > 0]
-        rounding = max(len(X) * float(np.finfo(np.float64).eps), float(np.finfo(X.dtype).eps))
-        X = X.astype(np.float64, copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean = _mean(X, sample_weight)
-            centred = X - mean
-            # In units of the largest: the squares of 1e-170 are zero.
-            size = np.abs(centred).max(axis=0)
-            unit = np.where(size > 0.0, size, 1.0)
-            centred /= unit
-            deviation = unit * np.sqrt(_mean(centred * centred, sample_weight))
-        if not np.isfinite(deviation).all():
-            largest = float(np.max(np.abs(X)))
-            raise ValueError(f"numbers up to {largest:.3g} have no finite deviation; rescale them")
-        constant = (X == X[0]).all(axis=0) | (deviation <= rounding * np.abs(mean))
-        return cls(mean, deviation, constant)
-
-    @cached_property
-    def bias(self) -> int | None:
-        """The first constant column that is not 0: what every neuron has for a bias."""
-        found = np.flatnonzero(self.constant & (self.mean != 0.0))
-        return int(found[0]) if found.size else None
-
-    @cached_property
-    def unit(self) -> NDArray:
-        """What each column is measured in: its deviation, or the size of a constant's number."""
-        unit = np.where(self.constant, np.abs(self.mean), self.deviation)
-        return np.where(unit > 0.0, unit, 1.0)
-
-    def standardised(self, X: NDArray) -> NDArray:
-        """Return X in these units and, where there is a bias, counted from the means."""
-        if self.bias is None:
-            return (X / self.unit).astype(X.dtype, copy=False)
-        Z = X - np.where(self.constant, 0.0, self.mean)
-        Z /= self.unit
-        return Z.astype(X.dtype, copy=False)
-
-
-def _mean(X: NDArray, sample_weight: NDArray | None) -> NDArray:
-    if sample_weight is None:  # 10 µs less than np.average, of a fit's 400
-        return X.sum(axis=0) / len(X)
-    return np.average(X, axis=0, weights=sample_weight)
 
 
 class Network:
@@ -398,7 +332,8 @@ class Network:
         if not len(rows):
             raise ValueError(f"a start needs at least one observation; got X of shape {rows.shape}")
         c = boundary.weights(sample_weight, len(rows), single, self.dtype, check_finite=True)
-        return on_columns(self, w, Columns.of(rows, c))
+        Columns.of(rows, c).unscaled(W)
+        return w
 
     # ---- calls ---------------------------------------------------------------------------
 
@@ -1126,25 +1061,3 @@ def _rebuilt(
     return Network(
         n_inputs, activations=activations, output=output, dtype=dtype, n_outputs=n_outputs
     )
-
-
-def on_columns(net: Network, w: NDArray, columns: Columns) -> NDArray:
-    """Turn parameters for standardised columns into those that do the same with the columns.
-
-    In place; see `Network.init`.
-    """
-    _, W = net.split(w)
-    mean, bias = columns.mean, columns.bias
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = W / columns.unit
-        if bias is not None:
-            others = ~columns.constant
-            scaled[:, bias] -= scaled[:, others] @ (mean[others] / mean[bias])
-        W[:] = scaled
-    if not np.isfinite(W).all():
-        j = int(np.argmin(np.isfinite(W).all(axis=0)))
-        raise ValueError(
-            f"column {j} of X, of mean {mean[j]:.3g} and deviation {columns.deviation[j]:.3g}, "
-            f"leaves its weights no finite number in {net.dtype}; rescale the columns"
-        )
-    return w

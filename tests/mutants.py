@@ -998,7 +998,7 @@ INTERVALS = (
 FITS = (
     Mutant(
         "a start whose bias does not follow the means",
-        "network.py",
+        "_columns.py",
         "(mean[others] / mean[bias])",
         "(mean[others] * mean[bias])",
         ("test_doubts.py::test_the_start_does_with_the_columns_what_it_does_with_scaled_ones",),

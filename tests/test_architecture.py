@@ -31,7 +31,7 @@ FLOORS = (
     ("kernels/scalar",),
     ("kernels/machine",),
     ("_symbolic",),
-    ("_boundary", "_html"),
+    ("_boundary", "_columns", "_html"),
     ("_described", "_lock"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
+from .._columns import Columns
 from ..activations import Activation, Softmax, softmax
 from ..losses import Loss, poisson
-from ..network import Columns, Network
+from ..network import Network
 from .methods import Problem
 from .report import x_log_x
 from .uncertainty import FitWarning, identified

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .. import _html as html
+from .._columns import Columns
 from ..activations import identity
 from ..losses import Loss, get_loss
-from ..network import Columns, Network, on_columns
+from ..network import Network
 from ..objective import Objective
 from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer, get_optimizer
 from . import uncertainty as uncertainty
@@ -563,7 +564,8 @@ class _Start:
     def as_given(self, w: NDArray) -> NDArray:
         """Return the parameters for X, of those for what the optimizer is given."""
         if self.columns and self.standardised:
-            return on_columns(self.net, w.copy(), self.columns)
+            w = w.copy()
+            self.columns.unscaled(self.net.split(w)[1])
         return w
 
 
@@ -603,7 +605,7 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
         neutral = (
             not decay and bounds is None and bool((rows.all(axis=1) == rows.any(axis=1)).all())
         )
-        on_columns(net, w.copy() if neutral else w, columns)
+        columns.unscaled(net.split(w.copy() if neutral else w)[1])
         if bounds is not None:
             w = _mirrored(w, bounds)
     elif bounds is not None:
