@@ -313,11 +313,8 @@ def _seed_of(dtype: np.dtype) -> Callable:
         if K == 1:
             return  # the head has made it
         for m in range(K):
-            unit = (
-                pointer(room.given + m * cp * size)
-                if joined
-                else pointer(room.sbar + m * cp * size)
-            )
+            rows = room.given if joined else room.sbar
+            unit = pointer(rows + m * cp * size)
             slopes = pointer(room.slopes + m * cp * size)
             for b in range(cp):
                 unit[b] = (one if joined else slopes[b]) if m == k else zero

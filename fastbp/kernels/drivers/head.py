@@ -42,7 +42,7 @@ from ..machine.places import (
 )
 from .passes import passes
 
-_LEAST_RESIDUAL = 1e-6  # |y − t| in the quotient: pinball's has no bound
+LEAST_RESIDUAL = 1e-6  # |y − t| in the quotient: pinball's has no bound
 
 
 class Cotangent(NamedTuple):
@@ -65,7 +65,7 @@ class Head(NamedTuple):
     slopes: int  # σ'; of the softmax, y
     curvatures: int  # σ''; of the softmax, ȳ
     sbar: int
-    h: int  # or κ; of the softmax, c ℓ''
+    h: int  # or κ; of the softmax c ℓ'', or with its cross entropy c T
     given: int  # where K > 1: t or ȳ, output by output, and rows for the softmax; else 0
 
 
@@ -124,16 +124,16 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
     """
     p = passes(dtype)
     pointer, size, real = p.pointer, p.size, p.real
-    zero, one, least = real(0), real(1), real(_LEAST_RESIDUAL)
+    zero, one, least = real(0), real(1), real(LEAST_RESIDUAL)
     transposed, rows_from = _transposed(dtype), rows_of(dtype)
 
     @scalar
-    def evaluate(outputs, field, order, room, t, K, chunk):
-        """Run the blocks of σ, or those of ℓ, over their outputs."""
+    def evaluate(outputs, field, order, room, t, padded):
+        """Run the blocks of σ, or those of ℓ, over their outputs, K > 1: over the padding too."""
         for r in range(load(outputs, N_OUTPUT_RUNS)):
             place = OUTPUT_RUNS + r * OUTPUT_SIZE
-            first = load(outputs, place + OUTPUT_START) * chunk.padded * size
-            n = chunk.n if K == 1 else load(outputs, place + OUTPUT_COUNT) * chunk.padded
+            first = load(outputs, place + OUTPUT_START) * padded * size
+            n = load(outputs, place + OUTPUT_COUNT) * padded
             block = load(outputs, place + field + order)
             if field == OUTPUT_BLOCK:
                 slopes, curvatures = room.slopes + first, room.curvatures + first
@@ -195,7 +195,7 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
             block = load(outputs, OUTPUT_RUNS + OUTPUT_BLOCK + order)
             call_activation_block(block, room.s, room.slopes, room.curvatures, n)
         else:
-            evaluate(outputs, OUTPUT_BLOCK, order, room, t, K, chunk)
+            evaluate(outputs, OUTPUT_BLOCK, order, room, t, padded)
         if given.y:
             rows_from(room.s, n, K, padded, given.y + at * K)
         c = pointer(given.c + at)
@@ -203,18 +203,15 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
             if curved and what == REWEIGHTED:  # which has no use for σ''
                 for k in range(K):
                     row = k * padded * size
-                    s, dd, tt = (
-                        pointer(room.s + row),
-                        pointer(room.curvatures + row),
-                        pointer(t + row),
-                    )
+                    s, dd = pointer(room.s + row), pointer(room.curvatures + row)
+                    target = pointer(t + row)
                     for b in range(n):
-                        dd[b] = abs(s[b] - tt[b])
+                        dd[b] = abs(s[b] - target[b])
             if K == 1:
                 block = load(outputs, OUTPUT_RUNS + OUTPUT_LOSS + order)
                 call_loss_block(block, room.s, t, room.sbar, room.h, n)
             else:
-                evaluate(outputs, OUTPUT_LOSS, order, room, t, K, chunk)
+                evaluate(outputs, OUTPUT_LOSS, order, room, t, padded)
         weights = load(loss, TARGET_WEIGHTS) if loss else 0
         for k in range(K):
             row = k * padded * size

@@ -26,10 +26,9 @@ from ..machine.callers import call_pack, multiply
 from ..machine.integers import larger, smaller
 from ..machine.places import N_INPUTS, N_NEURONS, N_PARAMS, PACK, PRODUCT, W_OFFSET
 from ..machine.records import DONE, NO_MEMORY, Matrix
-from ..machine.sizes import LARGE_MATRIX, LARGE_MATRIX_PART, MATRIX_PART, MOST_MATRIX_PARTS
 from .head import Cotangent, Head, head_of, outputs_of
 from .passes import Chunk, passes
-from .tree import levels, part_size, tree_of
+from .tree import levels, matrix_part_size, tree_of
 
 _MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
 # Where pairs are faster than J: fewer inputs don't fill vectors, and the pairs of very many
@@ -318,9 +317,7 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
     def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, result):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
         W = w + load(plan, W_OFFSET)
-        if part == 0:
-            least = LARGE_MATRIX_PART if P >= LARGE_MATRIX else MATRIX_PART
-            part = part_size(B, least, MOST_MATRIX_PARTS)
+        part = part if part else matrix_part_size(B, P)
         n_parts = (B + part - 1) // part
         n_chunks = (part + _MOST_CHUNK - 1) // _MOST_CHUNK
         most = ((part + n_chunks - 1) // n_chunks + width - 1) // width * width

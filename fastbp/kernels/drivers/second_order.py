@@ -57,7 +57,7 @@ class Room(NamedTuple):
     Udot: int  # where K > 1
     head: Head
     sdot: int
-    ydot: int  # where K > 1; else there is no need
+    ydot: int
     gA: int  # H × K
 
 

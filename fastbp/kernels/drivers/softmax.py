@@ -37,8 +37,8 @@ from ..machine.places import (
     VALUES,
 )
 from ..machine.records import Softmax, SoftmaxMoved
+from .head import LEAST_RESIDUAL
 
-_LEAST_RESIDUAL = 1e-6  # as in `head`
 # SCRATCH_ROWS rows of c numbers stand behind the K rows of `Head.given`: which output is largest,
 # and what is worked with.
 
@@ -84,7 +84,7 @@ def softmax(dtype: np.dtype) -> Kernel:
     """
     pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
     pointer64 = POINTER[np.dtype(np.float64)]
-    zero, one, least = real(0), real(1), real(_LEAST_RESIDUAL)
+    zero, one, least = real(0), real(1), real(LEAST_RESIDUAL)
     joined = _joined_of(dtype)
 
     @loop

@@ -19,16 +19,16 @@ _LEAST_CHUNK = 144  # samples: W and the gradient are read once a chunk, so it m
 _MOST_CHUNK = 240
 _LARGE_BYTES = 1 << 20  # and where W is larger than this, as large as may be (6 % in float32)
 # A part is what one thread works on; its size does not depend on the number of threads.
-PART, MOST_PARTS = 512, 256
+_PART, _MOST_PARTS = 512, 256
 # Where each has a matrix of P × P as its sum. To add one that is in no cache takes as long as
 # the products of 100 samples.
-MATRIX_PART, LARGE_MATRIX_PART, LARGE_MATRIX = 480, 2048, 256
+_MATRIX_PART, _LARGE_MATRIX_PART, _LARGE_MATRIX = 480, 2048, 256
 MOST_MATRIX_PARTS = 16
 SCRATCH_ROWS = 5  # of the softmax (`drivers.softmax`)
 _LINE = 64  # bytes: buffers begin on cache lines
 
 
-def part_size(B: int, least: int = PART, most: int = MOST_PARTS) -> int:
+def part_size(B: int, least: int = _PART, most: int = _MOST_PARTS) -> int:
     """Samples in a part: a fixed partition of the batch, so that sums have a fixed order."""
     parts = B // least
     if parts < 2:
@@ -38,10 +38,14 @@ def part_size(B: int, least: int = PART, most: int = MOST_PARTS) -> int:
     return ((B + parts - 1) // parts + 47) // 48 * 48
 
 
+def least_matrix_part(P: int) -> int:
+    """Least samples of a part of what has a matrix as its sum."""
+    return _LARGE_MATRIX_PART if P >= _LARGE_MATRIX else _MATRIX_PART
+
+
 def matrix_part_size(B: int, P: int) -> int:
-    """Samples in a part of what has a matrix as its sum; as compiled code has it."""
-    least = LARGE_MATRIX_PART if P >= LARGE_MATRIX else MATRIX_PART
-    return part_size(B, least, MOST_MATRIX_PARTS)
+    """Samples in such a part."""
+    return part_size(B, least_matrix_part(P), MOST_MATRIX_PARTS)
 
 
 def levels(n_parts: int) -> int:
