@@ -93,6 +93,14 @@ def test_an_error_on_another_thread_ends_the_fit(monkeypatch):
         fastbp.fit(net, case.X, case.t, epochs=3, threads=2)
 
 
+def test_a_sum_beyond_all_numbers_is_infinite_without_a_word():
+    net = fastbp.Network(1, 1, activations="identity", output="identity")
+    X, ybar = np.full((3000, 1), 0.1), np.full(3000, 1e306)  # each part has a finite sum
+    one, two = (net.vjp([1.0, 1.0], X, ybar, threads=threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one, [np.inf, np.inf])
+    np.testing.assert_array_equal(two, one)
+
+
 def test_a_network_first_used_with_threads():
     case = random_case(82, 7, 9, 3000)
     got = all_calls(case.net.network(), case, 3)

@@ -114,7 +114,8 @@ def over_nodes(
         while len(places) > 1 and (count == len(starts) or count % 2 == 0):
             source, target = places.pop(), places[-1]
             results[target] += results[source]
-            for total, node in zip(arrays[target], arrays[source], strict=True):
-                total += node
+            with np.errstate(over="ignore", invalid="ignore"):  # as kernels add
+                for total, node in zip(arrays[target], arrays[source], strict=True):
+                    total += node
             count = count if count == len(starts) else count // 2
     return results[0] if results else 0.0
