@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._described import PROBABILITY_TOLERANCE, Described, DescribedLoss, Refused
+from ._described import PROBABILITY_TOLERANCE, Described, DescribedLoss, Refused, joins
 
 __all__ = ["Refused"]
 
@@ -184,7 +185,7 @@ def thread_count(threads: Any) -> int:
 
 def sigmas(net: Described) -> tuple[Any, ...]:
     """σ_1 … σ_K, or the softmax alone."""
-    if hasattr(net.output, "steps"):
+    if joins(net.output):
         return (net.output,)
     return net.output if isinstance(net.output, tuple) else (net.output,)
 
@@ -238,25 +239,22 @@ def per_observation(
     return array
 
 
-def classes(
-    t: ArrayLike, n_samples: int, single: bool, dtype: np.dtype, n_outputs: int
-) -> NDArray | None:
-    """Targets of a softmax that are classes, (B,), as probabilities, (B, K); None for others."""
-    given = np.asarray(unmasked("t", t))
-    if given.shape != ((n_samples,) if not single else ()) and given.shape != (n_samples,):
-        return None
-    numbers("t", t, dtype, check_finite=False)
-    given = given.reshape(n_samples)
+@lru_cache(maxsize=8)
+def unit_rows(K: int, dtype: np.dtype) -> NDArray:
+    """Targets of each class."""
+    return np.eye(K, dtype=dtype)
+
+
+def _classes(given: NDArray, n_outputs: int) -> NDArray:
+    """Check classes, (B,), and return them as probabilities, (B, K)."""
     right = (given >= 0) & (given < n_outputs) & (given == np.floor(given))
     if not right.all():
         b = int(np.argmin(right))
         raise ValueError(
             f"classes are integers from 0 to {n_outputs - 1}, the last of {n_outputs} outputs; "
-            f"got t[{b}] = {given[b]}"
+            f"got t[{b}] = {given[b]:g}"
         )
-    rows = np.zeros((n_samples, n_outputs), dtype)
-    rows[np.arange(n_samples), given.astype(np.intp)] = 1
-    return rows
+    return unit_rows(n_outputs, given.dtype).take(given.astype(np.intp), axis=0)
 
 
 def targets(
@@ -273,9 +271,11 @@ def targets(
     Those of cross entropy on a softmax are classes, or probabilities; they become the latter.
     """
     K, dtype = net.n_outputs, net.dtype
-    joined = loss.fuses_with_softmax and hasattr(net.output, "steps")
-    if joined and (rows := classes(t, n_samples, single, dtype, K)) is not None:
-        return rows
+    joined = loss.fuses_with_softmax and joins(net.output)
+    if joined:
+        t = numbers("t", t, dtype, check_finite=check_finite)
+        if t.shape == (n_samples,) or (single and t.ndim == 0):
+            return _classes(t.reshape(n_samples), K)
     array = per_observation(
         "t", t, n_samples, single, dtype, check_finite=check_finite, n_outputs=K
     )

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 PROBABILITY_TOLERANCE = 1e-6  # by which the targets of a softmax may sum to another number than 1
 
 
+def joins(output: Any) -> bool:
+    """Whether an output is the softmax of all, and none of one number."""
+    return hasattr(output, "steps")
+
+
 class Refused(Exception):
     """Raised by compiled code whose arguments are not what it takes as they are."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -1039,14 +1038,20 @@ def _rows_of_classes(net: Network, X: Any, t: Any, loss: str | Loss) -> NDArray 
     if not get_loss(loss).fuses_with_softmax or np.minimum.reduce(t) < 0:
         return None
     try:
-        return _unit_rows(net.n_outputs, net.dtype).take(t, axis=0)
+        return boundary.unit_rows(net.n_outputs, net.dtype).take(t, axis=0)
     except IndexError:
         return None
 
 
-@cache
-def _unit_rows(K: int, dtype: np.dtype) -> NDArray:
-    return np.eye(K, dtype=dtype)
+def before_outputs(net: Network) -> Network:
+    """Return the network whose values are s."""
+    return Network(
+        net.n_inputs,
+        activations=net.activations,
+        output="identity",
+        n_outputs=net.n_outputs,
+        dtype=net.dtype,
+    )
 
 
 def describe(net: Network) -> Description:

@@ -45,7 +45,7 @@ from ._training.doubts import warn
 from ._training.fit import checked_validation, split
 from .activations import Activation, Softmax, identity, softmax
 from .losses import Loss, get_loss, poisson
-from .network import Network
+from .network import Network, before_outputs
 from .optimizers import SGD, Adam, Optimizer, get_optimizer
 
 if TYPE_CHECKING:
@@ -577,10 +577,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
             Where s is no number: inputs beyond all that can be computed with.
         """
         Z = self._inputs(X)
-        net = self.network_
-        before = Network(
-            net.n_inputs, activations=net.activations, n_outputs=net.n_outputs, output="identity"
-        )
+        before = before_outputs(self.network_)
         s = np.column_stack([before.value(w, Z, threads=self.threads) for w in self.w_])
         lost = np.isnan(s).any(axis=1)
         if lost.any():

@@ -267,6 +267,11 @@ TARGETS = [
 ]
 
 
+def test_targets_that_are_no_array_are_refused():
+    with pytest.raises(ValueError, match="t must be an array of numbers"):
+        call(network(SOFT), "loss_and_grad", t=[[0.5, 0.5], [1.0]], loss="cross_entropy")
+
+
 @pytest.mark.parametrize(("t", "message"), TARGETS)
 def test_targets_of_the_softmax_that_are_refused(t, message):
     cold, warm = network(SOFT), network(SOFT)

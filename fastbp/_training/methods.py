@@ -25,7 +25,7 @@ from ..kernels.machine.levenberg_settings import (
     STALLED,
 )
 from ..losses import Loss
-from ..network import Network
+from ..network import Network, before_outputs
 from ..objective import Objective, penalty
 from ..optimizers import (
     SGD,
@@ -330,17 +330,6 @@ def _kinds(activations: tuple[str, ...], N: int, K: int, free: bytes) -> NDArray
     return np.unique(kinds, return_inverse=True)[1].astype(np.int64)
 
 
-def _before_outputs(net: Network) -> Network:
-    """Return the network whose values are s."""
-    return Network(
-        net.n_inputs,
-        activations=net.activations,
-        output="identity",
-        n_outputs=net.n_outputs,
-        dtype=net.dtype,
-    )
-
-
 def _cotangents(net: Network, loss: Loss, s: NDArray, t: NDArray) -> NDArray:
     """∂ℓ/∂s of each observation, of the shape of s."""
     s, t = s.astype(np.float64), t.astype(np.float64)
@@ -478,7 +467,7 @@ class SciPy(_WithoutMoments):
             size = min(max(size, _NOTHING), _NATS)
         # A power of 2, without which fourth powers of the targets may overflow or vanish.
         unit = np.exp2(np.round(0.5 * np.log2(size)))
-        inner = _before_outputs(net)
+        inner = before_outputs(net)
         squares = np.zeros(net.n_params)
         for first in range(0, len(X), _ROWS // net.n_outputs + 1):
             part = slice(first, first + _ROWS // net.n_outputs + 1)
@@ -506,7 +495,7 @@ class SciPy(_WithoutMoments):
             slopes = problem.loss.derivative(net.value(problem.w, problem.X), problem.t)
             moved = np.average(np.abs(slopes * t), weights=problem.c)
         else:
-            s = _before_outputs(net).value(problem.w, problem.X)
+            s = before_outputs(net).value(problem.w, problem.X)
             bent = np.abs(_cotangents(net, problem.loss, s, problem.t) * s)
             moved = np.average(bent.sum(axis=1), weights=problem.c)
         return 4.0 * float(np.finfo(problem.net.dtype).eps) * (abs(self._loss) + float(moved))

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from ..._described import Described, DescribedLoss
+from ..._described import Described, DescribedLoss, joins
 from ..._lock import LOCK
 from ..._symbolic.function import Function
 from ..machine.linker import context
@@ -161,7 +161,7 @@ class Plan:
         table[LOSS_PLAN] = self.address
         table[LOSS_OUTPUTS] = outputs.table.ctypes.data
         limits = np.array(loss.target_range, np.float64)
-        if loss.fuses_with_softmax and hasattr(output, "steps"):
+        if loss.fuses_with_softmax and joins(output):
             table[LOSS_CHECK] = units.probabilities(dtype).address
         elif np.isfinite(limits).any():
             table[LOSS_CHECK] = units.targets(dtype).address
