@@ -538,6 +538,10 @@ def _unknown(name: str) -> str:
     return f"unknown optimizer {name!r}{hint}"
 
 
+# Parameters up to which Levenberg–Marquardt is the default: its matrix has the square of them.
+MOST_OF_LEVENBERG = 1000
+
+
 def get_optimizer(optimizer: str | Optimizer | None, loss: str, n_params: int) -> Optimizer:
     """Return the optimizer of that name, the one given, or the default for a loss and P.
 
@@ -567,7 +571,8 @@ def get_optimizer(optimizer: str | Optimizer | None, loss: str, n_params: int) -
     'LevenbergMarquardt'
     """
     if optimizer is None:
-        return LevenbergMarquardt() if loss == "squared" and n_params <= 1000 else LBFGS()
+        small = n_params <= MOST_OF_LEVENBERG
+        return LevenbergMarquardt() if loss == "squared" and small else LBFGS()
     if isinstance(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):

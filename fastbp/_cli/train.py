@@ -18,7 +18,7 @@ from .. import _standardise as standardise
 from .._training.fit import has_intervals
 from ..activations import softmax
 from ..network import Network
-from ..optimizers import SGD, Adam, get_optimizer
+from ..optimizers import MOST_OF_LEVENBERG, SGD, Adam, get_optimizer
 from .problem import Problem
 
 Vector = NDArray[np.float64]
@@ -30,7 +30,7 @@ OPTIMIZERS = ("lm", "lbfgs", "adam", "sgd")
 
 def default_optimizer(n_params: int) -> str:
     """Return Levenberg–Marquardt, or where its matrix is large L-BFGS, as `fastbp.fit` chooses."""
-    return "lm" if n_params <= 1000 else "lbfgs"
+    return "lm" if n_params <= MOST_OF_LEVENBERG else "lbfgs"
 
 
 class Fit(NamedTuple):
