@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,30 +62,26 @@ def _refuse_masked(**given: Any) -> None:
         boundary.unmasked(name, value)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)  # writes each `__init__`, as scikit-learn reads it
 class _NetworkEstimator(BaseEstimator, ABC):
     """What the two have in common: standardisation, and all of a fit but what y is to it."""
 
-    n_neurons: int
-    activation: str | Activation | Sequence[str | Activation]
-    loss: str | Loss
-    optimizer: str | Optimizer | None
-    l2: float | None
-    epochs: int | None
-    batch_size: int | None
-    early_stopping: int | fastbp.EarlyStopping | None
-    validation_fraction: float | None
-    standardize: bool
-    random_state: Any
-    threads: int | str
+    n_neurons: int = field(default=16, kw_only=False)
+    activation: str | Activation | Sequence[str | Activation] = "tanh"
+    loss: str | Loss = "squared"
+    optimizer: str | Optimizer | None = None
+    l2: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    early_stopping: int | fastbp.EarlyStopping | None = None
+    validation_fraction: float | None = None
+    standardize: bool = True
+    random_state: int | np.random.RandomState | None = None
+    threads: int | str = 1
 
-    _largest_l2: float  # where l2 is left out; chosen by held-out scores of small data sets
-    _numeric: bool  # whether y are numbers
-    _row: tuple[int, ...] = ()  # of y in the first call; () also for pickles of 0.1.0
-
-    network_: Network
-    scaling_: Scaling
-    l2_: float
-    n_features_in_: int
+    _largest_l2: ClassVar[float]  # where l2 is left out; by held-out scores of small data sets
+    _numeric: ClassVar[bool]  # whether y are numbers
+    _row = tuple[int, ...]()  # of y in the first call; () also for pickles of 0.1.0
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit anew.
@@ -199,14 +196,21 @@ class _NetworkEstimator(BaseEstimator, ABC):
     def _start(self, X: NDArray, c: NDArray | None, output: Any, n_outputs: int) -> None:
         """Decide what the first data decide: scales, penalty, network and seeds."""
         self.scaling_ = Scaling.of(X, c) if self.standardize else Scaling.none(X)
-        self.network_ = standardise.network(
-            X.shape[1], self.n_neurons, self.activation, output, n_outputs
-        )
-        # The second is a normal prior of w that does not depend on the number of observations.
-        total = len(X) if c is None else float(c.sum())
-        self.l2_ = min(self._largest_l2, 4.0 / total) if self.l2 is None else self.l2
+        self.network_ = self._network_of(X.shape[1], output, n_outputs)
+        self.l2_ = self._penalty(len(X) if c is None else float(c.sum()))
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self._rng = np.random.default_rng(seed)
+
+    def _network_of(self, n_inputs: int, output: Any, n_outputs: int) -> Network:
+        """Return the network that is fitted, its biases included."""
+        return standardise.network(n_inputs, self.n_neurons, self.activation, output, n_outputs)
+
+    def _penalty(self, total: float) -> float:
+        """Return the penalty's weight for so many observations, or so large a sum of weights."""
+        if self.l2 is not None:
+            return self.l2
+        # The second is a normal prior of w that does not depend on the number of observations.
+        return min(self._largest_l2, 4.0 / total)
 
     def _fit(
         self, k: int, w0: NDArray, X: NDArray, t: NDArray, c: NDArray | None, **options: Any
@@ -253,6 +257,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
         return self.scaling_.inputs(checked)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     """Regression by a network with one hidden layer, of one target or of several at once.
 
@@ -319,41 +324,11 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     True
     """
 
-    _largest_l2 = 0.01
-    _numeric = True
+    output: str | Activation | Softmax | Sequence[str | Activation] = "identity"
+    standardize_target: bool | None = None
 
-    def __init__(
-        self,
-        n_neurons: int = 16,
-        *,
-        activation: str | Activation | Sequence[str | Activation] = "tanh",
-        output: str | Activation | Softmax | Sequence[str | Activation] = "identity",
-        loss: str | Loss = "squared",
-        optimizer: str | Optimizer | None = None,
-        l2: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        early_stopping: int | fastbp.EarlyStopping | None = None,
-        validation_fraction: float | None = None,
-        standardize: bool = True,
-        standardize_target: bool | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        threads: int | str = 1,
-    ) -> None:
-        self.n_neurons = n_neurons
-        self.activation = activation
-        self.output = output
-        self.loss = loss
-        self.optimizer = optimizer
-        self.l2 = l2
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardize = standardize
-        self.standardize_target = standardize_target
-        self.random_state = random_state
-        self.threads = threads
+    _largest_l2: ClassVar[float] = 0.01
+    _numeric: ClassVar[bool] = True
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -436,6 +411,7 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         return [self.result_]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     """Classification by a network with one hidden layer.
 
@@ -485,41 +461,12 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     array([[1., 0., 0.]])
     """
 
-    _largest_l2 = 0.002
-    _numeric = False
+    loss: str | Loss = "cross_entropy"
+    multi_class: str = "softmax"
+    class_weight: dict | list | str | None = None
 
-    def __init__(
-        self,
-        n_neurons: int = 16,
-        *,
-        activation: str | Activation | Sequence[str | Activation] = "tanh",
-        loss: str | Loss = "cross_entropy",
-        optimizer: str | Optimizer | None = None,
-        l2: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        early_stopping: int | fastbp.EarlyStopping | None = None,
-        validation_fraction: float | None = None,
-        standardize: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-        threads: int | str = 1,
-        multi_class: str = "softmax",
-        class_weight: dict | list | str | None = None,
-    ) -> None:
-        self.n_neurons = n_neurons
-        self.activation = activation
-        self.loss = loss
-        self.optimizer = optimizer
-        self.l2 = l2
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardize = standardize
-        self.random_state = random_state
-        self.threads = threads
-        self.multi_class = multi_class
-        self.class_weight = class_weight
+    _largest_l2: ClassVar[float] = 0.002
+    _numeric: ClassVar[bool] = False
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
