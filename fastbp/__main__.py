@@ -1,11 +1,17 @@
-"""The command line: ``python -m fastbp``."""
+"""The command line: ``fastbp``, or ``python -m fastbp``."""
 
 import sys
 
-if __name__ == "__main__":
+
+def run() -> int:
+    """Run the command that the process was given, and return its exit code."""
     try:
         from fastbp._cli.main import main
 
-        sys.exit(main())
+        return main()
     except KeyboardInterrupt:  # before the command has begun
-        sys.exit(130)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run())

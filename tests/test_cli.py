@@ -1,4 +1,4 @@
-"""`python -m fastbp`: what it prints, and that it holds what it promises."""
+"""The command `fastbp`: what it prints, and that it holds what it promises."""
 
 import csv
 import io
@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -356,6 +357,87 @@ def test_info_of_a_model_with_own_activations(tmp_path):
     assert described["metadata"] == {"note": "größer"} and described["n_params"] == 9
 
 
+def test_predict_with_intervals(people, tmp_path):
+    model = tmp_path / "model.npz"
+    for targets in (("risk",), ("risk", "age")):
+        words = [word for name in targets for word in ("--target", name)]
+        run("train", people, *NUMBERS[:4], *words, *NUMBERS[-2:], "--epochs", "20", "--save", model)
+        found = json.loads(run("predict", model, people, "--interval", "0.9", "--json"))
+        assert list(found) == [name + end for name in targets for end in ("", " lower", " upper")]
+        loaded = fastbp.load(model)
+        scaling = loaded.metadata["preparation"]["target_scaling"]
+        preparation = _problem.Preparation.restored(loaded.metadata["preparation"])
+        X = preparation.encode(_table.read(people))
+        _, std = loaded.predict(X, return_std=True, noise=True)
+        scales = np.atleast_1d(scaling["scale"])
+        for name, of_one, scale in zip(targets, std.reshape(120, -1).T, scales, strict=True):
+            y, low, high = (np.array(found[name + end]) for end in ("", " lower", " upper"))
+            np.testing.assert_allclose(high - y, 1.6448536269514722 * scale * of_one, rtol=1e-9)
+            np.testing.assert_allclose(y - low, high - y, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [(CLASSES, "of classes there are probabilities"), ((*NUMBERS, "--loss", "huber"), "squared")],
+)
+def test_intervals_that_there_are_not(people, tmp_path, capsys, train, message):
+    model = tmp_path / "model.npz"
+    run("train", people, *train, "--epochs", "3", "--save", model)
+    assert _cli.main(["predict", str(model), str(people), "--interval", "0.9"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_that_is_read_is_overwritten(people, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    model = tmp_path / "model.npz"
+    run("train", people, *NUMBERS, "--epochs", "3", "--save", model)
+    (tmp_path / "link").symlink_to(people)
+    os.link(people, tmp_path / "hard")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    data = str(people)
+    for words, message in [
+        (["train", data, "--save", data], "--save"),
+        (["train", data, "--save", "link"], "would overwrite"),
+        (["train", data, "--save", "hard"], "would overwrite"),
+        (["train", data, "--plot", "./link"], "would overwrite"),
+        (["train", data, "--save", "new", "--plot", "folder/../new"], "would overwrite 'new', of"),
+        (["train", data, "--save", "folder"], "--save 'folder' is no file"),
+        (["train", data, "--save", "model.csv"], "ends in .csv; .npz is expected"),
+        (["train", data, "--plot", "x.xyz"], "ends in .xyz"),
+        (["predict", "model.npz", data, "--output", "people.csv"], "would overwrite"),
+        (["predict", "model.npz", data, "--output", "model.npz"], "would overwrite"),
+        (["predict", "model.npz", data, "--output", "new.xlsx"], "ends in .xlsx; .csv or .txt is"),
+        (["predict", "model.npz", data, "--output", "new.csv", "--json"], "ends in .csv; .json is"),
+        (["predict", "model.npz", data, "--output", "none/new.csv"], "there is no folder 'none'"),
+    ]:
+        if "--plot" in words and not find_spec("matplotlib"):
+            continue
+        assert _cli.main(words) == 2
+        printed = capsys.readouterr()
+        assert message in printed.err and not printed.out
+        assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_options_that_do_nothing_are_refused(people, capsys):
+    for option in ("--batch-size", "--learning-rate"):
+        for optimizer in ([], ["--optimizer", "lbfgs"]):
+            assert _cli.main(["train", str(people), *NUMBERS, option, "8", *optimizer]) == 2
+            message = f"{option} does nothing with {'lbfgs' if optimizer else 'lm'}; it is for"
+            assert message in capsys.readouterr().err
+
+
+def test_the_installed_command_is_the_module(capfd):
+    project = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    assert 'fastbp = "fastbp.__main__:run"' in project
+    from fastbp.__main__ import run as command
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fastbp", "info", "none.npz"])
+        assert command() == 2
+    assert "none.npz" in capfd.readouterr().err
+
+
 def test_plot(people, tmp_path):
     pytest.importorskip("matplotlib")
     for words in (NUMBERS, CLASSES, (*NUMBERS, "--test-fraction", "0")):
@@ -364,6 +446,8 @@ def test_plot(people, tmp_path):
         assert str(path) in printed
         assert path.read_bytes().startswith(b"\x89PNG")
         path.unlink()
+    run("train", people, *NUMBERS, "--epochs", "3", "--plot", tmp_path / "name")
+    assert (tmp_path / "name").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_held_out_rows(people):

@@ -1,4 +1,4 @@
-"""Commands of ``python -m fastbp``: one function a command, one parser a command."""
+"""The commands of ``fastbp``: one function a command, one parser a command."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import fastbp
 
 from .. import _models
 from .._files import write_atomically
+from . import paths as _paths
 from . import problem as _problem
 from . import report as _report
 from . import self_check as _self_check
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fastbp",
+        prog="fastbp",
         description="One-hidden-layer networks with fast and exact derivatives.",
     )
     parser.add_argument("--version", action="version", version=f"fastbp {fastbp.__version__}")
@@ -155,13 +157,13 @@ def _add_train(commands: Any) -> None:
         metavar="N",
         help="steps at most, each on all the data (%(default)s)",
     )
-    add("--batch-size", type=at_least_1, metavar="B", help="for adam and sgd (all the data)")
+    stochastic = ", ".join(_train.STOCHASTIC)
+    add("--batch-size", type=at_least_1, metavar="B", help=f"of {stochastic} (all the data)")
     add(
         "--learning-rate",
         type=positive,
-        default=0.01,
         metavar="R",
-        help="for adam and sgd (%(default)s)",
+        help=f"of {stochastic} ({_train.LEARNING_RATE})",
     )
     add("--seed", type=at_least_0, default=0, help="of the split and the start (%(default)s)")
     add("--save", metavar="MODEL.npz", help="write the model, for `predict` and fastbp.load")
@@ -179,6 +181,14 @@ def _add_predict(commands: Any) -> None:
     )
     predict.add_argument("model", metavar="MODEL.npz")
     predict.add_argument("data", metavar="DATA.csv")
+    fraction = _checked(float, lambda x: 0.0 < x < 1.0, "a number between 0 and 1")
+    predict.add_argument(
+        "--interval",
+        type=fraction,
+        metavar="P",
+        help="also between which two numbers a new value lies with probability P, as 0.9; for "
+        "numbers fitted by the squared loss",
+    )
     predict.add_argument("--output", metavar="FILE", help="write there (not to the screen)")
     predict.add_argument("--json", action="store_true", help="as JSON, not as a table")
     predict.set_defaults(run=_run_predict)
@@ -248,12 +258,10 @@ def _checked(convert: Callable, holds: Callable, expected: str) -> Callable:
 
 
 def _run_train(options: argparse.Namespace) -> int:
-    for path in filter(None, (options.save, options.plot)):  # before the work, not after it
-        folder = os.path.dirname(path) or "."
-        if not os.path.isdir(folder):
-            raise ValueError(f"there is no folder {folder!r} for {path!r}")
+    _paths.check({"--save": options.save, "--plot": options.plot}, [options.data])
+    _paths.check_ending("--save", options.save, ("npz",))
     if options.plot:
-        _report.figure_class()
+        _paths.check_ending("--plot", options.plot, _report.picture_formats())
     problem = _problem.prepare(
         _problem.bundled() if options.data is None else _table.read(options.data),
         targets=options.target,
@@ -278,10 +286,17 @@ def _run_train(options: argparse.Namespace) -> int:
     optimizer = options.optimizer or (
         "adam" if options.data is None else _train.default_optimizer(net.n_params)
     )
+    if optimizer not in _train.STOCHASTIC:
+        for name in ("batch_size", "learning_rate"):
+            if getattr(options, name) is not None:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} does nothing with {optimizer}; it is for "
+                    f"--optimizer {' or '.join(_train.STOCHASTIC)}"
+                )
     fit = _train.fit(
         problem,
         optimizer=optimizer,
-        learning_rate=options.learning_rate,
+        learning_rate=options.learning_rate or _train.LEARNING_RATE,
         batch_size=options.batch_size,
         epochs=options.epochs,
         l2=options.l2,
@@ -327,15 +342,19 @@ def _run_train(options: argparse.Namespace) -> int:
 
 
 def _run_predict(options: argparse.Namespace) -> int:
+    _paths.check({"--output": options.output}, [options.model, options.data])
+    _paths.check_ending("--output", options.output, ("json",) if options.json else ("csv", "txt"))
     model = fastbp.load(options.model)
     if "preparation" not in model.metadata:
         raise ValueError(
             f"{options.model}: the model does not say how a table becomes its inputs; one of "
-            "`python -m fastbp train --save` is expected"
+            "`fastbp train --save` is expected"
         )
     preparation = Preparation.restored(model.metadata["preparation"])
-    y = model.net(model.w, preparation.encode(_table.read(options.data)))
-    columns = _columns(preparation, y)
+    X = preparation.encode(_table.read(options.data))
+    columns = _columns(preparation, model.net(model.w, X))
+    if options.interval is not None:
+        columns = _with_interval(columns, model, preparation, X, options.interval)
     text = io.StringIO()
     if options.json:
         text.write(json.dumps(columns, allow_nan=False) + "\n")
@@ -367,6 +386,29 @@ def _columns(preparation: Preparation, y: NDArray) -> dict[str, list]:
         for k in [1] if len(names) == 2 else range(len(names)):
             columns[f"probability of {shown}{names[k]}"] = p[:, k].tolist()
     return columns
+
+
+def _with_interval(
+    columns: dict[str, list],
+    model: fastbp.Model,
+    preparation: Preparation,
+    X: NDArray,
+    probability: float,
+) -> dict[str, list]:
+    """Return the columns, after each target those of its interval for a new observation."""
+    if preparation.classes is not None:
+        raise ValueError("--interval is for targets of numbers; of classes there are probabilities")
+    _, std = model.predict(X, return_std=True, noise=True)
+    half = NormalDist().inv_cdf(0.5 + 0.5 * probability) * std * preparation.target_scaling.scale
+    found: dict[str, list] = {}
+    for name, of_one in zip(preparation.targets, half.reshape(len(X), -1).T, strict=True):
+        y = np.array(columns[name])
+        found |= {
+            name: columns[name],
+            f"{name} lower": (y - of_one).tolist(),
+            f"{name} upper": (y + of_one).tolist(),
+        }
+    return found
 
 
 def _run_info(options: argparse.Namespace) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._files import write_atomically
 from . import columns as columns
 from .problem import Preparation, Problem
 
@@ -139,6 +142,11 @@ def figure_class() -> Any:
     return Figure
 
 
+def picture_formats() -> set[str]:
+    """Return the endings of pictures that can be drawn."""
+    return set(figure_class()().canvas.get_supported_filetypes())
+
+
 def plot(path: str, problem: Problem, fit: Fit) -> None:
     """Draw how the loss fell, and outputs against targets that were held out (else fitted)."""
     held_out = len(problem.held_out.t) > 0
@@ -170,4 +178,7 @@ def plot(path: str, problem: Problem, fit: Fit) -> None:
         right.set_ylabel(which)
     if classes or len(targets) > 1:
         right.legend()
-    figure.savefig(path)
+    ending = os.path.splitext(path)[1][1:].lower()
+    image = io.BytesIO()
+    figure.savefig(image, format=ending if ending in picture_formats() else "png", dpi=200)
+    write_atomically(path, image.getvalue())

@@ -1,4 +1,4 @@
-"""``python -m fastbp check``: all derivatives of all named activations, on this machine."""
+"""``fastbp check``: all derivatives of all named activations, on this machine."""
 
 from __future__ import annotations
 

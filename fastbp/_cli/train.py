@@ -1,4 +1,4 @@
-"""``python -m fastbp train``: a fit, what it reached, and the check of its gradients."""
+"""``fastbp train``: a fit, what it reached, and the check of its gradients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ Vector = NDArray[np.float64]
 Report = Callable[[int, float, float], None]
 """Called with the step, the loss without penalty and the length of the gradient with penalty."""
 
-OPTIMIZERS = ("lm", "lbfgs", "adam", "sgd")
+STOCHASTIC = ("adam", "sgd")
+OPTIMIZERS = ("lm", "lbfgs", *STOCHASTIC)
+LEARNING_RATE = 0.01
 
 
 def default_optimizer(n_params: int) -> str:
