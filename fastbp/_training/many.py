@@ -6,7 +6,6 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -19,6 +18,7 @@ from ..losses import Loss, get_loss
 from ..network import Network
 from .doubts import warn
 from .fit import FitResult, checked_validation, fit, noise_variance, split
+from .jobs import folds_of, outcomes
 from .watch import NonFiniteLossError
 
 __all__ = ["Fits", "fit_many"]
@@ -271,7 +271,7 @@ def fit_many(
     n = boundary.thread_count(threads) or os.cpu_count() or 1
     done: list[tuple[_Job, FitResult]] = []
     failures: list[tuple[int, NonFiniteLossError]] = []
-    for job, outcome in _outcomes(shared, jobs, n):
+    for job, outcome in outcomes(shared.fit, jobs, n):
         if isinstance(outcome, FitResult):
             done.append((job, outcome))
         else:
@@ -299,25 +299,6 @@ def fit_many(
     )
 
 
-def _outcomes(shared: _Shared, jobs: list[_Job], n: int) -> Iterator[tuple[_Job, Outcome]]:
-    """Yield what became of each fit, n at a time; after Ctrl-C, of those that had begun."""
-    stop = threading.Event()
-    futures: list[Future[Outcome]] = []
-    with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
-        try:
-            futures = [pool.submit(shared.fit, job, stop) for job in jobs]
-            for future in futures:
-                future.result()
-        except BaseException as error:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            if not isinstance(error, KeyboardInterrupt):
-                raise
-    for job, future in zip(jobs, futures, strict=False):
-        if not future.cancelled():
-            yield job, future.result()
-
-
 def _jobs(
     seeds: int | Sequence[int],
     folds: int | Iterable[Any] | None,
@@ -337,22 +318,8 @@ def _jobs(
         return [_resampled(seed, share, rows) for seed in chosen]
     if folds is None:
         return [_Job(seed) for seed in chosen]
-    if isinstance(folds, int | np.integer):
-        n = len(rows)
-        if not 2 <= folds <= n:
-            raise ValueError(f"folds must lie between 2 and {n}, the observations; got {folds}")
-        parts = np.array_split(default_rng(0).permutation(rows), int(folds))
-        folds = [np.sort(part) for part in parts]
-    jobs = [_fold(part, B) for part in folds]
-    for number, (fitted, held) in enumerate(jobs):
-        if not np.isin(fitted, rows).any() or not np.isin(held, rows).any():
-            raise ValueError(
-                f"fold {number} must hold observations and leave some to fit that have a weight; "
-                "those of one of the two are all 0"
-            )
-    if not jobs:
-        raise ValueError("folds must be a number, or hold at least one fold; got none")
-    return [_Job(seed, fitted, part) for seed in chosen for fitted, part in jobs]
+    parts = folds_of(folds, rows, B)
+    return [_Job(seed, fitted, part) for seed in chosen for fitted, part in parts]
 
 
 def _resampled(seed: int, share: float | None, rows: NDArray) -> _Job:
@@ -361,36 +328,3 @@ def _resampled(seed: int, share: float | None, rows: NDArray) -> _Job:
         held, left = (rows[part] for part in split(share, seed, len(rows)))
     drawn = default_rng([seed, 3]).integers(0, len(left), len(left))
     return _Job(seed, left[drawn], validated=held)
-
-
-def _fold(part: Any, B: int) -> tuple[NDArray, NDArray]:
-    """Return the observations to fit and those to hold out."""
-    if isinstance(part, tuple) and len(part) == 2 and all(np.ndim(rows) == 1 for rows in part):
-        fitted, held = (_indices(rows, B) for rows in part)
-        if np.intersect1d(fitted, held).size:
-            raise ValueError("a fold must not share observations with those to fit")
-    else:
-        held = _indices(part, B)
-        outside = np.ones(B, bool)
-        outside[held] = False
-        fitted = np.flatnonzero(outside)
-    if not held.size or not fitted.size:
-        raise ValueError("every fold must hold some observations and leave some to fit")
-    return fitted, held
-
-
-def _indices(rows: Any, B: int) -> NDArray:
-    """Return the indices of observations, given so or as a mask."""
-    given = np.asarray(boundary.unmasked("a fold", rows))
-    if given.dtype == bool and given.shape == (B,):
-        return np.flatnonzero(given)
-    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-        raise TypeError(
-            f"a fold must be the indices of observations or a mask of {B} booleans; got an array "
-            f"of shape {given.shape} and dtype {given.dtype}"
-        )
-    indices = given.astype(np.intp)
-    outside = indices[(indices < 0) | (indices >= B)]
-    if outside.size:
-        raise ValueError(f"a fold holds observation {outside[0]}; there are {B}, from 0 on")
-    return indices

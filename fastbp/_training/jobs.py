@@ -1,0 +1,100 @@
+"""Many fits at once: the folds of a cross-validation, and threads to work on them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.random import default_rng
+from numpy.typing import NDArray
+
+from .. import _boundary as boundary
+
+Job = TypeVar("Job")
+Outcome = TypeVar("Outcome")
+
+
+def outcomes(
+    work: Callable[[Job, threading.Event], Outcome], jobs: Sequence[Job], n: int
+) -> Iterator[tuple[Job, Outcome]]:
+    """Yield what became of each job, n at a time; after Ctrl-C, of those that had begun."""
+    stop = threading.Event()
+    futures: list[Future[Outcome]] = []
+    with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
+        try:
+            futures = [pool.submit(work, job, stop) for job in jobs]
+            for future in futures:
+                future.result()
+        except BaseException as error:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+    for job, future in zip(jobs, futures, strict=False):
+        if not future.cancelled():
+            yield job, future.result()
+
+
+def folds_of(
+    given: int | Iterable[Any], rows: NDArray, B: int, classes: NDArray | None = None
+) -> list[tuple[NDArray, NDArray]]:
+    """Return of each fold the observations to fit and those to hold out.
+
+    `rows` are those of the B observations that weigh. A number of folds is drawn of them, always
+    the same ones; with the class of each of the B, every fold has of every class its share.
+    """
+    if isinstance(given, int | np.integer):
+        n, drawn = len(rows), default_rng(0).permutation(rows)
+        if not 2 <= given <= n:
+            raise ValueError(f"folds must lie between 2 and {n}, the observations; got {given}")
+        parts = np.array_split(drawn, int(given))
+        if classes is not None:
+            drawn = drawn[np.argsort(classes[drawn], kind="stable")]
+            parts = [drawn[k :: int(given)] for k in range(int(given))]
+        given = [np.sort(part) for part in parts]
+    folds = [_fold(part, B) for part in given]
+    for number, (fitted, held) in enumerate(folds):
+        if not np.isin(fitted, rows).any() or not np.isin(held, rows).any():
+            raise ValueError(
+                f"fold {number} must hold observations and leave some to fit that have a weight; "
+                "those of one of the two are all 0"
+            )
+    if not folds:
+        raise ValueError("folds must be a number, or hold at least one fold; got none")
+    return folds
+
+
+def _fold(part: Any, B: int) -> tuple[NDArray, NDArray]:
+    """Return the observations to fit and those to hold out."""
+    if isinstance(part, tuple) and len(part) == 2 and all(np.ndim(rows) == 1 for rows in part):
+        fitted, held = (_indices(rows, B) for rows in part)
+        if np.intersect1d(fitted, held).size:
+            raise ValueError("a fold must not share observations with those to fit")
+    else:
+        held = _indices(part, B)
+        outside = np.ones(B, bool)
+        outside[held] = False
+        fitted = np.flatnonzero(outside)
+    if not held.size or not fitted.size:
+        raise ValueError("every fold must hold some observations and leave some to fit")
+    return fitted, held
+
+
+def _indices(rows: Any, B: int) -> NDArray:
+    """Return the indices of observations, given so or as a mask."""
+    given = np.asarray(boundary.unmasked("a fold", rows))
+    if given.dtype == bool and given.shape == (B,):
+        return np.flatnonzero(given)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise TypeError(
+            f"a fold must be the indices of observations or a mask of {B} booleans; got an array "
+            f"of shape {given.shape} and dtype {given.dtype}"
+        )
+    indices = given.astype(np.intp)
+    outside = indices[(indices < 0) | (indices >= B)]
+    if outside.size:
+        raise ValueError(f"a fold holds observation {outside[0]}; there are {B}, from 0 on")
+    return indices
