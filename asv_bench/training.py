@@ -1,6 +1,6 @@
 """Training against other libraries: epochs, Levenberg–Marquardt, restarts, held-out quality.
 
-    python asv_bench/training.py                 # all four, some minutes
+    python asv_bench/training.py                 # all five, some minutes
     python asv_bench/training.py epochs lm       # some
 
 Prints what, target, measured, ok; exits 1 where a target is missed. One core, float64, all
@@ -368,6 +368,24 @@ def lm(report):
                 )
 
 
+def outputs(report):
+    """Compare the time to 1e-6 of the variance of three outputs, noise-free, from ten starts."""
+    net = fastbp.Network(5, 16, n_outputs=3, output="identity")
+    X = np.random.default_rng(1000).normal(size=(1000, 5))
+    t = net(net.init(1000), X)
+    mse = 1e-6 * t.var(axis=0).sum()
+    rules = {"lm": "lm", "L-BFGS": fastbp.LBFGS(ftol=0.0, gtol=0.0)}
+    medians = {}
+    run_fastbp(net, X, t, net.init(0), mse, "lm")
+    for name, rule in rules.items():
+        times = [run_fastbp(net, X, t, net.init(seed), mse, rule, most=50000) for seed in range(10)]
+        medians[name] = statistics.median(times)
+        arrived = sum(np.isfinite(times))
+        print(f"  5-16-3: {name}: median {medians[name] * 1e3:.2f} ms, {arrived} of 10 arrive")
+    ratio = medians["L-BFGS"] / medians["lm"]
+    report.ratio("LM 5-16-3, 1000 samples against L-BFGS", 10, ratio)
+
+
 # ---- restarts ------------------------------------------------------------------------------------
 
 
@@ -452,7 +470,7 @@ def quality(report):
         report.line(what, f">= {theirs:.3f}", f"{ours:.3f}", ours >= theirs - error)
 
 
-SECTIONS = {f.__name__: f for f in (epochs, lm, restarts, quality)}
+SECTIONS = {f.__name__: f for f in (epochs, lm, outputs, restarts, quality)}
 
 
 def main():

@@ -587,6 +587,7 @@ _EACH, _SOFTMAX, _PROBABILITIES = (f"{_SEVERAL}[{seed}-float64]" for seed in (9,
 _SHARED = f"{_SEVERAL}[15-float64]"
 _AROUND = "test_kernels.py::test_several_outputs_around_vectors_chunks_and_parts[3-5-3-float64]"
 _CHUNKED_MATRIX = "test_kernels.py::test_matrices_of_several_outputs_over_chunks_and_parts[float64]"
+_SHARING = "test_kernels.py::test_outputs_share_what_is_equal_at_all_samples[float64]"
 _EXACT = "test_kernels.py::test_softmax_is_exact_for_huge_s[5-float64]"
 
 
@@ -762,7 +763,7 @@ OUTPUTS = (
         "drivers/matrix_outputs",
         "            for k in range(m + 1):\n",
         "            for k in range(m):\n",
-        _EACH,
+        _SOFTMAX,
     ),
     _several(
         "blocks of A below the diagonal, which is copied over",
@@ -776,7 +777,7 @@ OUTPUTS = (
         "drivers/matrix_outputs",
         "constant(room, k, a[k * H + i], cp)",
         "constant(room, k, a[i], cp)",
-        _EACH,
+        _SOFTMAX,
     ),
     _several(
         "later chunks overwrite the products of pairs",
@@ -784,6 +785,34 @@ OUTPUTS = (
         "(target, n_pairs), (cp, rows, n_pairs), add\n",
         "(target, n_pairs), (cp, rows, n_pairs), 0\n",
         _CHUNKED_MATRIX,
+    ),
+    _several(
+        "what outputs share, times the weights of the first of them",
+        "drivers/matrix_outputs",
+        "spread_rows(a[k * H + i], room, N",
+        "spread_rows(a[m * H + i], room, N",
+        _SHARING,
+    ),
+    _several(
+        "Q of the first output for all",
+        "drivers/matrix_outputs",
+        "            for m in range(k):\n                if leaders[m] == m and equal(",
+        "            for m in range(k):\n                if leaders[m] == m or equal(",
+        _SHARING,
+    ),
+    _several(
+        "outputs that are equal at the first sample share",
+        "drivers/matrix_outputs",
+        "h + k * cp * size, cp):",
+        "h + k * cp * size, 1):",
+        _SHARING,
+    ),
+    _several(
+        "blocks of A between outputs that are not cleared",
+        "drivers/matrix_outputs",
+        "if k > m and not add:",
+        "if k > m + 1 and not add:",
+        _EACH,
     ),
     Mutant(
         "a class beyond the last",

@@ -37,6 +37,7 @@ import fastbp
 from fastbp import reference
 from fastbp.activations import NAMES, get_activation, softmax
 from fastbp.losses import NAMES as LOSSES
+from fastbp.losses import huber
 
 N_NETWORKS = 330
 FEW = {"activations": ("tanh", "softplus", "sin"), "outputs": ("tanh", "identity")}
@@ -284,6 +285,20 @@ def test_matrices_of_several_outputs_over_chunks_and_parts(dtype):
             case = case_of([77, *shape], shape, head, **FEW_OF_MANY).astype(dtype)
             net, given = case.net.network(dtype), {"loss": head[0], "sample_weight": case.c}
             agree(net, "gauss_newton", case.w, case.X, case.t, **given)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_outputs_share_what_is_equal_at_all_samples(dtype):
+    rng = np.random.default_rng(9)
+    X, t = rng.normal(size=(600, 4)).astype(dtype), np.zeros((600, 4), dtype)
+    t[300:, 1] = 1e3  # Huber's ℓ'' is that of the first output in the first chunk only
+    t[::3, 2] = t[1::3, 3] = -1e3
+    tau = np.array([2.0, 1.0, 2.0, 1.0], dtype)
+    for output in ("identity", ("identity", "tanh", "identity", "tanh")):
+        net = fastbp.Network(4, 3, n_outputs=4, output=output, dtype=dtype)
+        for loss in ("squared", huber(10.0)):
+            agree(net, "gauss_newton", net.init(0), X, t, loss=loss)
+            agree(net, "gauss_newton", net.init(0), X, t, loss=loss, target_weight=tau)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -132,15 +132,22 @@ def pairs_of(dtype: np.dtype) -> Callable:
     return pairs
 
 
-def _of_pairs(dtype: np.dtype) -> tuple[Callable, Callable]:
-    """Return what the step by way of the pairs does beside products and pairs."""
-    pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
+def clear_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step that fills with zeros."""
+    pointer, zero = POINTER[dtype], dtype.type(0)
 
     @loop
     def clear(numbers, n):
         values = view(pointer(numbers), n)
         for k in range(n):
             values[k] = zero
+
+    return clear
+
+
+def _slopes(dtype: np.dtype) -> Callable:
+    """Return the step that makes ∇_a and what ∇_W is the product of."""
+    pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
 
     @loop
     def slopes(w, room, g, H, cp, add):
@@ -167,13 +174,13 @@ def _of_pairs(dtype: np.dtype) -> tuple[Callable, Callable]:
             gv[i] = gv[i] + total if add else total
         return last
 
-    return clear, slopes
+    return slopes
 
 
 def _paired(dtype: np.dtype) -> Callable:
     """Return the step by way of the pairs."""
     pointer, size = POINTER[dtype], dtype.itemsize
-    pairs, (clear, slopes) = pairs_of(dtype), _of_pairs(dtype)
+    pairs, clear, slopes = pairs_of(dtype), clear_of(dtype), _slopes(dtype)
 
     @loop
     def paired(plan, w, X, room, sums, chunk, add):
