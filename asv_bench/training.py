@@ -1,6 +1,6 @@
-"""Training against other libraries: epochs, Levenberg–Marquardt, restarts, held-out quality.
+"""Training against other libraries: epochs, Levenberg–Marquardt, restarts, groups, quality.
 
-    python asv_bench/training.py                 # all five, some minutes
+    python asv_bench/training.py                 # all, some minutes
     python asv_bench/training.py epochs lm       # some
 
 Prints what, target, measured, ok; exits 1 where a target is missed. One core, float64, all
@@ -423,6 +423,97 @@ def restarts(report):
     report.line("64 restarts: mean training loss", f"<= {other:.4f}", f"{mean:.4f}", mean <= other)
 
 
+# ---- groups --------------------------------------------------------------------------------------
+
+
+def groups(report, n=1000):
+    """Compare n groups of 200 observations, each fitted by 20 steps of Levenberg–Marquardt."""
+    rng = np.random.default_rng(0)
+    net = fastbp.Network(5, 8, output="identity")
+    X = rng.normal(size=(n, 200, 5))
+    X[:, :, -1] = 1.0
+    teachers = rng.normal(size=(n, net.n_params))
+    t = np.array([net(w, x) for w, x in zip(teachers, X, strict=True)])
+    t += 0.3 * rng.normal(size=t.shape)
+    given = {"epochs": 20, "optimizer": fastbp.LevenbergMarquardt(gtol=0.0, xtol=0.0, ftol=0.0)}
+    warnings.simplefilter("ignore", fastbp.FitWarning)
+
+    def alone():
+        return [fastbp.fit(net, x, of, **given) for x, of in zip(X, t, strict=True)]
+
+    def ours(threads=1):
+        return fastbp.fit_groups(net, X, t, threads=threads, **given)
+
+    calls = {"the loop of fit": alone, "fit_groups": ours}
+    if available("jax"):
+        step, start = jax_steps(net), np.array([net.init(0)] * n)
+        calls["JAX, vmap"] = lambda: step(start, X, t)
+    if available("sklearn"):
+        from joblib import Parallel, delayed
+        from sklearn.neural_network import MLPRegressor
+
+        def one(x, of):
+            model = MLPRegressor(8, activation="tanh", solver="lbfgs", max_iter=20)
+            return model.fit(x[:, :-1], of).loss_
+
+        def sklearn():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that 20 steps are not enough
+                return Parallel(1)(delayed(one)(x, of) for x, of in zip(X, t, strict=True))
+
+        calls["joblib, sklearn's MLP"] = sklearn
+    times = {name: [] for name in calls}
+    found = {name: call() for name, call in calls.items()}
+    for _ in range(5):
+        for name, call in calls.items():
+            times[name].append(clock(call)[0] / n)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, seconds in medians.items():
+        print(f"  {name:<24} {1e3 * seconds:8.3f} ms a group")
+    if "JAX, vmap" in found:
+        theirs = np.median(found["JAX, vmap"])
+        print(f"  median loss {np.median(found['fit_groups'].losses):.5f}, of JAX {theirs:.5f}")
+    own = medians["fit_groups"]
+    report.line("ms a group", "<= 0.5", f"{1e3 * own:.3f}", own <= 0.5e-3)
+    part = statistics.median(
+        b / a for a, b in zip(times["the loop of fit"], times["fit_groups"], strict=True)
+    )
+    report.line("time by the loop of fit", "<= 0.85", f"{part:.2f}", part <= 0.85)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count()))
+    gains = [clock(ours)[0] / clock(lambda: ours(2))[0] for _ in range(5)]
+    report.ratio("two threads", 1.8, statistics.median(gains))
+
+
+def jax_steps(net, n=20):
+    """Return n steps of Levenberg–Marquardt for all groups at once: losses of (w, X, t)."""
+    import jax
+    from jax import numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    H, N = net.n_neurons, net.n_inputs
+
+    def residuals(w, X, t):
+        return jnp.tanh(X @ w[H:].reshape(H, N).T) @ w[:H] - t
+
+    def fitted(w, X, t):
+        def step(state, _):
+            w, mu, loss = state
+            r, J = residuals(w, X, t), jax.jacfwd(residuals)(w, X, t)
+            A, g = J.T @ J, J.T @ r
+            p = jax.scipy.linalg.solve(A + mu * jnp.diag(jnp.diag(A)), -g, assume_a="pos")
+            value = 0.5 * jnp.mean(residuals(w + p, X, t) ** 2)
+            better = value < loss
+            state = jnp.where(better, w + p, w), jnp.where(better, mu / 10, mu * 10)
+            return (*state, jnp.where(better, value, loss)), None
+
+        start = (w, 0.3, 0.5 * jnp.mean(residuals(w, X, t) ** 2))
+        return jax.lax.scan(step, start, None, length=n)[0][2]
+
+    compiled = jax.jit(jax.vmap(fitted))
+    return lambda *given: np.asarray(compiled(*given))
+
+
 # ---- held-out quality ----------------------------------------------------------------------------
 
 
@@ -470,7 +561,7 @@ def quality(report):
         report.line(what, f">= {theirs:.3f}", f"{ours:.3f}", ours >= theirs - error)
 
 
-SECTIONS = {f.__name__: f for f in (epochs, lm, outputs, restarts, quality)}
+SECTIONS = {f.__name__: f for f in (epochs, lm, outputs, restarts, groups, quality)}
 
 
 def main():

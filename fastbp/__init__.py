@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "_training.fit": ("FitResult", "fit"),
     "_training.report": ("FitReport",),
+    "_training.groups": ("GroupFits", "fit_groups"),
     "_training.many": ("Fits", "fit_many"),
     "_models": ("Model", "load", "save"),
     "_symbolic.function": ("ActivationError",),
@@ -56,6 +57,7 @@ __all__ = [
     "FitState",
     "FitWarning",
     "Fits",
+    "GroupFits",
     "LevenbergMarquardt",
     "Loss",
     "Minimize",
@@ -68,6 +70,7 @@ __all__ = [
     "calculus",
     "datasets",
     "fit",
+    "fit_groups",
     "fit_many",
     "functions",
     "gauss_newton_product",
@@ -94,6 +97,7 @@ if TYPE_CHECKING:
     from ._models import Model, load, save
     from ._symbolic.function import ActivationError
     from ._training.fit import FitResult, fit
+    from ._training.groups import GroupFits, fit_groups
     from ._training.many import Fits, fit_many
     from ._training.report import FitReport
     from ._training.uncertainty import FitWarning

@@ -34,8 +34,8 @@ __all__ = ["FitResult", "fit"]
 
 Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | float
 
-_ALL_DONE = "all epochs done"
-_EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
+ALL_DONE = "all epochs done"
+EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
 
 
 @dataclass(frozen=True, repr=False)
@@ -250,7 +250,7 @@ def has_intervals(result: FitResult) -> bool:
 
 
 @dataclass(frozen=True)
-class _Given:
+class Given:
     """The arguments of `fit`, as they were given."""
 
     net: Network
@@ -414,11 +414,11 @@ def fit(
     >>> result.predict([[0.5, 1.0]]).round(2)
     array([1.])
     """
-    given = _Given(**locals())
+    given = Given(**locals())
     problem, held_out, chosen, start = _problem(given)
     early = _early_stopping(early_stopping)
     problem.target = -np.inf if early.target is None else early.target
-    n_epochs = _EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
+    n_epochs = EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
     if not isinstance(n_epochs, int | np.integer) or n_epochs < 0:
         raise ValueError(f"epochs must be an integer from 0 on; got {epochs!r}")
     if checkpoint is not None and seed is None:
@@ -462,7 +462,7 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
         problem.w[:] = saved["w"]
         watch.restore(saved)
         method.restore(saved)
-        if store.of_fewer and reason == _ALL_DONE:
+        if store.of_fewer and reason == ALL_DONE:
             reason = ""
 
     def keep() -> None:
@@ -479,7 +479,7 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
                 if reason:
                     break
             else:
-                reason = _ALL_DONE
+                reason = ALL_DONE
                 keep()
     except KeyboardInterrupt:
         reason = "interrupted"
@@ -494,18 +494,18 @@ def _result(
     method: Method,
     watch: Watch,
     reason: str,
-    start: _Start,
-    given: _Given,
+    start: Start,
+    given: Given,
 ) -> FitResult:
     best = watch.best_w
     if best is not None:
         problem.w[:] = best
     moved_back = best is not None or reason == "interrupted" or not watch.step
     value = problem.value() if moved_back else method.loss()
-    if start.X is not problem.X:
-        problem = replace(problem, w=start.as_given(problem.w), X=start.X)
+    if start.standardised:
+        problem = start.of(problem, problem.w)
         value = problem.value()
-    limited = reason == _ALL_DONE and given.epochs is not None
+    limited = reason == ALL_DONE and given.epochs is not None
     c = problem.c
     return FitResult(
         problem.net,
@@ -549,7 +549,7 @@ def _on_bounds(problem: Problem) -> NDArray | None:
 
 
 @dataclass(frozen=True)
-class _Start:
+class Start:
     """X as it was given, and what its columns are like where the start is made for them."""
 
     net: Network
@@ -561,6 +561,10 @@ class _Start:
         """Return what the optimizer is given for X."""
         return self.columns.standardised(X) if self.columns and self.standardised else X
 
+    def of(self, problem: Problem, w: NDArray) -> Problem:
+        """Return a problem as it was given, with the parameters for it, of those worked with."""
+        return replace(problem, w=self.as_given(w), X=self.X)
+
     def as_given(self, w: NDArray) -> NDArray:
         """Return the parameters for X, of those for what the optimizer is given."""
         if self.columns and self.standardised:
@@ -569,8 +573,21 @@ class _Start:
         return w
 
 
-def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Start]:
+def _problem(given: Given) -> tuple[Problem, Objective | None, Optimizer, Start]:
     """Check what is given; also returns the objective of the validation."""
+    problem, held, chosen = checked(given)
+    start = started(problem, chosen, given.w0 is None)
+    if held is None:
+        return problem, None, chosen, start
+    X_held, t_held, c_held = held
+    judge = Objective(
+        problem.net, start.inputs(X_held), t_held, loss=problem.loss, sample_weight=c_held
+    )
+    return problem, judge, chosen, start
+
+
+def checked(given: Given) -> tuple[Problem, _Data | None, Optimizer]:
+    """Check what is given; also returns what is held out."""
     net, batch = given.net, given.batch_size
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network; got {net!r}")
@@ -580,7 +597,7 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
     w, X, t, c = boundary.loss_inputs(
         net, ell, w0, given.X, given.t, given.sample_weight, check_finite=True
     )
-    _check_size(ell, t, c)
+    check_size(ell, t, c)
     l2 = boundary.penalty(given.l2, net.n_params)
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
     boundary.thread_count(given.threads)
@@ -591,36 +608,10 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
     if not isinstance(batch, int | np.integer) or batch < 1:
         raise ValueError(f"batch_size must be a positive integer; got {batch!r}")
     chosen = get_optimizer(given.optimizer, ell.name, net.n_params)
-    w, columns, neutral = w.copy(), None, False
-    if given.w0 is None:
-        columns = Columns.of(X, c)
-        # Other losses have a unit of their own, or are not to be moved by a few far targets.
-        if ell.name == "squared":
-            linear = [sigma == identity for sigma in boundary.sigmas(net)]
-            A = net.split(w)[0].reshape(net.n_outputs, -1)
-            A *= np.where(linear, Columns.of(t, c).unit, 1.0)[:, np.newaxis]
-        # Where nothing but the function itself is minimised, over whole neurons.
-        _, rows = net.split(free)
-        decay = bool(np.any(l2)) or bool(getattr(chosen, "weight_decay", 0.0))
-        neutral = (
-            not decay and bounds is None and bool((rows.all(axis=1) == rows.any(axis=1)).all())
-        )
-        columns.unscaled(net.split(w.copy() if neutral else w)[1])
-        if bounds is not None:
-            w = _mirrored(w, bounds)
-    elif bounds is not None:
-        outside = np.flatnonzero((w < bounds[0]) | (w > bounds[1]))
-        if outside.size:
-            j = outside[0]
-            raise ValueError(
-                f"w0 must lie within the bounds; parameter {j} is {w[j]}, outside "
-                f"[{bounds[0][j]}, {bounds[1][j]}]"
-            )
-    start = _Start(net, X, columns, neutral)
     problem = Problem(
         net,
-        w,
-        start.inputs(X),
+        w.copy(),
+        X,
         t,
         c,
         ell,
@@ -632,14 +623,41 @@ def _problem(given: _Given) -> tuple[Problem, Objective | None, Optimizer, _Star
         seed=given.seed,
         threads=given.threads,
     )
-    if held is None:
-        return problem, None, chosen, start
-    X_held, t_held, c_held = held
-    judge = Objective(net, start.inputs(X_held), t_held, loss=ell, sample_weight=c_held)
-    return problem, judge, chosen, start
+    return problem, held, chosen
 
 
-def _check_size(loss: Loss, t: NDArray, c: NDArray | None) -> None:
+def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
+    """Begin: where the start is `made` by us, w and X of the problem become those to work with."""
+    net, X, w, bounds = problem.net, problem.X, problem.w, problem.bounds
+    if not made:
+        if bounds is not None:
+            outside = np.flatnonzero((w < bounds[0]) | (w > bounds[1]))
+            if outside.size:
+                j = outside[0]
+                raise ValueError(
+                    f"w0 must lie within the bounds; parameter {j} is {w[j]}, outside "
+                    f"[{bounds[0][j]}, {bounds[1][j]}]"
+                )
+        return Start(net, X, None, False)
+    columns = Columns.of(X, problem.c)
+    # Other losses have a unit of their own, or are not to be moved by a few far targets.
+    if problem.loss.name == "squared":
+        linear = [sigma == identity for sigma in boundary.sigmas(net)]
+        A = net.split(w)[0].reshape(net.n_outputs, -1)
+        A *= np.where(linear, Columns.of(problem.t, problem.c).unit, 1.0)[:, np.newaxis]
+    # Where nothing but the function itself is minimised, over whole neurons.
+    _, rows = net.split(problem.free)
+    decay = bool(np.any(problem.l2)) or bool(getattr(optimizer, "weight_decay", 0.0))
+    neutral = not decay and bounds is None and bool((rows.all(axis=1) == rows.any(axis=1)).all())
+    columns.unscaled(net.split(w.copy() if neutral else w)[1])
+    if bounds is not None:
+        problem.w = _mirrored(w, bounds)
+    start = Start(net, X, columns, neutral)
+    problem.X = start.inputs(X)
+    return start
+
+
+def check_size(loss: Loss, t: NDArray, c: NDArray | None) -> None:
     """Raise ValueError for targets whose squares, to the last digit, are below all numbers."""
     if not loss.name.startswith(("squared", "huber", "log_cosh")):
         return
@@ -676,7 +694,7 @@ _Data = tuple[NDArray, NDArray, NDArray | None]
 
 
 def _split(
-    given: _Given, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
+    given: Given, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
 ) -> tuple[NDArray, NDArray, NDArray | None, _Data | None]:
     """Return what is left to fit, and what is held out or given to validate."""
     net, validation = given.net, checked_validation(given.validation)

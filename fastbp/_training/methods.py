@@ -243,16 +243,10 @@ class Levenberg(_WithoutMoments):
 
     def __init__(self, problem: Problem, optimizer: LevenbergMarquardt) -> None:
         with LOCK:
-            from ..kernels.calls.objective import parted
             from ..kernels.calls.optimizers import Levenberg
             from ..kernels.calls.prepared import prepared
 
-        curvature = optimizer.curvature
-        if curvature == "auto":
-            plain = ("squared", "cross_entropy", "poisson")
-            curvature = "second_derivative" if problem.loss.name in plain else "reweighted"
         self._problem = problem
-        l2, each = parted(problem.l2)
         self._run = Levenberg(
             prepared(problem.net),
             problem.w,
@@ -260,19 +254,7 @@ class Levenberg(_WithoutMoments):
             problem.t,
             problem.c,
             problem.loss,
-            l2=l2,
-            each=each,
-            nielsen=optimizer.damping == "nielsen",
-            reweighted=curvature == "reweighted",
-            start=optimizer.start,
-            gtol=optimizer.gtol,
-            xtol=optimizer.xtol,
-            ftol=optimizer.ftol,
-            target=problem.target,
-            size=_NATS if problem.loss.name in _LIKELIHOODS else -1.0,
-            free=problem.free,
-            bounds=problem.bounds,
-            kinds=kinds_of(problem.net, problem.free),
+            **levenberg_options(problem, optimizer),
             threads=boundary.thread_count(problem.threads),
         )
 
@@ -305,6 +287,33 @@ class Levenberg(_WithoutMoments):
         for name in ("kept", "own", "starts"):
             getattr(self._run, name)[:] = state[name]
         self._run.forget()
+
+
+def levenberg_options(problem: Problem, optimizer: LevenbergMarquardt) -> dict[str, Any]:
+    """Return all that the compiled loop is told beside the data."""
+    with LOCK:
+        from ..kernels.calls.objective import parted
+
+    curvature, loss = optimizer.curvature, problem.loss.name
+    if curvature == "auto":
+        plain = ("squared", "cross_entropy", "poisson")
+        curvature = "second_derivative" if loss in plain else "reweighted"
+    l2, each = parted(problem.l2)
+    return {
+        "l2": l2,
+        "each": each,
+        "nielsen": optimizer.damping == "nielsen",
+        "reweighted": curvature == "reweighted",
+        "start": optimizer.start,
+        "gtol": optimizer.gtol,
+        "xtol": optimizer.xtol,
+        "ftol": optimizer.ftol,
+        "target": problem.target,
+        "size": _NATS if loss in _LIKELIHOODS else -1.0,
+        "free": problem.free,
+        "bounds": problem.bounds,
+        "kinds": kinds_of(problem.net, problem.free),
+    }
 
 
 def kinds_of(net: Network, free: NDArray) -> NDArray:

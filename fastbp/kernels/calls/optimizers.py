@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,13 @@ from .prepared import plain
 from .shared_work import SharedWork
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..._described import DescribedLoss
     from .prepared import Calls
 
 
-def _prepare_drivers(calls: Calls, order: int, dtype: np.dtype, counts: Sequence[int]) -> None:
+def _prepare_drivers(calls: Calls, order: int, dtype: np.dtype, counts: Iterable[int]) -> None:
     few = sizes(dtype).few
     drivers = {REVERSE_FEW if few(count) else REVERSE for count in counts}
     calls.plan.need(order, BATCH, *drivers)
@@ -143,6 +143,50 @@ class Epochs:
         return float(left[epoch.LOSS_SUM]) if left[epoch.FINITE] else math.nan
 
 
+def _prepare_levenberg(calls: Calls, loss: DescribedLoss, counts: Iterable[int]) -> NDArray:
+    """Make all ready for so many observations; returns the loss table."""
+    calls.plan.need(1, MATRIX)
+    _prepare_drivers(calls, 0, calls.dtype, counts)
+    for order in (0, 1, 2):
+        table = calls.plan.loss_table(loss, order)
+    return table
+
+
+def _levenberg_settings(
+    *,
+    l2: float,
+    nielsen: bool,
+    reweighted: bool,
+    start: float,
+    gtol: float,
+    xtol: float,
+    ftol: float,
+    target: float,
+    size: float,
+) -> NDArray:
+    """Return the settings but for those of the data."""
+    settings = np.zeros(lm.N_SETTINGS)
+    settings[lm.L2] = l2
+    settings[lm.DAMPING] = lm.NIELSEN if nielsen else lm.MARQUARDT
+    settings[lm.CURVATURE] = REWEIGHTED if reweighted else CURVED
+    settings[lm.START] = start
+    settings[lm.GTOL] = gtol
+    settings[lm.XTOL] = xtol
+    settings[lm.FTOL] = ftol
+    settings[lm.TARGET] = target
+    settings[lm.SIZE] = size
+    return settings
+
+
+def _set_data(
+    settings: NDArray, calls: Calls, t: NDArray, c: NDArray | None, loss: DescribedLoss
+) -> None:
+    settings[lm.TOTAL] = len(t) if c is None else calls.weight_sum(c)
+    if loss.name == "squared":
+        squares = float(np.vdot(t, t) if c is None else np.vdot((c * t.T).T, t))
+        settings[lm.RMS] = math.sqrt(squares / settings[lm.TOTAL])
+
+
 class Levenberg:
     """Levenberg–Marquardt; `w`, `kept`, `own` and `starts` are what it changes.
 
@@ -195,30 +239,25 @@ class Levenberg:
         kinds: NDArray,
         threads: int = 1,
     ) -> None:
-        calls.plan.need(1, MATRIX)
-        _prepare_drivers(calls, 0, calls.dtype, (len(X),))
-        for order in (0, 1, 2):
-            table = calls.plan.loss_table(loss, order)
+        table = _prepare_levenberg(calls, loss, (len(X),))
         P = w.size
         self.w = w
         self._X, self._t, self._c = X, t, c
         self._free = free.astype(calls.dtype)
         self._each = each
         self._bounds: tuple[NDArray | None, NDArray | None] = bounds or (None, None)
-        self._settings = np.zeros(lm.N_SETTINGS)
-        self._settings[lm.TOTAL] = len(X) if c is None else calls.weight_sum(c)
-        self._settings[lm.L2] = l2
-        self._settings[lm.DAMPING] = lm.NIELSEN if nielsen else lm.MARQUARDT
-        self._settings[lm.CURVATURE] = REWEIGHTED if reweighted else CURVED
-        self._settings[lm.START] = start
-        self._settings[lm.GTOL] = gtol
-        self._settings[lm.XTOL] = xtol
-        self._settings[lm.FTOL] = ftol
-        self._settings[lm.TARGET] = target
-        self._settings[lm.SIZE] = size
-        if loss.name == "squared":
-            squares = float(np.vdot(t, t) if c is None else np.vdot((c * t.T).T, t))
-            self._settings[lm.RMS] = math.sqrt(squares / self._settings[lm.TOTAL])
+        self._settings = _levenberg_settings(
+            l2=l2,
+            nielsen=nielsen,
+            reweighted=reweighted,
+            start=start,
+            gtol=gtol,
+            xtol=xtol,
+            ftol=ftol,
+            target=target,
+            size=size,
+        )
+        _set_data(self._settings, calls, t, c, loss)
         self.kept = np.zeros(lm.N_KEPT)
         self.own = np.zeros(P)
         self.starts = np.empty((2, P), calls.dtype)
@@ -272,3 +311,75 @@ class Levenberg:
         self.w[:] = self.starts[1]
         kept[[lm.LOSS, lm.FRESH]] = kept[lm.FIRST_LOSS], 0.0
         return True
+
+
+class LevenbergGroups:
+    """Levenberg–Marquardt for many groups; arguments as those of `Levenberg`, one set for all."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        loss: DescribedLoss,
+        counts: Iterable[int],
+        *,
+        each: NDArray | None,
+        free: NDArray,
+        bounds: tuple[NDArray, NDArray] | None,
+        kinds: NDArray,
+        **settings: Any,
+    ) -> None:
+        self._calls, self._loss = calls, loss
+        table = _prepare_levenberg(calls, loss, counts)
+        self._levenberg = units.levenberg(calls.dtype).address
+        self._run = calls.driver(
+            "levenberg_groups", units.levenberg_groups(calls.dtype).address, table
+        )
+        self._given = (free.astype(calls.dtype), each, *(bounds or (None, None)))
+        self._kinds = kinds
+        self._settings = _levenberg_settings(**settings)
+
+    def run(
+        self,
+        w: NDArray,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+        first: NDArray,
+        n: int,
+    ) -> tuple[NDArray, NDArray]:
+        """At most n iterations for each group; several threads may be in here.
+
+        Parameters
+        ----------
+        w : ndarray, shape (M, P)
+            The starts; moved in place.
+        X, t, c : ndarray
+            Data, group by group.
+        first : ndarray of int64, shape (M + 1,)
+            Where the groups begin, and the last one ends.
+        n : int
+
+        Returns
+        -------
+        losses, reasons : ndarray, shape (M,)
+            As `Levenberg.run` and `Levenberg.loss` leave them.
+        """
+        M, P = w.shape
+        settings = np.tile(self._settings, (M, 1))
+        for row, at, end in zip(settings, first[:-1], first[1:], strict=True):
+            _set_data(row, self._calls, t[at:end], None if c is None else c[at:end], self._loss)
+        kept, own = np.zeros((M, lm.N_KEPT)), np.zeros((M, P))
+        starts = np.repeat(w[:, np.newaxis], 2, axis=1)
+        g, G = np.empty(P, w.dtype), np.empty((P, P), w.dtype)
+        result = np.zeros((M, 2))
+        self._run(
+            self._levenberg, w, X, t, c, first, settings, kept, own, self._kinds, starts, g, G,
+            *self._given, np.empty(n), result,
+        )  # fmt: skip
+        reasons = result[:, 0].astype(np.int64)
+        better = (kept[:, lm.BEGUN] != 0.0) & (kept[:, lm.LOSS] <= kept[:, lm.FIRST_LOSS])
+        back = (kept[:, lm.SECOND] != 0.0) & ~better  # as `Levenberg.settle`
+        w[back] = starts[back, 1]
+        kept[back, lm.LOSS] = kept[back, lm.FIRST_LOSS]
+        reasons[back & (reasons != lm.GOING)] = lm.STALLED
+        return kept[:, lm.LOSS].copy(), reasons

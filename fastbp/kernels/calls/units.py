@@ -63,13 +63,14 @@ matrix_outputs = _by_dtype("matrix_outputs", "matrix_outputs")
 softmax = _by_dtype("softmax", "softmax")
 softmax_moved = _by_dtype("softmax", "moved")
 levenberg = _by_dtype("levenberg", "levenberg")
+levenberg_groups = _by_dtype("groups", "levenberg_groups")
 sgd = _by_dtype("training", "sgd_epoch")
 adam = _by_dtype("training", "adam_epoch")
 
 KERNELS = (
     product, pack, copy, batch, weights, targets, probabilities, penalty, pack_batch, reverse,
     reverse_few, per_sample, tangent, matrix, matrix_outputs, softmax, softmax_moved, levenberg,
-    sgd, adam,
+    levenberg_groups, sgd, adam,
 )  # fmt: skip
 
 
@@ -85,6 +86,7 @@ ENTRIES = (
     "loss_and_grad", "objective_value", "objective", "jvp", "input_hvp", "hvp",
     "gauss_newton_product", "gauss_newton", "part", "hvp_part", "gauss_newton_product_part",
     "matrix_part", "weights", "penalty", "pack_batch", "shuffle", "epoch", "levenberg",
+    "levenberg_groups",
 )  # fmt: skip
 
 

@@ -68,6 +68,7 @@ def _through(record: Any) -> Any:
 
 call_activation_block = _through(records.ActivationBlock)
 call_batch = _through(records.Batch)
+call_levenberg = _through(records.Levenberg)
 call_loss_block = _through(records.LossBlock)
 call_matrix = _through(records.Matrix)
 call_pack = _through(records.Pack)

@@ -277,6 +277,34 @@ class Levenberg(NamedTuple):
     result: int
 
 
+class LevenbergGroups(NamedTuple):
+    """The same for each of M groups: row m of what each has, observations from first[m] on."""
+
+    plan: int
+    loss: int
+    run: int
+    w: int
+    X: int
+    t: int
+    c: int
+    first: int
+    M: int
+    settings: int
+    kept: int
+    own: int
+    kinds: int
+    starts: int
+    g: int
+    G: int
+    free: int
+    each: int
+    low: int
+    high: int
+    n: int
+    history: int
+    result: int
+
+
 class Resolve(NamedTuple):
     """Have Python fill in what a plan lacks; 1 at `done` (float64) where that went well."""
 
@@ -285,7 +313,7 @@ class Resolve(NamedTuple):
     done: int
 
 
-ALLOCATING = (Batch, PerSample, Tangent, Matrix, Epoch, Levenberg)
+ALLOCATING = (Batch, PerSample, Tangent, Matrix, Epoch, Levenberg, LevenbergGroups)
 
 
 def kinds(record: Any) -> dict[str, type]:

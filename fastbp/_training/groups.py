@@ -1,0 +1,450 @@
+"""fit_groups: one small fit for each of many groups of observations."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _boundary as boundary
+from .._lock import LOCK
+from ..kernels.machine.levenberg_settings import GOING, NOT_FINITE, REASONS
+from ..losses import Loss
+from ..network import Network
+from ..optimizers import LevenbergMarquardt, Optimizer
+from .fit import ALL_DONE, EPOCHS, Given, check_size, checked, fit, started
+from .methods import Problem, levenberg_options
+from .watch import NonFiniteLossError
+
+__all__ = ["GroupFits", "fit_groups"]
+
+_FAILED = "failed: the loss is no longer finite"
+_INTERRUPTED = "interrupted"
+# Groups that a thread takes at a time: what is prepared in Python for them, with the GIL held, is
+# followed by a long call without it.
+_BLOCK, _BLOCK_NUMBERS = 64, 1 << 20
+
+
+@dataclass(frozen=True, repr=False)
+class GroupFits:
+    """What `fastbp.fit_groups` returns: of each of M groups, in the order of `groups`.
+
+    Attributes
+    ----------
+    net : Network
+        The network, the same for all.
+    groups : ndarray or pandas.Index, shape (M,)
+        The labels, sorted; an Index where they were given as a pandas object.
+    w : ndarray, shape (M, P)
+        The parameters; NaN where a fit failed, or had not begun at Ctrl-C.
+    losses : ndarray, shape (M,)
+        Training losses, the penalty included; NaN there too.
+    reasons : tuple of str
+        Why each fit stopped, as in `FitResult.reason`.
+    """
+
+    net: Network
+    groups: Any
+    w: NDArray
+    losses: NDArray
+    reasons: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    def __repr__(self) -> str:
+        done = sum(reason.startswith(("converged", "target")) for reason in self.reasons)
+        return f"<GroupFits: {len(self)} groups, {done} converged>"
+
+    @cached_property
+    def _numbers(self) -> dict[Any, int]:
+        return {label: m for m, label in enumerate(self.groups)}
+
+    def predict(self, X: ArrayLike, groups: Any = None) -> Any:
+        """Evaluate the function of each observation's group.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N), or (M, B, N) without `groups`
+            Observations, in any order.
+        groups : array_like, shape (B,), optional
+            The group of each.
+
+        Returns
+        -------
+        y : ndarray, shape (B,) or (B, K); (M, B) or (M, B, K) without `groups`
+            NaN in groups that failed. A pandas object with the index of `groups` where that is a
+            Series or DataFrame.
+
+        Raises
+        ------
+        KeyError
+            For a group that was not fitted.
+        TypeError, ValueError
+            Where X or the groups do not fit.
+        """
+        net = self.net
+        given = boundary.numbers("X", X, net.dtype, check_finite=False)
+        if groups is None:
+            if given.ndim != 3 or given.shape[0] != len(self) or given.shape[2] != net.n_inputs:
+                raise ValueError(
+                    f"without groups X must have shape ({len(self)}, B, {net.n_inputs}); got "
+                    f"{given.shape}"
+                )
+            return np.array([net.value(w, rows) for w, rows in zip(self.w, given, strict=True)])
+        rows, _ = boundary.observations(given, net.n_inputs, net.dtype, check_finite=False)
+        labels, codes = _labelled(groups, X, len(rows))
+        order, first = _sorted(codes, len(labels))
+        y = np.empty(len(rows) if net.n_outputs == 1 else (len(rows), net.n_outputs), net.dtype)
+        for label, at, end in zip(labels, first[:-1], first[1:], strict=True):
+            try:
+                m = self._numbers[label]
+            except KeyError:
+                raise KeyError(f"no group {label!r} was fitted; there are {len(self)}") from None
+            of = order[at:end]
+            y[of] = net.value(self.w[m], rows[of])
+        pandas = sys.modules.get("pandas")
+        if pandas is not None and isinstance(groups, pandas.Series | pandas.DataFrame):
+            return (pandas.Series if y.ndim == 1 else pandas.DataFrame)(y, index=groups.index)
+        return y
+
+
+def fit_groups(
+    net: Network,
+    X: ArrayLike,
+    t: ArrayLike,
+    *,
+    groups: Any = None,
+    w0: ArrayLike | None = None,
+    optimizer: str | Optimizer | None = None,
+    loss: str | Loss = "squared",
+    sample_weight: ArrayLike | None = None,
+    l2: ArrayLike = 0.0,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    free: ArrayLike | None = None,
+    bounds: tuple[ArrayLike, ArrayLike] | str | None = None,
+    threads: int | str = "auto",
+) -> GroupFits:
+    """Fit the parameters of one network to each of many groups, each for itself.
+
+    Each fit has the bits of `fit` alone, with the same options, on the rows of its group. By
+    Levenberg–Marquardt groups follow each other in compiled code. Nothing is said of single fits
+    as `FitWarning` does.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    X, t : array_like, shapes (B, N) and (B,)
+        The observations of all groups, in any order; or (M, B, N) and (M, B), without `groups`, of
+        M groups that are called 0 … M − 1. Where K > 1, t as `fit` takes it.
+    groups : array_like, shape (B,), optional
+        The group of each observation: numbers, text, or a column of pandas (or several, as a
+        DataFrame), as its ``groupby`` takes it.
+    w0, optimizer, loss, l2, epochs, batch_size, shuffle, seed, free, bounds
+        As `fit` takes them, the same for all groups.
+    sample_weight : array_like, of the shape of the observations, optional
+        c. Each group needs a positive sum.
+    threads : int or "auto"
+        Threads that groups are shared out to; "auto" is the number of processors.
+
+    Returns
+    -------
+    fits : GroupFits
+        After Ctrl-C too: groups that were not done have NaN, and the reason "interrupted".
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `fit`, naming the group where only one is at fault; a missing label.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where fits failed, as their loss was no longer finite: they have NaN.
+
+    Examples
+    --------
+    >>> import fastbp, numpy as np
+    >>> shops = np.repeat(["north", "south"], 25)
+    >>> X = np.column_stack([np.tile(np.linspace(-1.0, 1.0, 25), 2), np.ones(50)])
+    >>> t = np.where(shops == "north", 1.0, -1.0) * np.sin(2.0 * X[:, 0])
+    >>> net = fastbp.Network(2, 3, output="identity")
+    >>> fits = fastbp.fit_groups(net, X, t, groups=shops)
+    >>> fits.groups, bool((fits.losses < 1e-4).all())
+    (array(['north', 'south'], dtype='<U5'), True)
+    >>> fits.predict([[0.5, 1.0], [0.5, 1.0]], ["south", "north"]).round(2)
+    array([-0.84,  0.84])
+    """
+    if not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be an integer, the same for all groups; got {seed!r}")
+    if groups is None:
+        labels, codes, X, t, sample_weight = _flat(X, t, sample_weight)
+    else:
+        labels, codes = _labelled(groups, X, len(np.asarray(X)))
+    order, first = _sorted(codes, len(labels))
+    problem, _, chosen = checked(
+        Given(
+            net, X, t, w0, optimizer, loss, sample_weight, False, l2, epochs, batch_size, shuffle,
+            seed, None, None, free, bounds, None, False, 1, None, None, True, None,
+        )
+    )  # fmt: skip
+    if order is not None:
+        problem.X, problem.t = problem.X[order], problem.t[order]
+        problem.c = None if problem.c is None else problem.c[order]
+    work = _Work(problem, chosen, w0 is None, epochs, batch_size, labels, first)
+    work.check()
+    work.run(boundary.thread_count(threads) or os.cpu_count() or 1)
+    failed = [m for m, reason in enumerate(work.reasons) if reason == _FAILED]
+    if failed:
+        warnings.warn(
+            f"{len(failed)} of {len(first) - 1} fits failed, their loss no longer finite, the "
+            f"first of group {labels[failed[0]]!r}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return GroupFits(net, labels, work.w, work.losses, tuple(work.reasons))
+
+
+class _Work:
+    """The groups' problems, shared out to threads, and what has become of them."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        optimizer: Optimizer,
+        made: bool,
+        epochs: int | None,
+        batch_size: int | None,
+        labels: Any,
+        first: NDArray,
+    ) -> None:
+        M = len(first) - 1
+        self.w = np.full((M, problem.net.n_params), np.nan, problem.net.dtype)
+        self.losses = np.full(M, np.nan)
+        self.reasons = [_INTERRUPTED] * M
+        self._problem, self._optimizer, self._made = problem, optimizer, made
+        self._epochs, self._batch_size = epochs, batch_size
+        self._labels, self._first = labels, first
+        self._stop = threading.Event()
+
+    def check(self) -> None:
+        """Refuse what only a single group is wrong by."""
+        c = self._problem.c
+        if c is None:
+            return
+        sums = np.add.reduceat(c.astype(np.float64), self._first[:-1])
+        least = np.finfo(c.dtype).tiny
+        if not (sums >= least).all():
+            m = int(np.argmin(sums >= least))
+            raise ValueError(
+                f"sample_weight must have a positive sum in each group; it is {sums[m]} in group "
+                f"{self._labels[m]!r}"
+            )
+
+    def run(self, threads: int) -> None:
+        """Fit all groups; until Ctrl-C."""
+        blocks = [*self._blocks()]
+        chosen = self._optimizer
+        one = self._levenberg(chosen) if isinstance(chosen, LevenbergMarquardt) else self._by_fit
+        with ThreadPoolExecutor(min(threads, len(blocks)), "fastbp-groups") as pool:
+            try:
+                for future in [pool.submit(one, *block) for block in blocks]:
+                    future.result()
+            except BaseException as error:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                if not isinstance(error, KeyboardInterrupt):
+                    raise
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        start, first, N = 0, self._first, self._problem.net.n_inputs
+        for m in range(1, len(first)):
+            if m - start == _BLOCK or (first[m] - first[start]) * N > _BLOCK_NUMBERS:
+                yield start, m
+                start = m
+        if start < len(first) - 1:
+            yield start, len(first) - 1
+
+    def _of(self, m: int) -> Problem:
+        whole, rows = self._problem, slice(self._first[m], self._first[m + 1])
+        c = None if whole.c is None else whole.c[rows]
+        return replace(whole, w=whole.w.copy(), X=whole.X[rows], t=whole.t[rows], c=c)
+
+    def _at_fault(self, m: int, error: ValueError) -> ValueError:
+        return ValueError(f"group {self._labels[m]!r}: {error}")
+
+    def _by_fit(self, start: int, end: int) -> None:
+        options: dict[str, Any] = {} if self._made else {"w0": self._problem.w}
+        for m in range(start, end):
+            if self._stop.is_set():
+                return
+            own = self._of(m)
+            try:
+                result = fit(
+                    own.net,
+                    own.X,
+                    own.t,
+                    optimizer=self._optimizer,
+                    loss=own.loss,
+                    sample_weight=own.c,
+                    l2=own.l2,
+                    epochs=self._epochs,
+                    batch_size=self._batch_size,
+                    shuffle=own.shuffle,
+                    seed=own.seed,
+                    free=own.free,
+                    bounds=own.bounds,
+                    progress=False,
+                    _stop=self._stop,
+                    _quiet=True,
+                    **options,
+                )
+            except NonFiniteLossError:
+                self.reasons[m] = _FAILED
+            except ValueError as error:
+                raise self._at_fault(m, error) from error
+            else:
+                self.w[m], self.losses[m], self.reasons[m] = result.w, result.loss, result.reason
+
+    def _levenberg(self, optimizer: LevenbergMarquardt) -> Callable[[int, int], None]:
+        """Return what fits a block of groups by the compiled loop."""
+        with LOCK:
+            from ..kernels.calls.optimizers import LevenbergGroups
+            from ..kernels.calls.prepared import prepared
+
+        whole = self._problem
+        options = levenberg_options(whole, optimizer)
+        counts = {int(n) for n in np.diff(self._first)}
+        loop = LevenbergGroups(prepared(whole.net), whole.loss, counts, **options)
+        n = EPOCHS[LevenbergMarquardt] if self._epochs is None else self._epochs
+
+        def block(start: int, end: int) -> None:
+            if self._stop.is_set():
+                return
+            first = self._first[start : end + 1] - self._first[start]
+            t = whole.t[self._first[start] : self._first[end]]
+            c = None if whole.c is None else whole.c[self._first[start] : self._first[end]]
+            X = np.empty((first[-1], whole.net.n_inputs), whole.X.dtype)
+            w = np.empty((end - start, whole.net.n_params), X.dtype)
+            starts = []
+            for k, m in enumerate(range(start, end)):
+                own = self._of(m)
+                try:
+                    check_size(own.loss, own.t, own.c)
+                    starts.append(started(own, self._optimizer, self._made))
+                except ValueError as error:
+                    raise self._at_fault(m, error) from error
+                w[k] = own.w
+                X[first[k] : first[k + 1]] = own.X
+            losses, reasons = loop.run(w, X, t, c, first, n)
+            for k, m in enumerate(range(start, end)):
+                if reasons[k] == NOT_FINITE:
+                    self.reasons[m] = _FAILED
+                    continue
+                own = starts[k].of(self._of(m), w[k])
+                self.w[m] = own.w
+                again = starts[k].standardised or not n
+                self.losses[m] = own.value() if again else losses[k]
+                self.reasons[m] = ALL_DONE if reasons[k] == GOING else REASONS[reasons[k]]
+
+        return block
+
+
+def _flat(X: Any, t: Any, c: Any) -> tuple[NDArray, NDArray, Any, Any, Any]:
+    """Return labels, codes and the data of (M, B, …) with the groups one after the other."""
+    X, t = (np.asarray(boundary.unmasked(name, a)) for name, a in (("X", X), ("t", t)))
+    if X.ndim != 3 or t.shape[:2] != X.shape[:2]:
+        raise ValueError(
+            "without groups X must have shape (M, B, N) and t (M, B), or (M, B, K); got "
+            f"{X.shape} and {t.shape}"
+        )
+    M, B, N = X.shape
+    if not M or not B:
+        raise ValueError(f"each group needs at least one observation; got X of shape {X.shape}")
+    if c is not None:
+        c = np.asarray(boundary.unmasked("sample_weight", c))
+        if c.shape != (M, B):
+            raise ValueError(f"sample_weight must have shape ({M}, {B}); got {c.shape}")
+        c = c.reshape(M * B)
+    codes = np.repeat(np.arange(M), B)
+    return np.arange(M), codes, X.reshape(M * B, N), t.reshape(M * B, *t.shape[2:]), c
+
+
+def _labelled(groups: Any, X: Any, n: int) -> tuple[Any, NDArray]:
+    """Return the sorted labels, and the number of each observation's."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(
+        groups, pandas.Series | pandas.Index | pandas.Categorical | pandas.DataFrame
+    ):
+        index, others = getattr(groups, "index", None), getattr(X, "index", None)
+        if isinstance(others, pandas.Index) and index is not None and not index.equals(others):
+            raise ValueError("groups and X must have the same index; align them first")
+        if isinstance(groups, pandas.DataFrame):
+            groups = pandas.MultiIndex.from_frame(groups)
+        codes, labels = pandas.factorize(groups, sort=True)
+        labels = pandas.Index(labels, name=getattr(groups, "name", None))
+    else:
+        boundary.unmasked("groups", groups)
+        given = groups if isinstance(groups, np.ndarray) else _objects(groups)
+        if given.ndim != 1:
+            raise ValueError(f"groups must have shape (B,); got {given.shape}")
+        labels, codes = _by_hash(given) if given.dtype == object else _unique(given)
+    if len(codes) != n:
+        raise ValueError(
+            f"groups must have one label for each of {n} observations; got {len(codes)}"
+        )
+    missing = np.flatnonzero(codes < 0)
+    if missing.size:
+        raise ValueError(f"groups must have a label for each observation; none at {missing[0]}")
+    if not n:
+        raise ValueError("there must be at least one observation; got none")
+    return labels, np.asarray(codes, np.int64)
+
+
+def _objects(groups: Any) -> NDArray:
+    """Array of the labels as they are: NumPy would turn 1 into text beside text."""
+    labels = list(groups)
+    given = np.empty(len(labels), object)
+    given[:] = labels
+    return given
+
+
+def _unique(given: NDArray) -> tuple[NDArray, NDArray]:
+    labels, codes = np.unique(given, return_inverse=True, equal_nan=True)
+    if given.dtype.kind in "fcmM":
+        codes = np.where(given != given, -1, codes)
+    return labels, codes
+
+
+def _by_hash(given: NDArray) -> tuple[NDArray, NDArray]:
+    numbers: dict[Any, int] = {}
+    found = [-1 if g is None or g != g else numbers.setdefault(g, len(numbers)) for g in given]
+    labels = list(numbers)
+    try:
+        order = sorted(range(len(labels)), key=labels.__getitem__)
+    except TypeError:  # of kinds that have no order: as they come
+        order = list(range(len(labels)))
+    place = np.append(np.argsort(order), -1)  # −1 stays
+    kinds = {type(label) for label in labels}
+    plain = len(kinds) == 1 and issubclass(kinds.pop(), str | int | float | np.generic)
+    of = _objects([labels[k] for k in order])
+    return (np.array(of.tolist()) if plain else of), place[np.array(found, np.intp)]
+
+
+def _sorted(codes: NDArray, n: int) -> tuple[NDArray, NDArray]:
+    """Return the order that puts groups one after the other, and where each begins."""
+    first = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=n))]).astype(np.int64)
+    return np.argsort(codes, kind="stable"), first
