@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import signal
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -188,7 +191,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match=r"a positive sum in each group; it is 0\.0 in group 1"):
         fastbp.fit_groups(NET, X, t, groups=labels, sample_weight=c)
     far = X.copy()
-    far[labels == 2] *= 1e300
+    far[labels == 2, 0] = 1.7e308
     for optimizer in (None, Adam()):
         with pytest.raises(ValueError, match=r"group .*2.*: numbers up to .* have no finite"):
             fastbp.fit_groups(NET, far, t, groups=labels, optimizer=optimizer)
@@ -211,22 +214,23 @@ def test_a_failed_fit_is_nan_and_said(optimizer):
     assert np.isnan(fits.predict(X, labels)[labels == 1]).all()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal to send to ourselves")
 def test_ctrl_c_keeps_what_is_done(monkeypatch):
     from fastbp.kernels.calls import optimizers
 
     labels, X, t, _ = data((20,) * 200)
-    run, calls, lock = optimizers.LevenbergGroups.run, [], threading.Lock()
+    run, calls = optimizers.LevenbergGroups.run, []
 
     def interrupted(*args):
-        with lock:
-            calls.append(1)
-            if len(calls) == 2:
-                raise KeyboardInterrupt
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
         return run(*args)
 
     monkeypatch.setattr(optimizers.LevenbergGroups, "run", interrupted)
     fits = fastbp.fit_groups(NET, X, t, groups=labels, epochs=5, threads=1)
     done = np.array([reason != "interrupted" for reason in fits.reasons])
-    assert done[:64].all() and not done[64:128].any()
+    assert done[:128].all() and not done[128:].any()  # a block that has begun is ended
     np.testing.assert_array_equal(np.isfinite(fits.losses), done)
     np.testing.assert_array_equal(np.isfinite(fits.w).all(axis=1), done)

@@ -7,7 +7,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,11 +21,13 @@ from ..losses import Loss
 from ..network import Network
 from ..optimizers import LevenbergMarquardt, Optimizer
 from .fit import ALL_DONE, EPOCHS, Given, check_size, checked, fit, started
+from .jobs import outcomes
 from .methods import Problem, levenberg_options
 from .watch import NonFiniteLossError
 
 __all__ = ["GroupFits", "fit_groups"]
 
+_Block = tuple[int, int]  # the first of its groups, and that behind the last
 _FAILED = "failed: the loss is no longer finite"
 _INTERRUPTED = "interrupted"
 # Groups that a thread takes at a time: what is prepared in Python for them, with the GIL held, is
@@ -109,7 +110,7 @@ class GroupFits:
             try:
                 m = self._numbers[label]
             except KeyError:
-                raise KeyError(f"no group {label!r} was fitted; there are {len(self)}") from None
+                raise KeyError(f"no group {label} was fitted; there are {len(self)}") from None
             of = order[at:end]
             y[of] = net.value(self.w[m], rows[of])
         pandas = sys.modules.get("pandas")
@@ -211,7 +212,7 @@ def fit_groups(
     if failed:
         warnings.warn(
             f"{len(failed)} of {len(first) - 1} fits failed, their loss no longer finite, the "
-            f"first of group {labels[failed[0]]!r}",
+            f"first of group {labels[failed[0]]}",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -238,7 +239,6 @@ class _Work:
         self._problem, self._optimizer, self._made = problem, optimizer, made
         self._epochs, self._batch_size = epochs, batch_size
         self._labels, self._first = labels, first
-        self._stop = threading.Event()
 
     def check(self) -> None:
         """Refuse what only a single group is wrong by."""
@@ -251,25 +251,17 @@ class _Work:
             m = int(np.argmin(sums >= least))
             raise ValueError(
                 f"sample_weight must have a positive sum in each group; it is {sums[m]} in group "
-                f"{self._labels[m]!r}"
+                f"{self._labels[m]}"
             )
 
     def run(self, threads: int) -> None:
         """Fit all groups; until Ctrl-C."""
-        blocks = [*self._blocks()]
         chosen = self._optimizer
         one = self._levenberg(chosen) if isinstance(chosen, LevenbergMarquardt) else self._by_fit
-        with ThreadPoolExecutor(min(threads, len(blocks)), "fastbp-groups") as pool:
-            try:
-                for future in [pool.submit(one, *block) for block in blocks]:
-                    future.result()
-            except BaseException as error:
-                self._stop.set()
-                pool.shutdown(cancel_futures=True)
-                if not isinstance(error, KeyboardInterrupt):
-                    raise
+        for _ in outcomes(one, [*self._blocks()], threads):
+            pass
 
-    def _blocks(self) -> Iterator[tuple[int, int]]:
+    def _blocks(self) -> Iterator[_Block]:
         start, first, N = 0, self._first, self._problem.net.n_inputs
         for m in range(1, len(first)):
             if m - start == _BLOCK or (first[m] - first[start]) * N > _BLOCK_NUMBERS:
@@ -284,12 +276,12 @@ class _Work:
         return replace(whole, w=whole.w.copy(), X=whole.X[rows], t=whole.t[rows], c=c)
 
     def _at_fault(self, m: int, error: ValueError) -> ValueError:
-        return ValueError(f"group {self._labels[m]!r}: {error}")
+        return ValueError(f"group {self._labels[m]}: {error}")
 
-    def _by_fit(self, start: int, end: int) -> None:
+    def _by_fit(self, block: _Block, stop: threading.Event) -> None:
         options: dict[str, Any] = {} if self._made else {"w0": self._problem.w}
-        for m in range(start, end):
-            if self._stop.is_set():
+        for m in range(*block):
+            if stop.is_set():
                 return
             own = self._of(m)
             try:
@@ -308,7 +300,7 @@ class _Work:
                     free=own.free,
                     bounds=own.bounds,
                     progress=False,
-                    _stop=self._stop,
+                    _stop=stop,
                     _quiet=True,
                     **options,
                 )
@@ -319,7 +311,9 @@ class _Work:
             else:
                 self.w[m], self.losses[m], self.reasons[m] = result.w, result.loss, result.reason
 
-    def _levenberg(self, optimizer: LevenbergMarquardt) -> Callable[[int, int], None]:
+    def _levenberg(
+        self, optimizer: LevenbergMarquardt
+    ) -> Callable[[_Block, threading.Event], None]:
         """Return what fits a block of groups by the compiled loop."""
         with LOCK:
             from ..kernels.calls.optimizers import LevenbergGroups
@@ -331,9 +325,8 @@ class _Work:
         loop = LevenbergGroups(prepared(whole.net), whole.loss, counts, **options)
         n = EPOCHS[LevenbergMarquardt] if self._epochs is None else self._epochs
 
-        def block(start: int, end: int) -> None:
-            if self._stop.is_set():
-                return
+        def fitted(block: _Block, stop: threading.Event) -> None:
+            start, end = block
             first = self._first[start : end + 1] - self._first[start]
             t = whole.t[self._first[start] : self._first[end]]
             c = None if whole.c is None else whole.c[self._first[start] : self._first[end]]
@@ -360,7 +353,7 @@ class _Work:
                 self.losses[m] = own.value() if again else losses[k]
                 self.reasons[m] = ALL_DONE if reasons[k] == GOING else REASONS[reasons[k]]
 
-        return block
+        return fitted
 
 
 def _flat(X: Any, t: Any, c: Any) -> tuple[NDArray, NDArray, Any, Any, Any]:
