@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _boundary as boundary
-from . import _html as html
-from ._columns import Columns
 from ._lock import LOCK, importing, inside_compiler
 from .activations import Activation, Softmax, get_activation, softmax
 from .losses import Loss, get_loss
@@ -228,6 +226,8 @@ class Network:
             ("output", ", ".join(self._outputs_named())),
             ("parameters", f"{self.n_params} of {self.dtype}"),
         ]
+        with importing():
+            from . import _html as html
         return html.table("Network", rows)
 
     # ---- parameters ----------------------------------------------------------------------
@@ -331,6 +331,8 @@ class Network:
         if not len(rows):
             raise ValueError(f"a start needs at least one observation; got X of shape {rows.shape}")
         c = boundary.weights(sample_weight, len(rows), single, self.dtype, check_finite=True)
+        with importing():
+            from ._columns import Columns
         Columns.of(rows, c).unscaled(W)
         return w
 

@@ -76,8 +76,8 @@ class Objective(boundary.Fixed):
     l2: float | NDArray
     threads: int
     _bound: Bound
-    _loss: Callable
-    _loss_and_grad: Callable
+    _loss: Callable | None
+    _loss_and_grad: Callable | None
 
     def __init__(
         self,
@@ -120,7 +120,9 @@ class Objective(boundary.Fixed):
             self.threads,
             self.target_weight,
         )
-        self._loss, self._loss_and_grad = self._bound.loss, self._bound.loss_and_grad
+        one = self.threads == 1
+        self._loss = self._bound.loss if one else None
+        self._loss_and_grad = self._bound.loss_and_grad if one else None
 
     def __reduce__(self) -> tuple:
         return (
@@ -157,9 +159,10 @@ class Objective(boundary.Fixed):
         loss : float
         gradient : ndarray, shape (P,)
         """
-        if self.threads == 1:
+        call = self._loss_and_grad
+        if call is not None:
             try:
-                return self._loss_and_grad(w, out)
+                return call(w, out)
             except boundary.Refused:
                 pass
         w = self._parameters("w", w)
@@ -175,7 +178,7 @@ class Objective(boundary.Fixed):
         -------
         loss : float
         """
-        if self.threads == 1:
+        if self._loss is not None:
             try:
                 return self._loss(w)
             except boundary.Refused:

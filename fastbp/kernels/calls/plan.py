@@ -47,6 +47,7 @@ from ..machine.places import (
     W_OFFSET,
     WEIGHTS,
 )
+from ..machine.sizes import sizes
 from ..machine.unit import Unit
 from . import units
 from .outputs import Outputs, runs_of
@@ -107,7 +108,8 @@ class Plan:
         with LOCK:
             self.table[PRODUCT] = units.product(self._dtype).address
             self.table[PACK] = units.pack(self._dtype).address
-            self.table[COPY] = units.copy(self._dtype).address
+            if sizes(self._dtype).copies(self.table[N_INPUTS], self.table[N_NEURONS]):
+                self.table[COPY] = units.copy(self._dtype).address
             self.need_output(order)
             for number, (_, _, activation) in enumerate(self._runs):
                 place = RUNS + RUN_SIZE * number + RUN_BLOCK + order

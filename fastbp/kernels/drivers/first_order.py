@@ -134,7 +134,7 @@ def reverse(dtype: np.dtype) -> Kernel:
     """
     p = passes(dtype)
     width, size, chunk_size, activate = p.width, p.size, p.chunk_size, p.activate
-    outputs, backward = outputs_of(dtype), _backward_of(dtype)
+    outputs, backward, copies = outputs_of(dtype), _backward_of(dtype), p.copies
     head, room_of = head_of(dtype, False), _room_of(dtype)
     pointer64 = POINTER[np.dtype(np.float64)]
 
@@ -164,8 +164,7 @@ def reverse(dtype: np.dtype) -> Kernel:
             if what == SLOPES:
                 more = 1 if first or g == w else 0
                 D = backward(plan, w, room, g, cp, more)
-                if g and N > 3 * width and H >= 16:
-                    # Packing the chunk again costs 1/H of the product: 2 to 30 % faster there.
+                if g and copies(N, H):
                     call_pack(load(plan, COPY), x, n, N, room.panels)
                     multiply(product, (D, cp, 1), (room.panels, 0), (gW, N), (n, H, N), more)
                 elif g:

@@ -41,6 +41,7 @@ class Passes(NamedTuple):
     chunk_size: Callable
     lines: Callable
     few: Callable
+    copies: Callable
     head_rows: Callable
     workspace: Callable
     tangent_workspace: Callable
