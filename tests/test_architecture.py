@@ -32,11 +32,11 @@ FLOORS = (
     ("kernels/machine",),
     ("_symbolic",),
     ("_boundary", "_columns", "_html"),
-    ("_described", "_lock"),
+    ("_described", "_lock", "_screen"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What kernels may import of the package beside themselves.
-OF_KERNELS = {"_symbolic", "_described", "_lock"}
+OF_KERNELS = {"_symbolic", "_described", "_lock", "_screen"}
 
 
 def room_of(module):

@@ -480,14 +480,6 @@ def test_plot() -> None:
     plt.close("all")
 
 
-def test_progress(capsys: Any) -> None:
-    pytest.importorskip("rich")
-    fastbp.fit(NET, X, T, optimizer="adam", epochs=5)
-    assert capsys.readouterr() == ("", "")  # a pipe, no terminal
-    fastbp.fit(NET, X, T, optimizer="adam", epochs=5, progress=True)
-    assert "loss" in capsys.readouterr().err
-
-
 def test_missing_scipy_is_explained() -> None:
     code = """
         import sys, numpy as np

@@ -24,8 +24,9 @@ from . import uncertainty as uncertainty
 from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
 from .methods import Method, Problem, Stochastic, method_of, stream
+from .progress import Progress
 from .report import FitReport, report_of
-from .watch import Bar, EarlyStopping, FitState, Watch
+from .watch import EarlyStopping, FitState, Watch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -370,7 +371,9 @@ def fit(
         so does raising StopIteration: what was found is returned, the reason "stopped by the
         callback".
     progress : bool or "auto"
-        Whether to show a bar on standard error; "auto" does on a terminal.
+        Whether to show on standard error how far it is, with the losses and at last why it ended: a
+        bar (of tqdm, the extra ``cli``) on a terminal or in a notebook, else a line every few
+        seconds. "auto" does on a terminal or in a notebook, where a fit takes a second or more.
     threads : int or "auto"
         Threads of the evaluations, for SciPy's methods and Levenberg–Marquardt; the result is the
         same to the last bit. SGD and Adam use one.
@@ -394,7 +397,7 @@ def fit(
     NonFiniteLossError
         Where the loss is no longer finite; it holds the last good parameters.
     ImportError
-        Where an optimizer or a progress bar needs a package that is not there.
+        Where an optimizer needs a package that is not there.
 
     Warns
     -----
@@ -426,14 +429,15 @@ def fit(
     method = method_of(problem, chosen, checkpoint is not None)
     if _moments:
         method.go_on(_moments)
-    with Bar(progress, int(n_epochs)) as bar:
-        watch = Watch(int(n_epochs), held_out, early, callback, bar, _stop, start.as_given)
+    with Progress(progress, int(n_epochs)) as shown:
+        watch = Watch(int(n_epochs), held_out, early, callback, shown, _stop, start.as_given)
         store = None
         if checkpoint is not None:
             others = (seed, shuffle, batch_size)
             arguments = Arguments(problem, held_out, chosen, early, others)
             store = Checkpoint(Path(checkpoint), arguments, int(n_epochs))
         reason = _run(problem, method, watch, store)
+        shown.end(reason)
     if _moments is not None:  # of the last fit, for the next one to go on from
         _moments.clear()
         _moments.update(method.moments())

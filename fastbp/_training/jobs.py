@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,24 +18,32 @@ Outcome = TypeVar("Outcome")
 
 
 def outcomes(
-    work: Callable[[Job, threading.Event], Outcome], jobs: Sequence[Job], n: int
-) -> Iterator[tuple[Job, Outcome]]:
-    """Yield what became of each job, n at a time; after Ctrl-C, of those that had begun."""
+    work: Callable[[Job, threading.Event], Outcome],
+    jobs: Sequence[Job],
+    n: int,
+    show: Callable[[list[Outcome]], None] = lambda known: None,
+) -> list[tuple[Job, Outcome]]:
+    """Return what became of each job, n at a time; after Ctrl-C, of those that had begun.
+
+    `show` is called every second, and when one has ended, with what is known by then.
+    """
     stop = threading.Event()
     futures: list[Future[Outcome]] = []
     with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
         try:
             futures = [pool.submit(work, job, stop) for job in jobs]
-            for future in futures:
-                future.result()
+            running, known = set(futures), list[Outcome]()
+            while running:
+                ended, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+                known += [future.result() for future in ended]
+                show(known)
         except BaseException as error:
             stop.set()
             pool.shutdown(cancel_futures=True)
             if not isinstance(error, KeyboardInterrupt):
                 raise
-    for job, future in zip(jobs, futures, strict=False):
-        if not future.cancelled():
-            yield job, future.result()
+    each = zip(jobs, futures, strict=False)
+    return [(job, future.result()) for job, future in each if not future.cancelled()]
 
 
 def folds_of(

@@ -19,12 +19,13 @@ from ..network import Network
 from .doubts import warn
 from .fit import FitResult, checked_validation, fit, noise_variance, split
 from .jobs import folds_of, outcomes
+from .progress import Progress
 from .watch import NonFiniteLossError
 
 __all__ = ["Fits", "fit_many"]
 
 Outcome = FitResult | NonFiniteLossError
-_NOT_SHARED = ("checkpoint", "seed", "progress", "X", "t", "sample_weight")
+_NOT_SHARED = ("checkpoint", "seed", "X", "t", "sample_weight")
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ def fit_many(
     threads: int | str = "auto",
     sample_weight: ArrayLike | None = None,
     loss: str | Loss = "squared",
+    progress: bool | str = "auto",
     **options: Any,
 ) -> Fits:
     """Fit a network many times, over threads; each result is that of `fit` alone, bit for bit.
@@ -222,6 +224,8 @@ def fit_many(
         c.
     loss : str or Loss
         ℓ.
+    progress : bool or "auto"
+        As `fit` has it; shown is how many fits are done.
     **options
         All else that `fit` takes, but a checkpoint and a seed.
 
@@ -271,7 +275,14 @@ def fit_many(
     n = boundary.thread_count(threads) or os.cpu_count() or 1
     done: list[tuple[_Job, FitResult]] = []
     failures: list[tuple[int, NonFiniteLossError]] = []
-    for job, outcome in outcomes(shared.fit, jobs, n):
+    with Progress(progress, len(jobs), "fit") as shown:
+
+        def show(known: list[Outcome]) -> None:
+            losses = [outcome.loss for outcome in known if isinstance(outcome, FitResult)]
+            shown.show(len(known), {"least loss": min(losses)} if losses else {})
+
+        ended = outcomes(shared.fit, jobs, n, show)
+    for job, outcome in ended:
         if isinstance(outcome, FitResult):
             done.append((job, outcome))
         else:

@@ -1,10 +1,8 @@
-"""What happens after every step of a fit: its history, early stopping, the callback, the bar."""
+"""What happens after every step of a fit: history, progress, early stopping, the callback."""
 
 from __future__ import annotations
 
-import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._lock import LOCK
 from ..objective import Objective
-
-_BAR_SECONDS = 0.1  # between two updates
+from .progress import Progress
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -108,7 +104,7 @@ class Watch:
         validation: Objective | None,
         early: EarlyStopping,
         callback: Callable[[FitState], Any] | None,
-        bar: Bar,
+        progress: Progress,
         stop: threading.Event | None,
         as_given: Callable[[NDArray], NDArray],
     ) -> None:
@@ -123,7 +119,7 @@ class Watch:
         self._validation = validation
         self._early = early
         self._callback = callback
-        self._bar = bar
+        self._progress = progress
         self._stop = stop
         self.as_given = as_given  # turns the method's w into the caller's
 
@@ -147,9 +143,9 @@ class Watch:
 
     def after(self, w: NDArray, loss: float) -> str:
         """Take note of one step; returns why to stop, or nothing."""
-        judged, validation_loss = loss, None
+        judged, validation_loss, shown = loss, None, {"loss": loss}
         if self._validation is not None:
-            judged = validation_loss = self._validation.value(w)
+            judged = validation_loss = shown["validation loss"] = self._validation.value(w)
         # One after the other, so that Ctrl-C all but never comes between them.
         self.losses.append(loss)
         if validation_loss is not None:
@@ -163,7 +159,7 @@ class Watch:
             self.awaited_below, self.waited = judged, 0
         else:
             self.waited += 1
-        self._bar.show(self.step, loss)
+        self._progress.show(self.step, shown)
         if self._callback is not None:
             view = self.as_given(w).view()
             view.flags.writeable = False
@@ -209,45 +205,6 @@ class Watch:
         self.waited, self.n_evaluations = (int(value) for value in state["best"][1:])
         # Files of 0.1.0 have but one of the two, as they were the same there.
         self.awaited_below = float(state.get("awaited_below", self.best))
-
-
-class Bar:
-    """A progress bar on a terminal, and nothing anywhere else."""
-
-    def __init__(self, progress: bool | str, epochs: int) -> None:
-        self._bar: Any = None
-        if progress not in (True, False, "auto"):
-            raise ValueError(f'progress must be True, False or "auto"; got {progress!r}')
-        if progress is False or (progress == "auto" and not sys.stderr.isatty()):
-            return
-        try:
-            with LOCK:
-                from rich.console import Console
-                from rich.progress import Progress
-        except ImportError as error:
-            if progress == "auto":
-                return
-            raise ImportError("a progress bar needs rich: pip install 'fastbp[cli]'") from error
-        terminal = True if progress is True else None  # None: rich finds out
-        console = Console(stderr=True, force_terminal=terminal)
-        self._bar = Progress(console=console, transient=True)
-        self._task = self._bar.add_task("fit", total=epochs)
-        self._shown = 0.0
-
-    def __enter__(self) -> Bar:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def show(self, step: int, loss: float) -> None:
-        """Move on, ten times a second."""
-        if self._bar is not None and time.monotonic() - self._shown > _BAR_SECONDS:
-            self._shown = time.monotonic()
-            self._bar.update(self._task, completed=step, description=f"loss {loss:.4g}")
 
 
 def diverged(watch: Watch, w: NDArray) -> NonFiniteLossError:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
+from ... import _screen as screen
 from ..._lock import LOCK, guard_compilation
 from . import linker, store
 
@@ -83,13 +82,10 @@ _said = False
 
 
 def _say_once() -> None:
-    """Say on a terminal that the first call takes some seconds, and what for."""
+    """Say to who reads that the first call takes some seconds, and what for."""
     global _said
     if _said or os.environ.get("FASTBP_QUIET") == "1":
         return
     _said = True
-    stream = sys.stderr
-    with suppress(OSError, ValueError):  # hung up, or closed
-        if stream is not None and stream.isatty():
-            stream.write("fastbp: compiling for this machine; later processes find it stored\n")
-            stream.flush()
+    if screen.reader() != "nobody":
+        screen.say("fastbp: compiling for this machine; later processes find it stored")

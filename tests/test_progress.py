@@ -1,0 +1,179 @@
+"""Signs of life: on a terminal, in a notebook, in a pipe, with tqdm and without."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from importlib.util import find_spec
+
+import pytest
+
+pty = pytest.importorskip("pty")
+
+FIT = """
+import sys, time
+if "without" in sys.argv:
+    sys.modules["tqdm"] = None
+import numpy as np, fastbp
+X = np.column_stack([np.linspace(-1.0, 1.0, 40), np.ones(40)])
+net = fastbp.Network(2, 3, output="identity")
+
+def fit(seconds=1.5, epochs=30, **options):
+    def wait(state):
+        time.sleep(seconds / epochs)
+    call = fastbp.fit_many if "seeds" in options else fastbp.fit
+    return call(net, X, X[:, 0], optimizer="adam", epochs=epochs, callback=wait, **options)
+"""
+AT_ONCE = "import fastbp._training.progress as p; p._SILENT = 60.0; fit(0.1); fit(0.1, seeds=2)"
+BAR = r"^step +(\d+)%\|.*\| +(\d+)/30 \d\d:\d\d<.*, loss [\d.e-]+, validation loss [\d.e-]+"
+LINE = r"^step (\d+) of 30: loss [\d.e-]+, validation loss [\d.e-]+"
+needs_tqdm = pytest.mark.skipif(not find_spec("tqdm"), reason="needs tqdm")
+
+
+def on_terminal(code, *words, size=(24, 100), term="xterm"):
+    """Run a script whose standard error is a terminal; return the lines as they were written."""
+    import fcntl
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    environment = os.environ | {"TERM": term, "PYTHONIOENCODING": "utf-8", "FASTBP_QUIET": "1"}
+    environment.pop("COLUMNS", None)
+    words = [sys.executable, "-c", FIT + code, *words]
+    with subprocess.Popen(words, stderr=theirs, stdout=subprocess.PIPE, env=environment) as child:
+        os.close(theirs)
+        written = b""
+        while True:
+            try:
+                some = os.read(ours, 65536)
+            except OSError:  # Linux's way to say that the other end is closed
+                break
+            if not some:
+                break
+            written += some
+        assert not child.stdout.read()
+    os.close(ours)
+    assert child.returncode == 0, written
+    return written.decode()
+
+
+def states(written):
+    return [state.strip() for state in re.split(r"[\r\n]+", written) if state.strip()]
+
+
+@needs_tqdm
+@pytest.mark.parametrize("size", [(24, 140), (0, 0)])
+def test_a_bar_on_a_terminal(size):
+    written = on_terminal("fit(validation=0.2)", size=size)
+    *running, last = states(written)
+    assert len(running) > 3 and "\x1b" not in written and written.endswith("\r\n")
+    done = [int(re.match(BAR, state)[2]) for state in running[1:] if "loss" in state]
+    assert done == sorted(done) and done[0] < 30
+    assert "100%" in last and re.search(r"\| 30/30 \d\d:\d\d, loss", last)
+    if size[1]:
+        assert last.endswith(", all epochs done")
+
+
+@pytest.mark.parametrize(("words", "term"), [(["without"], "xterm"), ([], "dumb")])
+def test_lines_on_a_terminal_that_has_no_bar(words, term):
+    first, *_, last = states(on_terminal("fit(validation=0.2)", *words, term=term))
+    assert int(re.match(LINE, first)[1]) < 30
+    assert last.startswith("step 30 of 30: ") and ", all epochs done, " in last
+
+
+def test_nothing_is_shown_of_what_is_done_at_once_or_not_to_be_shown():
+    assert on_terminal(f"{AT_ONCE}; fit(1.2, progress=False)") == ""
+
+
+@needs_tqdm
+def test_an_error_ends_the_line():
+    code = """
+def stop(state):
+    time.sleep(0.06)
+    if state.step == 25:
+        raise ValueError
+try:
+    fastbp.fit(net, X, X[:, 0], optimizer="adam", epochs=30, callback=stop)
+except ValueError:
+    print("after", file=sys.stderr)
+"""
+    written = on_terminal(code)
+    *_, last, after = states(written)
+    assert "25/30" in last and after == "after"
+
+
+@needs_tqdm
+def test_fit_many_counts_its_fits():
+    *_, last = states(on_terminal("fit(seeds=3, threads=1, seconds=0.6)"))
+    assert re.match(r"fit 100%\|.*\| 3/3 .*least loss [\d.e-]+$", last)
+    first, *_, last = states(on_terminal("fit(seeds=3, threads=1, seconds=0.6)", "without"))
+    assert re.match(r"fit [12] of 3: least loss [\d.e-]+, \d+\.\d s$", first)
+    assert re.match(r"fit 3 of 3: least loss [\d.e-]+, \d+\.\d s$", last)
+
+
+def test_a_pipe_has_lines_where_they_are_asked_for():
+    code = FIT + "fit(0.1); fit(seeds=2, seconds=0.1); fit(0.5, validation=0.2, progress=True)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, *_, last = done.stderr.splitlines()
+    assert not done.stdout and re.match(LINE, first) and re.match(LINE, last)
+
+
+def test_a_terminal_that_is_gone_ends_no_fit():
+    code = FIT + "sys.stderr.close(); fit(0.3, progress=True); sys.stderr = None; "
+    code += "print(len(fit(0.3, progress=True).history['loss']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "30\n"
+
+
+def test_progress_that_is_none(capsys):
+    import fastbp
+
+    net = fastbp.Network(1, 1)
+    for call in (fastbp.fit, fastbp.fit_many):
+        with pytest.raises(ValueError, match="progress must be True, False or \"auto\"; got 'yes'"):
+            call(net, [[1.0], [2.0]], [0.0, 0.0], progress="yes")
+
+
+NOTEBOOK = """
+import json, sys
+import nbclient, nbformat
+cells = [nbformat.v4.new_code_cell(text) for text in json.load(sys.stdin)]
+notebook = nbformat.v4.new_notebook(cells=cells)
+nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+print(json.dumps([cell.outputs for cell in notebook.cells]))
+"""
+
+
+@needs_tqdm
+def test_a_notebook_has_one_bar_a_fit():
+    """Its last state stays; nothing moves a cursor, and nothing needs a widget to be seen."""
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    cells = [
+        textwrap.dedent(FIT),
+        "fit(validation=0.2);",
+        "fit(seeds=3, threads=1, seconds=0.6);",
+        "sys.modules['tqdm'] = sys.modules['tqdm.std'] = None\nfit(validation=0.2);",
+        f"{AT_ONCE}; fit(1.2, progress=False);",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK],
+        input=json.dumps(cells),
+        capture_output=True,
+        text=True,
+        env=os.environ | {"FASTBP_QUIET": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    _, bar, many, line, none = json.loads(done.stdout)
+    shown = []
+    for outputs in (bar, many, line):
+        (output,) = outputs
+        assert output["output_type"] == "display_data" and list(output["data"]) == ["text/plain"]
+        shown.append(output["data"]["text/plain"])
+    assert re.match(r"step 100%\|█+\| 30/30 \d\d:\d\d, loss .*, all epochs done$", shown[0])
+    assert re.match(r"fit 100%\|█+\| 3/3 .*, least loss [\d.e-]+$", shown[1])
+    assert re.match(LINE, shown[2]) and ", all epochs done, " in shown[2]
+    assert none == []
