@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from . import _boundary as boundary
 from ._columns import Columns
@@ -41,10 +41,11 @@ class Scaling(NamedTuple):
         """Return X on the scale of mean 0 and deviation 1."""
         return (X - self.mean) / self.scale
 
-    def inputs(self, X: NDArray) -> NDArray:
+    def inputs(self, X: NDArray, dtype: DTypeLike = np.float64) -> NDArray:
         """Return what the network takes: X scaled, and the constant 1."""
-        Z = np.empty((len(X), X.shape[1] + 1))
-        Z[:, :-1] = self.apply(X)
+        Z = np.empty((len(X), X.shape[1] + 1), dtype)
+        with np.errstate(over="ignore"):
+            Z[:, :-1] = self.apply(X)
         Z[:, -1] = 1.0
         return Z
 
@@ -59,6 +60,7 @@ def network(
     activation: str | Activation | Sequence[str | Activation],
     output: Any,
     n_outputs: int = 1,
+    dtype: DTypeLike = np.float64,
 ) -> Network:
     """Return the network of some neurons with biases: one input and one neuron more.
 
@@ -72,7 +74,8 @@ def network(
         each = list(activation)
         if len(each) != n_neurons:
             raise ValueError(f"n_neurons is {n_neurons}, but {len(each)} activations are given")
-    return Network(n_inputs + 1, activations=[*each, "one"], output=output, n_outputs=n_outputs)
+    each = [*each, "one"]
+    return Network(n_inputs + 1, activations=each, output=output, n_outputs=n_outputs, dtype=dtype)
 
 
 def free(net: Network) -> NDArray[np.bool_]:

@@ -13,20 +13,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 try:
     from scipy.sparse import issparse
     from scipy.special import log_expit, log_softmax
     from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
     from sklearn.preprocessing import label_binarize
-    from sklearn.utils import check_random_state
+    from sklearn.utils import check_random_state, check_scalar
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.multiclass import check_classification_targets, unique_labels
     from sklearn.utils.validation import (
+        _check_monotonic_cst,
         _check_sample_weight,
         check_is_fitted,
         column_or_1d,
@@ -42,8 +44,8 @@ import fastbp
 from . import _boundary as boundary
 from . import _standardise as standardise
 from ._standardise import Scaling
-from ._training.doubts import warn
-from ._training.fit import checked_validation, split
+from ._training.doubts import check_pair, direction_of, warn
+from ._training.fit import mirrored, split, without_data
 from .activations import Activation, Softmax, identity, softmax
 from .losses import Loss, get_loss, poisson
 from .network import Network, before_outputs
@@ -57,9 +59,33 @@ __all__ = ["NetworkClassifier", "NetworkRegressor"]
 _FAR = 1e300  # an s that stands for infinity, without differences that are no numbers
 
 
-def _refuse_masked(**given: Any) -> None:
-    for name, value in given.items():
-        boundary.unmasked(name, value)
+_SETTLED = 100  # rows by which partial_fit has found its scales
+
+
+class _Rows(NamedTuple):
+    """Observations with their targets and weights."""
+
+    X: NDArray
+    y: NDArray
+    c: NDArray | None
+
+    def of(self, chosen: Any) -> _Rows:
+        """Return some of them."""
+        return _Rows(self.X[chosen], self.y[chosen], None if self.c is None else self.c[chosen])
+
+    def and_of(self, others: _Rows) -> _Rows:
+        """Return these, and behind them the others."""
+        c = None
+        if self.c is not None or others.c is not None:
+            each = [np.ones(len(rows.X)) if rows.c is None else rows.c for rows in (self, others)]
+            c = np.concatenate(each)
+        X, y = (np.concatenate(both) for both in zip(self[:2], others[:2], strict=True))
+        return _Rows(X, y, c)
+
+    @property
+    def total(self) -> float:
+        """The sum of the weights."""
+        return len(self.X) if self.c is None else float(self.c.sum())
 
 
 @dataclass(kw_only=True, eq=False, repr=False)  # writes each `__init__`, as scikit-learn reads it
@@ -73,18 +99,34 @@ class _NetworkEstimator(BaseEstimator, ABC):
     l2: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
+    shuffle: bool = True
     early_stopping: int | fastbp.EarlyStopping | None = None
     validation_fraction: float | None = None
+    monotonic_cst: ArrayLike | dict[str, int] | None = None
     standardize: bool = True
+    dtype: DTypeLike = "float64"
+    warm_start: bool = False
     random_state: int | np.random.RandomState | None = None
     threads: int | str = 1
+    verbose: bool = False
 
     _largest_l2: ClassVar[float]  # where l2 is left out; by held-out scores of small data sets
     _numeric: ClassVar[bool]  # whether y are numbers
-    _row = tuple[int, ...]()  # of y in the first call; () also for pickles of 0.1.0
+    # What pickles of 0.1.0 do not have:
+    _row = tuple[int, ...]()  # of y in the first call
+    _unsettled = cast("_Rows | None", None)  # what partial_fit has seen, until there is enough
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit anew.
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Fit anew; with `warm_start`, from where the last call ended.
 
         Parameters
         ----------
@@ -94,6 +136,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
             Their targets, or their classes; with an axis more, K targets or labels of each.
         sample_weight : array_like, shape (B,), optional
             Weights from 0 on.
+        X_val, y_val, sample_weight_val : array_like, optional
+            Others to validate by, in place of a share of these (`validation_fraction`).
 
         Returns
         -------
@@ -109,41 +153,29 @@ class _NetworkEstimator(BaseEstimator, ABC):
         FitWarning
             As :func:`fastbp.fit`; a cause that several networks have once.
         """
-        return self._learn(X, y, sample_weight, anew=True)
+        anew = not (self.warm_start and hasattr(self, "w_"))
+        rows = self._checked(X, y, sample_weight, anew)
+        held = None
+        if X_val is not None and y_val is not None:
+            if self.validation_fraction is not None:
+                raise ValueError("give X_val and y_val or validation_fraction, not both")
+            held = self._checked(X_val, y_val, sample_weight_val, False)
+        elif any(given is not None for given in (X_val, y_val, sample_weight_val)):
+            raise ValueError("X_val and y_val must be given both, or neither")
+        return self._learn(rows, held, anew=anew)
 
-    def _pass(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None,
-        classes: NDArray | None = None,
-    ) -> Self:
+    def _pass(self, rows: _Rows, anew: bool, classes: NDArray | None = None) -> Self:
         """Go once over some observations, by the optimizer if it works in batches, else by Adam."""
         chosen = Adam() if self.optimizer is None else get_optimizer(self.optimizer, "", 0)
-        return self._learn(
-            X,
-            y,
-            sample_weight,
-            anew=not hasattr(self, "w_"),
-            classes=classes,
-            optimizer=chosen if isinstance(chosen, SGD | Adam) else Adam(),
-            epochs=1,
-            early_stopping=None,
-            validation=None,
-        )
+        by = chosen if isinstance(chosen, SGD | Adam) else Adam()
+        return self._learn(rows, None, anew=anew, classes=classes, by=by)
 
-    def _learn(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None,
-        *,
-        anew: bool,
-        classes: NDArray | None = None,
-        **options: Any,
-    ) -> Self:
-        """Fit, anew or from where the last call ended; the options go before the parameters."""
-        _refuse_masked(X=X, y=y)
+    def _checked(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, anew: bool
+    ) -> _Rows:
+        """Check observations, of the first call or against what that has found."""
+        for name, value in (("X", X), ("y", y), ("sample_weight", sample_weight)):
+            boundary.unmasked(name, value)
         rows, given = validate_data(
             self,
             X,
@@ -163,20 +195,69 @@ class _NetworkEstimator(BaseEstimator, ABC):
         elif given.shape[1:] != self._row:
             expected = f"{self._row[0]} columns are" if self._row else "one number a row is"
             raise ValueError(f"y has shape {given.shape}; {expected} expected, as at first")
-        if not self._numeric:
-            check_classification_targets(given)
-        c = self._weights(rows, given, sample_weight)
-        if classes is not None and not np.isin(given, classes).all():
-            strange = np.setdiff1d(given, classes)[0]
-            raise ValueError(f"y holds {strange}, which is none of the classes {classes}")
-        if anew or not hasattr(self, "_moments"):  # pickles of 0.1.0 have none
-            self._moments: dict[int, dict[str, Any]] = {}  # of each network's optimizer
+        c = None
+        if sample_weight is not None:
+            c = _check_sample_weight(
+                sample_weight, rows, dtype=np.float64, ensure_non_negative=True
+            )
+            if not c.any():
+                raise ValueError("at least one sample weight must not be zero; all are zero")
+        return _Rows(rows, given, c)
+
+    def _learn(
+        self,
+        rows: _Rows,
+        held: _Rows | None,
+        *,
+        anew: bool,
+        classes: NDArray | None = None,
+        by: Optimizer | None = None,
+    ) -> Self:
+        """Fit, anew or from where the last call ended, wholly or by one epoch of an optimizer."""
+        self._look(rows, anew, classes)
+        fitted, judges = np.arange(len(rows.X)), np.arange(0)
+        if held is not None:
+            self._look(held, False, None)
+            judges = len(fitted) + np.arange(len(held.X))
+            rows = rows.and_of(held)
+        if rows.c is not None:  # weight 0 is as good as absent, from the batches too
+            fitted, judges = (part[rows.c[part] > 0.0] for part in (fitted, judges))
         if anew:
-            self._begin(rows, given, c, classes)
-        if c is not None and not c.all():  # weight 0 is as good as absent, from the batches too
-            rows, given, c = rows[c > 0], given[c > 0], c[c > 0]
-        results = self._continue(rows, given, c, **options)
-        self._at_optimum = not options
+            seed = check_random_state(self.random_state).randint(2**31 - 1)
+            self._rng = np.random.default_rng(seed)
+        share = self.validation_fraction
+        if share is not None and by is None:
+            check_scalar(share, "validation_fraction", Real)
+            by_class = None if self._numeric or self._row else rows.y[fitted]
+            parts = split(float(share), int(self._rng.integers(2**31)), len(fitted), by_class)
+            judges, fitted = (fitted[part] for part in parts)
+        rows = rows._replace(c=self._weighed(rows, fitted))
+        rows, held = rows.of(fitted), rows.of(judges) if judges.size else None
+        net = self._network_of(rows.X.shape[1], *self._outputs())
+        if anew:
+            self.network_ = net
+            check_pair(net, get_loss(self.loss))
+        elif by is None and net != self.network_:
+            raise ValueError(
+                f"warm_start goes on with {self.network_!r}, and the parameters ask for {net!r}"
+            )
+        if anew or self._unsettled is not None:
+            seen = rows if anew or self._unsettled is None else self._unsettled.and_of(rows)
+            self._unsettled = seen if by and len(seen.X) < _SETTLED else None
+            self._scale(seen)
+            self.l2_ = self._penalty(seen.total)
+        elif by is None:
+            self.l2_ = self._penalty(rows.total)
+        if anew:
+            self.w_ = self._start(rows)
+            self._forget()
+        results = self._fits(rows, held, by)
+        self._keep(results)
+        for k, result in enumerate(results):
+            self._curves.setdefault(k, []).extend(result.history["loss"].tolist())
+        self.loss_curve_ = [*self._curves.values()] if len(self._curves) > 1 else self._curves[0]
+        self.n_iter_ = max(map(len, self._curves.values()))
+        self._at_optimum = by is None
         if any(result.reason == "interrupted" for result in results):
             raise KeyboardInterrupt
         if self._at_optimum:  # a part of the data says nothing of the whole
@@ -184,26 +265,38 @@ class _NetworkEstimator(BaseEstimator, ABC):
         return self
 
     @abstractmethod
-    def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
-        """Decide what the first data decide; `classes` are all there will be, where known."""
+    def _look(self, rows: _Rows, anew: bool, classes: NDArray | None) -> None:
+        """Refuse what y must not be; `classes` are all there will be, where known."""
 
     @abstractmethod
-    def _continue(
-        self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
-    ) -> list[fastbp.FitResult]:
-        """Fit from the parameters as they are; after Ctrl-C, without what was to come."""
+    def _outputs(self) -> tuple[Any, int]:
+        """Return σ and K of each network."""
 
-    def _start(self, X: NDArray, c: NDArray | None, output: Any, n_outputs: int) -> None:
-        """Decide what the first data decide: scales, penalty, network and seeds."""
-        self.scaling_ = Scaling.of(X, c) if self.standardize else Scaling.none(X)
-        self.network_ = self._network_of(X.shape[1], output, n_outputs)
-        self.l2_ = self._penalty(len(X) if c is None else float(c.sum()))
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self._rng = np.random.default_rng(seed)
+    @abstractmethod
+    def _start(self, rows: _Rows) -> NDArray:
+        """Return where to begin: w, or one of each network."""
+
+    @abstractmethod
+    def _targets(self, y: NDArray) -> NDArray:
+        """Return the targets of each network, (networks, B) or (networks, B, K)."""
+
+    @abstractmethod
+    def _keep(self, results: list[fastbp.FitResult]) -> None:
+        """Keep what was found, after Ctrl-C not of every network."""
+
+    def _weighed(self, rows: _Rows, fitted: NDArray) -> NDArray | None:
+        """Return the weights, with those of classes, which are balanced by what is fitted."""
+        return rows.c
+
+    def _scale(self, rows: _Rows) -> None:
+        """Find the scales of all that is seen."""
+        self.scaling_ = Scaling.of(rows.X, rows.c) if self.standardize else Scaling.none(rows.X)
 
     def _network_of(self, n_inputs: int, output: Any, n_outputs: int) -> Network:
         """Return the network that is fitted, its biases included."""
-        return standardise.network(n_inputs, self.n_neurons, self.activation, output, n_outputs)
+        return standardise.network(
+            n_inputs, self.n_neurons, self.activation, output, n_outputs, self.dtype
+        )
 
     def _penalty(self, total: float) -> float:
         """Return the penalty's weight for so many observations, or so large a sum of weights."""
@@ -212,49 +305,117 @@ class _NetworkEstimator(BaseEstimator, ABC):
         # The second is a normal prior of w that does not depend on the number of observations.
         return min(self._largest_l2, 4.0 / total)
 
-    def _fit(
-        self, k: int, w0: NDArray, X: NDArray, t: NDArray, c: NDArray | None, **options: Any
-    ) -> fastbp.FitResult:
-        """Fit the k-th network to inputs as they come and to scaled targets."""
-        options = {
-            "optimizer": self.optimizer,
-            "epochs": self.epochs,
-            "early_stopping": self.early_stopping,
-            "validation": self.validation_fraction,
-        } | options
-        return fastbp.fit(
-            self.network_,
-            self.scaling_.inputs(X),
-            t,
-            w0=w0,
-            loss=self.loss,
-            sample_weight=c,
-            l2=standardise.penalties(self.network_, self.l2_),
-            seed=int(self._rng.integers(2**31)),
-            free=standardise.free(self.network_),
-            progress=False,
-            threads=self.threads,
-            batch_size=self.batch_size,
-            _quiet=True,
-            _moments=self._moments.setdefault(k, {}),
-            **options,
-        )
+    def _random_start(self) -> NDArray:
+        w = standardise.start(self.network_, self._rng)
+        bounds = self._bounds()
+        return w if bounds is None else mirrored(w, bounds)
 
-    def _weights(self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None) -> NDArray | None:
-        if sample_weight is None:
+    def _bounds(self) -> tuple[NDArray, NDArray] | None:
+        """Return the bounds that hold outputs monotonic; None where nothing is asked for.
+
+        ∂y/∂x_j = σ' Σ_i w_i v_i' w_ij has the sign that is asked for where each term has it. As v_i
+        may be bent one way only, half of the neurons have w_i ≥ 0, the others w_i ≤ 0.
+        """
+        if self.monotonic_cst is None:
             return None
-        _refuse_masked(sample_weight=sample_weight)
-        c = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not c.any():
-            raise ValueError("at least one sample weight must not be zero; all are zero")
-        return c
+        net, asked = self.network_, _check_monotonic_cst(self, self.monotonic_cst)
+        if not asked.any():
+            return None
+        if net.output is softmax or (len(getattr(self, "classes_", ())) > 2 and not self._row):
+            raise ValueError(
+                "monotonic_cst is for outputs of their own; probabilities of more than two classes "
+                "depend on each other"
+            )
+        functions = [*net.activations, *boundary.sigmas(net)]
+        directions = np.array([direction_of(v) for v in functions])
+        if not directions.all():
+            v = functions[int(np.argmin(np.abs(directions)))]
+            raise ValueError(
+                f"monotonic_cst needs functions that never turn, and {v.name!r} rises and falls"
+            )
+        neurons, outputs = np.split(directions, [net.n_neurons])
+        sides = np.resize([1, -1], net.n_neurons)
+        signs = np.zeros(net.n_params)
+        A, W = net.split(signs)
+        A[...] = (outputs[:, np.newaxis] * sides).reshape(A.shape)
+        A[..., -1] = 0
+        W[:-1, :-1] = (sides * neurons)[:-1, np.newaxis] * asked
+        return np.where(signs > 0, 0.0, -np.inf), np.where(signs < 0, 0.0, np.inf)
+
+    def _forget(self) -> None:
+        self._moments: dict[int, dict[str, Any]] = {}  # of each network's optimizer
+        self._curves: dict[int, list[float]] = {}
+
+    def _fits(
+        self, rows: _Rows, held: _Rows | None, by: Optimizer | None
+    ) -> list[fastbp.FitResult]:
+        """Fit each network from its parameters as they are, until Ctrl-C."""
+        if not hasattr(self, "_curves"):  # a pickle of 0.1.0
+            self._forget()
+        options: dict[str, Any] = {"optimizer": by, "epochs": 1}
+        if by is None:
+            options = {
+                "optimizer": self.optimizer,
+                "epochs": self.epochs,
+                "early_stopping": self.early_stopping,
+            }
+        Z, targets, c = self._prepared(rows)
+        judge = None if held is None else self._prepared(held)
+        results: list[fastbp.FitResult] = []
+        for k, t in enumerate(targets):
+            results.append(
+                fastbp.fit(
+                    self.network_,
+                    Z,
+                    t,
+                    w0=np.atleast_2d(self.w_)[k],
+                    loss=self.loss,
+                    sample_weight=c,
+                    validation=None if judge is None else (judge[0], judge[1][k], judge[2]),
+                    l2=standardise.penalties(self.network_, self.l2_),
+                    seed=int(self._rng.integers(2**31)),
+                    shuffle=self.shuffle,
+                    free=standardise.free(self.network_),
+                    bounds=self._bounds(),
+                    progress=bool(self.verbose),
+                    threads=self.threads,
+                    batch_size=self.batch_size,
+                    _quiet=True,
+                    _moments=self._moments.setdefault(k, {}),
+                    **options,
+                )
+            )
+            if results[-1].reason == "interrupted":
+                break
+        return results
+
+    def _prepared(self, rows: _Rows) -> tuple[NDArray, NDArray, NDArray | None]:
+        """Return inputs, targets of each network and weights as the network takes them."""
+        dtype = self.network_.dtype
+        with np.errstate(over="ignore"):  # `fit` refuses what is not finite
+            targets = self._targets(rows.y).astype(dtype, copy=False)
+        c = None if rows.c is None else (rows.c / rows.c.max()).astype(dtype)
+        return self.scaling_.inputs(rows.X, dtype), targets, c
 
     def _inputs(self, X: ArrayLike) -> NDArray:
         """Check the observations of a prediction and scale them."""
         check_is_fitted(self)
-        _refuse_masked(X=X)
+        boundary.unmasked("X", X)
         checked = validate_data(self, X, dtype=np.float64, order="C", reset=False)
-        return self.scaling_.inputs(checked)
+        Z = self.scaling_.inputs(checked)
+        largest = np.finfo(Z.dtype).max
+        np.clip(Z, -largest, largest, out=Z)
+        if self.network_.dtype != Z.dtype:  # a row beyond float32 is taken where its ray ends
+            size = np.abs(Z).max(axis=1, keepdims=True)
+            Z[:, :-1] *= np.minimum(1.0, np.finfo(self.network_.dtype).max / size)
+        return Z.astype(self.network_.dtype, copy=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: of a fit what its intervals need in place of its data."""
+        state = dict(super().__getstate__())
+        if "result_" in state:
+            state["result_"] = without_data(state["result_"])
+        return state
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -280,20 +441,32 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
+    shuffle : bool
+        As there: whether each epoch has an order of its own.
     early_stopping : int or EarlyStopping, optional
         As in :func:`fastbp.fit`: an integer is a patience.
     validation_fraction : float, optional
         Share of the observations to hold out; the parameters with the least loss on them are
         kept. Neither of the two is used by :meth:`partial_fit`.
+    monotonic_cst : array_like of int, shape (N,), or dict, optional
+        1 for an input with which outputs must not fall, -1 for one with which they must not rise,
+        0 for others; or by the names of inputs. Held by bounds of w, so that all w_i v_i' w_ij have
+        one sign, for which v_i must not turn and the optimizer must keep to bounds.
     standardize : bool
         Scale the inputs to mean 0 and deviation 1 (weighted, over what is fitted).
     standardize_target : bool, optional
         Scale each target likewise; the loss is then that of scaled targets. Left out, it is done
         where all outputs are the identity and the loss takes any target.
+    dtype : "float64" or "float32"
+        Of the network. Scales and predictions are float64.
+    warm_start : bool
+        Whether :meth:`fit` goes on from the parameters and scales of the last call.
     random_state : int, RandomState or None
         Seed of the start and of the batches.
     threads : int or "auto"
         Threads of one fit.
+    verbose : bool
+        Whether to show a bar of progress on standard error.
 
     Attributes
     ----------
@@ -303,8 +476,15 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         Its parameters.
     loss_ : float
         The loss that was reached, with the penalty.
+    loss_curve_ : list of float
+        As ``FitResult.history`` has it, of all calls since the parameters were begun anew.
+    n_iter_ : int
+        Its length: epochs or iterations.
     result_ : FitResult
-        All about the last fit, its data included: a deviation needs them.
+        All about the last fit. A pickle or a copy of the estimator has no data in it, but for
+        deviations at most 8 P (F + 1) bytes, F parameters being free, twice that where the data do
+        not determine them: 8 MB for 1000. For larger networks it has them only where
+        ``predict(…, return_std=True)`` was called before.
     l2_ : float
         The penalty's weight.
     scaling_, target_scaling_ : Scaling
@@ -335,9 +515,10 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     ) -> Self:
         """Go once over some observations, from where the last call or :meth:`fit` ended.
 
-        The first call decides the scales, the penalty and the start. An optimizer that works in
-        batches makes an epoch; in place of any other, `Adam` does. Its moments go on from call to
-        call, its schedule begins anew with each.
+        The first call decides the start, the first 100 observations the scales and the penalty: so
+        many at most are kept until then. An optimizer that works in batches makes an epoch; in
+        place of any other, `Adam` does. Its moments go on from call to call, its schedule begins
+        anew with each.
 
         Parameters
         ----------
@@ -348,7 +529,8 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         -------
         self
         """
-        return self._pass(X, y, sample_weight)
+        anew = not hasattr(self, "w_")
+        return self._pass(self._checked(X, y, sample_weight, anew), anew)
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Return the network's output on the scale of the target; with the loss poisson, the rate.
@@ -389,26 +571,41 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         y = self.target_scaling_.undo(y)
         return np.exp(y) if self._log_rate() else y
 
-    def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
-        t = np.asarray(y, np.float64)
-        self._start(X, c, self.output, 1 if t.ndim == 1 else t.shape[1])
-        net = self.network_
-        free = all(sigma == identity for sigma in boundary.sigmas(net)) and not any(
-            map(np.isfinite, get_loss(self.loss).target_range)
-        )
-        scaled = free if self.standardize_target is None else self.standardize_target
-        self.target_scaling_ = Scaling.of(t, c) if scaled else Scaling.none(t)
-        self.w_ = standardise.start(net, self._rng)
-        if free and not scaled:  # else neurons saturate on the way to a far mean
-            net.split(self.w_)[0][..., -1] = np.average(t, axis=0, weights=c)
+    def _look(self, rows: _Rows, anew: bool, classes: NDArray | None) -> None:
+        pass
 
-    def _continue(
-        self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
-    ) -> list[fastbp.FitResult]:
-        t = self.target_scaling_.apply(np.asarray(y, np.float64))
-        self.result_ = self._fit(0, self.w_, X, t, c, **options)
+    def _outputs(self) -> tuple[Any, int]:
+        return self.output, self._row[0] if self._row else 1
+
+    def _unbounded(self) -> bool:
+        """Whether outputs and targets may be any numbers."""
+        linear = all(sigma == identity for sigma in boundary.sigmas(self.network_))
+        return linear and not np.isfinite(get_loss(self.loss).target_range).any()
+
+    def _scale(self, rows: _Rows) -> None:
+        super()._scale(rows)
+        t = np.asarray(rows.y, np.float64)
+        scaled = self._unbounded() if self.standardize_target is None else self.standardize_target
+        if scaled and np.isfinite(get_loss(self.loss).target_range).any():
+            raise ValueError(
+                f"standardize_target=True moves targets out of the range of the loss {self.loss!r}"
+            )
+        self.target_scaling_ = Scaling.of(t, rows.c) if scaled else Scaling.none(t)
+
+    def _start(self, rows: _Rows) -> NDArray:
+        w = self._random_start()
+        if self._unbounded() and not self.target_scaling_.mean.any():
+            # Else neurons saturate on the way to a far mean.
+            mean = np.average(self._targets(rows.y)[0], axis=0, weights=rows.c)
+            self.network_.split(w)[0][..., -1] = mean
+        return w
+
+    def _targets(self, y: NDArray) -> NDArray:
+        return self.target_scaling_.apply(np.asarray(y, np.float64))[np.newaxis]
+
+    def _keep(self, results: list[fastbp.FitResult]) -> None:
+        self.result_ = results[0]
         self.w_, self.loss_ = self.result_.w, float(self.result_.loss)
-        return [self.result_]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -420,10 +617,12 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
 
     Parameters
     ----------
-    n_neurons, activation, optimizer, epochs, batch_size, early_stopping
+    n_neurons, activation, optimizer, epochs, batch_size, shuffle, early_stopping
         As in :class:`NetworkRegressor`.
-    validation_fraction, standardize, random_state, threads
+    validation_fraction, standardize, dtype, warm_start, random_state, threads, verbose
         As there. What is held out has of every class its share.
+    monotonic_cst : array_like of int, shape (N,), or dict, optional
+        As there, for the probability of the second of two classes, or of each label.
     loss : str or Loss
         ℓ(y, t) of a probability y and a target t of 0 or 1, summed over the outputs; its weighted
         mean is minimised.
@@ -445,7 +644,11 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     loss_ : ndarray, shape (1,), or (K,) for "ovr"
         The losses that were reached, with the penalty.
     histories_ : list of dict
-        How each network's loss fell, as in ``FitResult.history``.
+        How each network's loss fell in the last call, as in ``FitResult.history``.
+    loss_curve_ : list of float, or of K lists for "ovr"
+        As that of :class:`NetworkRegressor`.
+    n_iter_ : int
+        The most epochs or iterations of a network.
     network_, l2_, scaling_, n_features_in_, feature_names_in_
         As those of :class:`NetworkRegressor`.
 
@@ -494,16 +697,16 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         -------
         self
         """
-        first = not hasattr(self, "w_")
-        if first and classes is None:
+        anew = not hasattr(self, "w_")
+        if anew and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit")
         if isinstance(self.class_weight, str):
             raise ValueError("a part of the data has no balance; give class_weight as a dict")
-        known = unique_labels(classes) if first else self.classes_
+        known = unique_labels(classes) if anew else self.classes_
         if classes is not None and not np.array_equal(known, unique_labels(classes)):
             raise ValueError(f"classes were {known} in the first call; got {classes}")
         _require_two(known)
-        return self._pass(X, y, sample_weight, known)
+        return self._pass(self._checked(X, y, sample_weight, anew), anew, known)
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return what the probabilities are made of: s of equation (1), before the output.
@@ -524,15 +727,24 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
             Where s is no number: inputs beyond all that can be computed with.
         """
         Z = self._inputs(X)
-        before = before_outputs(self.network_)
-        s = np.column_stack([before.value(w, Z, threads=self.threads) for w in self.w_])
+        s = self._before(Z)
         lost = np.isnan(s).any(axis=1)
+        if lost.any():  # terms beyond all numbers, on both sides: what their ray comes to
+            near = float(np.finfo(Z.dtype).max) ** (1.0 / 3.0)
+            Z[lost, :-1] *= near / np.abs(Z[lost, :-1]).max(axis=1, keepdims=True)
+            s[lost] = self._before(Z[lost])
+            lost = np.isnan(s).any(axis=1)
         if lost.any():
             raise ValueError(
                 f"row {lost.argmax()} of X is so far from what was fitted that its output is no "
                 "number"
             )
         return s[:, 0] if s.shape[1] == 1 else s
+
+    def _before(self, Z: NDArray) -> NDArray[np.float64]:
+        before = before_outputs(self.network_)
+        each = [before.value(w, Z, threads=self.threads) for w in self.w_]
+        return np.column_stack(each).astype(np.float64, copy=False)
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the logarithm of the probability of each class, finite where that rounds to 0.
@@ -589,64 +801,57 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         """Whether each output is a label of its own."""
         return self.network_.n_outputs > 1 and self.network_.output is not softmax
 
-    def _targets(self, y: NDArray) -> NDArray:
-        """Return the targets of each network, 0 and 1: (networks, B), or (1, B, K)."""
-        t = label_binarize(y, classes=self.classes_).astype(np.float64)
-        return t[np.newaxis] if self.network_.n_outputs > 1 else np.ascontiguousarray(t.T)
-
-    def _weights(self, X: NDArray, y: NDArray, sample_weight: ArrayLike | None) -> NDArray | None:
-        c = super()._weights(X, y, sample_weight)
-        if self.class_weight is None:
-            return c
-        each = compute_sample_weight(self.class_weight, y)
-        weighed = each if c is None else c * each
-        # The prior that l2 is counts observations, whatever one class is worth beside another.
-        return weighed * ((len(y) if c is None else c.sum()) / (weighed.sum() or 1.0))
-
-    def _begin(self, X: NDArray, y: NDArray, c: NDArray | None, classes: NDArray | None) -> None:
-        if self.multi_class not in ("softmax", "ovr"):
-            raise ValueError(f'multi_class must be "softmax" or "ovr"; got {self.multi_class!r}')
-        if get_loss(self.loss) == poisson:
-            raise ValueError(
-                "the loss poisson is one of counts; for probabilities take cross_entropy"
-            )
+    def _look(self, rows: _Rows, anew: bool, classes: NDArray | None) -> None:
+        y = rows.y
+        check_classification_targets(y)
         if y.ndim == 2 and not np.isin(y, (0, 1)).all():
             strange = y[~np.isin(y, (0, 1))][0]
             raise ValueError(f"y of several columns must hold labels, 0 or 1; got {strange}")
-        self.classes_ = unique_labels(y) if classes is None else classes
-        if classes is None and y.ndim == 1:
-            _require_two(np.unique(y if c is None else y[c > 0]))
-        K = len(self.classes_)
-        if y.ndim == 2:
-            self._start(X, c, "logistic", K)
-        elif K > 2 and self.multi_class == "softmax":
-            self._start(X, c, softmax, K)
-        else:
-            self._start(X, c, "logistic", 1)
-        n_networks = K if K > 2 and self.network_.n_outputs == 1 else 1
-        self.w_ = np.stack([standardise.start(self.network_, self._rng) for _ in range(n_networks)])
+        if anew:
+            if self.multi_class not in ("softmax", "ovr"):
+                raise ValueError(
+                    f'multi_class must be "softmax" or "ovr"; got {self.multi_class!r}'
+                )
+            if get_loss(self.loss) == poisson:
+                raise ValueError(
+                    "the loss poisson is one of counts; for probabilities take cross_entropy"
+                )
+            self.classes_ = unique_labels(y) if classes is None else classes
+            if classes is None and y.ndim == 1:
+                _require_two(np.unique(y if rows.c is None else y[rows.c > 0.0]))
+        if y.ndim == 1 and not np.isin(y, self.classes_).all():
+            strange = np.setdiff1d(y, self.classes_)[0]
+            raise ValueError(f"y holds {strange}, which is none of the classes {self.classes_}")
 
-    def _continue(
-        self, X: NDArray, y: NDArray, c: NDArray | None, **options: Any
-    ) -> list[fastbp.FitResult]:
-        fitted, held = np.arange(len(X)), None
-        share = checked_validation(self.validation_fraction)
-        if isinstance(share, float) and "validation" not in options:
-            by_class = y if y.ndim == 1 else None
-            held, fitted = split(share, int(self._rng.integers(2**31)), len(X), by_class)
-        weights = None if c is None else c[fitted]
-        results: list[fastbp.FitResult] = []
-        for k, t in enumerate(self._targets(y)):
-            if held is not None:
-                judge = (self.scaling_.inputs(X[held]), t[held], None if c is None else c[held])
-                options["validation"] = judge
-            results.append(self._fit(k, self.w_[k], X[fitted], t[fitted], weights, **options))
-            if results[-1].reason == "interrupted":
-                break
+    def _outputs(self) -> tuple[Any, int]:
+        K = len(self.classes_)
+        if self._row:
+            return "logistic", K
+        return (softmax, K) if K > 2 and self.multi_class == "softmax" else ("logistic", 1)
+
+    def _start(self, rows: _Rows) -> NDArray:
+        K = len(self.classes_)
+        alone = self.network_.n_outputs > 1 or K == 2
+        return np.stack([self._random_start() for _ in range(1 if alone else K)])
+
+    def _targets(self, y: NDArray) -> NDArray:
+        t = label_binarize(y, classes=self.classes_).astype(np.float64)
+        return t[np.newaxis] if self.network_.n_outputs > 1 else np.ascontiguousarray(t.T)
+
+    def _weighed(self, rows: _Rows, fitted: NDArray) -> NDArray | None:
+        if self.class_weight is None:
+            return rows.c
+        indices = fitted if isinstance(self.class_weight, str) else None
+        each = compute_sample_weight(self.class_weight, rows.y, indices=indices)
+        weighed = each if rows.c is None else rows.c * each
+        # The prior that l2 is counts observations, whatever one class is worth beside another.
+        total = len(fitted) if rows.c is None else rows.c[fitted].sum()
+        return weighed * (total / (weighed[fitted].sum() or 1.0))
+
+    def _keep(self, results: list[fastbp.FitResult]) -> None:
         self.w_ = np.stack([*(result.w for result in results), *self.w_[len(results) :]])
         self.loss_ = np.array([float(result.loss) for result in results])
         self.histories_ = [result.history for result in results]
-        return results
 
 
 def _require_two(classes: NDArray) -> None:

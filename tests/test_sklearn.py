@@ -375,9 +375,27 @@ def test_probabilities_far_from_all_classes_are_finite(iris, multi_class, n_clas
         p = model.predict_proba(far * X_test)
         assert np.isfinite(p).all() and np.isin(model.predict(far * X_test), model.classes_).all()
         np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
-    model.w_[:, 0] = 0.0
+    for w in model.w_:  # 0 times infinity is no number, but 0 all along the ray
+        model.network_.split(w)[0][..., 0] = 0.0
+    np.testing.assert_allclose(
+        model.predict_proba(1e160 * X_test), model.predict_proba(X_test), rtol=1e-12
+    )
+    given |= {"activation": "exp"}
+    model = NetworkClassifier(2, **given).fit(X, y)
+    model.w_[:] = 1.0
+    model.network_.split(model.w_[0])[0][..., 0] = -1.0
     with pytest.raises(ValueError, match="row 0 of X is so far from what was fitted that its out"):
-        model.predict(1e160 * X_test)
+        model.predict(np.full_like(X_test, 1e160))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rows_beyond_all_numbers_are_taken_where_their_ray_comes_to(cancer, dtype):
+    X, X_test, y, _ = cancer
+    model = NetworkClassifier(4, dtype=dtype, random_state=0).fit(X, y)
+    away = X_test - model.scaling_.mean
+    for far in (1e30, 1e290):
+        p = model.predict_proba(np.clip(far * away, -1.7e308, 1.7e308))
+        np.testing.assert_allclose(p, model.predict_proba(1e9 * away), rtol=1e-4)
 
 
 @pytest.mark.parametrize("loss", ["squared", "huber", "log_cosh"])
@@ -659,3 +677,264 @@ def test_moments_of_another_rule_are_left():
     model = NetworkRegressor(3, optimizer=SGD(0.01, momentum=0.9), random_state=0).fit(X, y)
     model.set_params(optimizer=Adam(0.01)).partial_fit(X, y)
     assert np.isfinite(model.w_).all()
+
+
+# ---- how a fit goes ----------------------------------------------------------------------------
+
+
+def test_a_network_of_float32(friedman, cancer):
+    X, X_test, y, y_test = friedman
+    model = NetworkRegressor(8, l2=1e-3, dtype="float32", random_state=0).fit(X, y)
+    assert model.network_.dtype == model.w_.dtype == np.float32
+    assert model.predict(X_test).dtype == np.float64
+    assert model.score(X_test, y_test) > 0.9
+    mean, std = model.predict(X_test, return_std=True)
+    assert mean.dtype == std.dtype == np.float64 and (std > 0.0).all()
+    # Numbers that float32 does not hold: the scales are float64.
+    moved = NetworkRegressor(8, l2=1e-3, dtype="float32", random_state=0)
+    moved.fit(X * 1e60, y * 1e-60, np.full(len(y), 1e-60))
+    np.testing.assert_allclose(moved.predict(X_test * 1e60), mean * 1e-60, rtol=1e-3)
+    X, X_test, y, y_test = cancer
+    model = NetworkClassifier(4, dtype=np.float32, random_state=0).fit(X, y)
+    assert model.score(X_test, y_test) > 0.94 and model.predict_proba(X).dtype == np.float64
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e170])
+def test_any_unit_of_columns_and_targets(friedman, unit):
+    X, X_test, y, _ = friedman
+    model = NetworkRegressor(4, l2=1e-3, random_state=0).fit(X, y)
+    again = NetworkRegressor(4, l2=1e-3, random_state=0).fit(X * unit, y * unit)
+    for found, expected in zip(
+        again.predict(X_test * unit, return_std=True),
+        model.predict(X_test, return_std=True),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found / unit, expected, rtol=1e-4)
+
+
+def test_others_to_validate_by(friedman, iris):
+    X, X_test, y, y_test = friedman
+    given = {"optimizer": Adam(0.01), "epochs": 60, "l2": 0.0, "random_state": 0}
+    model = NetworkRegressor(20, **given)
+    c = np.linspace(0.0, 1.0, len(y_test))
+    model.fit(X, y, X_val=X_test, y_val=y_test, sample_weight_val=c)
+    error = model.target_scaling_.apply(model.predict(X_test)) - model.target_scaling_.apply(y_test)
+    assert model.result_.validation_loss == pytest.approx(0.5 * np.average(error**2, weights=c))
+    np.testing.assert_allclose(model.scaling_.mean, X.mean(axis=0))  # by what is fitted alone
+    X, X_test, y, y_test = iris
+    model = NetworkClassifier(4, class_weight="balanced", **given)
+    model.fit(X, y, X_val=X_test, y_val=y_test)
+    each = len(y) / (3 * np.bincount(y))  # balanced by what is fitted
+    c = each[y_test]
+    log_p = model.predict_log_proba(X_test)[np.arange(len(y_test)), y_test]
+    best = model.histories_[0]["validation_loss"].min()
+    assert best == pytest.approx(-np.average(log_p, weights=c))
+    for wrong, message in (
+        ({"X_val": X_test}, "X_val and y_val must be given both"),
+        ({"sample_weight_val": c}, "X_val and y_val must be given both"),
+        ({"X_val": X_test, "y_val": y_test + 1}, "y holds 3, which is none of the classes"),
+        ({"X_val": X_test[:, :2], "y_val": y_test}, "2 features, but NetworkClassifier is exp"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.fit(X, y, **wrong)
+    model.set_params(validation_fraction=0.1)
+    with pytest.raises(ValueError, match="or validation_fraction, not both"):
+        model.fit(X, y, X_val=X_test, y_val=y_test)
+
+
+def test_a_warm_start_goes_on(friedman, iris):
+    X, _, y, _ = friedman
+    given = {"optimizer": SGD(0.01), "l2": 0.0, "shuffle": False, "random_state": 0}
+    once = NetworkRegressor(3, epochs=8, **given).fit(X, y)
+    model = NetworkRegressor(3, epochs=4, warm_start=True, **given).fit(X, y)
+    scaling = model.scaling_
+    np.testing.assert_allclose(model.fit(X, y).w_, once.w_, rtol=1e-12)
+    assert model.scaling_ is scaling and model.n_iter_ == 8
+    np.testing.assert_allclose(model.loss_curve_, once.loss_curve_, rtol=1e-12)
+    assert model.set_params(l2=0.5).fit(X, y).l2_ == 0.5
+    with pytest.raises(ValueError, match="warm_start goes on with Network"):
+        model.set_params(n_neurons=4).fit(X, y)
+    X, _, y, _ = iris
+    model = NetworkClassifier(3, epochs=4, warm_start=True, multi_class="ovr", random_state=0)
+    before = model.fit(X, y).loss_
+    assert (model.fit(X, y).loss_ < before).all() and model.n_iter_ == 8
+    assert [*map(len, model.loss_curve_)] == [8, 8, 8]
+    with pytest.raises(ValueError, match="y holds 3, which is none of the classes"):
+        model.fit(X, y + 1)
+
+
+def test_iterations_are_counted(friedman):
+    X, _, y, _ = friedman
+    model = NetworkRegressor(3, epochs=5, optimizer="adam", random_state=0).fit(X, y)
+    assert model.n_iter_ == 5
+    assert model.loss_curve_ == model.result_.history["loss"].tolist()
+    assert model.partial_fit(X, y).n_iter_ == 6
+    assert model.fit(X, y).n_iter_ == 5
+
+
+def test_a_bar_where_it_is_asked_for(friedman, capfd):
+    X, _, y, _ = friedman
+    NetworkRegressor(2, epochs=2, random_state=0).fit(X, y)
+    assert capfd.readouterr().err == ""
+    NetworkRegressor(2, epochs=2, verbose=True, random_state=0).fit(X, y)
+    assert "fit" in capfd.readouterr().err
+
+
+# ---- monotonic ---------------------------------------------------------------------------------
+
+
+def falls_least(model, X, j, output):
+    """Return the least slope of an output along input j, relative to its range."""
+    rows = np.repeat(X, 60, axis=0)
+    rows[:, j] = np.tile(np.linspace(X[:, j].min() - 2.0, X[:, j].max() + 2.0, 60), len(X))
+    y = output(model, rows).reshape(len(X), 60)
+    return np.diff(y, axis=1).min() / np.ptp(y)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "softplus", ["tanh", "relu", "identity", "elu"]])
+@pytest.mark.parametrize("optimizer", [None, "lbfgs", "slsqp"])
+def test_monotonic(activation, optimizer):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2.0, 2.0, (150, 3))
+    clean = np.tanh(2.0 * X[:, 0]) - X[:, 1] + np.cos(3.0 * X[:, 2])
+    y = clean + 0.5 * rng.normal(size=150) + 0.5 * np.sin(6.0 * X[:, 0])
+    model = NetworkRegressor(
+        4, activation=activation, optimizer=optimizer, l2=1e-4, epochs=60, random_state=0
+    )
+    assert falls_least(model.fit(X, y), X[:20], 0, NetworkRegressor.predict) < -1e-3
+    model.set_params(monotonic_cst=[1, -1, 0]).fit(X, y)
+    assert falls_least(model, X[:20], 0, NetworkRegressor.predict) > -1e-12
+    assert falls_least(model, X[:20], 1, lambda *at: -NetworkRegressor.predict(*at)) > -1e-12
+    assert model.score(X, clean) > 0.6
+
+
+def test_monotonic_probabilities_targets_and_names():
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2.0, 2.0, (200, 2))
+    y = (rng.random(200) < 1.0 / (1.0 + np.exp(3.0 * np.sin(2.0 * X[:, 0])))).astype(int)
+    frame = pandas.DataFrame(X, columns=["a", "b"])
+    model = NetworkClassifier(4, monotonic_cst={"a": 1}, random_state=0).fit(frame, y)
+
+    def probability(model, rows):
+        return model.predict_proba(pandas.DataFrame(rows, columns=["a", "b"]))[:, 1]
+
+    assert falls_least(model, X[:20], 0, probability) > -1e-12
+    with pytest.raises(ValueError, match="1 unexpected feature names: \\['c'\\]"):
+        model.set_params(monotonic_cst={"c": 1}).fit(frame, y)
+    two = np.column_stack([np.sin(3.0 * X[:, 0]), X[:, 0]])
+    model = NetworkRegressor(4, monotonic_cst=[-1, 0], output=["identity", "tanh"], random_state=0)
+    with pytest.warns(fastbp.FitWarning):  # a target that rises is no better than its mean
+        model.fit(X, two)
+    for k in (0, 1):
+        assert falls_least(model, X[:20], 0, lambda m, rows, k=k: -m.predict(rows)[:, k]) > -1e-12
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (NetworkRegressor(2, optimizer="adam"), "Adam knows no bounds"),
+        (NetworkRegressor(2, optimizer="bfgs"), "BFGS knows no bounds"),
+        (NetworkRegressor(2, activation="gelu"), "functions that never turn, and 'gelu' rises"),
+        (NetworkClassifier(2), "probabilities of more than two classes depend on each other"),
+        (NetworkClassifier(2, multi_class="ovr"), "more than two classes depend on each other"),
+    ],
+)
+def test_what_can_not_be_held_monotonic_is_refused(iris, model, message):
+    X, _, y, _ = iris
+    with pytest.raises(ValueError, match=message):
+        clone(model).set_params(monotonic_cst=[1, 0, 0, 0]).fit(X, y)
+    model = clone(model).set_params(monotonic_cst=[1, 0])
+    with pytest.raises(ValueError, match="the input data X has 4 features"):
+        model.fit(X, y)
+
+
+# ---- what does not fit together ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"loss": "cross_entropy"}, "one of probabilities, and the output 'identity' goes from"),
+        ({"loss": "cross_entropy", "output": "tanh"}, "'tanh' goes from -1 to 1; take output='log"),
+        ({"loss": "poisson", "output": "exp"}, "takes the output for the logarithm of the rate"),
+        ({"loss": "poisson", "output": "softplus"}, "take output='identity'"),
+        ({"loss": "poisson", "standardize_target": True}, "targets out of the range of the loss"),
+        ({"loss": "cross_entropy", "output": ["logistic", "identity"]}, "one of probabilities"),
+    ],
+)
+def test_a_loss_that_takes_the_output_for_what_it_is_not_is_refused(given, message):
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    y = (X > 0.0).astype(float)
+    if not isinstance(given.get("output"), list):
+        y = y[:, 0]
+    with pytest.raises(ValueError, match=message):
+        NetworkRegressor(2, **given).fit(X, y)
+
+
+# ---- scales that partial_fit finds -------------------------------------------------------------
+
+
+def test_partial_fit_row_by_row_finds_the_scales_of_a_fit(friedman):
+    X, X_test, y, y_test = friedman
+    model = NetworkRegressor(8, optimizer=Adam(0.02), random_state=0)
+    c = np.random.default_rng(0).uniform(0.5, 1.5, len(y))
+    for b in range(120):
+        model.partial_fit(X[b : b + 1], y[b : b + 1], c[b : b + 1])
+        if b == 49:
+            assert len(pickle.loads(pickle.dumps(model))._unsettled.X) == 50
+    expected = NetworkRegressor(1, epochs=1).fit(X[:100], y[:100], c[:100])
+    for name in ("scaling_", "target_scaling_"):
+        for found, of in zip(getattr(model, name), getattr(expected, name), strict=True):
+            np.testing.assert_allclose(found, of, rtol=1e-12)
+    assert model.l2_ == expected.l2_ and model._unsettled is None
+    for _ in range(20):
+        model.partial_fit(X, y)
+    assert model.score(X_test, y_test) > 0.5
+    assert model.n_iter_ == 140
+
+
+def test_partial_fit_of_classes_row_by_row(iris):
+    X, X_test, y, y_test = iris
+    model = NetworkClassifier(6, optimizer=Adam(0.02), random_state=0)
+    for _ in range(6):
+        for b in range(len(y)):
+            model.partial_fit(X[b : b + 1], y[b : b + 1], classes=[0, 1, 2])
+    np.testing.assert_allclose(model.scaling_.mean, X[:100].mean(axis=0))
+    assert model.score(X_test, y_test) > 0.85
+
+
+# ---- pickles -----------------------------------------------------------------------------------
+
+
+def test_a_pickle_has_no_data_but_its_intervals():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 4))
+    y = X[:, 0] + 0.1 * rng.normal(size=20_000)
+    model = NetworkRegressor(4, epochs=5, random_state=0).fit(X, y)
+    P = model.w_.size
+    stored = pickle.dumps(model)
+    assert len(stored) < 8 * P * (P + 1) + 10_000
+    again = pickle.loads(stored)
+    for found, expected in zip(
+        again.predict(X[:9], return_std=True), model.predict(X[:9], return_std=True), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="pickled or copied, which keeps no observations"):
+        again.result_.report()
+    assert model.result_.report().n_observations == 20_000  # what was pickled still has them
+    assert pickle.loads(pickle.dumps(again)).predict(X[:9], return_std=True)[1].shape == (9,)
+
+
+def test_a_large_network_is_pickled_without_intervals_unless_they_were_asked_for():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4))
+    model = NetworkRegressor(200, epochs=2, random_state=0).fit(X, X[:, 0])
+    assert model.w_.size > 1000
+    stored = pickle.dumps(model)
+    assert len(stored) < 8 * 5 * model.w_.size + 10_000
+    with pytest.raises(ValueError, match="ask for what needs them before"):
+        pickle.loads(stored).predict(X, return_std=True)
+    _, std = model.predict(X[:9], return_std=True)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X[:9], return_std=True)[1], std)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import _boundary as boundary
 from .._columns import Columns
 from ..activations import Activation, Softmax, softmax
-from ..losses import Loss, poisson
+from ..losses import Loss, cross_entropy, poisson
 from ..network import Network
 from .methods import Problem
 from .report import x_log_x
@@ -86,6 +86,23 @@ def warn(results: Iterable[tuple[str, ...]], stacklevel: int) -> None:
     for found in causes.values():
         of = "" if len(fits) == 1 else f"{len(found)} of {len(fits)} fits: "
         warnings.warn(of + found[0], FitWarning, stacklevel=stacklevel + 1)
+
+
+def check_pair(net: Network, loss: Loss) -> None:
+    """Raise ValueError for a loss that takes an output for what it is not."""
+    for sigma in boundary.sigmas(net):
+        low, high = _range_of(sigma) if isinstance(sigma, Activation) else (0.0, 1.0)
+        said = f"the output {sigma.name!r} goes from {low:.3g} to {high:.3g}"
+        if loss == cross_entropy and (low < 0.0 or high > 1.0):
+            raise ValueError(
+                f"the loss cross_entropy is one of probabilities, and {said}; take "
+                "output='logistic' or 'softmax', or the loss 'squared'"
+            )
+        if loss == poisson and (low > -np.inf or high < np.inf):
+            raise ValueError(
+                "the loss poisson takes the output for the logarithm of the rate, which may be any "
+                f"number, and {said}; take output='identity', of which predictions are rates"
+            )
 
 
 def _out_of_range(problem: Problem) -> str:
@@ -283,6 +300,13 @@ def _tails_of(v: Activation) -> tuple[float, float]:
     low = -np.inf if first == 0 else _POINTS[first - 1]
     high = np.inf if last == len(_POINTS) - 1 else _POINTS[last + 1]
     return float(low), float(high)
+
+
+def direction_of(v: Activation) -> int:
+    """Return 1 for a function that never falls, -1 for one that never rises, 0 for others."""
+    with np.errstate(all="ignore"):
+        slope = v.derivative(_POINTS)
+    return 1 if (slope >= 0.0).all() else -1 if (slope <= 0.0).all() else 0
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +21,15 @@ from ..activations import identity
 from ..losses import Loss, get_loss
 from ..network import Network
 from ..objective import Objective
-from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer, get_optimizer
+from ..optimizers import (
+    MOST_OF_LEVENBERG,
+    SGD,
+    Adam,
+    AdamW,
+    LevenbergMarquardt,
+    Optimizer,
+    get_optimizer,
+)
 from . import uncertainty as uncertainty
 from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
@@ -33,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FitResult", "fit"]
 
-Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | float
+Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None] | float
 
 ALL_DONE = "all epochs done"
 EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
@@ -149,6 +159,7 @@ class FitResult:
         Returns
         -------
         y : ndarray, shape (B,), or float; where K > 1, (B, K) or (K,)
+            The network's output: of the loss poisson the log rate, whose exponential is the rate.
         std : ndarray, of the shape of y, or float
             Only with `return_std`. An interval of 90 % is y ± 1.645 std. Infinite where y depends
             on what neither the data nor a penalty determine.
@@ -248,6 +259,25 @@ def has_intervals(result: FitResult) -> bool:
         return bool(np.isfinite(result._spread.factor).all())
     except ValueError:
         return False
+
+
+def without_data(result: FitResult) -> FitResult:
+    """Return a fit with what its intervals need in place of its observations.
+
+    That is at most 8 P (F + 1) bytes for F free parameters, twice that where the data do not
+    determine them. It is found for up to as many parameters as Levenberg–Marquardt is the default
+    for, and for more where it was asked for before.
+    """
+    spread = result.__dict__.get("_spread")
+    if spread is None and result.net.n_params <= MOST_OF_LEVENBERG:
+        with suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", uncertainty.FitWarning)
+            spread = result._spread
+    data = result.data
+    bare = replace(result, data=replace(data, X=data.X[:0], t=data.t[:0], sample_weight=None))
+    if spread is not None:
+        bare.__dict__["_spread"] = spread
+    return bare
 
 
 @dataclass(frozen=True)
@@ -655,7 +685,7 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
     neutral = not decay and bounds is None and bool((rows.all(axis=1) == rows.any(axis=1)).all())
     columns.unscaled(net.split(w.copy() if neutral else w)[1])
     if bounds is not None:
-        problem.w = _mirrored(w, bounds)
+        problem.w = mirrored(w, bounds)
     start = Start(net, X, columns, neutral)
     problem.X = start.inputs(X)
     return start
@@ -674,7 +704,7 @@ def check_size(loss: Loss, t: NDArray, c: NDArray | None) -> None:
         )
 
 
-def _mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:
+def mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:
     """Return a start within bounds: what lies outside is mirrored at them."""
     low, high = bounds
     w = np.where(w < low, 2 * low - w, w)

@@ -41,6 +41,11 @@ class Data:
 
     def weights(self) -> tuple[NDArray, int]:
         """Return c in float64, of mean one unless `absolute_sigma`, and how many are not zero."""
+        if not len(self.X):
+            raise ValueError(
+                "this fit is of an estimator that was pickled or copied, which keeps no "
+                "observations; fit again, or ask for what needs them before"
+            )
         if self.sample_weight is None:
             return np.ones(len(self.X)), len(self.X)
         c = self.sample_weight.astype(np.float64)
