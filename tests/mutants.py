@@ -1119,9 +1119,23 @@ FITS = (
     Mutant(
         "targets that share the scale of the first",
         "sklearn.py",
-        "Scaling.of(t, c) if scaled else",
-        "Scaling.of(t if t.ndim == 1 else t[:, :1], c) if scaled else",
+        "Scaling.of(t, rows.c) if scaled else",
+        "Scaling.of(t if t.ndim == 1 else t[:, :1], rows.c) if scaled else",
         ("test_sklearn.py::test_several_targets_each_on_its_scale",),
+    ),
+    Mutant(
+        "monotonic neurons of which half work against what is asked for",
+        "sklearn.py",
+        "(sides * neurons)[:-1, np.newaxis] * asked",
+        "neurons[:-1, np.newaxis] * asked",
+        ("test_sklearn.py::test_monotonic",),
+    ),
+    Mutant(
+        "scales of the first row for ever",
+        "sklearn.py",
+        "_SETTLED = 100",
+        "_SETTLED = 1",
+        ("test_sklearn.py::test_partial_fit_of_classes_row_by_row",),
     ),
     Mutant(
         "labels that are taken for classes",
