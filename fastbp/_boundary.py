@@ -18,6 +18,8 @@ from ._described import PROBABILITY_TOLERANCE, Described, DescribedLoss, Refused
 
 __all__ = ["Refused"]
 
+_CHECKED = 1 << 20  # numbers that are looked at in one go: what is found of each takes memory
+
 
 class Fixed:
     """A mixin: public attributes are set once. Compiled code holds addresses of what they are."""
@@ -157,10 +159,22 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
                 f"got {_described(given)}"
             )
     array = _plain(np.require(given, dtype, ["C", "A"]), dtype)
-    if check_finite and not np.isfinite(array).all():
-        place = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name} must be finite; got {array[place]} at index {place}")
+    if check_finite:
+        _check_finite(name, array)
     return array
+
+
+def _check_finite(name: str, array: NDArray) -> None:
+    rows = max(_CHECKED // max(array[:1].size, 1), 1) if array.ndim else 1
+    for first in range(0, len(array) if array.ndim else 1, rows):
+        some = array[first : first + rows] if array.ndim else array
+        if not np.isfinite(some).all():
+            place = [int(k) for k in np.argwhere(~np.isfinite(some))[0]]
+            if place:
+                place[0] += first
+            raise ValueError(
+                f"{name} must be finite; got {array[tuple(place)]} at index {tuple(place)}"
+            )
 
 
 def positive(name: str, value: SupportsIndex) -> int:

@@ -21,8 +21,9 @@ class Objective(boundary.Fixed):
     """The mean loss of a network on fixed data, as a function of w: made by `Network.objective`.
 
     The data are checked and packed once, and the workspace is owned, so that a call costs what
-    the arithmetic costs. X, t and sample weights are copied: later changes to the caller's
-    arrays have no effect. SciPy takes it as it is.
+    the arithmetic costs. X, t and sample weights of up to 16 MiB are copied: later changes to the
+    caller's arrays have no effect. Larger ones, a memmap too, are read where they are, and are
+    not to be changed meanwhile; the bits are the same. SciPy takes it as it is.
 
     Several threads may call one Objective at once: the second allocates a workspace of its own.
 
@@ -31,7 +32,8 @@ class Objective(boundary.Fixed):
     net : Network
         The network. (None of these can be set: make another objective.)
     X, t, sample_weight, target_weight : ndarray
-        The data (read-only copies); the weights may be None. Classes have become probabilities.
+        The data (read-only; copies where they are small); the weights may be None. Classes have
+        become probabilities.
     loss : Loss
         ℓ.
     l2 : float or ndarray, shape (P,)
@@ -95,6 +97,7 @@ class Objective(boundary.Fixed):
         with LOCK:
             from .kernels.calls.objective import Bound
             from .kernels.calls.prepared import prepared
+            from .kernels.machine.sizes import is_packed
 
         ell = get_loss(loss)
         w = np.zeros(net.n_params, net.dtype)
@@ -102,8 +105,9 @@ class Objective(boundary.Fixed):
             net, ell, w, X, t, sample_weight, check_finite=check_finite
         )
         self.net = net
-        self.X, self.t = _kept(X), _kept(t)
-        self.sample_weight = None if c is None else _kept(c)
+        copied = is_packed(len(X), net.n_inputs, net.n_outputs, net.dtype.itemsize)
+        self.X, self.t = _kept(X, copied), _kept(t, copied)
+        self.sample_weight = None if c is None else _kept(c, copied)
         tau = boundary.target_weight(target_weight, net.n_outputs, net.dtype)
         self.target_weight = None if tau is None else _kept(tau)
         self.loss = ell
@@ -252,11 +256,11 @@ def penalty(l2: float | NDArray, w: NDArray) -> float:
     return 0.5 * l2 * float(w @ w)
 
 
-def _kept(array: NDArray) -> NDArray:
-    """Copy of the caller's data that nobody changes."""
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy
+def _kept(array: NDArray, copied: bool = True) -> NDArray:
+    """The caller's data, copied so that nobody changes them or only looked at."""
+    kept = array.copy() if copied else array.view()
+    kept.flags.writeable = False
+    return kept
 
 
 def _rebuilt(

@@ -106,6 +106,20 @@ def test_epochs_are_plain_steps_in_random_orders() -> None:
     np.testing.assert_allclose(got, w, rtol=1e-11)
 
 
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"batch_size": 1}])
+def test_an_epoch_in_several_calls_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    from fastbp.kernels.calls import optimizers
+
+    given: dict[str, Any] = {"optimizer": Adam(Cosine(0.02)), "epochs": 3, "batch_size": 7}
+    at_once = fastbp.fit(NET, X, T, sample_weight=C, **given | options)
+    monkeypatch.setattr(optimizers, "_ORDERED", 16)
+    in_parts = fastbp.fit(NET, X, T, sample_weight=C, **given | options)
+    np.testing.assert_array_equal(in_parts.w, at_once.w)
+    np.testing.assert_array_equal(in_parts.history["loss"], at_once.history["loss"])
+
+
 def test_without_shuffling() -> None:
     w = W0 - 0.05 * reference.loss_and_grad(NET, W0, X, T)[1]
     options: dict[str, Any] = {"optimizer": SGD(0.05), "epochs": 1, "shuffle": False}

@@ -8,6 +8,7 @@ import pytest
 from support import DTYPES, HEADS, LIMITS, case_of, in_threads, outputs_for, random_case
 
 import fastbp
+from fastbp.kernels.machine import sizes
 from fastbp.losses import NAMES as LOSSES
 
 # One sample, few, a remainder, several chunks, several parts.
@@ -41,6 +42,22 @@ def test_equals_loss_and_grad_bit_for_bit(shape, dtype, weighted):
         assert got_g is out
         np.testing.assert_array_equal(out, g, strict=True)
         assert objective.value(w) == pytest.approx(mean, rel=LIMITS[dtype])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(4, 8, 1), (5, 9, 19), (3, 7, 1100), (3, 5, 700, 2)], ids=str)
+def test_large_data_stay_where_they_are_and_give_the_same_bits(monkeypatch, shape, threads):
+    case = case_of([65, *shape], shape)
+    given = {"sample_weight": case.c, "l2": 0.1, "threads": threads}
+    packed = bound(case, **given)[1]
+    monkeypatch.setattr(sizes, "MOST_PACKED", 0)
+    streamed = bound(case, **given)[1]
+    assert np.shares_memory(streamed.X, case.X) and not np.shares_memory(packed.X, case.X)
+    assert not streamed.X.flags.writeable and case.X.flags.writeable
+    (loss, g), (other, other_g) = streamed(case.w), packed(case.w)
+    assert (loss, streamed.value(case.w)) == (other, packed.value(case.w))
+    np.testing.assert_array_equal(g, other_g)
+    np.testing.assert_array_equal(streamed.hvp(case.w, case.p), packed.hvp(case.w, case.p))
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -19,6 +19,7 @@ from support import (
 
 import fastbp
 from fastbp.activations import softmax
+from fastbp.kernels.calls.threads import Tree
 
 THREADED = ("value", "vjp", "input_grad", "loss_and_grad", "hvp", "gauss_newton_product")
 # One part; two; four, the last of few samples; a matrix of many inputs; large parts, many, the
@@ -50,6 +51,27 @@ def all_calls(net, case, threads):
                 got = getattr(other, name)(w, X, targets, case.p, loss=loss, **weights)
                 results[f"{name}, {loss}"] = got
     return results
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 7, 12, 13, 32])
+def test_nodes_in_any_order_sum_as_in_turn(n):
+    rng = np.random.default_rng(n)
+    values, vectors = rng.normal(size=n), rng.normal(size=(n, 3))
+
+    def total(lo, hi):
+        if hi == lo + 1:
+            return np.append(values[lo], vectors[lo])
+        middle = lo + (1 << ((hi - lo - 1).bit_length() - 1))
+        return total(lo, middle) + total(middle, hi)
+
+    for order in (range(n), reversed(range(n)), rng.permutation(n)):
+        sums = np.zeros(3)
+        tree = Tree((sums,), 1)
+        rooms = [tree.room(k)[0] for k in range(n)]
+        for k in order:
+            rooms[k][:] = vectors[k]
+            tree.add(int(k), values[k], (rooms[k],))
+        np.testing.assert_array_equal(np.append(tree.total(), sums), total(0, n))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

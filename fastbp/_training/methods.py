@@ -165,7 +165,7 @@ class Stochastic:
         problem, run = self._problem, self._run
         n = len(problem.X)
         batches = problem.batches
-        order = np.arange(n, dtype=np.int64)
+        order = None
         total = batches * watch.epochs
         constant = None if callable(self._rate) else rates(self._rate, 0, batches, total)
         # An epoch's loss is that before its updates: the parameters after it are known to be good

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..machine.entry import COUNT, IN, MADE, NUMBER, OUT, Argument, Entry
-from ..machine.linker import FLOAT64, INT64
+from ..machine.linker import FLOAT64, INT32, INT64
 from ..machine.places import (
     BATCH,
     CURVED,
@@ -238,7 +238,7 @@ def _entries(*K: str) -> dict[str, Entry]:
         "shuffle": Entry(
             Shuffle,
             "plain",
-            (_out("order", "n", dtype=INT64), _out("state", "_", dtype=INT64)),
+            (_out("order", "n", dtype=INT32), _out("state", "_", dtype=INT64)),
             always_long=True,
         ),
         "epoch": Entry(

@@ -25,7 +25,7 @@ from ..machine.places import (
     TOTAL,
     WORKSPACE,
 )
-from ..machine.sizes import batch_workspace, sizes
+from ..machine.sizes import batch_workspace, is_packed, sizes
 from . import units
 from .prepared import plain
 
@@ -90,7 +90,7 @@ class Bound:
         record[[TOTAL, L2]] = np.array([total, self._l2]).view(np.int64)
         record[L2_EACH] = 0 if self._each is None else self._each.ctypes.data
         self._panels = None
-        if not sizes(dtype).few(B):
+        if not sizes(dtype).few(B) and is_packed(B, net.n_inputs, net.n_outputs, dtype.itemsize):
             # Packed once: filled up to whole vectors (64 bytes at most) at the end.
             self._panels = np.empty((B + 16) * net.n_inputs, dtype)
             record[PANELS] = self._panels.ctypes.data

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .prepared import Calls
 
 
+_ORDERED = 1 << 16  # observations whose places in an order are handed over at a time
+
+
 def _prepare_drivers(calls: Calls, order: int, dtype: np.dtype, counts: Iterable[int]) -> None:
     few = sizes(dtype).few
     drivers = {REVERSE_FEW if few(count) else REVERSE for count in counts}
@@ -70,7 +73,9 @@ class Order:
 
     def __init__(self, n: int, rng: np.random.Generator) -> None:
         self.state = rng.integers(-(2**63), 2**63, 1)
-        self._order = np.arange(n, dtype=np.int64)
+        if n >= 2**31:
+            raise ValueError(f"an order of {n} observations can't be drawn: take shuffle=False")
+        self._order = np.empty(n, np.int32)
         self._shuffle = plain("shuffle", np.dtype(np.float64))
 
     def next(self) -> NDArray:
@@ -130,16 +135,21 @@ class Epochs:
         self.state = np.zeros((n_states, w.size), calls.dtype)
         self.left = np.ones(epoch.N_RESULTS)  # the powers of Adam's betas begin at one
 
-    def run(self, order: NDArray, rates: NDArray) -> float:
-        """Run the batches of an order of observations (int64).
+    def run(self, order: NDArray | None, rates: NDArray) -> float:
+        """Run the batches of an order of observations; None for that which they have.
 
         Returns the sum of the losses; NaN where a parameter is no longer finite.
         """
-        self._run(
-            self.w, self._X, self._t, self._c, order, self._batch, rates, self._settings,
-            self.state, self._free, self._each, self.left,
-        )  # fmt: skip
-        left = self.left
+        left, batch, n = self.left, self._batch, len(self._X)
+        left[epoch.LOSS_SUM] = 0.0
+        rows = max(_ORDERED // batch, 1) * batch
+        for first in range(0, n, rows):
+            end = min(first + rows, n)
+            some = np.arange(first, end) if order is None else order[first:end].astype(np.int64)
+            self._run(
+                self.w, self._X, self._t, self._c, some, batch, rates[first // batch :],
+                self._settings, self.state, self._free, self._each, left,
+            )  # fmt: skip
         return float(left[epoch.LOSS_SUM]) if left[epoch.FINITE] else math.nan
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._lock import importing
+from ..machine.sizes import levels
 
 # Handing work to another thread takes 30 to 50 µs; below this many operations (about 0.5 ms) it
 # does not pay. 30 operations stand for an activation with its derivative.
@@ -44,6 +46,58 @@ def automatic(operations: int) -> int:
 def operations(n_samples: int, N: int, H: int) -> int:
     """Operations of a gradient."""
     return n_samples * H * (4 * N + _OPERATIONS)
+
+
+class Tree:
+    """Sums of nodes that become known in any order, along their tree (`drivers.tree`).
+
+    As soon as both halves of a node are known they are added, so that few are kept. `sums` are
+    arrays that receive the sum; `rooms` others like them are made at once, more when needed.
+    """
+
+    def __init__(self, sums: tuple[NDArray, ...], rooms: int) -> None:
+        self._sums = sums
+        self._known: dict[tuple[int, int], tuple[float, tuple[NDArray, ...]]] = {}
+        self._free = [tuple(map(np.empty_like, sums)) for _ in range(rooms)]
+        self._lock = threading.Lock()
+
+    def room(self, k: int) -> tuple[NDArray, ...]:
+        """Return arrays for the k-th node."""
+        if k == 0:
+            return self._sums
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+        return tuple(map(np.empty_like, self._sums))
+
+    def add(self, k: int, value: float, room: tuple[NDArray, ...]) -> None:
+        """Take the k-th node's sums."""
+        level = 0
+        with self._lock:
+            while (level, k ^ 1) in self._known:
+                other = self._known.pop((level, k ^ 1))
+                left, right = ((value, room), other) if k % 2 == 0 else (other, (value, room))
+                value, room = self._joined(left, right)
+                level, k = level + 1, k // 2
+            self._known[level, k] = value, room
+
+    def total(self) -> float:
+        """Add what is left over, from the right, and return the number."""
+        with self._lock:
+            left = [self._known[key] for key in sorted(self._known, key=lambda at: at[1] << at[0])]
+            while len(left) > 1:
+                right = left.pop()
+                left[-1] = self._joined(left[-1], right)
+        return left[0][0]
+
+    def _joined(
+        self, left: tuple[float, tuple[NDArray, ...]], right: tuple[float, tuple[NDArray, ...]]
+    ) -> tuple[float, tuple[NDArray, ...]]:
+        with np.errstate(over="ignore", invalid="ignore"):  # as kernels add
+            for total, node in zip(left[1], right[1], strict=True):
+                total += node
+        self._free.append(right[1])
+        return left[0] + right[0], left[1]
 
 
 def over_nodes(
@@ -87,15 +141,14 @@ def over_nodes(
         rows *= 2
     starts = range(0, n_samples, rows)
     threads = min(threads, len(starts))
-    results = [0.0] * len(starts)
-    arrays = [sums, *(tuple(map(np.empty_like, sums)) for _ in starts[1:])]
     workspaces = [None if workspace is None else np.empty_like(workspace) for _ in range(threads)]
+    tree = Tree(sums, min(len(starts) - 1, threads + levels(len(starts))))
     turn = itertools.count()  # next() on it is atomic
 
     def work(own: NDArray | None) -> None:
         while (k := next(turn)) < len(starts):
-            first = starts[k]
-            results[k] = drive(first, min(rows, n_samples - first), arrays[k], own)
+            first, room = starts[k], tree.room(k)
+            tree.add(k, drive(first, min(rows, n_samples - first), room, own), room)
 
     pool = _pool()
     from concurrent.futures import wait  # imported with the pool
@@ -107,15 +160,4 @@ def over_nodes(
         wait(others)
     for other in others:
         other.result()
-    places: list[int] = []
-    for k in range(len(starts)):
-        places.append(k)
-        count = k + 1
-        while len(places) > 1 and (count == len(starts) or count % 2 == 0):
-            source, target = places.pop(), places[-1]
-            results[target] += results[source]
-            with np.errstate(over="ignore", invalid="ignore"):  # as kernels add
-                for total, node in zip(arrays[target], arrays[source], strict=True):
-                    total += node
-            count = count if count == len(starts) else count // 2
-    return results[0] if results else 0.0
+    return tree.total() if starts else 0.0

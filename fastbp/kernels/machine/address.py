@@ -46,10 +46,19 @@ def _pointer_int64(typingctx, address):
     return types.CPointer(types.int64)(types.int64), codegen
 
 
+@intrinsic
+def _pointer_int32(typingctx, address):
+    def codegen(context, builder, signature, args):
+        return pointer(builder, args[0], ir.IntType(32))
+
+    return types.CPointer(types.int32)(types.int64), codegen
+
+
 POINTER = {
     np.dtype(np.float64): _pointer64,
     np.dtype(np.float32): _pointer32,
     np.dtype(np.int64): _pointer_int64,
+    np.dtype(np.int32): _pointer_int32,
 }
 
 

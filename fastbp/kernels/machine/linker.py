@@ -18,7 +18,7 @@ from . import numpy_layout as layout
 from .target import is_x86
 
 # Addresses that every record hands to the code of entries: places in the table of `context`.
-NDARRAY, NONE, REFUSED, EMPTY, FLOAT64, FLOAT32, INT64 = range(7)
+NDARRAY, NONE, REFUSED, EMPTY, FLOAT64, FLOAT32, INT64, INT32 = range(8)
 
 _serial = itertools.count()
 
@@ -29,7 +29,7 @@ def context() -> Any:
     import numpy as np
 
     known = (np.ndarray, None, Refused)
-    dtypes = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64))
+    dtypes = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32))
     addresses = [*map(id, known), layout.empty_address(), *map(id, dtypes)]
     return np.array(addresses, np.int64)
 

@@ -18,8 +18,13 @@ _CHUNK_BYTES = 384 * 1024
 _LEAST_CHUNK = 144  # samples: W and the gradient are read once a chunk, so it must not be small,
 _MOST_CHUNK = 240
 _LARGE_BYTES = 1 << 20  # and where W is larger than this, as large as may be (6 % in float32)
-# A part is what one thread works on; its size does not depend on the number of threads.
+# A part is what one thread works on; its size does not depend on the number of threads. Of very
+# many samples it is to fit into memory where they do not.
 _PART, _MOST_PARTS = 512, 256
+_VERY_MANY, _MOST_OF_VERY_MANY = 10**8, 8192
+# An objective keeps a copy of data of so many bytes, packed; larger ones stay where they are, and
+# are packed chunk by chunk, which takes 1/H of the product.
+MOST_PACKED = 16 << 20
 # Where each has a matrix of P × P as its sum. To add one that is in no cache takes as long as
 # the products of 100 samples.
 _MATRIX_PART, _LARGE_MATRIX_PART, _LARGE_MATRIX = 480, 2048, 256
@@ -33,6 +38,8 @@ def part_size(B: int, least: int = _PART, most: int = _MOST_PARTS) -> int:
     parts = B // least
     if parts < 2:
         return B if B else 1
+    if B >= _VERY_MANY and most == _MOST_PARTS:
+        most = _MOST_OF_VERY_MANY
     if parts > most:
         parts = most
     return ((B + parts - 1) // parts + 47) // 48 * 48
@@ -46,6 +53,11 @@ def least_matrix_part(P: int) -> int:
 def matrix_part_size(B: int, P: int) -> int:
     """Samples in such a part."""
     return part_size(B, least_matrix_part(P), MOST_MATRIX_PARTS)
+
+
+def is_packed(B: int, N: int, K: int, size: int) -> bool:
+    """Whether an objective copies and packs its data: it depends on nothing but their shape."""
+    return B * (N + K + 1) * size <= MOST_PACKED
 
 
 def levels(n_parts: int) -> int:
