@@ -10,10 +10,17 @@ from xml.etree import ElementTree
 import pytest
 from test_architecture import FLOORS, PACKAGE
 
+import fastbp
 from fastbp import reference
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = {page.name: page for page in sorted((ROOT / "docs").glob("*.md"))}
+DOCS = ROOT / "docs"
+MADE = (DOCS / "gallery", DOCS / "reference" / "generated")  # by Sphinx
+PAGES = {
+    page.relative_to(DOCS).as_posix(): page
+    for page in sorted(DOCS.rglob("*.md"))
+    if not any(folder in page.parents for folder in MADE)
+}
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 FOR_DEVELOPERS = (PAGES["architecture.md"], CONTRIBUTING)
@@ -24,10 +31,23 @@ def text_of(name):
     return PAGES[name].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name not in ALONE])
+def scripts_of(name):
+    """Return the blocks that run: those of ```py are not run."""
+    return re.findall(r"^```python\n(.*?)^```$", text_of(name), re.MULTILINE | re.DOTALL)
+
+
+WITH_SCRIPTS = [name for name in PAGES if name not in ALONE and scripts_of(name)]
+
+
+def test_pages_with_scripts_are_found():
+    assert {"training.md", "mathematics.md", "start/sharp_bits.md", "from/r.md"} <= set(
+        WITH_SCRIPTS
+    )
+
+
+@pytest.mark.parametrize("name", WITH_SCRIPTS)
 def test_scripts_run_in_order_without_a_warning(name, tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```$", text_of(name), re.MULTILINE | re.DOTALL)
-    assert blocks
+    blocks = scripts_of(name)
     script = tmp_path / "script.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
     assert_runs(script, tmp_path)
@@ -41,7 +61,9 @@ def test_examples_run_without_a_warning(script, tmp_path):
 def assert_runs(script, folder):
     done = subprocess.run(
         [sys.executable, "-W", "error", script],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        # matplotlib's backend that shows nothing, and does not warn of it.
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "MPLBACKEND": "template"},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -52,8 +74,55 @@ def assert_runs(script, folder):
 
 @pytest.mark.parametrize("page", [*PAGES.values(), CONTRIBUTING], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
+        path = (page.parent / target).resolve()
+        if path.parent == DOCS / "gallery":  # Sphinx makes it of an example
+            assert path.stem == "index" or DOCS / "examples" / f"{path.stem}.py" in EXAMPLES, target
+        else:
+            assert path.exists(), target
+    for target in re.findall(r"^:link: (\S+)", text, re.MULTILINE):
+        assert target == "gallery/index" or (page.parent / f"{target}.md").exists(), target
+
+
+def test_every_page_is_in_the_contents():
+    """A page that no table of contents has is found by the search only."""
+    for name, page in PAGES.items():
+        if page.stem == "index" or name.endswith(".part.md"):
+            continue
+        contents = (
+            DOCS / folder / "index.md"
+            for folder in ("", "start", "from", "understand", "reference")
+        )
+        entries = (
+            (index.parent / entry).resolve()
+            for index in contents
+            for block in re.findall(
+                r"^```{toctree}\n(.*?)^```", index.read_text("utf-8"), re.M | re.S
+            )
+            for entry in block.split()
+        )
+        assert page.with_suffix("") in set(entries), name
+
+
+def test_every_public_name_is_in_the_reference():
+    text = text_of("reference/index.md")
+    modules = {"activations", "calculus", "datasets", "functions", "losses", "optimizers"}
+    for name in {*fastbp.__all__} - modules:
+        assert re.search(rf"^   {name}$|`fastbp\.{name}`", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def test_examples_have_a_title_and_a_picture(script):
+    text = script.read_text(encoding="utf-8")
+    title, line = text.splitlines()[1:3]
+    assert text.startswith('"""\n') and set(line) == {"="} and len(line) == len(title)
+    assert text.endswith("plt.show()\n")
+
+
+def test_docutils_has_what_formulas_are_made_by():
+    latex2mathml = pytest.importorskip("docutils.utils.math.latex2mathml")
+    assert "<mi>x</mi>" in latex2mathml.tex2mathml(r"\frac{x}{2}", as_block=True)
 
 
 @pytest.mark.parametrize("page", FOR_DEVELOPERS, ids=lambda page: page.name)

@@ -1,0 +1,137 @@
+"""Sphinx's configuration. CONTRIBUTING.md has the command; nothing is loaded from another host."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from docutils import nodes
+
+# What docutils' own writer makes formulas of; Sphinx has no option for it, only for MathJax, a
+# megabyte of JavaScript, and for pictures. tests/test_docs.py holds what is used of it.
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("FASTBP_QUIET", "1")
+
+import fastbp  # noqa: E402
+
+LOG = logging.getLogger("fastbp")
+
+project = "fastbp"
+author = "The fastbp developers"
+copyright = "The fastbp developers"
+version = release = fastbp.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["examples/*.rst", "understand/*.part.md"]
+templates_path = ["_templates"]
+default_role = "py:obj"  # `fit` in a docstring is a link where there is such a name
+
+# ---- pages -------------------------------------------------------------------------------
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+myst_update_mathjax = False
+
+# ---- docstrings --------------------------------------------------------------------------
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # numpydoc's sections say types
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+# ---- examples ----------------------------------------------------------------------------
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "copyfile_regex": r".*\.rst",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "matplotlib_animations": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "image_srcset": ["2x"],
+}
+
+# ---- looks -------------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = "fastbp"
+html_static_path = ["_static"]
+html_css_files = ["fastbp.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "navbar_align": "left",
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "header_links_before_dropdown": 7,
+}
+
+
+def _formula(block):
+    def visit(writer, node):
+        try:
+            writer.body.append(tex2mathml(node.astext(), as_block=block))
+        except MathError as error:
+            LOG.warning("%s in the formula %s", error, node.astext(), location=node)
+        raise nodes.SkipNode
+
+    return visit, None
+
+
+def _no_substitutions(app, what, name, obj, options, lines):
+    """Let |r| in a docstring be what it says: in reStructuredText it is a name for other text."""
+    for k, line in enumerate(lines):
+        if "``" not in line and not line.lstrip().startswith(">>>"):
+            lines[k] = re.sub(r"\|(?=\S)|(?<=\S)\|", r"\|", line)
+
+
+def _help_of_commands(app):
+    """Write what each command says of itself, for the page that shows it."""
+    folder = ROOT / "docs" / "reference" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    for command in ("train", "predict", "info", "check", "precompile", "cache"):
+        text = subprocess.run(
+            [sys.executable, "-m", "fastbp", command, "--help"],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "90", "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        (folder / f"{command}.txt").write_text(text, encoding="utf-8")
+
+
+def _links_within_the_site(app, page, source):
+    """Lead links that hold on the source tree to pages made of the files."""
+    text = re.sub(r"\(((?:\.\./)*)examples/(\w+)\.py\)", r"(\1gallery/\2.rst)", source[0])
+    source[0] = re.sub(r"\[(`?[^]]+)\]\((?:\.\./)+(?:fastbp|tests|asv_bench)[^)]*\)", r"\1", text)
+
+
+def setup(app):
+    """Join what is above to Sphinx."""
+    app.add_html_math_renderer("mathml", _formula(False), _formula(True))
+    app.connect("autodoc-process-docstring", _no_substitutions)
+    app.connect("builder-inited", _help_of_commands)
+    app.connect("source-read", _links_within_the_site)
