@@ -102,14 +102,15 @@ def test_every_page_is_in_the_contents():
             )
             for entry in block.split()
         )
-        assert page.with_suffix("") in set(entries), name
+        assert page.with_suffix("") in set(entries), f"{name}: no docs/**/index.md has it"
 
 
 def test_every_public_name_is_in_the_reference():
     text = text_of("reference/index.md")
     modules = {"activations", "calculus", "datasets", "functions", "losses", "optimizers"}
     for name in {*fastbp.__all__} - modules:
-        assert re.search(rf"^   {name}$|`fastbp\.{name}`", text, re.MULTILINE), name
+        found = re.search(rf"^   {name}$|`fastbp\.{name}`", text, re.MULTILINE)
+        assert found, f"docs/reference/index.md has no {name}"
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
