@@ -16,8 +16,8 @@ import pytest
 import fastbp
 from fastbp._cli import main as _cli
 from fastbp._cli import problem as _problem
+from fastbp._cli import reading as _reading
 from fastbp._cli import report as _report
-from fastbp._cli import table as _table
 
 
 def number(text, label):
@@ -30,7 +30,11 @@ def printed():
     done = subprocess.run(
         [sys.executable, "-m", "fastbp", "train"], capture_output=True, text=True, check=True
     )
-    assert not done.stderr
+    rows, target, *columns = done.stderr.splitlines()
+    assert rows == "the bundled data: 442 rows, 11 columns"
+    assert target == "'progression': the target, numbers"
+    _, _, names = fastbp.datasets.load_diabetes()
+    assert columns == [f"{name!r}: numbers" for name in names]
     return done.stdout
 
 
@@ -139,8 +143,8 @@ def test_predict_repeats_what_was_fitted(people, tmp_path):
     assert results["saved"] == str(model)
     header, *values = run("predict", model, people).splitlines()
     assert header == "risk" and len(values) == 120
-    given = _table.read(people)
-    t = np.array([float(cell) for cell in given.column("risk")])
+    given = _reading.read(people)
+    t = given.columns["risk"]
     y = np.array([float(value) for value in values])
     held_out = np.random.default_rng(0).permutation(120)[90:]
     residuals = t[held_out] - y[held_out]
@@ -195,7 +199,7 @@ def test_two_classes(people, tmp_path):
     assert number(printed, "held-out accuracy, network:") >= 0.9
     header, *lines = run("predict", model, people).splitlines()
     assert header == "verdict,probability of low"
-    truth = _table.read(people).column("verdict")
+    truth = _reading.read(people).columns["verdict"]
     predicted = [line.split(",") for line in lines]
     assert np.mean([name == t for (name, _), t in zip(predicted, truth, strict=True)]) > 0.95
     assert all((name == "low") == (float(p) > 0.5) for name, p in predicted)
@@ -215,7 +219,7 @@ def test_several_classes(people, tmp_path):
     assert held_out["measure"] == "accuracy" and held_out["classes"] == names
     header, *lines = run("predict", model, people).splitlines()
     assert header == "city,probability of Bern,probability of Oslo,probability of Rome"
-    truth = np.array([names.index(name) for name in _table.read(people).column("city")])
+    truth = np.array([names.index(name) for name in _reading.read(people).columns["city"]])
     p = np.array([[float(x) for x in line.split(",")[1:]] for line in lines])
     np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-14)
     assert [line.split(",")[0] for line in lines] == [names[k] for k in p.argmax(axis=1)]
@@ -244,7 +248,7 @@ def test_the_linear_model_of_classes_is_logistic_regression(people):
     for words, n_classes in (((*CLASSES, "--epochs", "3"), 2), (("--target", "city"), 3)):
         options = _cli._parser().parse_args(["train", str(people), *words, "--impute", "mean"])
         problem = _problem.prepare(
-            _table.read(people),
+            _reading.read(people),
             targets=options.target,
             drop=["id", *options.drop],
             categorical=[],
@@ -278,10 +282,10 @@ def test_several_targets(people, tmp_path):
     each = [held_out["targets"][name]["network"] for name in ("risk", "age")]
     assert held_out["network"] == pytest.approx(np.mean(each))
     found = json.loads(run("predict", model, people, "--json"))
-    table = _table.read(people)
+    table = _reading.read(people)
     rows = np.random.default_rng(0).permutation(120)[90:]
     for (name, values), r2 in zip(found.items(), each, strict=True):
-        t = np.array([float(cell) for cell in table.column(name)])[rows]
+        t = table.columns[name][rows]
         y = np.array(values)[rows]
         assert 1.0 - ((y - t) ** 2).sum() / ((t - t.mean()) ** 2).sum() == pytest.approx(r2)
     assert "target:     risk\ntarget:     age\n" in run("info", model)
@@ -320,7 +324,8 @@ def test_models_of_one_target_are_stored_as_they_were(people, tmp_path):
     ):
         run("train", people, *words, "--epochs", "3", "--save", model)
         stored = fastbp.load(model).metadata["preparation"]
-        assert list(stored) == ["target", "classes", "inputs", "scaling", "target_scaling"]
+        keys = ["target", "classes", "inputs", "scaling", "target_scaling", "reading"]
+        assert list(stored) == keys
         assert stored["target"] == target and stored["classes"] == classes
         again = _problem.Preparation.restored(stored)
         assert again.stored() == stored and again.targets == [target]
@@ -330,13 +335,102 @@ def test_predict_refuses_what_it_was_not_fitted_to(people, tmp_path, capsys):
     model, other = tmp_path / "model.npz", tmp_path / "other.csv"
     run("train", people, *NUMBERS, "--save", model, "--epochs", "5")
     for row, message in [
-        ("30,no,1.7,Paris", "other.csv, line 2, column 'city': 'Paris' is none of the values"),
-        ("old,no,1.7,Rome", "other.csv, line 2, column 'age': 'old' is no finite number"),
-        ("30,,1.7,Rome,", "other.csv, line 2: 5 values, but the header has 4 columns"),
+        ("old,no,1.7,Rome", "other.csv, row 1, column 'age': 'old' is no number"),
+        ("30,no,1.7,Rome\n30,,1.7,Rome,5", "other.csv: Expected 4 fields in line 3, saw 5"),
+        ("30,no,1.7", "other.csv, line 2: 3 values, but the header has 4 columns"),
     ]:
         other.write_text(f"age,smoker,height,city\n{row}\n")
         assert _cli.main(["predict", str(model), str(other)]) == 2
         assert message in capsys.readouterr().err
+    other.write_text("Age,smoker,height,city\n30,no,1.7,Rome\n")
+    assert _cli.main(["predict", str(model), str(other)]) == 2
+    assert "no column 'age' (did you mean 'Age'?); it has 'Age', 's" in capsys.readouterr().err
+
+
+def test_predict_counts_what_it_has_no_value_for(people, tmp_path, capsys):
+    model, other = tmp_path / "model.npz", tmp_path / "other.csv"
+    run("train", people, *NUMBERS, "--save", model, "--epochs", "5")
+    rows = "30,no,1.7,Paris", "old,no,1.7,Rome", "40,,-,Rome", "40,yes,1.8,Bern"
+    other.write_text("\n".join(("age,smoker,height,city", *rows)))
+    capsys.readouterr()
+    found = json.loads(run("predict", model, other, "--json"))["risk"]
+    assert len(found) == 4
+    mean = "the mean of the rows that were fitted"
+    _, _, smoker, height = fastbp.load(model).metadata["preparation"]["inputs"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"'age': 1 of 4 values are no number ('old' in row 2); {mean} stands for them",
+        f"'city': 1 of 4 values are none of the 3 that were fitted ('Paris' in row 1); {mean} "
+        "stands for them",
+        f"'smoker': 1 of 4 are missing; {smoker['fill']!r} stands for them",
+        f"'height': 1 of 4 are missing; {height['fill']:.6g} stands for them",
+    ]
+    other.write_text("\n".join(("age,smoker,height,city", rows[3])))
+    assert json.loads(run("predict", model, other, "--json"))["risk"] == found[3:]
+
+
+def test_the_columns_of_a_model_are_read_as_they_were_fitted(tmp_path, capsys):
+    """Units, codes, dates, decimal marks and spellings of missing values go with the model."""
+    rng = np.random.default_rng(3)
+    path, model, other = tmp_path / "t.csv", tmp_path / "model.npz", tmp_path / "other.csv"
+    rows = ["price;share;zip;day;x;y"]
+    for k in range(90):
+        price, share, code, x = rng.integers(1000, 9999), rng.integers(100), k % 3, rng.normal()
+        x = "unknown" if k == 5 else f"{x:.2f}".replace(".", ",")
+        y = f"{price / 1000 + share / 50 + code:.4f}".replace(".", ",")
+        day = f"{1 + k % 28}.{1 + k % 12}.{2001 + k % 7}"
+        rows.append(f"€ {price // 1000}.{price % 1000:03};{share} %;0123{code};{day};{x};{y}")
+    path.write_text("\n".join(rows))
+    words = "--missing unknown --impute mean --save".split()
+    results = json.loads(run("train", path, *words, model, "--json"))
+    assert results["held_out"]["network"] > 0.95
+    said = capsys.readouterr().err
+    for line in (
+        "numbers have a decimal comma",
+        "'price': numbers in €",
+        "'share': numbers in %",
+        "'zip': 3 categories (01230, 01231, 01232), codes with leading zeros",
+        "'day': dates, 2001-01-01 to 2007-12-28 (%d.%m.%Y), as days since 2000 with sine and",
+        "'x': numbers; 1 missing, filled with the mean, ",
+    ):
+        assert line in said
+    all_of_them = json.loads(run("predict", model, path, "--json"))["y"]
+    # By themselves, these prices could be read in two ways.
+    few = [k for k, row in enumerate(rows[1:]) if row.split(";")[0].endswith("0")][:3]
+    other.write_text("\n".join([rows[0], *(rows[1 + k] for k in few)]))
+    found = json.loads(run("predict", model, other, "--json"))["y"]
+    np.testing.assert_allclose(found, [all_of_them[k] for k in few], rtol=1e-12)
+
+
+def test_rows_without_a_target_are_left_out(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\n" + "".join(f"{k},{'NA' if k in (3, 7) else 2 * k}\n" for k in range(30)))
+    results = json.loads(run("train", path, "--json", "--epochs", "3"))
+    assert results["training"]["rows"] == 21
+    assert "2 rows without a value of 'y' are left out" in capsys.readouterr().err
+
+
+def test_a_table_from_the_standard_input(people, tmp_path):
+    with people.open("rb") as given:
+        done = subprocess.run(
+            [sys.executable, "-m", "fastbp", "train", "-", *NUMBERS, "--epochs", "3", "--json"],
+            stdin=given,
+            capture_output=True,
+            check=True,
+        )
+    results = json.loads(run("train", people, *NUMBERS, "--epochs", "3", "--json"))
+    assert json.loads(done.stdout)["held_out"] == results["held_out"]
+    assert b"the standard input: 120 rows, 8 columns" in done.stderr
+
+
+def test_without_pandas_the_bundled_data_are_there_and_no_others(people, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert _cli.main(["train", str(people)]) == 2
+    assert capsys.readouterr().err == (
+        "error: a table is read by pandas: pip install 'fastbp[cli]'\n"
+    )
+    assert json.loads(run("train", "--epochs", "3", "--json"))["training"]["rows"] == 331
+    assert _cli.main(["train", "--decimal", ","]) == 2
+    assert "--decimal does nothing with the bundled data" in capsys.readouterr().err
 
 
 def test_info_of_a_model_with_own_activations(tmp_path):
@@ -367,7 +461,7 @@ def test_predict_with_intervals(people, tmp_path):
         loaded = fastbp.load(model)
         scaling = loaded.metadata["preparation"]["target_scaling"]
         preparation = _problem.Preparation.restored(loaded.metadata["preparation"])
-        X = preparation.encode(_table.read(people))
+        X = preparation.encode(preparation.read(people), print)
         _, std = loaded.predict(X, return_std=True, noise=True)
         scales = np.atleast_1d(scaling["scale"])
         for name, of_one, scale in zip(targets, std.reshape(120, -1).T, scales, strict=True):
@@ -481,7 +575,7 @@ def test_a_reader_that_stops_is_no_error(people, tmp_path):
     words = [sys.executable, "-m", "fastbp", "predict", str(model), str(people)]
     done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
-    assert done.returncode == 0 and not done.stderr
+    assert done.returncode == 0 and b"rror" not in done.stderr
 
 
 def test_scales_and_fills_come_from_the_rows_to_fit_alone():
@@ -512,7 +606,7 @@ def test_scales_and_fills_come_from_the_rows_to_fit_alone():
     assert [column["name"] for column in problem.preparation.inputs] == list(names)
     stored = json.loads(json.dumps(problem.preparation.stored()))
     again = _problem.Preparation.restored(stored)
-    np.testing.assert_array_equal(again.encode(_problem.bundled())[order[:331]], fit.X)
+    np.testing.assert_array_equal(again.encode(_problem.bundled(), print)[order[:331]], fit.X)
 
 
 @pytest.mark.parametrize(
@@ -556,12 +650,10 @@ def test_unknown_activation_names_the_nearest(capsys):
         ("train --plot none/fit.png", "there is no folder 'none' for 'none/fit.png'"),
         ("predict none.npz none.csv", "none.npz"),
         ("info none.npz", "none.npz"),
-        ("train {people}", "people.csv: column 'id' is text with 120 different values"),
         (
-            "train {people} --drop id",
-            "line 9, column 'height': the value is missing (a model of `train --impute",
+            "train {people}",
+            "row 8, column 'height': the value is missing, as in 1 of 120 rows; --impute mean",
         ),
-        ("train {people} --drop id --target height", "'height': the value is missing, and it is"),
         (
             "train {people} --target id",
             "the target 'id' is text with 120 different values in 120 rows",
@@ -579,10 +671,13 @@ def test_unknown_activation_names_the_nearest(capsys):
             "the output 'softmax' does not fit the target 'risk'; one of numbers or of two",
         ),
         ("train {one}", "one.csv: no column is left to predict 'a' from"),
+        ("train {rows}", "from; 'id': left out, it names rows: 3 different values in 3 rows, su"),
+        ("train {rows} --target Y", "there is no column 'Y' (did you mean 'y'?); it has 'id'"),
+        ("train {rows} --target y --drop y", "'y' can't be target and left out"),
         ("train {row} --test-fraction 0.9", "row.csv: 1 rows are too few; none is left to fit"),
         (
             "train {large}",
-            "large.csv, line 2, column 'a': '1e308' is too large; 1e+100 is the most",
+            "large.csv, row 1, column 'a': '1e+308' is no number of at most 1e+100",
         ),
         ("predict {row} {row}", "row.csv: this is no model of fastbp.save (no .npz file at all)"),
         ("info {row}", "row.csv: this is no model of fastbp.save"),
@@ -594,12 +689,13 @@ def test_data_that_can_not_be_used_exit_with_2_and_say_why(
 ):
     monkeypatch.chdir(tmp_path)
     one, row, model = tmp_path / "one.csv", tmp_path / "row.csv", tmp_path / "model.npz"
-    one.write_text("a\n1\n")
+    one.write_text("a\n1\n2\n")
     row.write_text("a,b\n1,2\n")
-    large = tmp_path / "large.csv"
+    large, rows = tmp_path / "large.csv", tmp_path / "rows.csv"
+    rows.write_text("id,y\n1,2\n2,3\n3,5\n")
     large.write_text("a,b\n1e308,2\n-1e308,3\n0,4\n")
     fastbp.save(model, fastbp.Network(1, 1), [1.0, 2.0])
-    words = words.format(people=people, one=one, row=row, model=model, large=large)
+    words = words.format(people=people, one=one, row=row, model=model, large=large, rows=rows)
     assert _cli.main(words.split()) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("error: ") and message in printed.err

@@ -21,10 +21,10 @@ from .. import _models
 from .._files import write_atomically
 from . import paths as _paths
 from . import problem as _problem
+from . import reading as _reading
 from . import report as _report
 from . import self_check as _self_check
 from . import stored_code as _stored_code
-from . import table as _table
 from . import train as _train
 from .problem import Preparation
 
@@ -87,9 +87,10 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="fit a network to a table, or to the bundled diabetes data",
-        description="Fit a network to a table with a header (CSV; the delimiter is found out), or "
-        "to the bundled diabetes data (442 patients, 10 measurements). A column of text becomes "
-        "one input for each of its values; a target of text, or of 0 and 1, has classes.",
+        description="Fit a network to a table with a header (separated values, also compressed; "
+        ".xlsx; Parquet; - is the standard input), or to the bundled diabetes data (442 patients, "
+        "10 measurements). A column of text becomes one input for each of its values; a target of "
+        "text, or of 0 and 1, has classes. What each column was taken for is said.",
     )
     add = train.add_argument
     at_least_1 = _checked(int, lambda n: n >= 1, "a whole number of at least 1")
@@ -97,7 +98,7 @@ def _add_train(commands: Any) -> None:
     positive = _checked(float, lambda x: 0.0 < x < np.inf, "a positive number")
     not_negative = _checked(float, lambda x: 0.0 <= x < np.inf, "a number of at least 0")
     fraction = _checked(float, lambda x: 0.0 <= x < 1.0, "a number from 0 to below 1")
-    add("data", nargs="?", metavar="DATA.csv", help="the table; the bundled data if left out")
+    add("data", nargs="?", metavar="DATA", help="the table; the bundled data if left out")
     add(
         "--target",
         action="append",
@@ -117,8 +118,15 @@ def _add_train(commands: Any) -> None:
     add(
         "--impute",
         choices=["mean"],
-        help="fill missing values with the mean of the column, of text with the most frequent one",
+        help="fill missing values with the mean of the column, of text with the most frequent one, "
+        "and mark them by an input more",
     )
+    add(
+        "--dates",
+        choices=["day-first", "month-first"],
+        help="how 1/2/2024 is to be read, where a column does not show it",
+    )
+    _add_reading(add)
     add(
         "--test-fraction",
         type=fraction,
@@ -172,6 +180,32 @@ def _add_train(commands: Any) -> None:
     train.set_defaults(run=_run_train)
 
 
+def _add_reading(add: Callable) -> None:
+    """Add what says how a table is read, where it is not to be found out."""
+    add("--encoding", metavar="NAME", help="of text (UTF-8, UTF-16, else Western: cp1252)")
+    add("--separator", metavar="C", help="between the values of a row (found out)")
+    add("--decimal", choices=[".", ","], help="the decimal mark (found out, or refused)")
+    add("--thousands", choices=[".", ","], help="the separator of thousands (the same)")
+    add(
+        "--missing",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a further spelling of missing values (beside NA, ?, -, missing and the like)",
+    )
+    add("--sheet", metavar="NAME", help="of a workbook (the first)")
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("encoding", "separator", "decimal", "thousands", "missing", "sheet")
+    return {name: getattr(options, name) for name in names}
+
+
+def _note(line: str) -> None:
+    """Say what is no result: where results go into a pipe, it still is seen."""
+    print(line, file=sys.stderr)
+
+
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
@@ -180,7 +214,8 @@ def _add_predict(commands: Any) -> None:
         "by their names; others are ignored.",
     )
     predict.add_argument("model", metavar="MODEL.npz")
-    predict.add_argument("data", metavar="DATA.csv")
+    predict.add_argument("data", metavar="DATA", help="the table; - is the standard input")
+    _add_reading(predict.add_argument)
     fraction = _checked(float, lambda x: 0.0 < x < 1.0, "a number between 0 and 1")
     predict.add_argument(
         "--interval",
@@ -262,8 +297,15 @@ def _run_train(options: argparse.Namespace) -> int:
     _paths.check_ending("--save", options.save, ("npz",))
     if options.plot:
         _paths.check_ending("--plot", options.plot, _report.picture_formats())
+    how = _how(options)
+    if options.data is None:
+        for name in filter(how.get, how):
+            raise ValueError(f"--{name} does nothing with the bundled data")
+        table = _problem.bundled(options.categorical)
+    else:
+        table = _reading.read(options.data, drop=options.drop, text=options.categorical, **how)
     problem = _problem.prepare(
-        _problem.bundled() if options.data is None else _table.read(options.data),
+        table,
         targets=options.target,
         drop=options.drop,
         categorical=options.categorical,
@@ -275,7 +317,11 @@ def _run_train(options: argparse.Namespace) -> int:
         loss=options.loss,
         regression=options.regression,
         seed=options.seed,
+        dates=options.dates,
+        missing=options.missing,
     )
+    for line in problem.lines:
+        _note(line)
     say = _report.silent if options.json else _report.plain
     say(
         f"data: {len(problem.fit.t)} rows to fit, {len(problem.held_out.t)} held out, "
@@ -351,7 +397,10 @@ def _run_predict(options: argparse.Namespace) -> int:
             "`fastbp train --save` is expected"
         )
     preparation = Preparation.restored(model.metadata["preparation"])
-    X = preparation.encode(_table.read(options.data))
+    table = preparation.read(options.data, **_how(options))
+    for line in table.notes:
+        _note(line)
+    X = preparation.encode(table, _note)
     columns = _columns(preparation, model.net(model.w, X))
     if options.interval is not None:
         columns = _with_interval(columns, model, preparation, X, options.interval)

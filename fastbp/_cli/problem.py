@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from .. import _standardise as standardise
 from .._standardise import Scaling
 from ..activations import get_activation, identity
+from ..datasets import load_diabetes
 from ..losses import get_loss
 from ..network import Network
 from . import columns as columns
+from . import reading as _reading
 from . import table as _table
 from .columns import Column
 from .table import Table, TableError
@@ -37,10 +39,25 @@ class Preparation(NamedTuple):
     inputs: list[Column]
     scaling: Scaling
     target_scaling: Scaling
+    # The decimal mark of text, and further spellings of missing values; none in older models.
+    reading: dict[str, Any]
 
-    def encode(self, table: Table) -> Matrix:
-        """Return what the network takes, (B, N)."""
-        return self.scaling.inputs(columns.encode(table, self.inputs))
+    def read(self, path: str | os.PathLike[str], **how: Any) -> Table:
+        """Read the columns that are inputs, as those to fit were unless :class:`Wanted` is told."""
+        if not (how.get("decimal") or how.get("thousands")):
+            how["decimal"] = self.reading.get("decimal")
+        how["missing"] = [*(how.get("missing") or ()), *self.reading.get("missing", ())]
+        only = [column["name"] for column in self.inputs]
+        return _reading.read(path, only=only, text=columns.text_of(self.inputs), **how)
+
+    def encode(self, table: Table, note: Callable[[str], None]) -> Matrix:
+        """Return what the network takes, (B, N).
+
+        What the rules have no value for is 0, the mean of the rows to fit, and noted with a count.
+        """
+        X = self.scaling.inputs(columns.encode(table, self.inputs, note))
+        X[np.isnan(X)] = 0.0
+        return X
 
     def decode(self, y: NDArray) -> NDArray:
         """Return outputs of the network on the scale of the targets."""
@@ -84,7 +101,10 @@ class Preparation(NamedTuple):
         targets, classes = stored.pop("target"), stored["classes"]
         if isinstance(targets, str):
             targets, classes = [targets], classes and [classes]
-        return cls(**(stored | scalings | {"targets": targets, "classes": classes}))
+        reading = stored.get("reading", {})
+        return cls(
+            **(stored | scalings | {"targets": targets, "classes": classes, "reading": reading})
+        )
 
 
 class Data(NamedTuple):
@@ -103,12 +123,14 @@ class Problem:
     loss: str
     fit: Data
     held_out: Data
+    lines: list[str]  # what was found out about the table and each of its columns
 
 
-def bundled() -> Table:
-    """Return the diabetes data that come with the package."""
-    text = files("fastbp.datasets").joinpath("diabetes.csv").read_text(encoding="ascii")
-    return _table.parse(text, "the bundled data")
+def bundled(text: Collection[str] = ()) -> Table:
+    """Return the diabetes data that come with the package, some columns as text."""
+    X, t, names = load_diabetes()
+    columns = dict(zip((*names, "progression"), (*X.T, t), strict=True))
+    return _table.of_arrays(columns, "the bundled data", text)
 
 
 def prepare(
@@ -125,24 +147,31 @@ def prepare(
     loss: str | None,
     regression: bool,
     seed: int,
+    dates: str | None = None,
+    missing: Sequence[str] = (),
 ) -> Problem:
-    """Make a problem of a table; only the rows to fit decide scales and what is filled in."""
-    for name in (*drop, *categorical, *targets):
-        if name not in table.names:
-            raise TableError(
-                f"{table.source}: there is no column {name!r}; it has "
-                f"{', '.join(map(repr, table.names))}"
-            )
-    targets = list(dict.fromkeys(targets)) or [table.names[-1]]
-    names = [name for name in table.names if name not in (*targets, *drop)]
-    if not names:
-        raise TableError(f"{table.source}: no column is left to predict {_named(targets)} from")
-    order = np.random.default_rng(seed).permutation(len(table.cells))
+    """Make a problem of a table; only the rows to fit decide scales and what is filled in.
+
+    `dates` is the order of day and month; `missing` are the spellings by which it was read.
+    """
+    table.check((*drop, *categorical, *targets))
+    targets = list(dict.fromkeys(targets)) or [[*table.columns][-1]]
+    names = [name for name in table.columns if name not in (*targets, *drop)]
+    if absent := [name for name in targets if name in drop]:
+        raise TableError(f"{table.source}: {_named(absent)} can't be target and left out")
+    lines = [f"{table.source}: {len(table)} rows, {len(table.names)} columns", *table.notes]
+    known = np.all([columns.known(table.columns[name]) for name in targets], axis=0)
+    if not known.all():
+        if not known.any():
+            raise TableError(f"{table.source}: no row has a value of the target {_named(targets)}")
+        lines.append(f"{np.sum(~known)} rows without a value of {_named(targets)} are left out")
+        table = table.take(np.flatnonzero(known))
+    order = np.random.default_rng(seed).permutation(len(table))
     fit, held_out = np.split(order, [int(len(order) * (1.0 - test_fraction))])
     if not len(fit):
         raise TableError(f"{table.source}: {len(order)} rows are too few; none is left to fit")
 
-    t, classes = _targets(table, targets, categorical, regression)
+    t, classes = _targets(table, targets, categorical, regression, lines)
     joined = classes is not None and len(classes[0]) > 2
     output = output or ("softmax" if joined else "identity" if classes is None else "logistic")
     if joined != (output == "softmax"):
@@ -152,8 +181,15 @@ def prepare(
             f"{expected} is expected"
         )
     loss = loss or ("squared" if classes is None else "cross_entropy")
-    inputs = columns.describe(table, names, rows=fit.tolist(), text=categorical, fill=fill)
-    X = columns.encode(table, inputs)
+    inputs, said = columns.describe(
+        table, names, rows=fit, text=categorical, fill=fill, order=dates
+    )
+    if not inputs:
+        why = "".join(f"; {line}" for line in said)
+        raise TableError(
+            f"{table.source}: no column is left to predict {_named(targets)} from{why}"
+        )
+    X = columns.encode(table, inputs, lambda _: None)  # all of it is said already
     # A target is scaled where that is no other problem: not if σ or ℓ has a range.
     linear = output != "softmax" and get_activation(output) == identity
     scaled = linear and not np.isfinite(get_loss(loss).target_range).any()
@@ -164,10 +200,18 @@ def prepare(
     X, t = scaling.inputs(X), target_scaling.apply(t)
     return Problem(
         net,
-        Preparation(targets, classes, inputs, scaling, target_scaling),
+        Preparation(
+            targets,
+            classes,
+            inputs,
+            scaling,
+            target_scaling,
+            {"decimal": table.decimal, "missing": list(missing)},
+        ),
         loss,
         Data(X[fit], t[fit]),
         Data(X[held_out], t[held_out]),
+        lines + said,
     )
 
 
@@ -176,13 +220,23 @@ def _named(targets: Sequence[str]) -> str:
 
 
 def _targets(
-    table: Table, targets: Sequence[str], categorical: Sequence[str], regression: bool
+    table: Table,
+    targets: Sequence[str],
+    categorical: Sequence[str],
+    regression: bool,
+    lines: list[str],
 ) -> tuple[NDArray, list[list[str]] | None]:
     """Return the targets as the network has them, and their classes.
 
     They are numbers; 1 for the second of two classes; or of more classes 1 for the one there is.
     """
-    each = [_target(table, name, name in categorical, regression) for name in targets]
+    each = []
+    for name in targets:
+        t, found, said = columns.target(table, name, name in categorical)
+        if found is None and not regression and set(t.tolist()) == {0.0, 1.0}:
+            found, said = ["0", "1"], "2 classes (0, 1)"
+        each.append((t, found))
+        lines.append(f"{name!r}: the target, {said}")
     t, classes = np.column_stack([t for t, _ in each]), [found for _, found in each if found]
     if not classes:
         return (t if len(targets) > 1 else t[:, 0]), None
@@ -196,26 +250,3 @@ def _targets(
             f"{_named(targets)} are {', '.join(kinds)} (--regression takes 0 and 1 as numbers)"
         )
     return t, classes
-
-
-def _target(
-    table: Table, name: str, text: bool, regression: bool
-) -> tuple[Vector, list[str] | None]:
-    """Return numbers and None, or the index of each row's class and the classes."""
-    cells = table.column(name)
-    missing = [row for row, cell in enumerate(cells) if not cell]
-    if missing:
-        raise TableError(
-            f"{table.place(missing[0], name)}: the value is missing, and it is the target"
-        )
-    if not text and not columns.is_text(table, name):
-        t = columns.numbers(table, name)
-        return t, ["0", "1"] if not regression and set(t.tolist()) == {0.0, 1.0} else None
-    classes = sorted(set(cells))
-    if not 2 <= len(classes) <= columns.MAX_CATEGORIES or len(classes) == len(cells) > 2:
-        raise TableError(
-            f"{table.source}: the target {name!r} is text with {len(classes)} different values in "
-            f"{len(cells)} rows; numbers or 2 to {columns.MAX_CATEGORIES} classes are expected, "
-            "and some twice"
-        )
-    return columns.codes(table, name, classes).astype(float), classes

@@ -1,205 +1,144 @@
-"""CSV files as people have them, read into columns of text in which every cell has its place.
+"""Tables: named arrays of numbers, dates or text.
 
-What is found out by itself: the delimiter (comma, semicolon, tab or bar), a byte order mark,
-quotes, blank lines, and a first column without a name, as row numbers are often written.
+Files are read by :mod:`fastbp._cli.reading`; what the columns mean is judged by
+:mod:`fastbp._cli.columns`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
 
-DELIMITERS = ",;\t|"
-MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?"})
-_SEPARATOR = re.compile(r"sep=(.)\r?\n")  # a first line by which Excel is told the delimiter
-_GROUPED = re.compile(r"[+-]?\d{1,3}([., '\u2019\u00a0\u202f])\d{3}(\1\d{3})*([.,]\d+)?")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+MISSING = frozenset(
+    "|?|.|..|-|--|---|na|n/a|n.a.|#n/a|#na|#n/a n/a|<na>|nan|-nan|null|none|nil|nat|missing|"
+    "not available".split("|")
+)
+ROW_NAMES = "Unnamed: 0"  # as pandas calls a first column without a name
 
 
 class TableError(ValueError):
-    """A table that can't be used as it is; the message has the file, the line and the column."""
+    """A table that can't be used as it is; the message has the file, the row and the column."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """The text of a CSV file.
+    """Columns by name, each of one of three kinds.
 
     Attributes
     ----------
     source : str
-        What messages call the file.
+        What messages call the table.
+    columns : dict of str to ndarray
+        What was read: numbers (float64, a missing one is NaN), dates (datetime64, NaT), or text
+        (object, "").
     names : tuple of str
-        The columns.
-    cells : tuple of tuple of str
-        Row by row, without spaces around; a missing value is "".
-    lines : tuple of int
-        The line of the file on which each row begins, from 1.
-    decimal_comma : bool
-        Whether 1,5 is a number: where the delimiter is no comma, and there is no 1.5 anywhere.
+        All columns that there are, also those not read.
+    decimal : {".", ",", None}
+        The decimal mark of numbers in text; None where nothing in the table depends on it.
+    notes : tuple of str
+        What was found out in reading and should be said.
     """
 
     source: str
+    columns: dict[str, Array]
     names: tuple[str, ...]
-    cells: tuple[tuple[str, ...], ...]
-    lines: tuple[int, ...]
-    decimal_comma: bool = False
+    decimal: str | None = None
+    notes: tuple[str, ...] = ()
 
-    def column(self, name: str) -> list[str]:
-        """Return the cells of a column."""
-        k = self.names.index(name)
-        return [row[k] for row in self.cells]
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
 
-    def take(self, rows: Sequence[int]) -> Table:
+    def take(self, rows: Array) -> Table:
         """Return the table of some rows."""
-        return Table(
-            self.source,
-            self.names,
-            tuple(self.cells[r] for r in rows),
-            tuple(self.lines[r] for r in rows),
-            self.decimal_comma,
-        )
+        return replace(self, columns={name: x[rows] for name, x in self.columns.items()})
 
     def place(self, row: int, name: str) -> str:
-        """Return how a message names a cell."""
-        return f"{self.source}, line {self.lines[row]}, column {name!r}"
+        """Return how a message names a cell; rows are counted from 1, below the header."""
+        return f"{self.source}, row {row + 1}, column {name!r}"
 
-    def number(self, cell: str) -> float | None:
-        """Return the number that a cell holds; None where it holds none (missing ones too)."""
-        if self.decimal_comma:
-            cell = cell.replace(",", ".")
-        return float(cell) if _NUMBER.fullmatch(cell) else None
+    def check(self, names: Iterable[str]) -> None:
+        """Raise TableError where a column is not there; the nearest name is suggested."""
+        for name in names:
+            if name not in self.names:
+                folded = {other.casefold(): other for other in self.names}
+                near = get_close_matches(name.casefold(), folded, 1)
+                meant = f" (did you mean {folded[near[0]]!r}?)" if near else ""
+                raise TableError(
+                    f"{self.source}: there is no column {name!r}{meant}; it has "
+                    f"{', '.join(map(repr, self.names))}"
+                )
 
-    def is_grouped(self, cell: str) -> bool:
-        """Whether a cell is a number with thousands separators, which `number` does not take."""
-        return self.number(cell) is None and _GROUPED.fullmatch(cell) is not None
+
+def of_arrays(columns: dict[str, Array], source: str, text: Collection[str] = ()) -> Table:
+    """Return the table of arrays of numbers, some columns as text."""
+    table = Table(source, columns, tuple(columns))
+    table.check(text)
+    texts = {name: np.array([*map(as_text, columns[name])], object) for name in text}
+    return replace(table, columns=columns | texts)
 
 
-def read(path: str | os.PathLike[str]) -> Table:
-    """Read a CSV file with a header.
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be read of a file, and how; what is found out where it is left out is None.
 
-    Raises
-    ------
-    TableError
-        Where it is not text in UTF-8, has no rows, or its rows do not fit its header.
-    OSError
-        Where it can't be read.
+    Attributes
+    ----------
+    only, drop : collection of str
+        The columns to read, all of them for None; those not to read.
+    text : collection of str
+        Columns that are text even if they look like numbers.
+    encoding, separator, decimal, thousands, sheet : str, optional
+        `thousands` is "," or ".", and so says the decimal mark too.
+    missing : collection of str
+        Cells that are missing values, beside the usual spellings.
     """
-    source = os.fspath(path)
-    with open(path, "rb") as file:
-        data = file.read()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise TableError(f"{source}: this is UTF-16; save it as UTF-8")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise TableError(
-            f"{source}, line {line}: the byte {data[error.start]:#04x} is no UTF-8; "
-            "save the file as UTF-8"
-        ) from None
-    return parse(text, source)
+
+    only: Collection[str] | None = None
+    drop: Collection[str] = ()
+    text: Collection[str] = ()
+    encoding: str | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    missing: Collection[str] = ()
+    sheet: str | None = None
+
+    @property
+    def mark(self) -> str | None:
+        """The decimal mark that was asked for."""
+        by_thousands = {",": ".", ".": ",", None: None}[self.thousands]
+        if self.decimal and by_thousands not in (None, self.decimal):
+            raise TableError(f"{self.decimal!r} can't be --decimal and --thousands at once")
+        return self.decimal or by_thousands
+
+    def chosen(self, names: Sequence[str], source: str) -> list[str]:
+        """Return which columns to read, in the order of the file, after a check of all names."""
+        for k, name in enumerate(names):
+            if not name:
+                raise TableError(f"{source}: column {k + 1} has no name")
+            if name in names[:k]:
+                raise TableError(f"{source}: there are two columns {name!r}")
+        there = Table(source, {}, tuple(names))
+        there.check((*(self.only or ()), *self.drop, *self.text))
+        return [
+            name
+            for name in names
+            if (self.only is None or name in self.only) and name not in self.drop
+        ]
+
+    def clean(self, cell: str) -> str:
+        """Return a cell of text, "" for a missing one."""
+        cell = cell.strip()
+        return "" if cell.lower() in MISSING or cell in self.missing else cell
 
 
-def parse(text: str, source: str) -> Table:
-    """Make a table of the text of a CSV file; see :func:`read`."""
-    if "\0" in text:
-        raise TableError(f"{source}: this is no text (it has null characters)")
-    named = _SEPARATOR.match(text)
-    delimiter = named[1] if named else _delimiter(text)
-    rows = _rows(text, delimiter, source)
-    if named:
-        rows.pop(0)
-    if not rows:
-        raise TableError(f"{source}: it is empty; a header and rows of values are expected")
-    line, header = rows.pop(0)
-    unnamed = header[0] == "" and len(header) > 1  # row numbers, as pandas writes them
-    names = tuple(header[1:] if unnamed else header)
-    _check_header(names, line, len(header) - len(names), source)
-    if not rows:
-        raise TableError(f"{source}: there are no rows below the header")
-    cells, lines = [], []
-    for line, row in rows:
-        if len(row) != len(header):
-            raise TableError(
-                f"{source}, line {line}: {len(row)} values, but the header has {len(header)} "
-                f"columns (delimiter {delimiter!r})"
-            )
-        kept = row[1:] if unnamed else row
-        cells.append(tuple("" if cell.lower() in MISSING else cell for cell in kept))
-        lines.append(line)
-    comma = delimiter != "," and _decimal_comma(cell for row in cells for cell in row)
-    return Table(source, names, tuple(cells), tuple(lines), comma)
-
-
-def _decimal_comma(cells: Iterable[str]) -> bool:
-    """Whether numbers have a decimal comma: some do, and none has a point."""
-    some = False
-    for cell in cells:
-        if "," in cell:
-            some = some or _NUMBER.fullmatch(cell.replace(",", ".")) is not None
-        elif "." in cell and _NUMBER.fullmatch(cell):
-            return False
-    return some
-
-
-def _rows(text: str, delimiter: str, source: str) -> list[tuple[int, list[str]]]:
-    """Return line and cells of every row that is not blank."""
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
-    )
-    rows = []
-    line = 1
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                rows.append((line, cells))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise TableError(f"{source}, line {line}: {error}") from None
-    return rows
-
-
-def _delimiter(text: str) -> str:
-    """Return the delimiter that gives the most columns of all rows at the top alike.
-
-    csv.Sniffer guesses from the frequencies of all characters and so takes letters at times.
-    """
-    end = 0
-    for _ in range(50):
-        end = text.find("\n", end) + 1
-        if not end:
-            break
-    top = text[: end or len(text)]
-    best, most = ",", (False, 1)
-    for delimiter in DELIMITERS:
-        reader = csv.reader(
-            io.StringIO(top, newline=""), delimiter=delimiter, skipinitialspace=True
-        )
-        try:
-            widths = [len(row) for row in reader if any(cell.strip() for cell in row)]
-        except csv.Error:
-            continue
-        if widths and widths[0] > 1:
-            score = (len(set(widths)) == 1, widths[0])
-            if score > most:
-                best, most = delimiter, score
-    return best
-
-
-def _check_header(names: tuple[str, ...], line: int, unnamed: int, source: str) -> None:
-    for k, name in enumerate(names):
-        place = f"{source}, line {line}"
-        if not name:
-            raise TableError(f"{place}: column {k + 1 + unnamed} has no name")
-        if name in names[:k]:
-            raise TableError(f"{place}: there are two columns {name!r}")
-    if all(_NUMBER.fullmatch(name.replace(",", ".")) for name in names):
-        raise TableError(
-            f"{source}, line {line}: the names of the columns are expected here, but it holds "
-            f"numbers: {', '.join(names[:4])}"
-        )
+def as_text(x: Any) -> str:
+    """Return a value as one would write it, a whole number without a point."""
+    return str(int(x)) if isinstance(x, float | np.floating) and x.is_integer() else str(x)

@@ -1,0 +1,134 @@
+"""Dates as people write them, in days since 2000."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .table import Array, TableError
+
+Vector = NDArray[np.float64]
+
+YEAR = 365.2425
+COMPACT = "%Y%m%d"
+_EPOCH = np.datetime64("2000-01-01", "s")
+_ISO = "ISO8601"
+_IS_ISO = re.compile(
+    r"\d{4}-\d\d?(-\d\d?([T ]\d\d?:\d\d(:\d\d([.,]\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?)?", re.ASCII
+)
+_HAS_ZONE = re.compile(r"(Z|UTC|:\d\d(\.\d+)? ?[+-]\d\d:?\d\d)$", re.ASCII)
+_DAYS = (
+    "%d/%m/%Y|%m/%d/%Y|%d-%m-%Y|%m-%d-%Y|%d.%m.%Y|%d/%m/%y|%m/%d/%y|%d-%m-%y|%m-%d-%y|%d.%m.%y|"
+    "%Y/%m/%d|%Y.%m.%d|%d-%b-%Y|%d-%b-%y|%b-%Y|%b-%y|%B-%Y|%m/%Y|"
+    "%d %b %Y|%d %B %Y|%b %d %Y|%B %d %Y|%b %d, %Y|%B %d, %Y|%b %Y|%B %Y"
+).split("|")
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+_FORMATS = [day + time for day in _DAYS for time in _TIMES]
+
+
+def format_of(cells: Sequence[str], order: str | None, place: Callable[[str], str]) -> str | None:
+    """Return the one format of different cells of text, None where they are no dates.
+
+    Raises
+    ------
+    TableError
+        Where most are dates of one format and others are not, where they may have the day first or
+        the month, and where some have a time zone.
+    """
+    formats = dict.fromkeys(f for cell in cells[:5] for f in _formats(cell))
+    if not formats:
+        return None
+    parsed = {format: _parsed(cells, format) for format in formats}
+    fitting = {format: x for format, x in parsed.items() if not np.isnat(x).any()}
+    if not fitting:
+        format, best = max(parsed.items(), key=lambda each: (~np.isnat(each[1])).sum())
+        odd = np.flatnonzero(np.isnat(best))
+        if 2 * len(odd) > len(cells):
+            return None
+        raise TableError(
+            f"{place(cells[odd[0]])} is no date as {format}, unlike {len(cells) - len(odd)} other "
+            "values in the column (--categorical takes all of them as text)"
+        )
+    first, *others = fitting
+    for other in others:
+        if not np.array_equal(fitting[first], fitting[other]):
+            if order is None:
+                raise TableError(
+                    f"{place(cells[0])} may have the day or the month first, as all of the column; "
+                    "--dates day-first or month-first says which"
+                )
+            by_day = first.startswith("%d")
+            first = first if by_day == (order == "day-first") else other
+            break
+    zones = [bool(_HAS_ZONE.search(cell)) for cell in cells]
+    if first == _ISO and any(zones) and not all(zones):
+        raise TableError(
+            f"{place(cells[zones.index(False)])} has no time zone, but others in the column have "
+            "one (--categorical takes all of them as text)"
+        )
+    return first
+
+
+def _formats(cell: str) -> list[str]:
+    if _IS_ISO.fullmatch(cell):
+        return [_ISO]
+    return [f for f in _FORMATS if _fits(cell, f)] if re.search(r"\d", cell) else []
+
+
+def _fits(cell: str, format: str) -> bool:
+    try:
+        datetime.strptime(cell, format)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(cells: Any, format: str) -> Array:
+    """Return dates, in UTC where they have a time zone; NaT where they are not of the format."""
+    import pandas
+
+    found = pandas.to_datetime(
+        pandas.Series(cells, dtype=object), format=format, errors="coerce", utc=True
+    )
+    return found.dt.tz_localize(None).to_numpy("datetime64[s]")
+
+
+def is_compact(x: Vector) -> bool:
+    """Whether numbers are dates as 20241231, every one of them."""
+    if not len(x) or x.min() < 19000101 or x.max() > 21001231 or np.any(x % 1.0):
+        return False
+    return not np.isnat(_parsed([str(int(day)) for day in np.unique(x)], COMPACT)).any()
+
+
+def days(x: Array, format: str | None) -> tuple[Vector, NDArray[np.bool_]]:
+    """Return days since 2000, NaN for missing ones, and where there is something else."""
+    if x.dtype.kind == "f":
+        missing = np.isnan(x)
+        cells = ["" if m else f"{day:.0f}" for day, m in zip(x, missing, strict=True)]
+        found = _parsed(cells, COMPACT) if format == COMPACT else np.full(len(x), "NaT", "M8[s]")
+    elif x.dtype.kind == "M":
+        missing, found = np.isnat(x), x
+    else:
+        missing = x == ""
+        different = list(dict.fromkeys(x.tolist()))
+        if format is None:
+            format = next((f for cell in different[:5] for f in _formats(cell)), _ISO)
+        known = dict(zip(different, _parsed(different, format), strict=True))
+        found = np.array([known[cell] for cell in x.tolist()], "datetime64[s]")
+    return (found - _EPOCH) / np.timedelta64(86400, "s"), np.isnat(found) & ~missing
+
+
+def season(days: Vector) -> tuple[Vector, Vector]:
+    """Return sine and cosine of the year."""
+    angle = 2.0 * np.pi / YEAR * days
+    return np.sin(angle), np.cos(angle)
+
+
+def shown(days: float) -> str:
+    """Return the date in ISO's form."""
+    return str((_EPOCH + np.timedelta64(round(days * 86400), "s")).astype("datetime64[D]"))

@@ -1,0 +1,211 @@
+"""Files that hold tables, read by pandas.
+
+What a file is (text, compressed, workbook, Parquet) is seen from its first bytes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .separated import Separated
+from .table import ROW_NAMES, Array, Table, TableError, Wanted, as_text
+
+_COMPRESSED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+_OTHERS = {
+    b"\xd0\xcf\x11\xe0": "an old workbook (.xls)",
+    b"%PDF": "a PDF file",
+    b"SQLite": "a database",
+    b"\x89HDF": "an HDF5 file",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+}
+
+
+def read(path: str | os.PathLike[str], **how: Any) -> Table:
+    """Read a table with a header: separated values, compressed or not, .xlsx or Parquet.
+
+    Parameters
+    ----------
+    path : path
+        The file; "-" is the standard input.
+    **how
+        See :class:`Wanted`.
+
+    Raises
+    ------
+    TableError
+        Where it is no table, or one that can be read in two ways.
+    ImportError
+        Without pandas.
+    OSError
+        Where it can't be opened.
+    """
+    wanted = Wanted(**how)
+    source = "the standard input" if os.fspath(path) == "-" else os.fspath(path)
+    with _opened(path) as file:
+        try:
+            import pandas  # noqa: F401
+        except ImportError:
+            raise ImportError("a table is read by pandas: pip install 'fastbp[cli]'") from None
+        try:
+            table = _read(file, source, wanted)
+        except (EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
+            raise TableError(f"{source}: it is compressed, and damaged ({error})") from None
+    if not len(table):
+        raise TableError(f"{source}: there are no rows below the header")
+    return table
+
+
+def _opened(path: str | os.PathLike[str]) -> Any:
+    return io.BytesIO(sys.stdin.buffer.read()) if os.fspath(path) == "-" else open(path, "rb")
+
+
+def _read(file: Any, source: str, wanted: Wanted) -> Table:
+    start = file.read(64)
+    file.seek(0)
+    if start.startswith(b"PAR1"):
+        return _parquet(file, source, wanted)
+    if start.startswith(b"PK\x03\x04"):
+        return _archive(file, source, wanted)
+    for magic, decompressed in _COMPRESSED.items():
+        if start.startswith(magic):
+            with decompressed(file) as plain:
+                return _read(plain, source, wanted)
+    for magic, what in _OTHERS.items():
+        if start.startswith(magic):
+            raise TableError(f"{source}: this is {what}; save it as .csv or .xlsx")
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"<"):
+        raise TableError(f"{source}: this is JSON or XML; save it as .csv or .xlsx")
+    return Separated(file, source, wanted).table()
+
+
+def _archive(file: BinaryIO, source: str, wanted: Wanted) -> Table:
+    with zipfile.ZipFile(file) as archive:
+        members = archive.namelist()
+        if "xl/workbook.xml" in members:
+            return _workbook(file, source, wanted)
+        members = [name for name in members if name[-1] != "/" and name[:9] != "__MACOSX/"]
+        if len(members) != 1:
+            raise TableError(
+                f"{source}: one file is expected in it, it has {', '.join(members[:9])}"
+            )
+        with archive.open(members[0]) as member:
+            return _read(member, source, wanted)
+
+
+def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
+    import pandas
+
+    try:
+        with pandas.ExcelFile(file, engine="openpyxl") as book:
+            sheets = book.sheet_names
+            if wanted.sheet not in (None, *sheets):
+                raise TableError(
+                    f"{source}: there is no sheet {wanted.sheet!r}; it has "
+                    f"{', '.join(map(repr, sheets))}"
+                )
+            sheet = wanted.sheet or sheets[0]
+            # Cells as they are: pandas would make numbers of text, and of 007 seven.
+            how: dict[str, Any] = {"header": None, "dtype": object, "keep_default_na": False}
+            frame = pandas.read_excel(book, sheet_name=sheet, **how)
+    except TableError:
+        raise
+    except ImportError:
+        raise ImportError("a workbook is read by openpyxl: pip install 'fastbp[cli]'") from None
+    except Exception as error:  # whatever openpyxl meets in a damaged file
+        raise _damaged(source, "workbook", error) from None
+    if not len(frame):
+        raise TableError(f"{source}: the sheet {sheet!r} is empty")
+    names = [wanted.clean("" if cell is None else str(cell)) for cell in frame.iloc[0]]
+    if names[0] == "" and len(names) > 1:
+        names[0] = ROW_NAMES
+    chosen = wanted.chosen(names, source)
+    filled = ~(frame.isna() | (frame == "")).all(axis=1).to_numpy()
+    filled[0] = False
+    columns = {
+        name: _of_cells(frame[names.index(name)].to_numpy(object)[filled], name, source, wanted)
+        for name in chosen
+    }
+    notes = () if wanted.sheet or len(sheets) == 1 else (f"the sheet {sheet!r} of {len(sheets)}",)
+    return Table(source, columns, tuple(names), wanted.mark, notes)
+
+
+def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
+    import pandas
+
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise ImportError("Parquet is read by pyarrow: pip install 'fastbp[cli]'") from None
+    try:
+        data = io.BytesIO(file.read())
+        names = parquet.read_schema(data).names
+        names = [name for name in names if not name.startswith("__index_level_")]
+        data.seek(0)
+        frame = pandas.read_parquet(data, engine="pyarrow", columns=wanted.chosen(names, source))
+    except TableError:
+        raise
+    except Exception as error:  # whatever pyarrow meets in a damaged file
+        raise _damaged(source, "Parquet file", error) from None
+    columns, notes = {}, []
+    for name in frame.columns:
+        x, kind = frame[name], frame[name].dtype
+        zone = getattr(kind, "tz", None)
+        if zone is not None:
+            x = x.dt.tz_convert("UTC").dt.tz_localize(None)
+            notes.append(f"{name!r}: times are in UTC (they were in {zone})")
+        if name not in wanted.text and zone is None and kind.kind in "iuf":
+            columns[name] = x.to_numpy(np.float64, na_value=np.nan)
+        elif name not in wanted.text and x.dtype.kind == "M":
+            columns[name] = x.to_numpy("datetime64[s]")
+        else:
+            cells = [None if m else v for v, m in zip(x.astype(object), x.isna(), strict=True)]
+            columns[name] = _of_cells(cells, name, source, wanted)
+    return Table(source, columns, tuple(names), wanted.mark, tuple(notes))
+
+
+def _damaged(source: str, what: str, error: Exception) -> TableError:
+    reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+    return TableError(f"{source}: this {what} can't be read ({reason})")
+
+
+def _of_cells(cells: Iterable[Any], name: str, source: str, wanted: Wanted) -> Array:
+    """Return numbers, dates or text of Python's objects."""
+    import datetime
+    import decimal
+
+    cells = [wanted.clean(x) if isinstance(x, str) else x for x in cells]
+    # An array is no number; NaN and NaT are not equal to themselves.
+    missing = [x is None or (not isinstance(x, np.ndarray) and (x != x or x == "")) for x in cells]
+    kinds = {type(x) for x, m in zip(cells, missing, strict=True) if not m}
+    numbers = (int, float, decimal.Decimal, np.number)
+    if name not in wanted.text and kinds:
+        if all(issubclass(kind, numbers) and kind is not bool for kind in kinds):
+            return np.array(
+                [np.nan if m else x for x, m in zip(cells, missing, strict=True)], float
+            )
+        if all(issubclass(kind, datetime.date) for kind in kinds):
+            values = [None if m else x for x, m in zip(cells, missing, strict=True)]
+            return np.array(values, "datetime64[s]")
+    for kind in kinds:
+        if issubclass(kind, list | dict | np.ndarray | bytes | datetime.timedelta):
+            raise TableError(
+                f"{source}: column {name!r} has values of type {kind.__name__}; leave it out "
+                "(--drop)"
+            )
+    text = ["" if m else as_text(x) for x, m in zip(cells, missing, strict=True)]
+    return np.array([wanted.clean(cell) for cell in text], object)

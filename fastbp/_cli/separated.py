@@ -1,0 +1,364 @@
+"""Text of separated values (CSV and its kin): what it is, and its columns as pandas reads them.
+
+pandas takes 007 for 7, True for a truth value and 1,234 for text. So a file is looked through
+first, and columns in which something would be lost are read once more, as text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import numerals
+from .table import MISSING, ROW_NAMES, Array, Table, TableError, Wanted
+
+SEPARATORS = ",;\t|"
+_BLANK = r"\s+"
+_BLOCK = 1 << 18
+_EXCELS = re.compile(r"sep=(.)\s*")  # a first line by which Excel is told the separator
+# What pandas looks for; what else is spelled like these is found in text, later.
+_SPELLED = [
+    *{change(word) for word in MISSING for change in (str.lower, str.upper, str.title)},
+    *("NaN", "-NaN", "NaT"),
+]
+
+
+class Separated:
+    """A file of separated values; :meth:`table` reads it."""
+
+    def __init__(self, file: Any, source: str, wanted: Wanted) -> None:
+        self.file, self.source, self.wanted = file, source, wanted
+        self.notes: list[str] = []
+        self.encoding = self._look_through()
+        self._read_header()
+
+    def _look_through(self) -> str:
+        """Return the encoding; note whether there are comments, and codes such as 007."""
+        asked = self.wanted.encoding
+        if not asked and self.file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            asked = "utf-16"
+        self.file.seek(0)
+        self.has_comments = self.has_codes = bool(asked)  # perhaps: the bytes may be others
+        found = "utf-8-sig"
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        before = b"\n"
+        while block := self.file.read(_BLOCK):
+            if not asked:
+                if b"\0" in block:
+                    raise TableError(f"{self.source}: this is no text (it has null characters)")
+                if found == "utf-8-sig" and not (block.isascii() and decoder.getstate()[0] == b""):
+                    try:
+                        decoder.decode(block)
+                    except UnicodeDecodeError:
+                        found = "cp1252"
+                if found == "cp1252":
+                    try:
+                        block.decode("cp1252")
+                    except UnicodeDecodeError:
+                        found = "latin-1"
+            block = before + block
+            if b"#" in block:
+                self.has_comments |= b"\n#" in block or b"\r#" in block
+            self.has_codes = self.has_codes or _has_codes(block)
+            before = block[-2:]
+        if not asked and found != "utf-8-sig":
+            self.notes.append(f"it is no UTF-8, taken for {found} (--encoding says otherwise)")
+        return asked or found
+
+    def _text(self) -> io.TextIOWrapper:
+        self.file.seek(0)
+        try:
+            return io.TextIOWrapper(io.BufferedReader(_Kept(self.file)), self.encoding, newline="")
+        except LookupError:
+            raise TableError(f"{self.source}: there is no encoding {self.encoding!r}") from None
+
+    def _read_header(self) -> None:
+        """Find separator and names, and how many lines are above the rows."""
+        lines: list[tuple[int, str]] = []
+        comment, separator = None, self.wanted.separator
+        try:
+            for number, line in enumerate(self._text()):
+                line = line.removeprefix("\ufeff")
+                excels = _EXCELS.fullmatch(line) if not number else None
+                if excels:
+                    separator = separator or excels[1]
+                elif line.startswith("#") and not lines:
+                    comment = line.lstrip("#")
+                elif line.strip() or lines:
+                    lines.append((number, line))
+                if len(lines) == 50:
+                    break
+        except UnicodeError as error:
+            raise self._not_decoded(error) from None
+        if not lines and comment is None:
+            raise TableError(f"{self.source}: it is empty; a header and rows are expected")
+        top = [line for _, line in lines]
+        self.separator = {" ": _BLANK}.get(separator or "", separator) or _separator(top)
+        rows = self._rows(top)
+        try:
+            used, names = next(rows, (0, []))
+            _, first = next(rows, (0, []))
+        except csv.Error as error:
+            raise TableError(f"{self.source}, line {lines[0][0] + 1}: {error}") from None
+        self.n_skipped = lines[0][0] + used if lines else 0
+        if names and all(map(_is_number, names)):
+            _, commented = next(self._rows([comment or ""]), (0, []))
+            if len(commented) != len(names) or all(map(_is_number, commented)):
+                raise TableError(
+                    f"{self.source}, line {lines[0][0] + 1}: the names of the columns are expected "
+                    f"here, but it holds numbers: {', '.join(names[:4])}"
+                )
+            self.n_skipped, names = lines[0][0], commented
+        elif len(first) == len(names) + 1 and first[-1]:  # as R writes names of rows
+            names = ["", *names]
+        if names and not names[0] and len(names) > 1:
+            names[0] = ROW_NAMES
+        self.names = names
+        self.chosen = self.wanted.chosen(names, self.source)
+
+    def _rows(self, lines: Any) -> Iterator[tuple[int, list[str]]]:
+        """Yield the cells of each row that is not blank, and how many lines have been read."""
+        if self.separator == _BLANK:
+            rows: Any = ((k + 1, line.split()) for k, line in enumerate(lines))
+        else:
+            reader = csv.reader(lines, delimiter=self.separator, skipinitialspace=True)
+            rows = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+        return ((number, row) for number, row in rows if any(row))
+
+    def table(self) -> Table:
+        """Return the columns that are wanted."""
+        mark = self.wanted.mark
+        columns = self._columns(mark or ".")
+        if mark is None:
+            mark = self._mark(columns)
+            if mark == ",":
+                columns = self._columns(mark)
+                self.notes.append("numbers have a decimal comma")
+        return Table(self.source, columns, tuple(self.names), mark, tuple(self.notes))
+
+    def _columns(self, mark: str) -> dict[str, Array]:
+        """Return numbers where pandas finds numbers, else text."""
+        frame = self._frame(mark)
+        if self.chosen and frame[self.chosen[-1]].isna().any():
+            self._check_lengths()
+        columns: dict[str, Array] = {}
+        again, truths = [], set()
+        for name in self.chosen:
+            column, kind = frame[name], frame[name].dtype
+            if name in self.wanted.text or kind.kind not in "iufbO":
+                columns[name] = self._cells(column)
+            elif kind.kind in "iuf":
+                columns[name] = x = column.to_numpy(np.float64)
+                if self.has_codes and not np.any(x[np.isfinite(x)] % 1.0):
+                    again.append(name)
+            elif kind.kind == "b" or not all(isinstance(x, str) or x != x for x in column):
+                again.append(name)  # truth values, or text in some blocks and numbers in others
+                if all(isinstance(x, bool) or x != x for x in column):
+                    truths.add(name)
+            else:
+                columns[name] = self._cells(column)
+        del frame
+        for name, cells in self._as_text(again).items():
+            different = dict.fromkeys(cells.tolist())
+            if name not in columns or any(map(numerals.is_code, different)):
+                columns[name] = cells
+            if len(different.keys() - {""}) > 2 and name in truths:  # true beside TRUE
+                columns[name] = np.array([cell.title() for cell in cells.tolist()], object)
+        return {name: columns[name] for name in self.chosen}
+
+    def _as_text(self, names: Sequence[str]) -> dict[str, Array]:
+        if not names:
+            return {}
+        frame = self._frame(".", dtype=str, usecols=list(names))
+        return {name: self._cells(frame[name]) for name in names}
+
+    def _cells(self, column: Any) -> Array:
+        """Return cells of text, equal ones as one object."""
+        codes, values = column.factorize()
+        cells = np.array(["", *map(self.wanted.clean, values)], object)
+        return cells[codes + 1]
+
+    def _frame(self, mark: str, dtype: Any = None, usecols: list[str] | None = None) -> Any:
+        """Return what pandas reads; of all columns the first time, for it cuts rows otherwise."""
+        import pandas
+
+        if dtype is None:
+            dtype = dict.fromkeys(self.wanted.text, str)
+        # Newer releases read numbers exactly, and warn where they are asked to.
+        exact = {} if _version(pandas) >= (3, 1) else {"float_precision": "round_trip"}
+        source, skipped = self._source()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", pandas.errors.DtypeWarning)
+                warnings.simplefilter("error", pandas.errors.ParserWarning)
+                return pandas.read_csv(
+                    source,
+                    sep=self.separator,
+                    names=self.names,
+                    header=None,
+                    skiprows=skipped,
+                    index_col=False,
+                    usecols=usecols,
+                    dtype=dtype,
+                    encoding=self.encoding,
+                    decimal=mark,
+                    skipinitialspace=True,
+                    keep_default_na=False,
+                    na_values=[*_SPELLED, *self.wanted.missing],
+                    **exact,
+                )
+        except pandas.errors.EmptyDataError:
+            raise TableError(f"{self.source}: there are no rows below the header") from None
+        except pandas.errors.ParserWarning:
+            raise TableError(
+                f"{self.source}: rows have more values than the header has columns, which are "
+                f"{len(self.names)} (separator {self.separator!r})"
+            ) from None
+        except pandas.errors.ParserError as error:
+            said = str(error).replace("Error tokenizing data. C error: ", "").strip()
+            raise TableError(f"{self.source}: {said} (separator {self.separator!r})") from None
+        except UnicodeError as error:
+            raise self._not_decoded(error) from None
+
+    def _source(self) -> tuple[Any, int]:
+        """Return what pandas is to read, without comments, and how many lines of it to skip."""
+        if not self.has_comments:
+            self.file.seek(0)
+            return self.file, self.n_skipped
+        kept, left_out, in_quotes = [], 0, False
+        for number, line in enumerate(self._text()):
+            if number < self.n_skipped:
+                continue
+            if line.startswith("#") and not in_quotes:
+                _, cells = next(self._rows([line]), (0, []))
+                if len(cells) != len(self.names):
+                    left_out += 1
+                    continue
+            in_quotes ^= line.count('"') % 2 == 1
+            kept.append(line)
+        note = f"lines of comments left out: {left_out}"
+        if left_out and note not in self.notes:
+            self.notes.append(note)
+        return io.StringIO("".join(kept)), 0
+
+    def _check_lengths(self) -> None:
+        """Refuse rows that are too short, which pandas fills up."""
+        source, skipped = self._source()
+        lines = iter(source if isinstance(source, io.StringIO) else self._text())
+        for _ in range(skipped):
+            next(lines)
+        for number, row in self._rows(lines):
+            if len(row) < len(self.names):
+                raise TableError(
+                    f"{self.source}, line {skipped + number}: {len(row)} values, but the header "
+                    f"has {len(self.names)} columns (separator {self.separator!r})"
+                )
+
+    def _not_decoded(self, error: UnicodeError) -> TableError:
+        return TableError(f"{self.source}: it is no {self.encoding} ({error}); try --encoding")
+
+    def _mark(self, columns: dict[str, Array]) -> str | None:
+        """Return the decimal mark, which a file has one of; None where nothing depends on it."""
+        marks: dict[str, tuple[str, str]] = {}
+        unclear = None
+        for name, x in columns.items():
+            if x.dtype != object or name in self.wanted.text:
+                continue
+            cells = [cell for cell in dict.fromkeys(x.tolist()) if cell]
+            found = numerals.marks(cells[:1000])
+            if found == ".,":
+                found = numerals.marks(cells)
+                if found == ".,":
+                    several = filter(numerals.is_ambiguous, cells)
+                    unclear = unclear or next(((name, cell) for cell in several), None)
+            if len(found) == 1:
+                other = "," if found == "." else "."
+                example = next(c for c in cells if other not in numerals.marks([c]))
+                marks.setdefault(found, (name, example))
+        if len(marks) == 2:
+            (a, p), (b, c) = marks["."], marks[","]
+            raise TableError(
+                f"{self.source}: column {b!r} has decimal commas ({c!r}) and column {a!r} decimal "
+                f"points ({p!r}); leave one of them out (--drop) or take it as text (--categorical)"
+            )
+        if marks:
+            return next(iter(marks))
+        if unclear is None:
+            return None
+        fractions = [
+            name
+            for name, x in columns.items()
+            if x.dtype != object and np.any(x[np.isfinite(x)] % 1.0)
+        ]
+        for x in self._as_text(fractions).values():
+            if numerals.marks(cell for cell in dict.fromkeys(x.tolist()) if cell) == ".":
+                return "."
+        name, cell = unclear
+        row = int(np.flatnonzero(columns[name] == cell)[0])
+        raise TableError(
+            f"{self.source}, row {row + 1}, column {name!r}: {cell!r} may have a decimal mark or "
+            "a separator of thousands; say which by --decimal or --thousands"
+        )
+
+
+class _Kept(io.RawIOBase):
+    """Reads a file that stays open when this is closed."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self.file.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def _has_codes(block: bytes) -> bool:
+    """Whether a cell may begin with 0 and another digit."""
+    x = np.frombuffer(block, np.uint8)
+    # Differences of unsigned bytes: what is below becomes large. From "-" on come . / 0 … 9 and :
+    digit, inside = x - np.uint8(ord("0")) < 10, x - np.uint8(ord("-")) < 14
+    return bool(np.any((x[1:-1] == ord("0")) & digit[2:] & ~inside[:-2]))
+
+
+def _is_number(cell: str) -> bool:
+    number = numerals.written(cell)
+    return number is not None and not number.unit and number.marks() != ""
+
+
+def _separator(lines: list[str]) -> str:
+    """Return the separator that gives the most columns of all rows at the top alike.
+
+    csv.Sniffer guesses from the frequencies of all characters and so takes letters at times.
+    """
+    best, most = ",", (False, 1)
+    for separator in SEPARATORS:
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        try:
+            widths = [len(row) for row in reader if any(cell.strip() for cell in row)]
+        except csv.Error:
+            continue
+        if widths and widths[0] > 1:
+            score = (len(set(widths)) == 1, widths[0])
+            if score > most:
+                best, most = separator, score
+    if most == (False, 1):
+        widths = [len(line.split()) for line in lines if line.strip()]
+        # R names the rows, but not the column of their names.
+        if widths and widths[0] > 1 and set(widths[1:]) in ({widths[0]}, {widths[0] + 1}):
+            return _BLANK
+    return best
+
+
+def _version(pandas: Any) -> tuple[int, ...]:
+    return tuple(int(part) for part in pandas.__version__.split(".")[:2])
