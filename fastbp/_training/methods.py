@@ -339,6 +339,15 @@ def _kinds(activations: tuple[str, ...], N: int, K: int, free: bytes) -> NDArray
     return np.unique(kinds, return_inverse=True)[1].astype(np.int64)
 
 
+def _neurons(net: Network, Z: NDArray) -> tuple[NDArray, NDArray]:
+    """v and v' of each neuron, (B, H)."""
+    U, slopes = np.empty_like(Z), np.empty_like(Z)
+    for v in set(net.activations):
+        at = [i for i, other in enumerate(net.activations) if other == v]
+        U[:, at], slopes[:, at] = v.evaluate(1, Z[:, at])
+    return U, slopes
+
+
 def _cotangents(net: Network, loss: Loss, s: NDArray, t: NDArray) -> NDArray:
     """∂ℓ/∂s of each observation, of the shape of s."""
     s, t = s.astype(np.float64), t.astype(np.float64)
@@ -367,9 +376,10 @@ class _Still(Exception):
     """Leaves a SciPy method that goes on without lowering the loss."""
 
 
-_ROWS = 512  # per-sample gradients in memory at a time
+_ROWS = 4096  # in memory at a time, by neurons
 _TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-13  # where an optimizer's options name no tolerance
-_POLISH = 50  # iterations at the end by gradients alone
+_POLISH, _POLISHES = 50, 4  # iterations at the end by gradients alone, and how often at most
+_POLISHED = 1e-2 * _TOL  # a gradient that is not worth more
 _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
 # A run that lowers the loss by so many times ftol, or by half, is followed by another.
 _WORTH = 1e4
@@ -447,18 +457,34 @@ class SciPy(_WithoutMoments):
             reason = self._judged(units, limited)
             if reason == REASONS[SMALL_GRADIENT] or limited or not worth or watch.step >= end:
                 break
-        if self._polishes and reason.startswith("converged") and watch.step < end:
-            return self._polished(watch, min(end - watch.step, _POLISH), units)
-        return reason
+        if not self._polishes or limited:
+            return reason
+        return self._polished(watch, end, units, reason)
 
-    def _polished(self, watch: Watch, n: int, units: Units) -> str:
-        """Go on where the loss is flat to rounding, by gradients alone; returns why it ended."""
-        problem, before = self._problem, self._loss
-        w, steepest = problem.w.copy(), self._steepest(units)
-        ended, message = self._run(watch, n, units, about=w)
-        if self._steepest(units) > steepest or self._loss > before + self._rounding():
-            problem.w[:], self._loss = w, before
-        return message if ended else self._judged(units, False)
+    def _polished(self, watch: Watch, end: int, units: Units, reason: str) -> str:
+        """Go on where the loss is flat to rounding, by gradients alone; returns why it ended.
+
+        Again from where that ended, about which rounding and third powers of the way are less,
+        while the gradient falls to half. So fits whose sums differ by rounding have the same end.
+        """
+        problem = self._problem
+        for _ in range(_POLISHES):
+            if watch.step >= end:
+                break
+            w, before, steepest = problem.w.copy(), self._loss, self._steepest(units)
+            if steepest <= _POLISHED:
+                break
+            ended, message = self._run(watch, min(end - watch.step, _POLISH), units, about=w)
+            left = self._steepest(units)
+            if not left <= steepest or self._loss > before + self._rounding():
+                problem.w[:], self._loss = w, before
+                left = steepest
+            if ended:
+                return message
+            reason = self._judged(units, False)
+            if not left <= 0.5 * steepest:
+                break
+        return reason
 
     def _units(self) -> Units:
         """S, what a small fall of the loss is measured by, and √(S / 2) / D at the parameters.
@@ -476,15 +502,22 @@ class SciPy(_WithoutMoments):
             size = min(max(size, _NOTHING), _NATS)
         # A power of 2, without which fourth powers of the targets may overflow or vanish.
         unit = np.exp2(np.round(0.5 * np.log2(size)))
-        inner = before_outputs(net)
         squares = np.zeros(net.n_params)
-        for first in range(0, len(X), _ROWS // net.n_outputs + 1):
-            part = slice(first, first + _ROWS // net.n_outputs + 1)
-            rows = inner.per_sample_grad(problem.w, X[part]).astype(np.float64)
-            slopes = _cotangents(net, problem.loss, inner.value(problem.w, X[part]), t[part])
-            slopes /= unit
-            weights = slopes**2 if c is None else (c[part] * slopes.T**2).T
-            squares += weights.ravel() @ np.square(rows).reshape(-1, net.n_params)
+        of_A, of_W = (part.reshape(-1, part.shape[-1]) for part in net.split(squares))
+        a, W = net.split(problem.w.astype(np.float64))
+        A = a.reshape(net.n_outputs, -1)
+        for first in range(0, len(X), _ROWS):
+            part = slice(first, first + _ROWS)
+            with np.errstate(over="ignore", invalid="ignore"):
+                rows = X[part].astype(np.float64)
+                U, slopes = _neurons(net, rows @ W.T)
+                s = U @ A.T
+                cotangents = _cotangents(net, problem.loss, s.reshape(t[part].shape), t[part])
+                weights = (cotangents.reshape(s.shape) / unit) ** 2
+                if c is not None:
+                    weights *= c[part, np.newaxis]
+                of_A += weights.T @ U**2
+                of_W += ((weights @ A**2) * slopes**2).T @ rows**2
         total = len(X) if c is None else float(c.sum(dtype=np.float64))
         kinds = kinds_of(net, problem.free)
         largest = np.zeros(net.n_params)
@@ -623,7 +656,7 @@ class SciPy(_WithoutMoments):
             options["xtol"] = _XTOL
         options |= self._options
         if about is not None:
-            options = {"maxiter": n, "gtol": 1e-2 * _TOL, "ftol": 0.0, "maxcor": 20}
+            options = {"maxiter": n, "gtol": _POLISHED, "ftol": 0.0, "maxcor": 20}
         with_gradient = self._method not in WITHOUT_GRADIENT
         bounds = None
         if problem.bounds is not None:
