@@ -10,6 +10,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -200,7 +201,29 @@ def memory(report):
     report.at_most("memory over X and t at (1000000, 32, 64)", 32, growth, " MiB")
 
 
-TARGETS = {each.__name__: each for each in (calls, mixed, steps, threads, start, memory)}
+def tables(report):
+    """Reading 200,000 rows and 20 columns of numbers, as `fastbp train` does, beside pandas."""
+    programs = {
+        "pandas": "import pandas\npandas.read_csv({!r})",
+        "fastbp": "import pandas\nfrom fastbp._cli.reading import read\nread({!r})",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "numbers.csv")
+        rows = np.random.default_rng(0).normal(size=(200_000, 20)).tolist()
+        with open(path, "w") as file:
+            file.write(",".join(f"x{k}" for k in range(20)) + "\n")
+            file.writelines(",".join(map(repr, row)) + "\n" for row in rows)
+        bare = [_process("import pandas", folder) for _ in range(5)]
+        rounds = [[_process(p.format(path), folder) for p in programs.values()] for _ in range(5)]
+    (theirs, their_memory), (ours, memory) = np.array(rounds).min(axis=0)
+    start, _ = np.array(bare).min(axis=0)
+    report.at_most(
+        "a table of (200000, 20), to pandas.read_csv", 2.0, (ours - start) / (theirs - start), "×"
+    )
+    report.at_most("its peak memory, to that of pandas", 1.5, memory / their_memory, "×")
+
+
+TARGETS = {each.__name__: each for each in (calls, mixed, steps, threads, start, memory, tables)}
 
 
 def main():

@@ -212,7 +212,7 @@ def _completed(table: Table, column: Column, rows: Array, fill: bool) -> str:
         fitted, missing = values[rows], np.isnan(values)
         fitted = fitted[~np.isnan(fitted)]
         if "date" in column:
-            column["season"] = bool(np.ptp(fitted) > dates.YEAR)
+            column["season"] = dates.has_season(fitted)
             said = f"dates, {dates.shown(fitted.min())} to {dates.shown(fitted.max())}"
             if column["date"]:
                 said += f" ({column['date']})"
@@ -366,7 +366,7 @@ def _encode(table: Table, column: Column, X: Matrix, note: Callable[[str], None]
             values = np.where(missing, fill, values)
         X[:, 0] = values
         if column.get("season"):
-            X[:, 1], X[:, 2] = dates.season(values)
+            X[:, 1:3] = dates.season(values)
         what = "no date" if "date" in column else "no number"
     if column.get("missing"):
         X[:, -1] = missing

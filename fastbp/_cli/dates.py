@@ -14,17 +14,19 @@ from .table import Array, TableError
 
 Vector = NDArray[np.float64]
 
-YEAR = 365.2425
 COMPACT = "%Y%m%d"
+_YEAR = 365.2425
 _EPOCH = np.datetime64("2000-01-01", "s")
+_PIVOT = np.datetime64("2030-01-01", "s")  # years 30 to 99 are of the 1900s, as Excel has it
 _ISO = "ISO8601"
 _IS_ISO = re.compile(
     r"\d{4}-\d\d?(-\d\d?([T ]\d\d?:\d\d(:\d\d([.,]\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?)?", re.ASCII
 )
+_QUARTER = re.compile(r"(\d{4})[ -]?[Qq]([1-4])", re.ASCII)
 _HAS_ZONE = re.compile(r"(Z|UTC|:\d\d(\.\d+)? ?[+-]\d\d:?\d\d)$", re.ASCII)
 _DAYS = (
     "%d/%m/%Y|%m/%d/%Y|%d-%m-%Y|%m-%d-%Y|%d.%m.%Y|%d/%m/%y|%m/%d/%y|%d-%m-%y|%m-%d-%y|%d.%m.%y|"
-    "%Y/%m/%d|%Y.%m.%d|%d-%b-%Y|%d-%b-%y|%b-%Y|%b-%y|%B-%Y|%m/%Y|"
+    "%Y/%m/%d|%Y.%m.%d|%b-%d-%Y|%d-%b-%Y|%d-%b-%y|%b-%Y|%b-%y|%B-%Y|%m/%Y|"
     "%d %b %Y|%d %B %Y|%b %d %Y|%B %d %Y|%b %d, %Y|%B %d, %Y|%b %Y|%B %Y"
 ).split("|")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
@@ -77,6 +79,8 @@ def format_of(cells: Sequence[str], order: str | None, place: Callable[[str], st
 def _formats(cell: str) -> list[str]:
     if _IS_ISO.fullmatch(cell):
         return [_ISO]
+    if _QUARTER.fullmatch(cell):
+        return ["quarters"]
     return [f for f in _FORMATS if _fits(cell, f)] if re.search(r"\d", cell) else []
 
 
@@ -92,10 +96,19 @@ def _parsed(cells: Any, format: str) -> Array:
     """Return dates, in UTC where they have a time zone; NaT where they are not of the format."""
     import pandas
 
+    if format == "quarters":
+        found = map(_QUARTER.fullmatch, cells)
+        cells = [f"{q[1]}-{3 * int(q[2]) - 2:02}" if q else "" for q in found]
+        format = _ISO
     found = pandas.to_datetime(
         pandas.Series(cells, dtype=object), format=format, errors="coerce", utc=True
     )
-    return found.dt.tz_localize(None).to_numpy("datetime64[s]")
+    x = found.dt.tz_localize(None).to_numpy("datetime64[s]")
+    if "%y" not in format:
+        return x
+    year = x.astype("M8[Y]")
+    earlier = (year - 100).astype("M8[s]") + (x - year.astype("M8[s]"))
+    return np.where(x < _PIVOT, x, earlier)
 
 
 def is_compact(x: Vector) -> bool:
@@ -123,10 +136,20 @@ def days(x: Array, format: str | None) -> tuple[Vector, NDArray[np.bool_]]:
     return (found - _EPOCH) / np.timedelta64(86400, "s"), np.isnat(found) & ~missing
 
 
-def season(days: Vector) -> tuple[Vector, Vector]:
-    """Return sine and cosine of the year."""
-    angle = 2.0 * np.pi / YEAR * days
-    return np.sin(angle), np.cos(angle)
+def season(days: Vector) -> Array:
+    """Return sine and cosine of the year, (B, 2): those of one day are the same in any year."""
+    day = _EPOCH + (np.nan_to_num(days) * 86400).round().astype("timedelta64[s]")
+    year = day.astype("M8[Y]")
+    start, end = (each.astype("M8[s]") for each in (year, year + 1))
+    angle = 2.0 * np.pi * ((day - start) / (end - start))
+    found = np.column_stack([np.sin(angle), np.cos(angle)])
+    found[np.isnan(days)] = np.nan
+    return found
+
+
+def has_season(days: Vector) -> bool:
+    """Whether dates span more than a year, and are not all of one day of it."""
+    return bool(np.ptp(days) > _YEAR and np.ptp(season(days), axis=0).max() > 1e-9)
 
 
 def shown(days: float) -> str:

@@ -108,12 +108,18 @@ class Separated:
         except csv.Error as error:
             raise TableError(f"{self.source}, line {lines[0][0] + 1}: {error}") from None
         self.n_skipped = lines[0][0] + used if lines else 0
-        if names and all(map(_is_number, names)):
+        n_numbers = sum(map(_is_number, names))
+        # Years may be names. 9.7 among mostly numbers is a value, but for those of a matrix.
+        marked = bool(names and names[0]) and any(
+            _is_number(name) and not name.isdigit() for name in names
+        )
+        if names and (n_numbers == len(names) or (marked and 2 * n_numbers > len(names))):
             _, commented = next(self._rows([comment or ""]), (0, []))
             if len(commented) != len(names) or all(map(_is_number, commented)):
                 raise TableError(
                     f"{self.source}, line {lines[0][0] + 1}: the names of the columns are expected "
-                    f"here, but it holds numbers: {', '.join(names[:4])}"
+                    f"here, but it holds numbers: "
+                    f"{', '.join(filter(_is_number, names[:9]))}"
                 )
             self.n_skipped, names = lines[0][0], commented
         elif len(first) == len(names) + 1 and first[-1]:  # as R writes names of rows
