@@ -16,7 +16,7 @@ import numpy as np
 
 import fastbp
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+sys.path.insert(0, str(Path(fastbp.__file__).parents[1] / "tests"))  # of the source tree
 import nist
 
 # %%
@@ -26,8 +26,9 @@ import nist
 problem = nist.PROBLEMS["Misra1a"]()
 result = fastbp.fit(problem.net, problem.X, problem.t, w0=problem.starts[0], free=problem.free)
 errors = np.sqrt(np.diag(result.covariance))
-for name, value, error, certified in zip(["b1", "b2"], result.w, errors, problem.certified):
-    print(f"{name} = {value:.8g} ± {error:.4g}, certified {certified:.11g}")
+for k in range(2):
+    certified = f"{problem.certified[k]:.11g} ± {problem.deviations[k]:.4g}"
+    print(f"b{k + 1} = {result.w[k]:.8g} ± {errors[k]:.4g}, certified {certified}")
 assert np.allclose(result.w, problem.certified, rtol=1e-6)
 assert np.allclose(errors, problem.deviations, rtol=1e-4)
 

@@ -14,8 +14,8 @@ import numpy as np
 import fastbp
 
 # %%
-# A bump that lives on (−1, 1) and has all derivatives: branches may be used. And a loss that forgets
-# outliers, Geman's and McClure's: r²/2 for small r, and never above 1/2.
+# A bump that lives on (−1, 1) and has all derivatives: branches may be used. And a loss that
+# forgets outliers, Geman's and McClure's: r²/2 for small r, and never above 1/2.
 
 
 @fastbp.activation
@@ -30,7 +30,7 @@ def forgetful(y, t):
 
 
 print(bump(0.5), bump.derivative(0.5), bump.second_derivative(0.5))
-assert fastbp.calculus.taylor_test(bump, bump.derivative, 0.5).ok
+assert fastbp.calculus.taylor_test(bump, bump.derivative(0.5), 0.5).ok
 
 # %%
 # What can't be traced is refused where it is written, with file, line and cause.
@@ -45,8 +45,8 @@ except fastbp.ActivationError as error:
     print(error)
 
 # %%
-# One observation in five is nonsense. The squared loss is drawn to it, the loss above is not. It has
-# many minima, so it starts where the squared loss has ended.
+# One observation in five is nonsense. The squared loss is drawn to it, the loss above is not. It
+# has many minima, so it starts where the squared loss has ended.
 
 rng = np.random.default_rng(0)
 x = np.sort(rng.uniform(-3.0, 3.0, 300))
