@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import fastbp
+from fastbp.sklearn import NetworkRegressor
 
 # %%
 # Thirty noisy responses. Free, the curve follows the noise down again.
@@ -48,6 +49,13 @@ assert (slope >= 0.0).all() and (np.diff(free.predict(inputs(grid))) < 0.0).any(
 errors = [np.sqrt(np.mean((f.predict(inputs(grid)) - truth(grid)) ** 2)) for f in (free, monotone)]
 print("error of the curve: free {:.3f}, monotone {:.3f}".format(*errors))
 assert errors[1] < errors[0]
+
+# %%
+# The estimators are told the direction of each column, and set the bounds themselves.
+
+estimator = NetworkRegressor(n_neurons=6, monotonic_cst=[1], l2=1e-4, random_state=0)
+estimator.fit(dose[:, None], response)
+assert (np.diff(estimator.predict(grid[:, None])) >= 0.0).all()
 
 # %%
 # The monotone curve is nearer the truth, though further from the data.
