@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,8 +30,10 @@ from ..optimizers import (
     Optimizer,
     get_optimizer,
 )
+from . import choose as choose
 from . import uncertainty as uncertainty
 from .checkpoint import Arguments, Checkpoint
+from .choose import L2Path
 from .doubts import doubts, warn
 from .methods import Method, Problem, Stochastic, method_of, stream
 from .progress import Progress
@@ -45,6 +47,18 @@ __all__ = ["FitResult", "fit"]
 
 Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None] | float
 
+# What fits of l2="auto" have in common with the last one.
+_OF_EACH = (
+    "w0",
+    "optimizer",
+    "epochs",
+    "batch_size",
+    "shuffle",
+    "validation",
+    "early_stopping",
+    "free",
+    "bounds",
+)
 ALL_DONE = "all epochs done"
 EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
 
@@ -73,6 +87,11 @@ class FitResult:
         Gradients of a batch, or evaluations of all observations.
     warnings : tuple of str
         What speaks against the fit, as in the `FitWarning` of each.
+    l2 : float or None
+        λ, where ``l2="auto"`` chose it.
+    l2_path : tuple (l2, loss, error) of ndarray, or None
+        The penalties it was chosen from, the largest first, the mean loss of what was held out at
+        each, and its standard error.
     """
 
     net: Network
@@ -84,6 +103,8 @@ class FitResult:
     n_evaluations: int
     data: uncertainty.Data = field(compare=False)
     warnings: tuple[str, ...] = ()
+    l2: float | None = None
+    l2_path: L2Path | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         steps = len(self.history["loss"])
@@ -96,6 +117,8 @@ class FitResult:
             ("steps", str(len(self.history["loss"]))),
             ("ended", self.reason),
         ]
+        if self.l2 is not None:
+            rows.insert(2, ("l2, chosen", f"{self.l2:.3g}"))
         if self.validation_loss is not None:
             rows.insert(2, ("validation loss", f"{self.validation_loss:.6g}"))
         return html.table("FitResult", rows)
@@ -292,7 +315,8 @@ class Given:
     loss: str | Loss
     sample_weight: ArrayLike | None
     absolute_sigma: bool
-    l2: ArrayLike
+    l2: ArrayLike | str
+    folds: int | Iterable[Any] | None
     epochs: int | None
     batch_size: int | None
     shuffle: bool
@@ -320,7 +344,8 @@ def fit(
     loss: str | Loss = "squared",
     sample_weight: ArrayLike | None = None,
     absolute_sigma: bool = False,
-    l2: ArrayLike = 0.0,
+    l2: ArrayLike | str = 0.0,
+    folds: int | Iterable[Any] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     shuffle: bool = True,
@@ -370,12 +395,20 @@ def fit(
         are 1/σ_b², the targets' variances being known, or say how these compare, their scale being
         estimated from the residuals. For cross_entropy and poisson, whether c_b is a number of
         observations, or weights are scaled to mean one.
-    l2 : float or array_like, shape (P,)
-        Weight of the penalty: λ, or λ_j of each parameter.
+    l2 : float, array_like of shape (P,), or "auto"
+        Weight of the penalty: λ, or λ_j of each parameter. "auto" chooses λ by cross-validation,
+        the largest of a path from 1 to 1e-6 whose loss is not above the least by more than the
+        standard error of the difference. λ_j is then λ for columns and targets (of identity
+        outputs, by squared loss) measured in their deviations, and 0 for what is a bias, a
+        constant column's weights and those of the neurons `one`; `result.data.l2` has it.
+    folds : int or iterable, optional
+        What ``l2="auto"`` is judged by, as `fit_many` takes it; if left out, `validation` where it
+        is given, else 5 folds that share out the classes, where targets are such.
     epochs : int, optional
         At most so many epochs of a stochastic optimizer (200 if left out), iterations of
         Levenberg–Marquardt (200) or of a SciPy method (1000); of COBYLA, which has no iterations,
-        evaluations.
+        evaluations. If left out, Levenberg–Marquardt and SciPy's methods have a quarter of that to
+        compare penalties by.
     batch_size : int, optional
         Observations in a batch of a stochastic optimizer; 32 if left out. The others always use
         all observations.
@@ -406,7 +439,7 @@ def fit(
         seconds. "auto" does on a terminal or in a notebook, where a fit takes a second or more.
     threads : int or "auto"
         Threads of the evaluations, for SciPy's methods and Levenberg–Marquardt; the result is the
-        same to the last bit. SGD and Adam use one.
+        same to the last bit. SGD and Adam use one. With ``l2="auto"`` the folds share them.
     checkpoint : path, optional
         A file that is written every few seconds and at the end, whole or not at all. A fit with
         the same arguments goes on from it, and ends with the same bits as one never stopped; so
@@ -448,6 +481,13 @@ def fit(
     array([1.])
     """
     given = Given(**locals())
+    if isinstance(l2, str):
+        result = _chosen(given)
+        if not _quiet:
+            warn([result.warnings], stacklevel=2)
+        return result
+    if folds is not None:
+        raise ValueError('folds are what l2="auto" is judged by; with a number use fit_many')
     problem, held_out, chosen, start = _problem(given)
     early = _early_stopping(early_stopping)
     problem.target = -np.inf if early.target is None else early.target
@@ -475,6 +515,43 @@ def fit(
     if not _quiet:
         warn([result.warnings], stacklevel=2)
     return result
+
+
+def _chosen(given: Given) -> FitResult:
+    """Choose l2, and fit by it."""
+    if given.l2 != "auto":
+        raise ValueError(
+            f'l2 must be a number, one for each parameter, or "auto"; got {given.l2!r}'
+        )
+    if given.checkpoint is not None:
+        raise ValueError('a checkpoint is kept of one fit: give it the l2 that l2="auto" chose')
+    seed = given.seed
+    if not isinstance(seed, int | np.integer):
+        seed = int(stream(seed, 4).integers(2**31))
+    given = replace(given, seed=seed)
+    problem, judges, _ = checked(
+        replace(given, l2=0.0, validation=None if given.folds is not None else given.validation)
+    )
+    net, X, t, c, ell = problem.net, problem.X, problem.t, problem.c, problem.loss
+    options = {name: getattr(given, name) for name in _OF_EACH}
+    if judges is not None:
+        options["validation"] = judges
+    of = choose.data(
+        net,
+        X,
+        t,
+        c,
+        ell,
+        folds=given.folds,
+        judges=judges,
+        fit=fit,
+        threads=given.threads,
+        seed=int(seed),
+    )
+    unit = choose.units(net, X, t, c, ell)
+    choice = choose.choose(net, of, unit, options)
+    alone = {"l2": choice.l2 * unit, "folds": None, "_quiet": True}
+    return choice.noted(fit(**(vars(given) | alone)), choose.doubt(net, of, choice))
 
 
 def _early_stopping(given: EarlyStopping | int | None) -> EarlyStopping:

@@ -263,6 +263,8 @@ def fit_many(
     refused = sorted(set(options).intersection(_NOT_SHARED))
     if refused:
         raise TypeError(f"fit_many does not take {', '.join(refused)}")
+    if isinstance(options.get("l2"), str):
+        raise ValueError(f'l2 must be numbers, such as fit(l2="auto") chose; got {options["l2"]!r}')
     if folds is not None and bootstrap:
         raise ValueError("folds and bootstrap exclude each other; got both")
     ell = get_loss(loss)

@@ -68,6 +68,12 @@ class FitReport:
         and that of the best constant.
     pseudo_r2 : float or None
         McFadden's for these two: 1 − log L / log L_0, L_0 that of the best constant.
+    l2 : float or None
+        λ, where ``l2="auto"`` chose it, by held-out losses alone.
+    log_evidence : float or None
+        log ∫ p(t | w) p(w) dw about the optimum (Laplace), with the normal prior that l2 is, flat
+        where that is 0, and the noise's variance s²: MacKay's (1992), by which penalties of one
+        network compare. Of one output, for the squared loss and likelihoods.
     condition : float or None
         Largest by least singular value of the rows (c ℓ'')^½ ∇f, every column (with those of the
         penalty) scaled to length one (Belsley et al., ch. 3). Infinite where a free parameter is
@@ -90,7 +96,8 @@ class FitReport:
     Control 19 (1974). G. Schwarz: Estimating the dimension of a model, Annals of Statistics 6
     (1978). D. McFadden: Conditional logit analysis of qualitative choice behavior (1974).
     P. McCullagh, J. A. Nelder: Generalized linear models (1989). D. A. Belsley, E. Kuh,
-    R. E. Welsch: Regression diagnostics (1980). T. Hastie, R. Tibshirani, J. Friedman: The
+    R. E. Welsch: Regression diagnostics (1980). D. J. C. MacKay: Bayesian interpolation, Neural
+    Computation 4 (1992). T. Hastie, R. Tibshirani, J. Friedman: The
     elements of statistical learning (2009).
     """
 
@@ -110,6 +117,8 @@ class FitReport:
     deviance: float | None
     null_deviance: float | None
     pseudo_r2: float | None
+    l2: float | None
+    log_evidence: float | None
     condition: float | None
     names: tuple[str, ...]
     w: NDArray
@@ -154,6 +163,8 @@ class FitReport:
             "deviance": self.deviance,
             "null deviance": self.null_deviance,
             "McFadden's pseudo-R²": self.pseudo_r2,
+            "l2, chosen": self.l2,
+            "log-evidence": self.log_evidence,
             "condition": self.condition,
         }
         return [
@@ -255,6 +266,13 @@ def report_of(result: FitResult) -> FitReport:
     aic = bic = None
     if log_l is not None and k is not None:
         aic, bic = 2.0 * k - 2.0 * log_l, math.log(n) * k - 2.0 * log_l
+    log_evidence = None
+    if log_l is not None and given is not None and net.n_outputs == 1:
+        s2 = 1.0
+        if data.loss == losses.squared and given.noise is not None:
+            s2 = float(given.noise)
+            log_l = _normal(float(squares) / s2, c / s2, n, known=True)
+        log_evidence = _log_evidence(log_l, w, data, float(c.sum()) / s2, given)
     return FitReport(
         net=net,
         loss_name=data.loss.name,
@@ -272,6 +290,8 @@ def report_of(result: FitResult) -> FitReport:
         deviance=deviance,
         null_deviance=null_deviance,
         pseudo_r2=pseudo_r2,
+        l2=result.l2,
+        log_evidence=log_evidence,
         condition=condition,
         names=_names(net),
         w=result.w,
@@ -302,6 +322,20 @@ def _normal(squares: float, c: NDArray, n: int, *, known: bool) -> float:
     if not squares:
         return math.inf
     return of_weights - 0.5 * n * (1.0 + math.log(2.0 * math.pi * squares / n))
+
+
+def _log_evidence(
+    log_l: float, w: NDArray, data: uncertainty.Data, weight: float, given: uncertainty.Spread
+) -> float | None:
+    """Return log L with the prior of a penalty and the posterior's volume; None without one."""
+    precision = weight * np.broadcast_to(np.asarray(data.l2, np.float64), w.shape)[data.free]
+    proper = precision > 0.0
+    if not proper.any() or not given.rank or data.on_bounds is not None:
+        return None
+    log_prior = 0.5 * float(np.log(precision[proper]).sum() - precision @ w[data.free] ** 2)
+    n_flat = given.rank - int(np.count_nonzero(proper))
+    log_det = given.log_determinant + given.rank * math.log(weight / data.weights()[0].sum())
+    return log_l + log_prior + 0.5 * (n_flat * math.log(2.0 * math.pi) - log_det)
 
 
 def _least(loss: Loss, t: NDArray, joint: bool) -> NDArray:

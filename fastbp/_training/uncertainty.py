@@ -79,6 +79,10 @@ class Spread:
     condition : float
         Of the rows in D's units, those of the penalty among them; infinite where they do not
         determine all free parameters.
+    rank : int
+        Directions that are determined.
+    log_determinant : float
+        The logarithm of the product of A's eigenvalues along them.
     """
 
     factor: NDArray
@@ -89,6 +93,8 @@ class Spread:
     left: float = np.inf
     effective: float = np.nan
     condition: float = np.nan
+    rank: int = 0
+    log_determinant: float = np.nan
 
 
 def check_absolute_sigma(given: bool, loss: Loss) -> None:
@@ -219,6 +225,8 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
         remaining,
         effective,
         largest / smallest if smallest else np.inf,
+        int(np.count_nonzero(kept)),
+        2.0 * float(np.log(sizes[kept]).sum() + np.log(d[d > 0.0]).sum()),
     )
 
 

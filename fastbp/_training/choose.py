@@ -1,0 +1,299 @@
+"""How large a penalty, and how many neurons: by cross-validation over a path of l2."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _boundary as boundary
+from .._columns import Columns
+from ..activations import identity, one, softmax
+from ..losses import Loss
+from ..network import Network, before_outputs
+from ..optimizers import MOST_OF_LEVENBERG, LevenbergMarquardt, Minimize, get_optimizer
+from .jobs import folds_of, outcomes
+from .watch import NonFiniteLossError
+
+Result = TypeVar("Result", bound=Any)  # a FitResult, whose module stands above this one
+
+PATH = np.geomspace(1.0, 1e-6, 13)  # from where scaled data leave no neuron to next to nothing
+SIZES = (1, 2, 4, 8, 16, 32)
+_OF_LINE = np.geomspace(10.0, 1e-5, 7)
+_FOLDS = 5
+_STEPS = 50  # of Levenberg–Marquardt, of SciPy's methods 200: enough to tell penalties apart
+_HOPELESS = 2.0  # standard errors above the least loss, twice in a row
+
+
+class L2Path(NamedTuple):
+    """What ``fit(l2="auto")`` looked at.
+
+    Attributes
+    ----------
+    l2 : ndarray
+        λ, from the largest on, until smaller ones had no hope.
+    loss, error : ndarray
+        The mean loss of the observations, each judged by a fit that has not seen it, and its
+        standard error.
+    """
+
+    l2: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A penalty, and what it was chosen by."""
+
+    l2: float
+    path: L2Path
+    losses: NDArray  # of each that judges
+
+    def noted(self, result: Result, doubt: str) -> Result:
+        """Return a fit by this l2 with what it was chosen by, and what speaks against it."""
+        warnings = (*result.warnings, *filter(None, [doubt]))
+        return replace(result, l2=self.l2, l2_path=self.path, warnings=warnings)
+
+
+_Rows = tuple[NDArray, NDArray, NDArray | None]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Checked data, and of each fold what is fitted and what judges."""
+
+    X: NDArray
+    t: NDArray
+    c: NDArray | None
+    loss: Loss
+    folds: list[tuple[NDArray, NDArray]]  # rows; empty where `judges` does for all
+    judges: _Rows | None
+    fit: Callable[..., Any]  # fastbp.fit, which stands above this module
+    threads: int
+    seed: int
+
+    def rows(self, part: NDArray | None) -> _Rows:
+        if part is None:
+            return self.X, self.t, self.c
+        return self.X[part], self.t[part], None if self.c is None else self.c[part]
+
+    def losses(self, net: Network, l2: float | NDArray, options: dict[str, Any]) -> NDArray:
+        """Return the losses of what judges, by fits with this penalty; infinite where one diverges.
+
+        Every fold has a start of its own, the same for all penalties.
+        """
+        jobs: list[Any] = [*enumerate(self.folds)] or [(0, (None, None))]
+        each = max(self.threads // len(jobs), 1)
+
+        def judged(job: Any, stop: threading.Event) -> NDArray:
+            number, (fitted, held) = job
+            X, t, c = self.rows(fitted)
+            judges = self.rows(held) if self.judges is None else self.judges
+            try:
+                result = self.fit(
+                    net,
+                    X,
+                    t,
+                    loss=self.loss,
+                    sample_weight=c,
+                    l2=l2,
+                    seed=int(np.random.default_rng([self.seed, 4, number]).integers(2**31)),
+                    progress=False,
+                    threads=each,
+                    _stop=stop,
+                    _quiet=True,
+                    **options,
+                )
+            except NonFiniteLossError:
+                return np.full(len(judges[1]), np.inf)
+            if result.reason == "interrupted":
+                raise KeyboardInterrupt
+            return losses_of_each(net, self.loss, result.w, *judges)
+
+        found = [losses for _, losses in outcomes(judged, jobs, self.threads)]
+        if len(found) < len(jobs):
+            raise KeyboardInterrupt
+        return np.concatenate(found)
+
+
+def data(
+    net: Network,
+    X: NDArray,
+    t: NDArray,
+    c: NDArray | None,
+    loss: Loss,
+    *,
+    folds: int | Iterable[Any] | None,
+    judges: _Rows | None,
+    fit: Callable[..., Any],
+    threads: int | str,
+    seed: int,
+) -> Data:
+    """Decide on the folds: those given, what validates, or five that share out the classes."""
+    n = boundary.thread_count(threads) or os.cpu_count() or 1
+    parts: list[tuple[NDArray, NDArray]] = []
+    if judges is None:
+        rows = np.arange(len(X)) if c is None else np.flatnonzero(c)
+        number = min(_FOLDS, len(rows)) if folds is None else folds
+        parts = folds_of(number, rows, len(X), _classes(net, t, loss))
+    return Data(X, t, c, loss, parts, judges, fit, n, seed)
+
+
+def _classes(net: Network, t: NDArray, loss: Loss) -> NDArray | None:
+    """Return the class of each observation, where targets are classes."""
+    if loss.name != "cross_entropy" or not np.isin(t, (0.0, 1.0)).all():
+        return None
+    if net.n_outputs == 1:
+        return t
+    return t.argmax(axis=1) if net.output is softmax else None
+
+
+def losses_of_each(
+    net: Network, loss: Loss, w: NDArray, X: NDArray, t: NDArray, c: NDArray | None
+) -> NDArray:
+    """Return the loss of each observation, (B,), times its weight, which have the mean one."""
+    s = before_outputs(net).value(w, X).astype(np.float64)
+    sigmas = boundary.sigmas(net)
+    with np.errstate(all="ignore"):
+        if sigmas[0] is softmax:
+            s -= s.max(axis=1, keepdims=True)
+            log_y = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
+            each = -t * log_y if loss.fuses_with_softmax else loss(np.exp(log_y), t)
+        else:
+            pairs = [loss.with_output(sigma) for sigma in boundary.sigmas(net)]
+            columns = zip(pairs, s.reshape(len(s), -1).T, t.reshape(len(s), -1).T, strict=True)
+            each = np.column_stack([ell(sigma(of), to) for (sigma, ell), of, to in columns])
+    total = each.sum(axis=1)
+    total[~np.isfinite(total)] = np.inf
+    return total if c is None else total * (c * (len(c) / c.sum()))
+
+
+def units(net: Network, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss) -> NDArray:
+    """Return what λ is multiplied with for each parameter, so that units of the data do not matter.
+
+    The penalty is that of weights for columns, and of targets, in units of their deviations; a
+    constant column, the bias of the neurons, and neurons that are constant, have none.
+    """
+    columns = Columns.of(X, c)
+    of_X = columns.unit.copy()
+    if columns.bias is not None:
+        of_X[columns.bias] = 0.0
+    linear = np.array([sigma == identity for sigma in boundary.sigmas(net)])
+    squared = np.atleast_1d(Columns.of(t, c).unit) ** 2 if loss.name == "squared" else np.ones(1)
+    unit = float(squared.mean())
+    each, bent = np.empty(net.n_params), [v != one for v in net.activations]
+    A, W = net.split(each)
+    of_outputs = np.where(linear, unit / squared, unit)[:, np.newaxis] * bent
+    A[...] = of_outputs.reshape(A.shape)
+    W[...] = unit * np.where(np.array(bent)[:, np.newaxis], of_X, columns.unit) ** 2
+    return each
+
+
+def choose(net: Network, of: Data, unit: NDArray, options: dict[str, Any]) -> Choice:
+    """Choose l2 for a network: the largest that is not worse than the best by a standard error."""
+    options = options | _enough(net, of.loss, options)
+    losses = _path(PATH, lambda l2: of.losses(net, l2 * unit, options))
+    means = losses.mean(axis=1)
+    errors = _errors(losses)
+    path = L2Path(PATH[: len(losses)], means, errors)
+    chosen = _first_as_good(losses)
+    if not np.isfinite(means[chosen]):
+        raise NonFiniteLossError(
+            "no fit of any l2 had a finite loss; scaled inputs may help", np.empty(0), 0, {}
+        )
+    return Choice(float(PATH[chosen]), path, losses[chosen])
+
+
+def choose_size(
+    network: Callable[[int], Network],
+    of: Data,
+    unit: Callable[[Network], NDArray],
+    options: dict[str, Any],
+) -> tuple[Network, Choice]:
+    """Choose the fewest of `SIZES` that are not worse than the best by a standard error."""
+    choices: list[Choice] = []
+
+    def losses(size: int) -> NDArray:
+        net = network(size)
+        choices.append(choose(net, of, unit(net), options))
+        return choices[-1].losses
+
+    chosen = _first_as_good(_path(SIZES, losses))
+    return network(SIZES[chosen]), choices[chosen]
+
+
+def doubt(net: Network, of: Data, choice: Choice) -> str:
+    """Say so where a straight line meets what it has not seen as well."""
+    line, off = _losses_of_a_line(net, of), choice.losses
+    if off.mean() <= line.mean():
+        return ""
+    return (
+        f"the loss on what was held out, {off.mean():.6g}, is no better than that of a straight "
+        f"line, {line.mean():.6g}: a linear model does as well, with these inputs"
+    )
+
+
+def _losses_of_a_line(net: Network, of: Data) -> NDArray:
+    """Return what judges says of s = V x with a penalty on V of its own, the best on the path."""
+    K, N = net.n_outputs, net.n_inputs
+    line = Network(N, activations=["identity"] * K, output=net.output, n_outputs=K, dtype=net.dtype)
+    w0, unit = np.zeros(line.n_params, net.dtype), np.zeros(line.n_params)
+    line.split(w0)[0][...] = np.eye(K) if K > 1 else 1.0
+    columns = Columns.of(of.X, of.c)
+    line.split(unit)[1][...] = columns.unit**2
+    if columns.bias is not None:
+        line.split(unit)[1][:, columns.bias] = 0.0
+    options = {
+        "w0": w0,
+        "free": np.arange(line.n_params) >= K * K,
+        "optimizer": LevenbergMarquardt() if K * N <= MOST_OF_LEVENBERG else None,
+    }
+    losses = _path(_OF_LINE, lambda l2: of.losses(line, l2 * unit, options))
+    best: NDArray = losses[losses.mean(axis=1).argmin()]
+    return best
+
+
+def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the steps of a fit that is only to be judged, where none are given."""
+    if options.get("epochs") is not None:
+        return {}
+    optimizer = get_optimizer(options.get("optimizer"), loss.name, net.n_params)
+    if isinstance(optimizer, LevenbergMarquardt):
+        return {"epochs": _STEPS}
+    return {"epochs": 4 * _STEPS} if isinstance(optimizer, Minimize) else {}
+
+
+def _path(values: Iterable[Any], losses: Callable[[Any], NDArray]) -> NDArray:
+    """Return the losses of one value after the other, until two in a row are hopeless."""
+    found: list[NDArray] = []
+    for value in values:
+        found.append(losses(value))
+        if len(found) > 2:
+            above, error = _above_the_best(np.array(found))
+            if (above[-2:] > _HOPELESS * error[-2:]).all():
+                break
+    return np.array(found)
+
+
+def _above_the_best(losses: NDArray) -> tuple[NDArray, NDArray]:
+    """Return by how much each row's mean is above the least, and the error of that difference."""
+    with np.errstate(invalid="ignore"):
+        off = losses - losses[losses.mean(axis=1).argmin()]
+        return np.nan_to_num(off.mean(axis=1), nan=np.inf), np.nan_to_num(_errors(off))
+
+
+def _errors(losses: NDArray) -> NDArray:
+    with np.errstate(invalid="ignore"):
+        n = losses.shape[1]
+        return losses.std(axis=1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(losses))
+
+
+def _first_as_good(losses: NDArray) -> int:
+    above, error = _above_the_best(losses)
+    return int(np.flatnonzero(above <= error)[0])

@@ -1,0 +1,171 @@
+"""The penalty by cross-validation: fit(l2="auto")."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.model_selection import GroupKFold
+
+import fastbp
+from fastbp._training.choose import PATH
+
+RNG = np.random.default_rng(0)
+ONES = np.ones((70, 1))
+X = np.hstack([RNG.uniform(-3.0, 3.0, (70, 1)), ONES])
+T = np.sin(X[:, 0]) + 0.3 * RNG.standard_normal(70)
+X_NEW = np.column_stack([np.linspace(-3.0, 3.0, 400), np.ones(400)])
+T_NEW = np.sin(X_NEW[:, 0]) + 0.3 * RNG.standard_normal(400)
+
+
+def net_of(H=16, N=2, output="identity", linear=True):
+    activations = ["tanh"] * H + ["identity"] * linear + ["one"]
+    return fastbp.Network(N, activations=activations, output=output)
+
+
+def chosen(net=None, X=X, t=T, **options):
+    return fastbp.fit(net or net_of(4), X, t, l2="auto", **options)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_noisy_sine(seed):
+    result = chosen(net_of(), seed=seed)
+    error = np.mean((result.predict(X_NEW) - T_NEW) ** 2)
+    assert 1.0 - error / T_NEW.var() > 0.75
+    assert not result.warnings
+
+
+def test_the_path_and_the_choice():
+    result = chosen()
+    l2, loss, error = result.l2_path
+    np.testing.assert_array_equal(l2, PATH[: len(l2)])
+    assert result.l2 in l2 and loss.shape == error.shape == l2.shape
+    best = loss.argmin()
+    assert result.l2 >= l2[best]
+    # The error of a difference of two is not more than both of theirs.
+    assert loss[l2 == result.l2] <= loss[best] + 2.0 * error[best]
+    report = result.report()
+    assert report.l2 == result.l2 and np.isfinite(report.log_evidence)
+    assert report.n_effective < 12.0 and "l2, chosen" in repr(report)
+
+
+def test_it_is_the_fit_by_what_was_chosen():
+    result = chosen(seed=3)
+    again = fastbp.fit(result.net, X, T, l2=result.data.l2, seed=3)
+    assert (again.w == result.w).all() and again.l2 is None
+    split = again.net.split(result.data.l2)
+    assert not split[0][-1] and not split[1][:-1, 1].any()  # biases have no penalty
+
+
+@pytest.mark.parametrize("optimizer", [None, "lbfgs", fastbp.Adam(0.01)])
+def test_threads_change_no_bit(optimizer):
+    options = {"optimizer": optimizer, "epochs": 10, "seed": 5, "_quiet": True}
+    one, three = (chosen(threads=n, **options) for n in (1, 3))
+    assert (one.w == three.w).all()
+    np.testing.assert_array_equal(one.l2_path, three.l2_path)
+
+
+def test_units_change_no_choice():
+    want = chosen()
+    for result in (chosen(X=X * [1e3, 7.0]), chosen(t=1e4 * T + 5e4)):
+        assert result.l2 == want.l2
+        np.testing.assert_allclose(result.report().r2, want.report().r2, rtol=1e-3)
+
+
+def test_noise_ends_near_its_mean():
+    rng = np.random.default_rng(2)
+    Z = np.column_stack([rng.standard_normal((60, 5)), np.ones(60)])
+    t = rng.standard_normal(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastbp.FitWarning)
+        result = chosen(net_of(16, 6), Z, t)
+    assert result.l2 > 0.1
+    assert np.abs(result.predict(Z) - t.mean()).max() < 0.5
+
+
+def test_classes_are_shared_out():
+    rng = np.random.default_rng(1)
+    Z = np.column_stack([rng.standard_normal((80, 2)), np.ones(80)])
+    t = (np.arange(80) % 16 == 0).astype(float)  # 5 of them, one in each fold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastbp.FitWarning)
+        result = chosen(net_of(2, 3, "logistic"), Z, t, loss="cross_entropy")
+    assert abs(result.predict(Z).sum() - 5.0) < 0.5
+    net = fastbp.Network(3, activations=["tanh", "one"], n_outputs=3, output="softmax")
+    classes = np.digitize(Z[:, 0], [-0.5, 0.5])
+    result = chosen(net, Z, classes, loss="cross_entropy")
+    assert np.mean(result.predict(Z).argmax(axis=1) == classes) > 0.9
+
+
+def test_folds_of_ones_own():
+    groups = np.arange(70) // 10
+    pairs = GroupKFold(3).split(X, T, groups)
+    a, b = chosen(folds=pairs), chosen(folds=list(GroupKFold(3).split(X, T, groups)))
+    assert (a.w == b.w).all()
+    assert not np.array_equal(a.l2_path.loss, chosen().l2_path.loss)
+
+
+def test_validation_judges_where_there_are_no_folds():
+    result = chosen(validation=(X_NEW, T_NEW))
+    assert result.validation_loss is not None
+    best = result.l2_path.loss.min()
+    assert result.l2_path.loss[result.l2_path.l2 == result.l2] < 1.2 * best
+    weighted = chosen(validation=(X_NEW, T_NEW, np.full(400, 2.0)))
+    assert (weighted.w == result.w).all()
+    shared = chosen(validation=0.3, seed=1)
+    assert 1.0 - np.mean((shared.predict(X_NEW) - T_NEW) ** 2) / T_NEW.var() > 0.6
+
+
+def test_weights_of_zero_are_no_observations():
+    c = np.ones(100)
+    c[70:] = 0.0
+    more, far = np.vstack([X, 9.0 * X[:30]]), np.concatenate([T, np.full(30, 99.0)])
+    result = chosen(X=more, t=far, sample_weight=c)
+    error = np.mean((result.predict(X_NEW) - T_NEW) ** 2)
+    assert 1.0 - error / T_NEW.var() > 0.75
+
+
+def test_a_straight_line_that_is_better_is_named():
+    rng = np.random.default_rng(4)
+    Z = np.column_stack([rng.standard_normal((40, 6)), np.ones(40)])
+    t = Z[:, :6].sum(axis=1) + rng.standard_normal(40)
+    net = fastbp.Network(7, activations=["gauss"] * 2 + ["one"], output="identity")
+    with pytest.warns(fastbp.FitWarning, match="no better than that of a straight line"):
+        chosen(net, Z, t)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l2": "best"}, "or \"auto\"; got 'best'"),
+        ({"l2": 0.1, "folds": 5}, "number use fit_many"),
+        ({"l2": "auto", "checkpoint": "x.npz"}, "checkpoint"),
+        ({"l2": "auto", "folds": 1}, "folds must lie between 2 and 70"),
+    ],
+)
+def test_refusals(options, message):
+    with pytest.raises(ValueError, match=message):
+        fastbp.fit(net_of(2), X, T, **options)
+
+
+def test_many_fits_take_numbers():
+    with pytest.raises(ValueError, match="l2 must be numbers"):
+        fastbp.fit_many(net_of(2), X, T, l2="auto")
+
+
+def test_evidence_of_a_linear_model_is_exact():
+    """The marginal distribution of t is normal, where the prior of all weights is."""
+    rng = np.random.default_rng(3)
+    Z, c = rng.standard_normal((30, 4)), rng.uniform(0.5, 2.0, 30)
+    t = Z @ rng.standard_normal(4) + rng.standard_normal(30)
+    net, l2 = fastbp.Network(4, activations=["identity"], output="identity"), 0.03
+    options = {"w0": np.eye(1, 5)[0], "free": np.arange(5) > 0, "l2": np.r_[0.0, [l2] * 4]}
+    for known in (False, True):
+        result = fastbp.fit(net, Z, t, sample_weight=c, absolute_sigma=known, **options)
+        report = result.report()
+        each = c if known else c / c.mean()
+        s2 = 1.0 if known else report.residual_standard_error**2
+        prior = s2 / (l2 * each.sum()) * np.eye(4)
+        covariance = Z @ prior @ Z.T + np.diag(s2 / each)
+        want = multivariate_normal(np.zeros(30), covariance).logpdf(t)
+        np.testing.assert_allclose(report.log_evidence, want, rtol=1e-9)
