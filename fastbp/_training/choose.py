@@ -27,7 +27,6 @@ SIZES = (1, 2, 4, 8, 16, 32)
 _OF_LINE = np.geomspace(10.0, 1e-5, 7)
 _FOLDS = 5
 _STEPS = 50  # of Levenberg–Marquardt, of SciPy's methods 200: enough to tell penalties apart
-_HOPELESS = 2.0  # standard errors above the least loss, twice in a row
 
 
 class L2Path(NamedTuple):
@@ -36,7 +35,7 @@ class L2Path(NamedTuple):
     Attributes
     ----------
     l2 : ndarray
-        λ, from the largest on, until smaller ones had no hope.
+        λ, from the largest on, until two in a row were not as good as the best.
     loss, error : ndarray
         The mean loss of the observations, each judged by a fit that has not seen it, and its
         standard error.
@@ -185,7 +184,9 @@ def units(net: Network, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss) -
     if columns.bias is not None:
         of_X[columns.bias] = 0.0
     linear = np.array([sigma == identity for sigma in boundary.sigmas(net)])
-    squared = np.atleast_1d(Columns.of(t, c).unit) ** 2 if loss.name == "squared" else np.ones(1)
+    squared = np.ones(net.n_outputs)
+    if loss.name == "squared":
+        squared = np.atleast_1d(Columns.of(t, c).unit) ** 2
     unit = float(squared.mean())
     each, bent = np.empty(net.n_params), [v != one for v in net.activations]
     A, W = net.split(each)
@@ -200,13 +201,12 @@ def choose(net: Network, of: Data, unit: NDArray, options: dict[str, Any]) -> Ch
     options = options | _enough(net, of.loss, options)
     losses = _path(PATH, lambda l2: of.losses(net, l2 * unit, options))
     means = losses.mean(axis=1)
-    errors = _errors(losses)
-    path = L2Path(PATH[: len(losses)], means, errors)
     chosen = _first_as_good(losses)
     if not np.isfinite(means[chosen]):
         raise NonFiniteLossError(
             "no fit of any l2 had a finite loss; scaled inputs may help", np.empty(0), 0, {}
         )
+    path = L2Path(PATH[: len(losses)], means, _errors(losses))
     return Choice(float(PATH[chosen]), path, losses[chosen])
 
 
@@ -270,14 +270,13 @@ def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]
 
 
 def _path(values: Iterable[Any], losses: Callable[[Any], NDArray]) -> NDArray:
-    """Return the losses of one value after the other, until two in a row are hopeless."""
+    """Return the losses of one value after the other, until two in a row are not as good."""
     found: list[NDArray] = []
     for value in values:
         found.append(losses(value))
-        if len(found) > 2:
-            above, error = _above_the_best(np.array(found))
-            if (above[-2:] > _HOPELESS * error[-2:]).all():
-                break
+        above, error = _above_the_best(np.array(found))
+        if len(found) > 2 and (above[-2:] > error[-2:]).all():
+            break
     return np.array(found)
 
 

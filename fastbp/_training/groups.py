@@ -198,8 +198,8 @@ def fit_groups(
     order, first = _sorted(codes, len(labels))
     problem, _, chosen = checked(
         Given(
-            net, X, t, w0, optimizer, loss, sample_weight, False, l2, epochs, batch_size, shuffle,
-            seed, None, None, free, bounds, None, False, 1, None, None, True, None,
+            net, X, t, w0, optimizer, loss, sample_weight, False, l2, None, epochs, batch_size,
+            shuffle, seed, None, None, free, bounds, None, False, 1, None, None, True, None,
         )
     )  # fmt: skip
     if order is not None:

@@ -268,11 +268,11 @@ def report_of(result: FitResult) -> FitReport:
         aic, bic = 2.0 * k - 2.0 * log_l, math.log(n) * k - 2.0 * log_l
     log_evidence = None
     if log_l is not None and given is not None and net.n_outputs == 1:
-        s2 = 1.0
-        if data.loss == losses.squared and given.noise is not None:
-            s2 = float(given.noise)
-            log_l = _normal(float(squares) / s2, c / s2, n, known=True)
-        log_evidence = _log_evidence(log_l, w, data, float(c.sum()) / s2, given)
+        s2, of_data = 1.0, log_l
+        if data.loss == losses.squared:
+            s2 = 1.0 if data.absolute_sigma else float(given.noise or 0.0)
+            of_data = _normal(float(squares) / s2, c / s2, n, known=True) if s2 else math.inf
+        log_evidence = _log_evidence(of_data, w, data, s2, given)
     return FitReport(
         net=net,
         loss_name=data.loss.name,
@@ -325,16 +325,17 @@ def _normal(squares: float, c: NDArray, n: int, *, known: bool) -> float:
 
 
 def _log_evidence(
-    log_l: float, w: NDArray, data: uncertainty.Data, weight: float, given: uncertainty.Spread
+    log_l: float, w: NDArray, data: uncertainty.Data, s2: float, given: uncertainty.Spread
 ) -> float | None:
     """Return log L with the prior of a penalty and the posterior's volume; None without one."""
-    precision = weight * np.broadcast_to(np.asarray(data.l2, np.float64), w.shape)[data.free]
-    proper = precision > 0.0
-    if not proper.any() or not given.rank or data.on_bounds is not None:
+    l2 = np.broadcast_to(np.asarray(data.l2, np.float64), w.shape)[data.free]
+    proper = l2 > 0.0
+    if not (proper.any() and given.rank and math.isfinite(log_l)) or data.on_bounds is not None:
         return None
+    precision = float(data.weights()[0].sum()) / s2 * l2
     log_prior = 0.5 * float(np.log(precision[proper]).sum() - precision @ w[data.free] ** 2)
     n_flat = given.rank - int(np.count_nonzero(proper))
-    log_det = given.log_determinant + given.rank * math.log(weight / data.weights()[0].sum())
+    log_det = given.log_determinant - given.rank * math.log(s2)
     return log_l + log_prior + 0.5 * (n_flat * math.log(2.0 * math.pi) - log_det)
 
 
