@@ -49,6 +49,11 @@ class Scaling(NamedTuple):
         Z[:, -1] = 1.0
         return Z
 
+    @property
+    def differs(self) -> bool:
+        """Whether it changes anything."""
+        return bool(np.any(self.mean != 0.0) or np.any(self.scale != 1.0))
+
     def undo(self, Z: NDArray) -> NDArray:
         """Return to the original scale."""
         return Z * self.scale + self.mean

@@ -31,7 +31,7 @@ FLOORS = (
     ("kernels/scalar",),
     ("kernels/machine",),
     ("_symbolic",),
-    ("_boundary", "_columns", "_html"),
+    ("_boundary", "_columns", "_html", "_plots"),
     ("_described", "_lock", "_screen"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,5 +1,6 @@
 """fastbp.calculus: derivatives against NumPy and SciPy and by Taylor's formula, and wrong ones."""
 
+import itertools
 import math
 import pickle
 import sys
@@ -178,7 +179,10 @@ def test_taylor_table_and_plot():
     assert "(rounding)" in table[-1]
     ax = test.plot()
     assert ax.get_xscale() == ax.get_yscale() == "log"
-    assert_array_equal(ax.lines[1].get_ydata(), test.remainders)
+    lines = {line.get_label(): line for line in ax.lines}
+    names = ["without derivative", "remainder, order 2.00", "rounding", "order 2"]
+    assert list(lines) == names and sorted(text.get_text() for text in ax.texts) == sorted(names)
+    assert_array_equal(lines["remainder, order 2.00"].get_ydata(), test.remainders)
     assert test.plot(ax) is ax
     matplotlib.pyplot.close(ax.figure)
 
@@ -638,6 +642,14 @@ def test_operation_counts_table_and_plot():
     ax = counts.plot()
     assert len(ax.lines) == 8
     assert ax.lines[0].get_ydata()[-1] == counts.weights.from_input_layer
+    # Every line is named beside its end, and no name is over another.
+    names = [line.get_label() for line in ax.lines]
+    assert sorted(text.get_text() for text in ax.texts) == sorted(names)
+    assert "∇_x, structure used, from output layer" in names
+    ax.figure.canvas.draw()
+    boxes = [matplotlib.text.Text.get_window_extent(text) for text in ax.texts]
+    boxes = sorted((box.y0, box.y1) for box in boxes)
+    assert all(above[0] > below[1] for below, above in itertools.pairwise(boxes))
     matplotlib.pyplot.close(ax.figure)
     counts = operation_counts(10, 20, 4)
     assert "N = 10 inputs, H = 20 neurons, K = 4 outputs" in repr(counts)

@@ -481,19 +481,6 @@ def test_result() -> None:
         result.loss = 3.0  # type: ignore[misc]
 
 
-def test_plot() -> None:
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    ax = fastbp.fit(NET, X, T, validation=0.2, epochs=8).plot()
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training", "validation"]
-    assert ax.get_yscale() == "log"
-    _, given = plt.subplots()
-    assert fastbp.fit(NET, X, T, epochs=8).plot(given) is given
-    plt.close("all")
-
-
 def test_missing_scipy_is_explained() -> None:
     code = """
         import sys, numpy as np

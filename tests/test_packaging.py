@@ -147,7 +147,7 @@ def test_no_dependency_is_capped():
     ],
 )
 def test_numba_and_the_optional_packages_are_imported_only_where_used(code):
-    heavy = {"numba", "llvmlite", "scipy", "sklearn", "matplotlib", "rich", "tqdm"}
+    heavy = {"numba", "llvmlite", "scipy", "sklearn", "matplotlib", "pandas", "tqdm"}
     assert not imported_by(code) & heavy
 
 

@@ -19,6 +19,7 @@ import fastbp
 
 from .. import _models
 from .._files import write_atomically
+from ..losses import NAMES as LOSSES
 from . import paths as _paths
 from . import problem as _problem
 from . import reading as _reading
@@ -29,7 +30,6 @@ from . import train as _train
 from .problem import Preparation
 
 _INTERRUPTED = 130  # as shells say it
-LOSSES = ("squared", "huber", "log_cosh", "pinball", "cross_entropy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,8 +147,7 @@ def _add_train(commands: Any) -> None:
     add(
         "--optimizer",
         choices=_train.OPTIMIZERS,
-        help="(lm, which is Levenberg-Marquardt, above 1000 parameters lbfgs; adam on all the data "
-        "for the bundled data)",
+        help="(lm, which is Levenberg-Marquardt; above 1000 parameters lbfgs)",
     )
     add(
         "--l2",
@@ -175,7 +174,7 @@ def _add_train(commands: Any) -> None:
     )
     add("--seed", type=at_least_0, default=0, help="of the split and the start (%(default)s)")
     add("--save", metavar="MODEL.npz", help="write the model, for `predict` and fastbp.load")
-    add("--plot", metavar="FIT.png", help="draw the loss and the held-out targets (matplotlib)")
+    add("--plot", metavar="FIT.png", help="draw predictions, residuals and losses (matplotlib)")
     add("--json", action="store_true", help="print the results as JSON, and nothing else")
     train.set_defaults(run=_run_train)
 
@@ -322,16 +321,9 @@ def _run_train(options: argparse.Namespace) -> int:
     )
     for line in problem.lines:
         _note(line)
-    say = _report.silent if options.json else _report.plain
-    say(
-        f"data: {len(problem.fit.t)} rows to fit, {len(problem.held_out.t)} held out, "
-        f"target {', '.join(map(repr, problem.preparation.targets))}"
-    )
-    net = problem.net
-    say(f"network: {net.n_inputs} inputs, {net.n_neurons} neurons, {net.n_params} parameters")
-    optimizer = options.optimizer or (
-        "adam" if options.data is None else _train.default_optimizer(net.n_params)
-    )
+    _train.check_loss(problem)
+    net, preparation = problem.net, problem.preparation
+    optimizer = options.optimizer or _train.default_optimizer(net.n_params)
     if optimizer not in _train.STOCHASTIC:
         for name in ("batch_size", "learning_rate"):
             if getattr(options, name) is not None:
@@ -339,6 +331,9 @@ def _run_train(options: argparse.Namespace) -> int:
                     f"--{name.replace('_', '-')} does nothing with {optimizer}; it is for "
                     f"--optimizer {' or '.join(_train.STOCHASTIC)}"
                 )
+    say = _report.silent if options.json else _report.plain
+    for line in _report.before(problem):
+        say(line)
     fit = _train.fit(
         problem,
         optimizer=optimizer,
@@ -350,35 +345,49 @@ def _run_train(options: argparse.Namespace) -> int:
         report=lambda step, loss, norm: say(
             f"step {step:5}: training loss {loss:.6f}, gradient with penalty {norm:.1e}"
         ),
+        progress="auto" if options.json else False,
     )
-    for warning in fit.result.warnings:
+    judged = _train.judge(problem, fit.w)
+    held_out, fitted = _train.quality(judged["held_out"]), _train.quality(judged["fitted"])
+    words, worse = _train.verdict(held_out, judged["held_out"])
+    warnings = list(fit.result.warnings)
+    if worse:
+        warnings.append(f"{words}; a larger --l2 or fewer --neurons may help")
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     results: dict[str, Any] = {
         "training": {
             "optimizer": optimizer,
             "loss": problem.loss,
             "l2": options.l2,
+            "neurons": options.neurons,
+            "parameters": net.n_params,
             "seed": options.seed,
             "rows": len(problem.fit.t),
-            "steps": len(fit.losses),
-            "reached": fit.loss,
+            "columns": [column["name"] for column in preparation.inputs],
+            "steps": len(fit.result.history["loss"]),
+            "reached": fit.result.loss,
+            "training_loss": fit.loss,
+            "held_out_loss": fit.held_out_loss,
             "reason": fit.reason,
-            "warnings": list(fit.result.warnings),
+            "warnings": warnings,
             "seconds": round(fit.seconds, 6),
         },
-        **_train.measure(problem, fit),
+        "held_out": held_out,
+        "fitted": fitted,
+        "in_words": words,
     }
     if options.save:
         metadata = {name: results[name] for name in ("training", "held_out")}
-        preparation = problem.preparation.stored()
         result = _train.with_intervals(problem, fit)
-        fastbp.save(options.save, net, fit.w, result=result, preparation=preparation, **metadata)
+        stored = preparation.stored()
+        fastbp.save(options.save, net, fit.w, result=result, preparation=stored, **metadata)
         results["saved"] = options.save
     if options.plot:
-        _report.plot(options.plot, problem, fit)
+        _report.plot(options.plot, problem, fit, judged)
         results["plot"] = options.plot
     if options.json:
-        print(json.dumps(results, allow_nan=False))
+        print(json.dumps(results | _train.self_test(problem, fit), allow_nan=False))
     else:
         _report.table(_report.train_rows(results))
     return _INTERRUPTED if fit.reason == "interrupted" else 0
@@ -401,7 +410,8 @@ def _run_predict(options: argparse.Namespace) -> int:
     for line in table.notes:
         _note(line)
     X = preparation.encode(table, _note)
-    columns = _columns(preparation, model.net(model.w, X))
+    loss = model.metadata.get("training", {}).get("loss", "")
+    columns = _columns(preparation, _train.predicted(preparation, loss, model.net(model.w, X)))
     if options.interval is not None:
         columns = _with_interval(columns, model, preparation, X, options.interval)
     text = io.StringIO()
@@ -425,7 +435,7 @@ def _columns(preparation: Preparation, y: NDArray) -> dict[str, list]:
     Of two classes the second's probability is enough.
     """
     targets, classes = preparation.targets, preparation.classes
-    each = preparation.of_each(preparation.decode(y))
+    each = preparation.of_each(y)
     if classes is None:
         return {name: values.tolist() for name, values in zip(targets, each, strict=True)}
     columns: dict[str, list] = {}

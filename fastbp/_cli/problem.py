@@ -125,6 +125,11 @@ class Problem:
     held_out: Data
     lines: list[str]  # what was found out about the table and each of its columns
 
+    @property
+    def has_held_out(self) -> bool:
+        """Whether there are rows held out."""
+        return len(self.held_out.t) > 0
+
 
 def bundled(text: Collection[str] = ()) -> Table:
     """Return the diabetes data that come with the package, some columns as text."""
@@ -173,7 +178,8 @@ def prepare(
 
     t, classes = _targets(table, targets, categorical, regression, lines)
     joined = classes is not None and len(classes[0]) > 2
-    output = output or ("softmax" if joined else "identity" if classes is None else "logistic")
+    of_numbers = classes is None and loss != "cross_entropy"
+    output = output or ("softmax" if joined else "identity" if of_numbers else "logistic")
     if joined != (output == "softmax"):
         expected = "softmax" if joined else "one of numbers or of two classes"
         raise TableError(

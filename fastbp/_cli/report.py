@@ -1,4 +1,4 @@
-"""What the commands show: lines, a table of results (by rich on a terminal), a figure."""
+"""What the commands show: lines, labels with values, a figure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import io
 import itertools
 import json
 import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _plots as plots
 from .._files import write_atomically
 from . import columns as columns
 from .problem import Preparation, Problem
+from .train import Judged, confusion
 
 if TYPE_CHECKING:
     from .train import Fit
@@ -33,60 +34,81 @@ def silent(line: str) -> None:
 
 
 def table(rows: Rows) -> None:
-    """Print labels and values: a line each, or on a terminal a table if rich is there."""
-    if sys.stdout.isatty():
-        try:
-            from rich import box
-            from rich.console import Console
-            from rich.table import Table
-            from rich.text import Text
-        except ImportError:
-            pass
-        else:
-            shown = Table(box=box.SIMPLE, show_header=False)
-            for label, value in rows:
-                shown.add_row(Text(label, style="bold"), Text(value))
-            Console().print(shown)
-            return
+    """Print labels and values, a line each."""
     width = max(len(label) for label, _ in rows) + 1
     for label, value in rows:
         print(f"{label + ':':{width}} {value}")
 
 
+def before(problem: Problem) -> list[str]:
+    """Return what is said of a fit before it begins."""
+    net, preparation = problem.net, problem.preparation
+    names = ", ".join(column["name"] for column in preparation.inputs)
+    loss = f"loss: {problem.loss}; all that are shown are means over rows, without the penalty"
+    if preparation.target_scaling.differs:
+        loss += ", of a target divided by its standard deviation"
+    return [
+        f"data: {len(problem.fit.t)} rows to fit, {len(problem.held_out.t)} held out, "
+        f"target {', '.join(map(repr, preparation.targets))}",
+        f"columns: {len(preparation.inputs)}, {names}",
+        f"network: {net.n_inputs} inputs, {net.n_neurons} neurons, {net.n_params} parameters",
+        loss,
+    ]
+
+
 def train_rows(results: dict[str, Any]) -> Rows:
     """Return what a fit reached."""
-    training, held_out = results["training"], results["held_out"]
+    training = results["training"]
+    rows = _fit_rows(training)
+    rows.append(("neurons", f"{training['neurons']}, {training['parameters']} parameters"))
+    held_out = results["held_out"]
+    if held_out:
+        rows += _quality_rows(held_out, "held-out ")
+    else:
+        rows += _quality_rows(results["fitted"], "fitted ")
+    if results["in_words"]:
+        rows.append(("in words", results["in_words"]))
+    return rows + [(what, results[what]) for what in ("saved", "plot") if what in results]
+
+
+def _fit_rows(training: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return how a network was fitted; models of older releases know less of it."""
     rows = [
         ("fit", f"{training['optimizer']}, {training['steps']} steps: {training['reason']}"),
-        ("training loss with penalty", f"{training['reached']:.6f}"),
+        ("time of the fit", f"{training['seconds']:.2f} s"),
+        ("penalty", f"l2 {training['l2']:g}"),
     ]
-    if held_out:
-        rows += _quality_rows(held_out, "held-out ", "")
-        for target, quality in held_out.get("targets", {}).items():
-            rows += _quality_rows(quality, "", f" of {target!r}")
-    for when, difference in results["gradient_difference"].items():
-        rows.append((f"kernel against reference gradient, {when}", f"{difference:.1e}"))
-    for which, seconds in results["gradient_seconds"].items():
-        rows.append((f"time of one gradient, {which}", f"{seconds * 1e6:.1f} us"))
-    rows += [(what, results[what]) for what in ("saved", "plot") if what in results]
+    for label, key in (("training loss", "training_loss"), ("held-out loss", "held_out_loss")):
+        if training.get(key) is not None:
+            rows.append((f"{label}, {training['loss']}", f"{training[key]:.6f}"))
     return rows
 
 
-def _quality_rows(quality: dict[str, Any], before: str, after: str) -> list[tuple[str, str]]:
-    """Return how well held-out targets are met, of classes with the counts of each."""
+def _quality_rows(quality: dict[str, Any], which: str) -> list[tuple[str, str]]:
+    """Return how well targets are met, the mean of several first."""
+    rows = _of_one(quality, which, "")
+    for target, of_one in quality.get("targets", {}).items():
+        rows += _of_one(of_one, "", f" of {target!r}")
+    return rows
+
+
+def _of_one(quality: dict[str, Any], before: str, after: str) -> list[tuple[str, str]]:
+    """Return how well one target is met, of classes with the counts of each."""
     linear = "linear least squares" if quality["measure"] == "R2" else "logistic regression"
     who = {"network": "network", "linear": linear}
     rows = [
         (f"{before}{quality['measure']}{after}, {name}", _four_digits(quality[key]))
         for key, name in who.items()
     ]
+    for key, value in quality.get("rmse", {}).items():
+        rows.append((f"{before}RMSE{after}, {who[key]}", f"{value:.5g} in the target's unit"))
     for key, value in quality.get("log_loss", {}).items():
         rows.append((f"{before}log-loss{after}, {who[key]}", f"{value:.4f}"))
-    for key, counts in quality.get("confusion", {}).items():
-        for name, row in zip(quality["classes"], counts, strict=True):
+    if "confusion" in quality:
+        for name, row in zip(quality["classes"], quality["confusion"]["network"], strict=True):
             predicted = zip(quality["classes"], row, strict=True)
             as_what = ", ".join(f"{count} {other}" for other, count in predicted if count)
-            rows.append((f"predicted for {name}{after}, {who[key]}", as_what or "no such row"))
+            rows.append((f"predicted for {name}{after}, network", as_what or "no such row"))
     return rows
 
 
@@ -108,7 +130,7 @@ def info_rows(header: dict[str, Any], w: NDArray) -> Rows:
         ("parameters", f"{len(w)} of {header['dtype']}"),
     ]
     if "intervals" in header:
-        rows.append(("intervals", "kept: fastbp.load(…).predict(X, return_std=True)"))
+        rows.append(("intervals", "kept, for predict --interval"))
     for function in functions:
         if "digest" in function:
             rows.append((f"own activation {function['name']!r}", f"digest {function['digest']}"))
@@ -124,6 +146,9 @@ def info_rows(header: dict[str, Any], w: NDArray) -> Rows:
             ),
             ("columns", ", ".join(columns.labels(preparation["inputs"]))),
         ]
+        rows += _fit_rows(metadata.pop("training"))
+        if held_out := metadata.pop("held_out"):
+            rows += _quality_rows(held_out, "held-out ")
     rows += [(name, json.dumps(value, ensure_ascii=False)) for name, value in metadata.items()]
     return rows
 
@@ -133,52 +158,42 @@ def _counted(names: Sequence[str]) -> str:
     return ", ".join(name if n == 1 else f"{n} {name}" for name, n in runs)
 
 
-def figure_class() -> Any:
-    """Return matplotlib's Figure class, or say what is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("--plot needs matplotlib: pip install 'fastbp[plot]'") from None
-    return Figure
-
-
 def picture_formats() -> set[str]:
     """Return the endings of pictures that can be drawn."""
-    return set(figure_class()().canvas.get_supported_filetypes())
+    return set(plots.figure(1.0, 1.0).canvas.get_supported_filetypes())
 
 
-def plot(path: str, problem: Problem, fit: Fit) -> None:
-    """Draw how the loss fell, and outputs against targets that were held out (else fitted)."""
-    held_out = len(problem.held_out.t) > 0
-    X, t = problem.held_out if held_out else problem.fit
-    preparation = problem.preparation
-    outputs = preparation.of_each(preparation.decode(problem.net(fit.w, X)))
-    known = preparation.of_each(preparation.decode(t))
-    figure = figure_class()(figsize=(9.0, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.semilogy(fit.losses)
-    left.set_xlabel("step")
-    left.set_ylabel("training loss with penalty")
-    which = "held-out rows" if held_out else "fitted rows"
-    targets, classes = preparation.targets, preparation.classes
-    if classes is None:
-        for name, y, of_one in zip(targets, outputs, known, strict=True):
-            right.scatter(of_one, y, s=12, label=name)
-        middle = np.mean(known)
-        right.axline((middle, middle), slope=1.0, color="grey", linewidth=1.0)
-        right.set_xlabel(f"{', '.join(targets)}, {which}")
-        right.set_ylabel("network")
-    else:
-        for name, names, p, of_one in zip(targets, classes, outputs, known, strict=True):
-            own = of_one == 1.0
-            parts = [p[own[:, k], k] for k in range(len(names))]
-            labels = [f"{name}: {of_class}" for of_class in names]
-            right.hist(parts, bins=20, range=(0.0, 1.0), label=labels, alpha=0.6)
-        right.set_xlabel("probability of the row's own class")
-        right.set_ylabel(which)
-    if classes or len(targets) > 1:
-        right.legend()
+def plot(path: str, problem: Problem, fit: Fit, judged: dict[str, list[Judged] | None]) -> None:
+    """Draw predictions beside what is known, and how the losses fell.
+
+    A row of panels for each target, of held-out rows where there are some; the losses at the end.
+    """
+    which = "held out" if judged["held_out"] else "fitted"
+    each = judged["held_out"] or judged["fitted"] or []
+    alone = len(each) == 1
+    figure = plots.figure(12.0 if alone else 8.5, 4.0 if alone else 4.0 * len(each) + 3.5)
+    names = [[f"{k} left", f"{k} right"] for k in range(len(each))]
+    grid = [[*names[0], "losses"]] if alone else [*names, ["losses", "losses"]]
+    panels = figure.subplot_mosaic(grid)
+    for k, one in enumerate(each):
+        left, right = panels[f"{k} left"], panels[f"{k} right"]
+        if one.classes is None:
+            plots.observed(left, one.name, one.known, one.network, one.linear, which)
+            plots.residuals(right, one.name, one.known, one.network, which)
+        else:
+            counts = confusion(one.known, one.network)
+            others = int(np.trace(confusion(one.known, one.linear)))
+            plots.confusion(left, one.name, one.classes, counts, others, which)
+            plots.calibration(right, one.name, one.classes, one.known, one.network, which)
+    last = len(fit.result.history["loss"])
+    known = not fit.steps or fit.steps[-1] == last
+    steps = fit.steps if known else [*fit.steps, last]
+    losses = {"fitted": fit.losses if known else [*fit.losses, fit.loss]}
+    if fit.held_out_loss is not None:
+        at_end = [] if known else [fit.held_out_loss]
+        losses["held out"] = [*fit.held_out_losses, *at_end]
+    plots.losses(panels["losses"], steps, losses, f"{problem.loss} loss, without the penalty")
     ending = os.path.splitext(path)[1][1:].lower()
     image = io.BytesIO()
-    figure.savefig(image, format=ending if ending in picture_formats() else "png", dpi=200)
+    figure.savefig(image, format=ending if ending in picture_formats() else "png")
     write_atomically(path, image.getvalue())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+import fastbp.reference as reference
 
 from ..activations import NAMES
 from ..losses import NAMES as LOSSES
+from ..network import Network
 
 if TYPE_CHECKING:
     from ..calculus import GradientReport
@@ -43,6 +48,11 @@ def run(say: Callable[[str], None]) -> bool:
             failed.append(report)
     for report in failed:
         say(f"\n{report!r}")
+    net, rng = Network(_OBSERVATIONS // 30, 16), np.random.default_rng(0)
+    X, t = rng.standard_normal((_OBSERVATIONS, net.n_inputs)), np.zeros(_OBSERVATIONS)
+    for which, seconds in gradient_seconds(net, net.init(0), X, t, "squared").items():
+        sizes = f"{_OBSERVATIONS} observations of {net.n_inputs} inputs, {net.n_neurons} neurons"
+        say(f"time of one gradient, {which}: {seconds * 1e6:.1f} us ({sizes})")
     if failed:
         say(f"fail: {len(failed)} of {number} networks have wrong derivatives on this machine")
     else:
@@ -75,7 +85,6 @@ def results() -> list[dict[str, Any]]:
 def _reports() -> Iterator[tuple[str, GradientReport]]:
     """Yield a report for each activation, for all under each loss, and for several outputs."""
     from ..calculus import check_gradient
-    from ..network import Network
 
     for dtype in (np.float64, np.float32):
         rng = np.random.default_rng(0)
@@ -94,3 +103,39 @@ def _reports() -> Iterator[tuple[str, GradientReport]]:
             t = several.argmax(axis=1) if output == "softmax" else several
             report = check_gradient(net, net.init(1), X, t, loss=loss, target_weight=weights)
             yield f"{_OUTPUTS} of {output}", report
+
+
+def gradient_difference(net: Network, w: NDArray, X: NDArray, t: NDArray, loss: str) -> float:
+    """Largest difference between kernel and reference gradient, by the largest entry."""
+    _, g = net.loss_and_grad(w, X, t, loss=loss)
+    _, g_reference = reference.loss_and_grad(net, w, X, t, loss=loss)
+    largest = max(float(np.max(np.abs(g_reference))), float(np.finfo(np.float64).tiny))
+    return float(np.max(np.abs(g - g_reference))) / largest
+
+
+def gradient_seconds(
+    net: Network, w: NDArray, X: NDArray, t: NDArray, loss: str
+) -> dict[str, float]:
+    """Seconds of one gradient by the kernels, and by the NumPy reference."""
+    kernel, in_numpy = _best_times(
+        lambda: net.loss_and_grad(w, X, t, loss=loss),
+        lambda: reference.loss_and_grad(net, w, X, t, loss=loss),
+    )
+    return {"kernel": kernel, "reference": in_numpy}
+
+
+def _best_times(*calls: Callable[[], object], rounds: int = 7) -> list[float]:
+    """Seconds a call, the best of some rounds of about 10 ms in which the calls take turns."""
+    numbers = []
+    for call in calls:
+        start = time.perf_counter()
+        call()
+        numbers.append(max(1, int(0.01 / max(time.perf_counter() - start, 1e-7))))
+    best = [np.inf] * len(calls)
+    for _ in range(rounds):
+        for i, (call, number) in enumerate(zip(calls, numbers, strict=True)):
+            start = time.perf_counter()
+            for _ in range(number):
+                call()
+            best[i] = min(best[i], (time.perf_counter() - start) / number)
+    return best

@@ -1,25 +1,25 @@
-"""``fastbp train``: a fit, what it reached, and the check of its gradients."""
+"""``fastbp train``: a fit, and how good it is beside a linear model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastbp
-import fastbp.reference as reference
 
 from .. import _standardise as standardise
 from .._training.fit import has_intervals
 from ..activations import softmax
+from ..losses import get_loss
 from ..network import Network
 from ..optimizers import MOST_OF_LEVENBERG, SGD, Adam, get_optimizer
-from .problem import Problem
+from . import self_check as self_check
+from .problem import Data, Preparation, Problem
 
 Vector = NDArray[np.float64]
 Report = Callable[[int, float, float], None]
@@ -28,6 +28,8 @@ Report = Callable[[int, float, float], None]
 STOCHASTIC = ("adam", "sgd")
 OPTIMIZERS = ("lm", "lbfgs", *STOCHASTIC)
 LEARNING_RATE = 0.01
+_SHOWN = 1.05  # the steps whose losses are kept for the picture grow by this factor
+_AS_GOOD = 0.002  # a difference of R² or accuracy that is none
 
 
 def default_optimizer(n_params: int) -> str:
@@ -36,12 +38,15 @@ def default_optimizer(n_params: int) -> str:
 
 
 class Fit(NamedTuple):
-    """What :func:`fit` returns."""
+    """What :func:`fit` returns; all losses are without penalty, but `result` as `fastbp.fit`."""
 
     w0: Vector
     w: Vector
-    loss: float  # with penalty, as the others
-    losses: Vector  # at each step
+    steps: list[int]  # some steps, and the losses there
+    losses: list[float]
+    held_out_losses: list[float]  # empty where nothing is held out
+    loss: float  # at the end
+    held_out_loss: float | None
     reason: str
     seconds: float
     result: fastbp.FitResult
@@ -57,17 +62,28 @@ def fit(
     l2: float,
     seed: int,
     report: Report,
+    progress: bool | str,
 ) -> Fit:
     """Fit the network from a random start."""
     net, (X, t) = problem.net, problem.fit
     w0 = standardise.start(net, seed)
     each = standardise.penalties(net, l2)
-    every = 10 if optimizer in ("lm", "lbfgs") else max(1, epochs // 10)
+    tenth = max(1, epochs // 10) if optimizer in STOCHASTIC else 0
+    held_out = net.objective(*problem.held_out, loss=problem.loss) if problem.has_held_out else None
+    steps, losses, held_out_losses = list[int](), list[float](), list[float]()
 
     def callback(state: Any) -> None:
-        if state.step == 1 or state.step % every == 0:
-            loss, g = net.loss_and_grad(state.w, X, t, loss=problem.loss)
-            report(state.step, loss, float(np.linalg.norm(g + each * state.w)))
+        step = state.step
+        said = step == 1 or step % (tenth or (10 if step <= 100 else 100)) == 0
+        if steps and step < steps[-1] * _SHOWN and not said:
+            return
+        loss, g = net.loss_and_grad(state.w, X, t, loss=problem.loss)
+        steps.append(step)
+        losses.append(loss)
+        if held_out is not None:
+            held_out_losses.append(held_out.value(state.w))
+        if said:
+            report(step, loss, float(np.linalg.norm(g + each * state.w)))
 
     method = get_optimizer(optimizer, problem.loss, net.n_params)
     if isinstance(method, SGD | Adam):
@@ -86,12 +102,22 @@ def fit(
         seed=seed,
         free=standardise.free(net),
         callback=callback,
-        progress=False,
+        progress=progress,
         _quiet=True,
     )
     seconds = time.perf_counter() - start
-    losses = result.history["loss"]
-    return Fit(w0, result.w, result.loss, losses, result.reason, seconds, result)
+    return Fit(
+        w0,
+        result.w,
+        steps,
+        losses,
+        held_out_losses,
+        net.loss_and_grad(result.w, X, t, loss=problem.loss)[0],
+        None if held_out is None else held_out.value(result.w),
+        result.reason,
+        seconds,
+        result,
+    )
 
 
 def with_intervals(problem: Problem, fit: Fit) -> fastbp.FitResult | None:
@@ -102,41 +128,109 @@ def with_intervals(problem: Problem, fit: Fit) -> fastbp.FitResult | None:
     return fit.result if has_intervals(fit.result) else None
 
 
-def measure(problem: Problem, fit: Fit) -> dict[str, Any]:
-    """Return what is to be said of a fit, as JSON."""
+def check_loss(problem: Problem) -> None:
+    """Raise ValueError where the loss does not fit what is to be predicted."""
+    classes, loss = problem.preparation.classes is not None, problem.loss
+    if classes and loss in ("poisson", "pinball"):
+        raise ValueError(
+            f"the loss {loss!r} is for numbers; for classes cross_entropy is expected, or one of "
+            "squared, huber and log_cosh on probabilities (--regression takes 0 and 1 as numbers)"
+        )
+    low, high = get_loss(loss).target_range
+    t = np.concatenate([problem.fit.t, problem.held_out.t])
+    if not classes and (t.min() < low or t.max() > high):
+        raise ValueError(
+            f"the loss {loss!r} takes targets from {low:g} to {high:g}; they are from "
+            f"{t.min():g} to {t.max():g}"
+        )
+
+
+def self_test(problem: Problem, fit: Fit) -> dict[str, Any]:
+    """Return how far kernel and reference gradient are apart, and what each takes."""
+    data = (*problem.fit, problem.loss)
+    start, end = (self_check.gradient_difference(problem.net, w, *data) for w in (fit.w0, fit.w))
     return {
-        "held_out": _quality(problem, fit.w),
-        "gradient_difference": {
-            "start": _difference(problem, fit.w0),
-            "end": _difference(problem, fit.w),
-        },
-        "gradient_seconds": _times(problem, fit.w),
+        "gradient_difference": {"start": start, "end": end},
+        "gradient_seconds": self_check.gradient_seconds(problem.net, fit.w, *data),
     }
 
 
-def _quality(problem: Problem, w: Vector) -> dict[str, Any] | None:
-    """Return how well held-out targets are met, beside a linear model.
+class Judged(NamedTuple):
+    """Some rows of one target: what is known, and what the network and a linear model say.
 
-    Of several targets, each by itself and the means.
+    Numbers (B,) in the target's unit; or of classes the probabilities (B, K), of `known` 0 and 1.
     """
-    fit, held_out, preparation = problem.fit, problem.held_out, problem.preparation
-    if not len(held_out.t):
+
+    name: str
+    classes: list[str] | None
+    known: NDArray
+    network: NDArray
+    linear: NDArray
+
+    @property
+    def linear_name(self) -> str:
+        """What the linear model is called."""
+        return "linear least squares" if self.classes is None else "logistic regression"
+
+
+def predicted(preparation: Preparation, loss: str, y: NDArray) -> NDArray:
+    """Return outputs of the network as they are shown: in the targets' units, of poisson rates."""
+    y = preparation.decode(y)
+    return np.exp(y) if loss == "poisson" else y
+
+
+def judge(problem: Problem, w: Vector) -> dict[str, list[Judged] | None]:
+    """Return each target over the held-out rows, and over those that were fitted."""
+    linear = _linear_model(problem)
+    return {
+        "held_out": _judged(problem, w, linear, problem.held_out) if problem.has_held_out else None,
+        "fitted": _judged(problem, w, linear, problem.fit),
+    }
+
+
+def _judged(
+    problem: Problem, w: Vector, linear: Callable[[NDArray], NDArray], data: Data
+) -> list[Judged]:
+    preparation = problem.preparation
+    each = zip(
+        preparation.of_each(preparation.decode(data.t)),
+        preparation.of_each(predicted(preparation, problem.loss, problem.net(w, data.X))),
+        preparation.of_each(preparation.decode(linear(data.X))),
+        strict=True,
+    )
+    classes: Sequence[Any] = preparation.classes or [None] * len(preparation.targets)
+    return [
+        Judged(name, of_one, *arrays)
+        for name, of_one, arrays in zip(preparation.targets, classes, each, strict=True)
+    ]
+
+
+def quality(judged: list[Judged] | None) -> dict[str, Any] | None:
+    """Return how well targets are met, as JSON: of several each by itself, and the means."""
+    if judged is None:
         return None
-    if preparation.classes is None:
-        coefficients, *_ = np.linalg.lstsq(fit.X, fit.t, rcond=None)
-        linear = held_out.X @ coefficients
-        judges: list[Callable[..., dict[str, Any]]] = [_numbers] * len(preparation.targets)
-    else:
-        linear = _logistic_regression(problem, held_out.X)
-        judges = [partial(_classes, names) for names in preparation.classes]
-    outputs = (problem.net(w, held_out.X), linear, held_out.t)
-    of_each = zip(*map(preparation.of_each, outputs), strict=True)
-    each = [judge(*of_one) for judge, of_one in zip(judges, of_each, strict=True)]
+    each = [_numbers(one) if one.classes is None else _classes(one) for one in judged]
     if len(each) == 1:
         return each[0]
-    means = {name: _mean([quality[name] for quality in each]) for name in ("network", "linear")}
-    targets = dict(zip(preparation.targets, each, strict=True))
+    means = {name: _mean([found[name] for found in each]) for name in ("network", "linear")}
+    targets = {one.name: found for one, found in zip(judged, each, strict=True)}
     return {"measure": each[0]["measure"], **means, "targets": targets}
+
+
+def verdict(held_out: dict[str, Any] | None, judged: list[Judged] | None) -> tuple[str, bool]:
+    """Return in words how the network compares with the linear model, and whether it is worse."""
+    if held_out is None or judged is None:
+        return "", False
+    network, linear = held_out["network"], held_out["linear"]
+    if network is None or linear is None:
+        return "", False
+    name = "a straight line" if judged[0].classes is None else judged[0].linear_name
+    figures = f"held-out {held_out['measure']} {network:.4f}, of {name} {linear:.4f}"
+    if network > linear + _AS_GOOD:
+        return f"the network is better than {name}: {figures}", False
+    if network >= linear - _AS_GOOD:
+        return f"the network is about as good as {name}: {figures}", False
+    return f"{name} is better than the network: {figures}", True
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -144,8 +238,10 @@ def _mean(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _numbers(network: Vector, linear: Vector, t: Vector) -> dict[str, Any]:
-    return {"measure": "R2", "network": _r2(network, t), "linear": _r2(linear, t)}
+def _numbers(one: Judged) -> dict[str, Any]:
+    both = {"network": one.network, "linear": one.linear}
+    rmse = {name: float(np.sqrt(np.mean((one.known - y) ** 2))) for name, y in both.items()}
+    return {"measure": "R2", **{name: _r2(y, one.known) for name, y in both.items()}, "rmse": rmse}
 
 
 def _r2(y: Vector, t: Vector) -> float | None:
@@ -154,25 +250,41 @@ def _r2(y: Vector, t: Vector) -> float | None:
     return 1.0 - float(np.sum((y - t) ** 2)) / total if total > 0.0 else None
 
 
-def _classes(names: list[str], network: NDArray, linear: NDArray, t: NDArray) -> dict[str, Any]:
-    """Return how well classes are met by their probabilities, (B, K).
+def _classes(one: Judged) -> dict[str, Any]:
+    """Return how well classes are met by their probabilities.
 
     A row of `confusion` is for the rows of one class: how many of each class were predicted.
     """
-    known, K = t.argmax(axis=1), len(names)
-    found: dict[str, Any] = {"measure": "accuracy", "classes": names}
-    log_loss, confusion = {}, {}
-    for name, p in (("network", network), ("linear", linear)):
-        counts = np.zeros((K, K), int)
-        np.add.at(counts, (known, p.argmax(axis=1)), 1)
-        found[name], confusion[name] = float(np.trace(counts) / len(t)), counts.tolist()
+    known = one.known.argmax(axis=1)
+    found: dict[str, Any] = {"measure": "accuracy", "classes": one.classes}
+    log_loss, counts = {}, {}
+    for name, p in (("network", one.network), ("linear", one.linear)):
+        counts[name] = confusion(one.known, p).tolist()
+        found[name] = float(np.mean(p.argmax(axis=1) == known))
         # One certainty that was wrong would be infinite: at most as scikit-learn has it.
-        of_known = p[np.arange(len(t)), known].clip(np.finfo(np.float64).eps, 1.0)
+        of_known = p[np.arange(len(p)), known].clip(np.finfo(np.float64).eps, 1.0)
         log_loss[name] = -float(np.mean(np.log(of_known)))
-    return found | {"log_loss": log_loss, "confusion": confusion}
+    return found | {"log_loss": log_loss, "confusion": counts}
 
 
-def _logistic_regression(problem: Problem, X: NDArray) -> NDArray:
+def confusion(known: NDArray, p: NDArray) -> NDArray:
+    """Return how many rows of each class (down) are taken for each (across), (K, K)."""
+    K = known.shape[1]
+    counts = np.zeros((K, K), int)
+    np.add.at(counts, (known.argmax(axis=1), p.argmax(axis=1)), 1)
+    return counts
+
+
+def _linear_model(problem: Problem) -> Callable[[NDArray], NDArray]:
+    """Return the linear model of the fitted rows: of numbers least squares, else logistic."""
+    if problem.preparation.classes is not None:
+        return _logistic_regression(problem)
+    # Least squares in all rows alike, whatever the network's loss: the usual straight line.
+    coefficients, *_ = np.linalg.lstsq(problem.fit.X, problem.fit.t, rcond=None)
+    return lambda X: X @ coefficients
+
+
+def _logistic_regression(problem: Problem) -> Callable[[NDArray], NDArray]:
     """Return the probabilities of a model without neurons, penalised as scikit-learn's is.
 
     That is a network of K neurons `identity`, each for one output.
@@ -201,39 +313,4 @@ def _logistic_regression(problem: Problem, X: NDArray) -> NDArray:
         progress=False,
         _quiet=True,
     )
-    return net(result.w, X)
-
-
-def _difference(problem: Problem, w: Vector) -> float:
-    """Largest difference between kernel and reference gradient, by the largest entry."""
-    net, (X, t) = problem.net, problem.fit
-    _, g = net.loss_and_grad(w, X, t, loss=problem.loss)
-    _, g_reference = reference.loss_and_grad(net, w, X, t, loss=problem.loss)
-    largest = max(float(np.max(np.abs(g_reference))), float(np.finfo(np.float64).tiny))
-    return float(np.max(np.abs(g - g_reference))) / largest
-
-
-def _times(problem: Problem, w: Vector) -> dict[str, float]:
-    net, (X, t) = problem.net, problem.fit
-    kernel, in_numpy = _best_times(
-        lambda: net.loss_and_grad(w, X, t, loss=problem.loss),
-        lambda: reference.loss_and_grad(net, w, X, t, loss=problem.loss),
-    )
-    return {"kernel": kernel, "reference": in_numpy}
-
-
-def _best_times(*calls: Callable[[], object], rounds: int = 7) -> list[float]:
-    """Seconds a call, the best of some rounds of about 10 ms in which the calls take turns."""
-    numbers = []
-    for call in calls:
-        start = time.perf_counter()
-        call()
-        numbers.append(max(1, int(0.01 / max(time.perf_counter() - start, 1e-7))))
-    best = [np.inf] * len(calls)
-    for _ in range(rounds):
-        for i, (call, number) in enumerate(zip(calls, numbers, strict=True)):
-            start = time.perf_counter()
-            for _ in range(number):
-                call()
-            best[i] = min(best[i], (time.perf_counter() - start) / number)
-    return best
+    return lambda X: net(result.w, X)

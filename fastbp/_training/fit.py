@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .. import _html as html
+from .. import _plots as plots
 from .._columns import Columns
 from ..activations import identity
 from ..losses import Loss, get_loss
@@ -60,6 +61,7 @@ _OF_EACH = (
     "bounds",
 )
 ALL_DONE = "all epochs done"
+_PLOTTED = 200  # points of a line
 EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
 
 
@@ -233,7 +235,7 @@ class FitResult:
         return y, uncertainty.standard_deviation(self.net, self.w, X, given, noise=noise)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the history of the losses.
+        """Plot the history of the losses; where there is validation, its least one is marked.
 
         Parameters
         ----------
@@ -249,23 +251,70 @@ class FitResult:
         ImportError
             Without matplotlib (``pip install fastbp[plot]``).
         """
-        if ax is None:
-            try:
-                import matplotlib.pyplot as plt
-            except ImportError as error:
-                raise ImportError("plot needs matplotlib: pip install 'fastbp[plot]'") from error
-            ax = plt.figure().add_subplot()
-        labels = {"loss": "training", "validation_loss": "validation"}
-        positive = True
-        for name, values in self.history.items():
-            ax.plot(np.arange(1, len(values) + 1), values, label=labels[name])
-            positive = positive and bool((values > 0.0).all())
-        if positive:
-            ax.set_yscale("log")
-        ax.set_xlabel("epoch or iteration")
-        ax.set_ylabel(f"{self.data.loss.name} loss")
-        ax.legend()
+        penalty = " with penalty" if np.any(self.data.l2) else ""
+        shown: dict[str, Any] = {f"training{penalty}": self.history["loss"]}
+        if "validation_loss" in self.history:
+            shown["validation"] = self.history["validation_loss"]
+        ax = plots.axes(ax)
+        steps = np.arange(1, len(self.history["loss"]) + 1)
+        plots.losses(ax, steps, shown, f"{self.data.loss.name} loss")
         return ax
+
+    def plot_prediction(
+        self, X: ArrayLike, column: int, ax: Axes | None = None, *, level: float = 0.9
+    ) -> Axes:
+        """Plot the function over one input, the others at their medians, with its interval.
+
+        Parameters
+        ----------
+        X : array_like, shape (B, N)
+            Observations: between which values to draw, and where the medians are.
+        column : int
+            The input, from 0; from the last with -1.
+        ax : matplotlib axes, optional
+            Where to; a new figure if left out.
+        level : float
+            Of the interval of the function, `predict` ± a multiple of its deviation. There is none
+            where the loss has no curvature, nor where the data do not determine the function.
+
+        Returns
+        -------
+        ax : matplotlib axes
+            With what was fitted as points where no other input varies in X.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where X does not fit, the column is none of its N, or the level not between 0 and 1.
+        ImportError
+            Without matplotlib (``pip install fastbp[plot]``).
+
+        Examples
+        --------
+        >>> import fastbp, numpy as np
+        >>> X = np.column_stack([np.linspace(-1.0, 1.0, 50), np.ones(50)])
+        >>> result = fastbp.fit(fastbp.Network(2, 6, output="identity"), X, X[:, 0] ** 2)
+        >>> ax = result.plot_prediction(X, 0)  # doctest: +SKIP
+        """
+        N, dtype = self.net.n_inputs, self.net.dtype
+        given, _ = boundary.observations(X, N, dtype, check_finite=True)
+        if not isinstance(column, int | np.integer) or not -N <= column < N:
+            raise ValueError(f"column must be one of {N} inputs, from 0 on; got {column!r}")
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level must be a number between 0 and 1; got {level!r}")
+        if not len(given):
+            raise ValueError("X must hold observations; it has none")
+        x = np.linspace(given[:, column].min(), given[:, column].max(), _PLOTTED)
+        at = np.tile(np.median(given, axis=0), (_PLOTTED, 1))
+        at[:, column] = x
+        try:
+            y, std = self.predict(at, return_std=True)
+        except ValueError:  # a loss without curvature
+            y, std = self.predict(at), None
+        others = np.delete(given, column, axis=1)
+        alone = bool((others == others[0]).all())
+        points = (self.data.X[:, column], self.data.t) if alone else None
+        return plots.prediction(plots.axes(ax), x, y, std, level, column % N, points)
 
 
 def noise_variance(result: FitResult) -> float | NDArray | None:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _plots as plots
 from .._boundary import positive
-from ._plot import axes
 
 # The gradients of `OperationCounts`, in its order.
 _LABELS = ("∇_w, dense", "∇_x, dense", "∇_w, structure used", "∇_x, structure used")
@@ -78,24 +78,30 @@ class OperationCounts(NamedTuple):
         Returns the matplotlib axes, those given or new ones; matplotlib comes with the extra
         ``plot``, without it this is an ImportError.
         """
-        ax = axes(ax)
+        ax = plots.axes(ax, 7.5, 4.5)
         most = max(self.n_neurons, 16)
         sizes = np.unique(np.geomspace(1, most, 40).round().astype(int)).tolist()
         N, K = self.n_inputs, self.n_outputs
         counts = np.array([operation_counts(N, H, K)._orders for H in sizes], np.float64)
+        ends = []
         for gradient, label in enumerate(_LABELS):
+            colour = plots.COLOURS[gradient]
             for order, (dash, end) in enumerate((("--", "input"), ("-", "output"))):
+                values, name = counts[:, gradient, order], f"{label}, from {end} layer"
+                # Broken lines over whole ones: where two are the same, both are seen.
                 ax.loglog(
                     sizes,
-                    counts[:, gradient, order],
+                    values,
                     dash,
-                    color=f"C{gradient % 2}",
-                    linewidth=1.0 + gradient // 2,
-                    label=f"{label}, from {end} layer",
+                    color=colour,
+                    linewidth=2.2 - gradient * 0.4,
+                    zorder=3 - order,
+                    label=name,
                 )
-        ax.set_xlabel("neurons H")
-        ax.set_ylabel(f"operations, N = {N}" + (f", K = {K}" if K > 1 else ""))
-        ax.legend(fontsize="small")
+                ends.append((sizes[-1], values[-1], name, colour))
+        outputs = f", K = {K} outputs" if K > 1 else ""
+        plots.labelled(ax, "neurons H", f"operations, N = {N} inputs{outputs}")
+        plots.label_lines(ax, ends)
         return ax
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import default_rng
 from numpy.typing import ArrayLike, NDArray
 
-from ._plot import axes
+from .. import _plots as plots
 
 # A remainder counts while it is this many times what rounding may have made of it.
 _ABOVE_ROUNDING = 50.0
@@ -70,17 +70,23 @@ class TaylorTest:
         Returns the matplotlib axes, those given or new ones; matplotlib comes with the extra
         ``plot``, without it this is an ImportError.
         """
-        ax = axes(ax)
+        ax = plots.axes(ax, 6.5, 3.8)
         t = self.steps
-        ax.loglog(t, self.differences, "o-", label="without derivative")
-        ax.loglog(t, self.remainders, "s-", label=f"remainder, order {self.order:.2f}")
+        lines = [
+            ("without derivative", self.differences, plots.ORANGE, "o-"),
+            (f"remainder, order {self.order:.2f}", self.remainders, plots.BLUE, "s-"),
+            ("rounding", self.rounding, "0.6", "-"),
+        ]
         if self.remainders[0] > 0.0:
             ideal = self.remainders[0] * (t / t[0]) ** self.expected
-            ax.loglog(t, ideal, "k:", label=f"order {self.expected}")
-        ax.loglog(t, self.rounding, color="0.7", label="rounding")
-        ax.set_xlabel("step t")
-        ax.set_ylabel("remainder")
-        ax.legend()
+            lines.append((f"order {self.expected}", ideal, "black", ":"))
+        for name, values, colour, style in lines:
+            ax.loglog(t, values, style, color=colour, markersize=3.5, linewidth=1.2, label=name)
+        plots.labelled(ax, "step t", "norm of the remainder")
+        ends = [(name, values[values > 0.0], colour) for name, values, colour, _ in lines]
+        plots.label_lines(
+            ax, [(t[0], values[0], name, colour) for name, values, colour in ends if len(values)]
+        )
         return ax
 
 
