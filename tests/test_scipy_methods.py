@@ -105,6 +105,25 @@ def test_cross_entropy_ends_at_its_minimum() -> None:
     assert a.loss - tight.loss < 1e-10
 
 
+def test_a_likelihood_of_many_parameters_is_left_where_the_rest_is_noise() -> None:
+    net = fastbp.Network(20, 45, n_outputs=5, output="softmax")
+    inputs = RNG.standard_normal((200, 20))
+    labels = (inputs[:, :5] + RNG.standard_normal((200, 5))).argmax(axis=1)
+    c = (np.arange(200) < 150).astype(float)
+    options = {"loss": "cross_entropy", "sample_weight": c, "l2": 1e-3, "seed": 0}
+    left = fastbp.fit(net, inputs, labels, **options)
+    assert left.reason.startswith("stopped: 10 iterations")
+    assert not left.converged
+    gains = 150.0 * (left.history["loss"][:-10] - left.history["loss"][10:])
+    assert gains[-1] < 2.5 <= gains[:-1].min()
+    on = fastbp.fit(net, inputs, labels, optimizer=LBFGS(ftol=1e-13), **options)
+    assert on.converged
+    assert on.loss < left.loss
+    small = fastbp.Network(20, 40, n_outputs=5, output="softmax")
+    few = fastbp.fit(small, inputs, labels, epochs=100, **options)
+    assert few.reason == "all epochs done"
+
+
 def test_float32_units() -> None:
     net = fastbp.Network(3, activations=["tanh", "tanh", "one"], output="identity", dtype="float32")
     losses = []
