@@ -41,13 +41,14 @@ default_role = "py:obj"  # `fit` in a docstring is a link where there is such a 
 
 # ---- pages -------------------------------------------------------------------------------
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_update_mathjax = False
 
 # ---- docstrings --------------------------------------------------------------------------
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # numpydoc's sections say types
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
@@ -76,6 +77,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "fastbp"
 html_static_path = ["_static"]
 html_css_files = ["fastbp.css"]
+html_sidebars = {page: [] for page in ("index", "benchmarks", "changelog")}
 html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = "mathml"
@@ -101,9 +103,13 @@ def _formula(block):
     return visit, None
 
 
-def _no_substitutions(app, what, name, obj, options, lines):
-    """Let |r| in a docstring be what it says: in reStructuredText it is a name for other text."""
+def _symbols_are_symbols(app, what, name, obj, options, lines):
+    """Let |r| and "H. " in a docstring be what they say.
+
+    In reStructuredText one is a name for other text, the other numbers a list.
+    """
     for k, line in enumerate(lines):
+        lines[k] = line = re.sub(r"^( *)([A-Z])\. ", r"\1\\\2. ", line)
         if "``" not in line and not line.lstrip().startswith(">>>"):
             lines[k] = re.sub(r"\|(?=\S)|(?<=\S)\|", r"\|", line)
 
@@ -132,6 +138,6 @@ def _links_within_the_site(app, page, source):
 def setup(app):
     """Join what is above to Sphinx."""
     app.add_html_math_renderer("mathml", _formula(False), _formula(True))
-    app.connect("autodoc-process-docstring", _no_substitutions)
+    app.connect("autodoc-process-docstring", _symbols_are_symbols)
     app.connect("builder-inited", _help_of_commands)
     app.connect("source-read", _links_within_the_site)

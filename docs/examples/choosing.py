@@ -70,7 +70,8 @@ left.set(xticks=range(5), yticks=range(5), xlabel="l2", ylabel="neurons")
 left.set_xticklabels([f"{s:g}" for s in STRENGTHS])
 left.set_yticklabels(SIZES)
 for (a, b), value in np.ndenumerate(mean):
-    left.text(b, a, f"{value:.3f}", ha="center", va="center", color="w", fontsize=8)
+    colour = "white" if value > 0.11 else "black"
+    left.text(b, a, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=8)
 left.plot(j, i, "s", ms=34, mfc="none", mec="C3", mew=2)
 left.set_title("held-out loss; chosen: the frame")
 grid = np.linspace(-3.0, 3.0, 300)

@@ -59,6 +59,7 @@ for k, mark in enumerate("ox"):
     ax.plot(reached[:, k], rows, mark, label=f"start {k + 1}")
 ax.set(yticks=rows, xlabel="digits of the certified sum of squares", xlim=(-0.5, 11.5))
 ax.set_yticklabels(problems)
+ax.invert_yaxis()
 ax.grid(axis="y", lw=0.4)
 ax.legend()
 plt.show()

@@ -2,8 +2,8 @@
 Rare classes
 ============
 
-One event in fifty. What is wanted are probabilities that can be believed, and then a decision
-that knows what each mistake costs; balancing the classes is for those who want neither.
+Three events in a hundred. What is wanted are probabilities that can be believed, and then a
+decision that knows what each mistake costs; balancing the classes is for those who want neither.
 """
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ rng = np.random.default_rng(1)
 
 def draw(n):
     X = rng.normal(size=(n, 2))
-    logit = -8.5 + 7.0 * np.exp(-12.0 * (np.hypot(X[:, 0] - 0.5, X[:, 1]) - 1.5) ** 2)
+    logit = -8.5 + 9.0 * np.exp(-20.0 * (np.hypot(X[:, 0] - 1.2, X[:, 1] - 0.8) - 0.7) ** 2)
     return X, rng.random(n) < 1.0 / (1.0 + np.exp(-logit))
 
 
@@ -31,8 +31,8 @@ print(f"{event.sum()} events in {len(event)} rows")
 # %%
 # No penalty on the biases, so the probabilities sum to the number of events.
 
-plain = NetworkClassifier(n_neurons=8, random_state=0).fit(X, event)
-balanced = NetworkClassifier(n_neurons=8, random_state=0, class_weight="balanced").fit(X, event)
+plain = NetworkClassifier(n_neurons=16, random_state=0).fit(X, event)
+balanced = NetworkClassifier(n_neurons=16, random_state=0, class_weight="balanced").fit(X, event)
 p, p_balanced = (model.predict_proba(X_new)[:, 1] for model in (plain, balanced))
 for name, given in (("plain", p), ("balanced", p_balanced)):
     ranking = roc_auc_score(event_new, given)
@@ -48,19 +48,19 @@ for name, decision in (("p > 1/31", alarm), ("p > 1/2", p > 0.5), ("never", p > 
     print(f"{name:>9}: {decision.sum():5} alarms, cost {cost:.0f}")
 
 # %%
-# Left, expected beside observed shares in ten groups of equal size; right, which precision costs
-# which recall.
+# Left, observed beside given probabilities, in eight groups that are to have equally many events;
+# right, which precision costs which recall.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 for name, given in (("plain", p), ("balanced", p_balanced)):
-    groups = np.array_split(np.argsort(given), 10)
-    left.loglog(
-        [given[g].mean() for g in groups], [max(event_new[g].mean(), 2e-5) for g in groups], "o-",
-        label=name,
-    )  # fmt: skip
+    order = np.argsort(given)
+    ends = np.searchsorted(np.cumsum(given[order]) / given.sum(), np.arange(1, 8) / 8.0)
+    groups = np.split(order, ends)
+    shares = [(given[g].mean(), event_new[g].mean()) for g in groups]
+    left.plot(*np.transpose(shares), "o-", label=name)
     precision, recall, _ = precision_recall_curve(event_new, given)
     right.plot(recall, precision, label=name)
-left.plot([1e-4, 1.0], [1e-4, 1.0], "k--", lw=0.8)
+left.plot([0.0, 1.0], [0.0, 1.0], "k--", lw=0.8)
 left.set(xlabel="probability given", ylabel="share observed")
 left.legend()
 right.set(xlabel="recall", ylabel="precision")
