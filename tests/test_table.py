@@ -181,6 +181,9 @@ def test_parquet(read):
     with pytest.raises(TableError, match="column 'x' has values of type ndarray"):
         read(file.getvalue())
     assert cells(read(file.getvalue(), drop=["x"])) == {"y": [1.0, 2.0]}
+    np.testing.assert_array_equal(
+        read(file.getvalue(), drop=["x"], missing=["2", "x"]).columns["y"], [1, np.nan]
+    )
 
 
 def test_without_the_extra(read, monkeypatch):
@@ -302,6 +305,7 @@ def test_blocks_of_different_kinds_are_one_column(read):
         ("12 345", 12345, ""),
         ("1\u202f000.25", 1000.25, ""),
         ("1,234,567", 1234567, ""),
+        ("₹12,34,567.50", 1234567.5, "₹"),
         ("1e-3", 1e-3, ""),
         ("+.5", 0.5, ""),
         ("2.", 2, ""),
@@ -352,6 +356,7 @@ def test_units_are_said_and_needed(read):
         ("a;b\n1.000,5;x\n2,5;y\n7;x\n", ",", [1000.5, 2.5, 7]),
         ("a;b\n1.234;2,5\n2.000;3,5\n7;1,5\n", ",", [1234, 2000, 7]),
         ("a;b\n1.234.567;2\n2.000;3\n7;1\n", ",", [1234567, 2000, 7]),
+        ("a;b\n" + "1;7\n" * 60 + "2,5;1.234\n", ",", [*[1] * 60, 2.5]),
         ('a,b\n"1,234",2.5\n"2,000",3.5\n7,1.5\n', ".", [1234, 2000, 7]),
         ('a,b\n"1,234,567",2\n"2,000",3\n7,1\n', ".", [1234567, 2000, 7]),
         ("a,b\n1.234,2\n2.000,3\n7,1\n", None, [1.234, 2, 7]),

@@ -120,14 +120,6 @@ def _unit(table: Table, name: str, cells: dict[str, int]) -> str | None:
     if not cells or any(map(numerals.is_code, cells)):
         return None
     mark = table.decimal or "."
-    other = "." if mark == "," else ","
-    if numerals.marks(cells) == other:
-        cell = next(cell for cell in cells if mark not in numerals.marks([cell]))
-        sign = {".": "decimal point", ",": "decimal comma"}
-        raise TableError(
-            f"{_place(table, name, cell)} has a {sign[other]}, while the table has a {sign[mark]} "
-            "(--decimal; --categorical takes the column as text)"
-        )
     units: dict[str, list[str]] = {}  # the cells that have one
     others = []
     for cell in cells:
@@ -138,6 +130,13 @@ def _unit(table: Table, name: str, cells: dict[str, int]) -> str | None:
             units.setdefault(number.unit, []).append(cell)
     if not others and len(units) == 1:
         return next(iter(units))
+    other = "." if mark == "," else ","
+    if others and numerals.marks(cells) == other:
+        sign = {".": "decimal point", ",": "decimal comma"}
+        raise TableError(
+            f"{_place(table, name, others[0])} has a {sign[other]}, while the table has a "
+            f"{sign[mark]} (--decimal; --categorical takes the column as text)"
+        )
     money = [unit for unit in units if numerals.is_currency(unit)]
     for unit in [unit for unit in units if unit not in ("", "%", "‰", *money)]:
         others += units.pop(unit)  # 1st, 2nd, 12a: names

@@ -22,14 +22,15 @@ _ASCII = str.maketrans(
 )  # the minus; spaces of typesetters
 _TIMES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
 _IS_CURRENCY = re.compile(_CURRENCY)
-# By decimal mark: plain digits, or groups of three, the first of which does not begin with 0.
+# By decimal mark: plain digits, or groups of three, the first of which does not begin with 0; in
+# India, 12,34,567.
 _VALUE = {
     mark: re.compile(
-        rf"(?:\d+|[1-9]\d{{0,2}}([{other}' ])\d{{3}}(?:\1\d{{3}})*)?"
+        rf"(?:\d+|[1-9]\d{{0,2}}([{other}' ])\d{{3}}(?:\1\d{{3}})*{lakhs})?"
         rf"(?:[{mark}]\d*)?",
         re.ASCII,
     )
-    for mark, other in ((".", ","), (",", "."))
+    for mark, other, lakhs in ((".", ",", r"|[1-9]\d?(?:,\d\d)+,\d{3}"), (",", ".", ""))
 }
 _LEADING_ZERO = re.compile(r"0\d+", re.ASCII)
 
@@ -60,7 +61,7 @@ def written(cell: str) -> Written | None:
 
     A number in brackets is negative, as accountants write it.
     """
-    found = _CELL.fullmatch(cell.translate(_ASCII).strip())
+    found = _CELL.fullmatch(cell if cell.isascii() else cell.translate(_ASCII).strip())
     if not found or bool(found["open"]) != bool(found["close"]):
         return None
     before, after = found["before"] or "", (found["after"] or "").strip()

@@ -65,13 +65,27 @@ def read(path: str | os.PathLike[str], **how: Any) -> Table:
             table = _read(file, source, wanted)
         except (EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
             raise TableError(f"{source}: it is compressed, and damaged ({error})") from None
+    for word in wanted.missing:  # among cells that are numbers already
+        try:
+            number = float(word)
+        except ValueError:
+            continue
+        for x in table.columns.values():
+            if x.dtype.kind == "f":
+                x[x == number] = np.nan
     if not len(table):
         raise TableError(f"{source}: there are no rows below the header")
     return table
 
 
 def _opened(path: str | os.PathLike[str]) -> Any:
-    return io.BytesIO(sys.stdin.buffer.read()) if os.fspath(path) == "-" else open(path, "rb")
+    if os.fspath(path) == "-":
+        return io.BytesIO(sys.stdin.buffer.read())
+    file = open(path, "rb")
+    if file.seekable():
+        return file
+    with file:  # a pipe
+        return io.BytesIO(file.read())
 
 
 def _read(file: Any, source: str, wanted: Wanted) -> Table:
@@ -130,7 +144,7 @@ def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         raise _damaged(source, "workbook", error) from None
     if not len(frame):
         raise TableError(f"{source}: the sheet {sheet!r} is empty")
-    names = [wanted.clean("" if cell is None else str(cell)) for cell in frame.iloc[0]]
+    names = [wanted.clean("" if cell is None else as_text(cell)) for cell in frame.iloc[0]]
     if names[0] == "" and len(names) > 1:
         names[0] = ROW_NAMES
     chosen = wanted.chosen(names, source)

@@ -101,6 +101,7 @@ class Separated:
             raise TableError(f"{self.source}: it is empty; a header and rows are expected")
         top = [line for _, line in lines]
         self.separator = {" ": _BLANK}.get(separator or "", separator) or _separator(top)
+        self.top = top
         rows = self._rows(top)
         try:
             used, names = next(rows, (0, []))
@@ -141,11 +142,12 @@ class Separated:
     def table(self) -> Table:
         """Return the columns that are wanted."""
         mark = self.wanted.mark
-        columns = self._columns(mark or ".")
+        at_top = "," if mark is None and self._commas_at_top() else None
+        columns = self._columns(mark or at_top or ".")
         if mark is None:
-            mark = self._mark(columns)
+            mark = at_top or self._mark(columns)
             if mark == ",":
-                columns = self._columns(mark)
+                columns = columns if at_top else self._columns(mark)
                 self.notes.append("numbers have a decimal comma")
         return Table(self.source, columns, tuple(self.names), mark, tuple(self.notes))
 
@@ -158,7 +160,7 @@ class Separated:
         again, truths = [], set()
         for name in self.chosen:
             column, kind = frame[name], frame[name].dtype
-            if name in self.wanted.text or kind.kind not in "iufbO":
+            if name in self.wanted.text or not isinstance(kind, np.dtype):  # of text alone
                 columns[name] = self._cells(column)
             elif kind.kind in "iuf":
                 columns[name] = x = column.to_numpy(np.float64)
@@ -269,6 +271,20 @@ class Separated:
 
     def _not_decoded(self, error: UnicodeError) -> TableError:
         return TableError(f"{self.source}: it is no {self.encoding} ({error}); try --encoding")
+
+    def _commas_at_top(self) -> bool:
+        """Whether decimal commas are seen without a look at all rows as text; False is not sure."""
+        try:
+            _, *rows = (row for _, row in self._rows(self.top) if len(row) == len(self.names))
+        except (csv.Error, ValueError):
+            return False
+        columns = [
+            list(filter(None, map(self.wanted.clean, cells)))
+            for name, cells in zip(self.names, zip(*rows, strict=True), strict=False)
+            if name in self.chosen and name not in self.wanted.text
+        ]
+        marks = {numerals.marks(cells) for cells in columns}
+        return "," in marks and "." not in marks
 
     def _mark(self, columns: dict[str, Array]) -> str | None:
         """Return the decimal mark, which a file has one of; None where nothing depends on it."""
