@@ -319,7 +319,9 @@ class _NetworkEstimator(BaseEstimator, ABC):
         """
         if self.monotonic_cst is None:
             return None
-        net, asked = self.network_, _check_monotonic_cst(self, self.monotonic_cst)
+        given = self.monotonic_cst
+        given = given if isinstance(given, dict) else np.atleast_1d(given)
+        net, asked = self.network_, _check_monotonic_cst(self, given)
         if not asked.any():
             return None
         if net.output is softmax or (len(getattr(self, "classes_", ())) > 2 and not self._row):
@@ -512,6 +514,11 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     _prior: ClassVar[float] = 4.0
     _numeric: ClassVar[bool] = True
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.loss in (poisson, poisson.name)
+        return tags
+
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Self:
@@ -520,7 +527,7 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         The first call decides the start, the first 100 observations the scales and the penalty: so
         many at most are kept until then. An optimizer that works in batches makes an epoch; in
         place of any other, `Adam` does. Its moments go on from call to call, its schedule begins
-        anew with each.
+        anew with each. Weights compare the observations of one call.
 
         Parameters
         ----------

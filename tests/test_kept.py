@@ -49,6 +49,12 @@ def test_an_estimator(expected):
     estimator = unpickled("estimator")
     predicted = estimator.predict(expected["X"][:, :2])
     np.testing.assert_allclose(predicted, expected["pred"], rtol=1e-10)
+    X = expected["X"][:, :2]
+    std = estimator.predict(X, return_std=True)[1]
+    again = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(again.predict(X, return_std=True)[1], std)
+    assert estimator.partial_fit(X, predicted).n_iter_ == 1
+    assert estimator.set_params(warm_start=True).fit(X, predicted).score(X, predicted) > 0.99
 
 
 def test_a_loss():
