@@ -15,6 +15,7 @@ PACKAGE = Path(fastbp.__file__).parent
 # From the top: a room imports rooms of its own floor's right side or of floors below, and itself.
 FLOORS = (
     ("_cli", "__main__"),
+    ("dask", "_dask"),
     ("sklearn",),
     ("__init__",),
     ("_fit", "_many", "_uncertainty", "_watch"),  # where pickles of 0.1.0 look
@@ -23,7 +24,7 @@ FLOORS = (
     ("network",),
     ("objective",),
     ("_in_numba",),
-    ("functions", "reference"),
+    ("functions", "reference", "_columns", "_parts"),
     ("losses",),
     ("activations",),
     ("kernels/calls",),
@@ -31,7 +32,7 @@ FLOORS = (
     ("kernels/scalar",),
     ("kernels/machine",),
     ("_symbolic",),
-    ("_boundary", "_columns", "_html", "_plots"),
+    ("_boundary", "_html", "_plots"),
     ("_described", "_lock", "_screen"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -79,7 +80,7 @@ class Imports(ast.NodeVisitor):
     def visit_Import(self, node):
         for alias in node.names:
             path = alias.name.removeprefix("fastbp.").replace(".", "/")
-            if path in MODULES:
+            if alias.name.startswith("fastbp.") and path in MODULES:
                 self.found.add(path)
 
     def visit_ImportFrom(self, node):

@@ -63,12 +63,15 @@ def doubts(
         Whether the fit was ended from outside, or by the number of epochs that it was given. What
         was not to be finished is not judged by where it came to.
     """
+    begun = told_to_end or (limited and len(losses) < _FEW)
+    if problem.far is not None:
+        few = "" if begun else _too_many(problem, held_back, known_noise)
+        return tuple(filter(None, [_raw(columns), few]))
     c = problem.c
     if c is not None and not c.all():
         weighs = c > 0.0
         problem = replace(problem, X=problem.X[weighs], t=problem.t[weighs], c=c[weighs])
     found = [_out_of_range(problem), _raw(columns)]
-    begun = told_to_end or (limited and len(losses) < _FEW)
     if not begun:
         found += [_too_many(problem, held_back, known_noise)]
     if not (begun or (limited and losses[-1] < (1.0 - _GAIN) * losses[len(losses) // 2])):
@@ -148,7 +151,7 @@ def _beyond(name: str, sigma: Activation | Softmax, t: NDArray, c: NDArray | Non
 
 
 def _too_many(problem: Problem, held_back: bool, known_noise: bool) -> str:
-    net, B = problem.net, len(problem.X)
+    net, B = problem.net, problem.n
     n_free, numbers = identified(net, problem.free, B)
     if n_free < numbers + known_noise or np.any(problem.l2) or held_back:
         return ""

@@ -18,6 +18,7 @@ from .. import _boundary as boundary
 from .. import _html as html
 from .. import _plots as plots
 from .._columns import Columns
+from .._parts import Rows, Statistic
 from ..activations import identity
 from ..losses import Loss, get_loss
 from ..network import Network
@@ -36,7 +37,8 @@ from . import uncertainty as uncertainty
 from .checkpoint import Arguments, Checkpoint
 from .choose import L2Path
 from .doubts import doubts, warn
-from .methods import Method, Problem, Stochastic, method_of, stream
+from .far import Far, FarObjective
+from .methods import Method, Problem, Stochastic, method_of, one_row, stream
 from .progress import Progress
 from .report import FitReport, report_of
 from .watch import EarlyStopping, FitState, Watch
@@ -46,7 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FitResult", "fit"]
 
-Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None] | float
+Validation = (
+    tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None] | float | Far
+)
 
 # What fits of l2="auto" have in common with the last one.
 _OF_EACH = (
@@ -132,6 +136,11 @@ class FitResult:
 
     @cached_property
     def _spread(self) -> uncertainty.Spread:
+        if self.data.far:
+            raise ValueError(
+                "a fit of observations elsewhere has no covariance; take some of them, and "
+                "fastbp.fit with w0=result.w and epochs=0"
+            )
         return uncertainty.spread(self.net, self.w, self.data)
 
     @property
@@ -357,8 +366,8 @@ class Given:
     """The arguments of `fit`, as they were given."""
 
     net: Network
-    X: ArrayLike
-    t: ArrayLike
+    X: Any  # arrays, or what is Far
+    t: Any
     w0: ArrayLike | None
     optimizer: str | Optimizer | None
     loss: str | Loss
@@ -684,6 +693,7 @@ def _result(
             problem.free,
             given.absolute_sigma,
             _on_bounds(problem),
+            problem.far is not None,
         ),
         doubts(
             problem,
@@ -716,14 +726,24 @@ class Start:
     X: NDArray
     columns: Columns | None
     standardised: bool  # whether the optimizer works on standardised columns
+    far: Far | None = None
+
+    @property
+    def moved(self) -> Columns | None:
+        """The columns, where the optimizer is not given X."""
+        return self.columns if self.standardised else None
 
     def inputs(self, X: NDArray) -> NDArray:
         """Return what the optimizer is given for X."""
-        return self.columns.standardised(X) if self.columns and self.standardised else X
+        return X if self.moved is None else self.moved.standardised(X)
+
+    def elsewhere(self, far: Far | None) -> Far | None:
+        """Return what it is given for observations elsewhere."""
+        return far if self.moved is None or far is None else far.changed(self.moved.standardised)
 
     def of(self, problem: Problem, w: NDArray) -> Problem:
         """Return a problem as it was given, with the parameters for it, of those worked with."""
-        return replace(problem, w=self.as_given(w), X=self.X)
+        return replace(problem, w=self.as_given(w), X=self.X, far=self.far)
 
     def as_given(self, w: NDArray) -> NDArray:
         """Return the parameters for X, of those for what the optimizer is given."""
@@ -733,10 +753,15 @@ class Start:
         return w
 
 
-def _problem(given: Given) -> tuple[Problem, Objective | None, Optimizer, Start]:
+def _problem(
+    given: Given,
+) -> tuple[Problem, Objective | FarObjective | None, Optimizer, Start]:
     """Check what is given; also returns the objective of the validation."""
     problem, held, chosen = checked(given)
     start = started(problem, chosen, given.w0 is None)
+    judged = start.elsewhere(given.validation) if isinstance(given.validation, Far) else None
+    if judged is not None:
+        return problem, FarObjective(judged, 0.0), chosen, start
     if held is None:
         return problem, None, chosen, start
     X_held, t_held, c_held = held
@@ -754,15 +779,23 @@ def checked(given: Given) -> tuple[Problem, _Data | None, Optimizer]:
     bounds = boundary.bounds(given.bounds, net.n_params, net.dtype)
     w0 = net.init(given.seed) if given.w0 is None else given.w0
     ell = get_loss(given.loss)
-    w, X, t, c = boundary.loss_inputs(
-        net, ell, w0, given.X, given.t, given.sample_weight, check_finite=True
-    )
-    check_size(ell, t, c)
+    far = given.X if isinstance(given.X, Far) else None
+    X: NDArray
+    c: NDArray | None
+    if far is not None:
+        w = boundary.parameters(w0, net.n_params, net.dtype, check_finite=True)
+        X, t, c = one_row(net)
+    else:
+        w, X, t, c = boundary.loss_inputs(
+            net, ell, w0, given.X, given.t, given.sample_weight, check_finite=True
+        )
     l2 = boundary.penalty(given.l2, net.n_params)
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
     boundary.thread_count(given.threads)
     free = _free(net, given.free)
-    X, t, c, held = _split(given, ell, X, t, c)
+    held = None
+    if far is None:
+        X, t, c, held = _split(given, ell, X, t, c)
     if batch is None:
         batch = 32
     if not isinstance(batch, int | np.integer) or batch < 1:
@@ -778,11 +811,13 @@ def checked(given: Given) -> tuple[Problem, _Data | None, Optimizer]:
         l2=l2,
         free=free,
         bounds=bounds,
-        batch=min(int(batch), len(X)),
+        batch=min(int(batch), len(far or X)),
         shuffle=given.shuffle,
         seed=given.seed,
         threads=given.threads,
+        far=far,
     )
+    check_size(problem)
     return problem, held, chosen
 
 
@@ -798,13 +833,14 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
                     f"w0 must lie within the bounds; parameter {j} is {w[j]}, outside "
                     f"[{bounds[0][j]}, {bounds[1][j]}]"
                 )
-        return Start(net, X, None, False)
-    columns = Columns.of(X, problem.c)
+        return Start(net, X, None, False, problem.far)
+    columns = Columns.over(problem.reduce, "X", net.dtype)
     # Other losses have a unit of their own, or are not to be moved by a few far targets.
     if problem.loss.name == "squared":
         linear = [sigma == identity for sigma in boundary.sigmas(net)]
         A = net.split(w)[0].reshape(net.n_outputs, -1)
-        A *= np.where(linear, Columns.of(problem.t, problem.c).unit, 1.0)[:, np.newaxis]
+        unit = Columns.over(problem.reduce, "t", net.dtype).unit
+        A *= np.where(linear, unit, 1.0)[:, np.newaxis]
     # Where nothing but the function itself is minimised, over whole neurons.
     _, rows = net.split(problem.free)
     decay = bool(np.any(problem.l2)) or bool(getattr(optimizer, "weight_decay", 0.0))
@@ -812,22 +848,29 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
     columns.unscaled(net.split(w.copy() if neutral else w)[1])
     if bounds is not None:
         problem.w = mirrored(w, bounds)
-    start = Start(net, X, columns, neutral)
-    problem.X = start.inputs(X)
+    start = Start(net, X, columns, neutral, problem.far)
+    problem.X, problem.far = start.inputs(X), start.elsewhere(problem.far)
     return start
 
 
-def check_size(loss: Loss, t: NDArray, c: NDArray | None) -> None:
+def check_size(problem: Problem) -> None:
     """Raise ValueError for targets whose squares, to the last digit, are below all numbers."""
-    if not loss.name.startswith(("squared", "huber", "log_cosh")):
+    name, dtype = problem.loss.name, problem.net.dtype
+    if not name.startswith(("squared", "huber", "log_cosh")):
         return
-    least = float(np.sqrt(np.finfo(t.dtype).tiny / np.finfo(t.dtype).eps))
-    largest = float(np.abs(t if c is None else t[c > 0.0]).max(initial=0.0))
+    least = float(np.sqrt(np.finfo(dtype).tiny / np.finfo(dtype).eps))
+    largest = float(problem.reduce(_largest).largest)
     if 0.0 < largest < least:
         raise ValueError(
-            f"targets must be 0 or so large that the {loss.name!r} loss tells them apart, from "
-            f"{least:.1g} on in {t.dtype}; the largest is {largest:.3g}: rescale them"
+            f"targets must be 0 or so large that the {name!r} loss tells them apart, from "
+            f"{least:.1g} on in {dtype}; the largest is {largest:.3g}: rescale them"
         )
+
+
+def _largest(rows: Rows) -> Statistic:
+    t = rows.weighing().t
+    assert t is not None
+    return Statistic((), largest=np.abs(t).max(initial=0.0))
 
 
 def mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:

@@ -22,7 +22,7 @@ from ..network import Network
 from ..optimizers import LevenbergMarquardt, Optimizer
 from .fit import ALL_DONE, EPOCHS, Given, check_size, checked, fit, started
 from .jobs import outcomes
-from .methods import Problem, levenberg_options
+from .methods import Problem, levenberg_options, squares_of
 from .watch import NonFiniteLossError
 
 __all__ = ["GroupFits", "fit_groups"]
@@ -321,6 +321,7 @@ class _Work:
 
         whole = self._problem
         options = levenberg_options(whole, optimizer)
+        options["squares"] = squares_of if whole.loss.name == "squared" else None
         counts = {int(n) for n in np.diff(self._first)}
         loop = LevenbergGroups(prepared(whole.net), whole.loss, counts, **options)
         n = EPOCHS[LevenbergMarquardt] if self._epochs is None else self._epochs
@@ -336,7 +337,7 @@ class _Work:
             for k, m in enumerate(range(start, end)):
                 own = self._of(m)
                 try:
-                    check_size(own.loss, own.t, own.c)
+                    check_size(own)
                     starts.append(started(own, self._optimizer, self._made))
                 except ValueError as error:
                     raise self._at_fault(m, error) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .. import _boundary as boundary
 from .._lock import LOCK
+from .._parts import Rows, Statistic, over_parts
 from ..activations import Activation
 from ..kernels.machine.levenberg_settings import (
     NOT_FINITE,
@@ -45,6 +46,7 @@ from ..optimizers import (
     Optimizer,
     rates,
 )
+from .far import Far, FarObjective
 from .watch import NonFiniteLossError, Watch, diverged
 
 _RATES = 4096  # steps of a schedule that are made at once
@@ -70,13 +72,37 @@ class Problem:
     seed: int | np.random.Generator | None
     threads: int | str
     target: float = -np.inf
+    far: Far | None = None  # the observations, where X and t are but `one_row`
+
+    @property
+    def n(self) -> int:
+        """Observations."""
+        return len(self.X) if self.far is None else len(self.far)
+
+    @property
+    def total(self) -> float:
+        """Σ c."""
+        if self.far is not None:
+            return self.far.total
+        with LOCK:
+            from ..kernels.calls.prepared import prepared
+
+        return float(self.n) if self.c is None else prepared(self.net).weight_sum(self.c)
 
     @property
     def batches(self) -> int:
         """Steps of an epoch."""
-        return -(-len(self.X) // self.batch)
+        return -(-self.n // self.batch)
 
-    def objective(self) -> Objective:
+    def reduce(self, what: Callable[..., Statistic], *arguments: Any) -> Statistic:
+        """Return what ``what(rows, *arguments)`` says of all observations, part by part."""
+        if self.far is not None:
+            return self.far.reduce(what, *arguments)
+        return over_parts(what, Rows(self.X, self.t, self.c), *arguments)
+
+    def objective(self) -> Objective | FarObjective:
+        if self.far is not None:
+            return FarObjective(self.far, self.l2)
         return Objective(
             self.net,
             self.X,
@@ -92,7 +118,10 @@ class Problem:
             from ..kernels.calls.optimizers import mean_loss
             from ..kernels.calls.prepared import prepared
 
-        mean = mean_loss(prepared(self.net), self.w, self.X, self.t, self.c, self.loss)
+        if self.far is not None:
+            mean = self.far.batch(self.w, 1.0 / self.far.total) / self.far.total
+        else:
+            mean = mean_loss(prepared(self.net), self.w, self.X, self.t, self.c, self.loss)
         return mean + self.penalty()
 
     def penalty(self) -> float:
@@ -248,7 +277,7 @@ class Levenberg(_WithoutMoments):
             from ..kernels.calls.optimizers import Levenberg
             from ..kernels.calls.prepared import prepared
 
-        self._problem = problem
+        self._problem, far = problem, problem.far
         self._run = Levenberg(
             prepared(problem.net),
             problem.w,
@@ -257,13 +286,15 @@ class Levenberg(_WithoutMoments):
             problem.c,
             problem.loss,
             **levenberg_options(problem, optimizer),
+            squares=problem.reduce(_squares).sums[0] if problem.loss.name == "squared" else 0.0,
             threads=boundary.thread_count(problem.threads),
+            elsewhere=None if far is None else (far, far.total),
         )
 
     def steps(self, watch: Watch) -> Iterator[str]:
         problem, run = self._problem, self._run
         P = problem.net.n_params
-        work = len(problem.X) * P * P / 2 + P**3 / 6
+        work = problem.n * P * P / 2 + P**3 / 6
         most = 1 if watch.each_step else max(int(_CALL_OPERATIONS / work), 1)
         while watch.step < watch.epochs:
             losses, ended = run.run(min(most, watch.epochs - watch.step))
@@ -318,6 +349,24 @@ def levenberg_options(problem: Problem, optimizer: LevenbergMarquardt) -> dict[s
     }
 
 
+def one_row(net: Network) -> tuple[NDArray, NDArray, None]:
+    """Return an observation that stands where those of a fit are elsewhere."""
+    t = (1,) if net.n_outputs == 1 else (1, net.n_outputs)
+    return np.zeros((1, net.n_inputs), net.dtype), np.zeros(t, net.dtype), None
+
+
+def squares_of(t: NDArray, c: NDArray | None) -> float:
+    """Σ c t²."""
+    return float(over_parts(_squares, Rows(t, t, c)).sums[0])
+
+
+def _squares(rows: Rows) -> Statistic:
+    assert rows.t is not None
+    t = rows.t.astype(np.float64, copy=False)
+    squares = t * t if rows.c is None else (rows.c * (t * t).T).T
+    return Statistic((float(squares.sum()),))
+
+
 def kinds_of(net: Network, free: NDArray) -> NDArray:
     """Number the kinds of parameters: one input's weights, or one output's, of like neurons.
 
@@ -368,6 +417,39 @@ def _cotangents(net: Network, loss: Loss, s: NDArray, t: NDArray) -> NDArray:
         y, slope = output.evaluate(1, at)
         columns.append(matched.derivative(y, of) * slope)
     return columns[0] if net.n_outputs == 1 else np.stack(columns, axis=1)
+
+
+def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -> Statistic:
+    """Σ c (ℓ' ∂f/∂w_j / unit)² of each parameter, over outputs too."""
+    squares = np.zeros(net.n_params)
+    of_A, of_W = (part.reshape(-1, part.shape[-1]) for part in net.split(squares))
+    a, W = net.split(w.astype(np.float64))
+    A = a.reshape(net.n_outputs, -1)
+    for first in range(0, len(rows.X), _ROWS):
+        X, t, c = rows.between(first, first + _ROWS)
+        assert t is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = X.astype(np.float64)
+            U, slopes = _neurons(net, X @ W.T)
+            s = U @ A.T
+            weights = (_cotangents(net, loss, s.reshape(t.shape), t).reshape(s.shape) / unit) ** 2
+            if c is not None:
+                weights *= c[:, np.newaxis]
+            of_A += weights.T @ U**2
+            of_W += ((weights @ A**2) * slopes**2).T @ X**2
+    return Statistic((squares,))
+
+
+def _moved(rows: Rows, net: Network, loss: Loss, w: NDArray) -> Statistic:
+    """Σ c |∂ℓ t|, or |∂ℓ/∂s s| where there are several outputs: what rounding moves the loss by."""
+    X, t, c = rows
+    assert t is not None
+    if net.n_outputs == 1:
+        moved = np.abs(loss.derivative(net.value(w, X), t) * t.astype(np.float64))
+    else:
+        s = before_outputs(net).value(w, X)
+        moved = np.abs(_cotangents(net, loss, s, t.astype(np.float64)) * s).sum(axis=1)
+    return Statistic((float((moved if c is None else c * moved).sum()),))
 
 
 class _Stopped(Exception):
@@ -505,7 +587,7 @@ class SciPy(_WithoutMoments):
         D⁻¹ g / √(2 S), as Levenberg–Marquardt compares it with gtol.
         """
         problem, free = self._problem, self._free
-        net, X, t, c = problem.net, problem.X, problem.t, problem.c
+        net = problem.net
         size = abs(self._loss) or 1.0
         if problem.loss.name == "poisson":
             size = _NATS
@@ -513,23 +595,8 @@ class SciPy(_WithoutMoments):
             size = min(max(size, _NOTHING), _NATS)
         # A power of 2, without which fourth powers of the targets may overflow or vanish.
         unit = np.exp2(np.round(0.5 * np.log2(size)))
-        squares = np.zeros(net.n_params)
-        of_A, of_W = (part.reshape(-1, part.shape[-1]) for part in net.split(squares))
-        a, W = net.split(problem.w.astype(np.float64))
-        A = a.reshape(net.n_outputs, -1)
-        for first in range(0, len(X), _ROWS):
-            part = slice(first, first + _ROWS)
-            with np.errstate(over="ignore", invalid="ignore"):
-                rows = X[part].astype(np.float64)
-                U, slopes = _neurons(net, rows @ W.T)
-                s = U @ A.T
-                cotangents = _cotangents(net, problem.loss, s.reshape(t[part].shape), t[part])
-                weights = (cotangents.reshape(s.shape) / unit) ** 2
-                if c is not None:
-                    weights *= c[part, np.newaxis]
-                of_A += weights.T @ U**2
-                of_W += ((weights @ A**2) * slopes**2).T @ rows**2
-        total = len(X) if c is None else float(c.sum(dtype=np.float64))
+        squares = problem.reduce(_curvatures, net, problem.loss, problem.w, unit).sums[0]
+        total = problem.total
         kinds = kinds_of(net, problem.free)
         largest = np.zeros(net.n_params)
         np.maximum.at(largest, kinds, squares)
@@ -543,15 +610,10 @@ class SciPy(_WithoutMoments):
     def _rounding(self) -> float:
         """How far rounding of the outputs alone may move the loss."""
         problem = self._problem
-        t, net = problem.t.astype(np.float64), problem.net
-        if net.n_outputs == 1:
-            slopes = problem.loss.derivative(net.value(problem.w, problem.X), problem.t)
-            moved = np.average(np.abs(slopes * t), weights=problem.c)
-        else:
-            s = before_outputs(net).value(problem.w, problem.X)
-            bent = np.abs(_cotangents(net, problem.loss, s, problem.t) * s)
-            moved = np.average(bent.sum(axis=1), weights=problem.c)
-        return 4.0 * float(np.finfo(problem.net.dtype).eps) * (abs(self._loss) + float(moved))
+        moved = problem.reduce(_moved, problem.net, problem.loss, problem.w).sums[0]
+        return (
+            4.0 * float(np.finfo(problem.net.dtype).eps) * (abs(self._loss) + moved / problem.total)
+        )
 
     def _steepest(self, units: Units) -> float:
         """The largest entry of the gradient, in units; none longer than the way to its bound."""

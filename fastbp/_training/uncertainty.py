@@ -38,6 +38,7 @@ class Data:
     free: NDArray
     absolute_sigma: bool = False
     on_bounds: NDArray | None = None  # (P,), of those that may move
+    far: bool = False  # whether they are elsewhere, and X and t none of them
 
     def weights(self) -> tuple[NDArray, int]:
         """Return c in float64, of mean one unless `absolute_sigma`, and how many are not zero."""

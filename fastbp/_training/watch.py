@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..objective import Objective
+from .far import FarObjective
 from .progress import Progress
 
 
@@ -101,7 +102,7 @@ class Watch:
     def __init__(
         self,
         epochs: int,
-        validation: Objective | None,
+        validation: Objective | FarObjective | None,
         early: EarlyStopping,
         callback: Callable[[FitState], Any] | None,
         progress: Progress,

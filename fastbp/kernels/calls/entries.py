@@ -221,7 +221,9 @@ def _entries(*K: str) -> dict[str, Entry]:
             given={"mirror": 1},
             always_long=True,
         ),
-        "weights": Entry(Weights, "plain", (_in("c", "n"),), ("sum",), always_long=True),
+        "weights": Entry(
+            Weights, "plain", (_in("c", "n"), Argument("part", COUNT)), ("sum",), always_long=True
+        ),
         "penalty": Entry(
             Penalty,
             "plain",

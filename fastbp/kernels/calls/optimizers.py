@@ -14,10 +14,10 @@ from ..machine.places import BATCH, CURVED, MATRIX, REVERSE, REVERSE_FEW, REWEIG
 from ..machine.sizes import sizes
 from . import units
 from .prepared import plain
-from .shared_work import SharedWork
+from .shared_work import OnThreads, SharedWork, Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..._described import DescribedLoss
     from .prepared import Calls
@@ -188,13 +188,9 @@ def _levenberg_settings(
     return settings
 
 
-def _set_data(
-    settings: NDArray, calls: Calls, t: NDArray, c: NDArray | None, loss: DescribedLoss
-) -> None:
-    settings[lm.TOTAL] = len(t) if c is None else calls.weight_sum(c)
-    if loss.name == "squared":
-        squares = float(np.vdot(t, t) if c is None else np.vdot((c * t.T).T, t))
-        settings[lm.RMS] = math.sqrt(squares / settings[lm.TOTAL])
+def _set_data(settings: NDArray, total: float, squares: float) -> None:
+    settings[lm.TOTAL] = total
+    settings[lm.RMS] = math.sqrt(squares / total)
 
 
 class Levenberg:
@@ -221,8 +217,12 @@ class Levenberg:
         The least and the largest values.
     kinds : ndarray of int64, shape (P,)
         The kind of each parameter (`levenberg`).
+    squares : float
+        Σ_b c_b t_b² for the squared loss, else 0.
     threads : int
         0 for "auto".
+    elsewhere : (Sums, float), optional
+        Who adds over observations that are not here, and their Σ c; X and t are then one row.
     """
 
     def __init__(
@@ -247,7 +247,9 @@ class Levenberg:
         free: NDArray,
         bounds: tuple[NDArray, NDArray] | None,
         kinds: NDArray,
+        squares: float = 0.0,
         threads: int = 1,
+        elsewhere: tuple[Sums, float] | None = None,
     ) -> None:
         table = _prepare_levenberg(calls, loss, (len(X),))
         P = w.size
@@ -267,7 +269,11 @@ class Levenberg:
             target=target,
             size=size,
         )
-        _set_data(self._settings, calls, t, c, loss)
+        total = float(len(X)) if c is None else calls.weight_sum(c)
+        sums: Sums | None = None
+        if elsewhere is not None:
+            sums, total = elsewhere
+        _set_data(self._settings, total, squares)
         self.kept = np.zeros(lm.N_KEPT)
         self.own = np.zeros(P)
         self.starts = np.empty((2, P), calls.dtype)
@@ -276,7 +282,9 @@ class Levenberg:
         self._g = np.empty(P, calls.dtype)
         self._G = np.empty((P, P), calls.dtype)
         threads = calls.threads(threads, len(X), "gauss_newton")
-        self._work = None if threads == 1 else SharedWork(calls, threads, table, X, t, c, P)
+        if sums is None and threads > 1:
+            sums = OnThreads(calls, threads, table, X, t, c)
+        self._work = None if sums is None else SharedWork(calls, sums, P)
         plan = calls.plan.table if self._work is None else self._work.table
         self._run = calls.driver("levenberg", units.levenberg(calls.dtype).address, table, plan)
 
@@ -324,7 +332,10 @@ class Levenberg:
 
 
 class LevenbergGroups:
-    """Levenberg–Marquardt for many groups; arguments as those of `Levenberg`, one set for all."""
+    """Levenberg–Marquardt for many groups; arguments as those of `Levenberg`, one set for all.
+
+    `squares` returns Σ_b c_b t_b² of a group, for the squared loss.
+    """
 
     def __init__(
         self,
@@ -336,9 +347,10 @@ class LevenbergGroups:
         free: NDArray,
         bounds: tuple[NDArray, NDArray] | None,
         kinds: NDArray,
+        squares: Callable[[NDArray, NDArray | None], float] | None,
         **settings: Any,
     ) -> None:
-        self._calls, self._loss = calls, loss
+        self._calls, self._squares = calls, squares
         table = _prepare_levenberg(calls, loss, counts)
         self._levenberg = units.levenberg(calls.dtype).address
         self._run = calls.driver(
@@ -377,7 +389,9 @@ class LevenbergGroups:
         M, P = w.shape
         settings = np.tile(self._settings, (M, 1))
         for row, at, end in zip(settings, first[:-1], first[1:], strict=True):
-            _set_data(row, self._calls, t[at:end], None if c is None else c[at:end], self._loss)
+            own = None if c is None else c[at:end]
+            total = float(end - at) if own is None else self._calls.weight_sum(own)
+            _set_data(row, total, self._squares(t[at:end], own) if self._squares else 0.0)
         kept, own = np.zeros((M, lm.N_KEPT)), np.zeros((M, P))
         starts = np.repeat(w[:, np.newaxis], 2, axis=1)
         g, G = np.empty(P, w.dtype), np.empty((P, P), w.dtype)

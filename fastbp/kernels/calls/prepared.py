@@ -143,7 +143,7 @@ class Calls:
 
     def weight_sum(self, c: NDArray) -> float:
         """Σ c_b, added in the order in which the entries add."""
-        return plain("weights", self.dtype)(c)
+        return plain("weights", self.dtype)(c, 0)
 
     def parts(
         self,
@@ -281,6 +281,6 @@ _PLAIN = {"weights": units.weights, "penalty": units.penalty}
 
 @cache
 def plain(name: str, dtype: np.dtype) -> Callable:
-    """Return a function that knows no network: ``weights(c)``, ``penalty(l2, w, each, g)``."""
+    """Return what knows no network: ``weights(c, part)``, ``penalty(l2, w, each, g)``."""
     kernel = units.shuffle() if name == "shuffle" else _PLAIN[name](dtype)
     return units.entry(name, dtype).entry(driver_table(kernel.address))

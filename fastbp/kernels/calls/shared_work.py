@@ -1,14 +1,14 @@
-"""Levenberg–Marquardt on several threads: a plan whose drivers hand their parts to threads.
+"""Levenberg–Marquardt on several threads or machines: a plan whose drivers hand the work on.
 
 The compiled loop calls the drivers that its plan names. In a copy of the plan those are functions
-of Python that run the parts on threads, 20 µs a call; the loop itself, and its bits, stay.
+of Python that have the parts computed elsewhere, 20 µs a call; the loop, and its bits, stay.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,43 @@ if TYPE_CHECKING:
 _C_TYPES: dict[type, Any] = {int: ctypes.c_int64, float: ctypes.c_double}
 
 
+class Sums(Protocol):
+    """Who adds over all observations, the same partition and the same tree as the drivers."""
+
+    def batch(self, w: NDArray, scale: float, g: NDArray | None = None) -> float:
+        """Return Σ_b c_b ℓ_b at w; overwrite g with the gradient of `scale` times that."""
+
+    def matrix(self, w: NDArray, scale: float, curvature: int, g: NDArray, G: NDArray) -> float:
+        """Return the same; overwrite g and G, the Gauss–Newton matrix."""
+
+
+class OnThreads:
+    """The sums of a batch here, its parts on several threads."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        threads: int,
+        loss: NDArray,
+        X: NDArray,
+        t: NDArray,
+        c: NDArray | None,
+    ) -> None:
+        self._calls, self._threads, self._loss = calls, threads, loss
+        self._data = X, t, c
+
+    def batch(self, w: NDArray, scale: float, g: NDArray | None = None) -> float:
+        """As `Sums`."""
+        X, t, c = self._data
+        return self._calls.parts(self._threads, w, X, g, loss=self._loss, scale=scale, t=t, c=c)
+
+    def matrix(self, w: NDArray, scale: float, curvature: int, g: NDArray, G: NDArray) -> float:
+        """As `Sums`."""
+        return self._calls.matrix_in_parts(
+            self._threads, self._loss, w, *self._data, scale, curvature, g, G
+        )
+
+
 class SharedWork:
     """The plan of a network for a loop over one batch.
 
@@ -33,29 +70,17 @@ class SharedWork:
         What ended a call; the loop sees it as NO_MEMORY.
     """
 
-    def __init__(
-        self,
-        calls: Calls,
-        threads: int,
-        loss: NDArray,
-        X: NDArray,
-        t: NDArray,
-        c: NDArray | None,
-        n_params: int,
-    ) -> None:
+    def __init__(self, calls: Calls, sums: Sums, n_params: int) -> None:
         self.error: BaseException | None = None
         dtype = calls.dtype
 
         def batch(given: Batch) -> float:
-            w = _array(given.w, (n_params,), dtype)
-            return calls.parts(threads, w, X, None, loss=loss, scale=given.scale, t=t, c=c)
+            return sums.batch(_array(given.w, (n_params,), dtype), given.scale)
 
         def matrix(given: Matrix) -> float:
             w, g = (_array(address, (n_params,), dtype) for address in (given.w, given.g))
             G = _array(given.G, (n_params, n_params), dtype)
-            return calls.matrix_in_parts(
-                threads, loss, w, X, t, c, given.scale, given.curvature, g, G
-            )
+            return sums.matrix(w, given.scale, given.curvature, g, G)
 
         self._held = [self._through(Batch, batch), self._through(Matrix, matrix)]
         self.table = calls.plan.table.copy()

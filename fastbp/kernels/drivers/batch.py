@@ -93,19 +93,27 @@ def batch(dtype: np.dtype) -> Kernel:
 
 
 def weights(dtype: np.dtype) -> Kernel:
-    """``weights(c, n, result)``: Σ c_b, or NaN where a weight is negative or not a number."""
-    pointer = POINTER[dtype]
+    """``weights(c, n, part, result)``: Σ c_b, or NaN where one is negative or not a number.
+
+    The sums of the parts, one after the other; `part` is 0 for the fixed partition.
+    """
+    pointer, size = POINTER[dtype], dtype.itemsize
     pointer64 = POINTER[np.dtype(np.float64)]
 
-    def weights(c, n, result):
-        values = pointer(c)
-        total = 0.0
+    def weights(c, n, part, result):
+        part = part if part else part_size(n)
+        out = pointer64(result)
+        out[0] = 0.0
         bad = 0
-        for b in range(n):
-            value = float(values[b])
-            total += value
-            bad += 0 if value >= 0.0 else 1
-        pointer64(result)[0] = np.nan if bad else total
+        for first in range(0, n, part):
+            values = pointer(c + first * size)
+            total = 0.0
+            for b in range(smaller(part, n - first)):
+                value = float(values[b])
+                total += value
+                bad += 0 if value >= 0.0 else 1
+            out[0] += total
+        out[0] = np.nan if bad else out[0]
 
     return Kernel(weights, Weights)
 

@@ -16,21 +16,20 @@ import numpy as np
 
 from ..machine.address import POINTER
 from ..machine.build import loop
-from ..machine.sizes import MOST_MATRIX_PARTS
-from ..machine.sizes import least_matrix_part as _least_matrix_part
 from ..machine.sizes import levels as _levels
+from ..machine.sizes import matrix_part as _matrix_part
 from ..machine.sizes import part_size as _part_size
 from .passes import passes
 
 part_size = loop(_part_size)
 levels = loop(_levels)
-_least = loop(_least_matrix_part)
+_of_matrix = loop(_matrix_part)
 
 
 @loop
 def matrix_part_size(B, P):
     """As `sizes` has it for Python."""
-    return part_size(B, _least(P), MOST_MATRIX_PARTS)
+    return _of_matrix(B, P, part_size(B))
 
 
 class Tree(NamedTuple):

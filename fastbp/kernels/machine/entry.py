@@ -427,7 +427,8 @@ class _Code:
         b.store(b.sitofp(B, _DOUBLE), self.total)
         c = b.load(self.data["c"])
         with b.if_then(self.given(c)):
-            self.call_at(self.place(self.plan, places.WEIGHTS), ir.VoidType(), c, B, pointer)
+            weights = self.place(self.plan, places.WEIGHTS)
+            self.call_at(weights, ir.VoidType(), c, B, _integer(0), pointer)
             b.store(b.load(self.result), self.total)
         total = b.load(self.total)
         least = ir.Constant(_DOUBLE, float(np.finfo(self.dtype).tiny))  # 1 / Σ c is a number too

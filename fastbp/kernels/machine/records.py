@@ -168,10 +168,11 @@ class Tangent(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Σ c_b into ``result[0]``."""
+    """Σ c_b into ``result[0]``; `part` is 0 for the fixed partition."""
 
     c: int
     n: int
+    part: int
     result: int
 
 

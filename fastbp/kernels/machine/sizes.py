@@ -28,7 +28,7 @@ MOST_PACKED = 16 << 20
 # Where each has a matrix of P × P as its sum. To add one that is in no cache takes as long as
 # the products of 100 samples.
 _MATRIX_PART, _LARGE_MATRIX_PART, _LARGE_MATRIX = 480, 2048, 256
-MOST_MATRIX_PARTS = 16
+_MOST_MATRIX_PARTS = 16
 SCRATCH_ROWS = 5  # of the softmax (`drivers.softmax`)
 _LINE = 64  # bytes: buffers begin on cache lines
 
@@ -45,14 +45,17 @@ def part_size(B: int, least: int = _PART, most: int = _MOST_PARTS) -> int:
     return ((B + parts - 1) // parts + 47) // 48 * 48
 
 
-def least_matrix_part(P: int) -> int:
-    """Least samples of a part of what has a matrix as its sum."""
-    return _LARGE_MATRIX_PART if P >= _LARGE_MATRIX else _MATRIX_PART
+def matrix_part(B: int, P: int, part: int) -> int:
+    """Samples in a part of what has a matrix as its sum: of a node of the other parts."""
+    least = _LARGE_MATRIX_PART if P >= _LARGE_MATRIX else _MATRIX_PART
+    while part < B and (part < least or (B + part - 1) // part > _MOST_MATRIX_PARTS):
+        part *= 2
+    return part if part < B else B
 
 
 def matrix_part_size(B: int, P: int) -> int:
-    """Samples in such a part."""
-    return part_size(B, least_matrix_part(P), MOST_MATRIX_PARTS)
+    """As `matrix_part`, by the number of samples and of parameters alone."""
+    return matrix_part(B, P, part_size(B))
 
 
 def is_packed(B: int, N: int, K: int, size: int) -> bool:
@@ -163,9 +166,9 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
     )
 
 
-def batch_workspace(dtype: np.dtype, N: int, H: int, K: int, B: int) -> int:
-    """Numbers that a whole batch needs, driven part by part."""
-    part = part_size(B)
+def batch_workspace(dtype: np.dtype, N: int, H: int, K: int, B: int, part: int = 0) -> int:
+    """Numbers that a batch needs, driven part by part; `part` is 0 for the fixed partition."""
+    part = part or part_size(B)
     of = sizes(dtype)
     sums = of.tree_numbers((B + part - 1) // part, H * (N + K))
     return of.workspace(N, H, K, min(B, part)) + sums

@@ -1,0 +1,1 @@
+"""Fits of what lies on the workers of a Dask cluster: `fastbp.dask` is their front."""

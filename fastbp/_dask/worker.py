@@ -1,0 +1,191 @@
+"""On a worker: what a block of rows is, and the plugin that answers for those it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from distributed import Worker, WorkerPlugin
+from distributed.protocol import to_serialize
+from numpy.typing import NDArray
+
+from .. import _boundary as boundary
+from .._parts import Node, Rows, Statistic, along_tree, middle
+from .._training.far import Answers, Question, Shape
+from ..losses import Loss
+from ..network import Network
+from .cluster import add_handler, remove_handler
+
+_FITS = 16  # whose networks a worker keeps
+
+
+def identity() -> tuple[str, str]:
+    """Return what this process makes machine code for, and of which sources."""
+    from ..kernels.machine.target import build_key, target
+
+    return target(), build_key()
+
+
+def make_block(net: Network, loss: Loss, first: int, X: Any, t: Any, c: Any) -> Rows:
+    """Return rows as a worker keeps them: checked, in memory of their own, in C order.
+
+    A slice would keep its chunk alive. `first` is the number of the first row.
+    """
+    given = {"X": X, "t": t, "sample_weight": c}
+    arrays: dict[str, Any] = {name: None for name in given}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if isinstance(value, tuple | list):  # columns of one chunk of a data frame, or chunks
+            value = np.concatenate(value)
+        array = boundary.numbers(name, value, net.dtype, check_finite=False)
+        array = array.copy() if np.may_share_memory(array, value) else array
+        bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        if bad.any():
+            raise ValueError(f"{name} must be finite; row {first + int(bad.argmax())} is not")
+        if name != "X" and array.ndim == 2 and array.shape[1] == 1:
+            array = array.ravel()
+        arrays[name] = array
+    c = arrays["sample_weight"]
+    if c is not None and (c < 0).any():
+        row = first + int((c < 0).argmax())
+        raise ValueError(f"sample_weight must not be negative; that of row {row} is")
+    B = len(arrays["X"])
+    try:
+        t = boundary.targets(net, loss, arrays["t"], B, False, check_finite=False)
+    except ValueError as error:
+        raise ValueError(f"among rows {first} to {first + B - 1}: {error}") from error
+    return Rows(arrays["X"], t, c)
+
+
+def change_block(rows: Rows, change: Callable[[NDArray], NDArray]) -> Rows:
+    """Return rows with another X."""
+    return rows._replace(X=np.ascontiguousarray(change(rows.X)))
+
+
+def same_block(rows: Rows) -> Rows:
+    """Return what it is given, aligned: a task that brings it to another worker."""
+    X, t, c = (None if a is None else np.require(a, None, ["C", "A"]) for a in rows)
+    assert X is not None
+    return Rows(X, t, c)
+
+
+def cut(lo: int, hi: int, most: int) -> list[Node]:
+    """Return nodes of at most `most` parts that make up a node."""
+    if hi - lo <= most:
+        return [(lo, hi)]
+    at = middle(lo, hi)
+    return cut(lo, at, most) + cut(at, hi, most)
+
+
+@lru_cache(maxsize=64)
+def largest_nodes(have: tuple[Node, ...], n_parts: int) -> tuple[Node, ...]:
+    """Return the largest nodes of the tree over all parts that given ones, in order, make up."""
+    found: list[Node] = []
+
+    def look(lo: int, hi: int, inside: list[Node]) -> None:
+        if sum(b - a for a, b in inside) == hi - lo:
+            found.append((lo, hi))
+        elif inside:
+            at = middle(lo, hi)
+            look(lo, at, [node for node in inside if node[1] <= at])
+            look(at, hi, [node for node in inside if node[0] >= at])
+
+    look(0, n_parts, list(have))
+    return tuple(found)
+
+
+class Abandoned(Exception):
+    """The client does not wait for this any more."""
+
+
+class Answering(WorkerPlugin):
+    """Answers on every worker, on those that join later too; all fits share one pool of threads.
+
+    No task, and no state but the blocks that Dask itself keeps, and networks that can be sent anew.
+    """
+
+    name, idempotent = "fastbp", True
+
+    def setup(self, worker: Worker) -> None:
+        """Begin to answer."""
+        self.worker = worker
+        self.pool = ThreadPoolExecutor(worker.state.nthreads, "fastbp")
+        self.own = threading.local()  # of each thread: malloc may take 32 page faults a time
+        self.fits: OrderedDict[str, tuple[Shape, Answers]] = OrderedDict()
+        self.abandoned: set[str] = set()
+        add_handler(worker, "fastbp_answer", self.answer)
+        add_handler(worker, "fastbp_abandon", self.abandon)
+        add_handler(worker, "fastbp_identity", self.identity)
+
+    def teardown(self, worker: Worker) -> None:
+        """End it."""
+        for name in ("fastbp_answer", "fastbp_abandon", "fastbp_identity"):
+            remove_handler(worker, name)
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    async def identity(self) -> tuple[str, str]:
+        """Return what this worker's machine code is for."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, identity)
+
+    async def abandon(self, step: str) -> None:
+        """Stop work on a step that nobody waits for, from the next parts on."""
+        self.abandoned.add(step)
+
+    async def answer(
+        self, fit: str, step: str, blocks: list[tuple[str, int, int]], question: Any, context: Any
+    ) -> dict[str, Any]:
+        """Answer for the largest nodes of the blocks that are here."""
+        run = asyncio.get_running_loop().run_in_executor
+        if context is not None:
+            net, loss, shape = context
+            self.fits[fit] = shape, await run(self.pool, Answers, net, loss, shape)
+            while len(self.fits) > _FITS:
+                self.fits.popitem(last=False)
+        if fit not in self.fits:
+            return {"unknown": True}
+        self.fits.move_to_end(fit)
+        shape, answers = self.fits[fit]
+        # One that is missing is on its way, or was lost: the client asks again.
+        here = {
+            (lo, hi): self.worker.data[key] for key, lo, hi in blocks if key in self.worker.data
+        }
+        ready = largest_nodes(tuple(sorted(here)), shape.n_parts)
+        grain = shape.grain(question)
+        grains = [
+            (node, block, rows) for block, rows in here.items() for node in cut(*block, grain)
+        ]
+
+        def one(node: Node, block: Node, rows: Rows) -> Statistic:
+            if step in self.abandoned:
+                raise Abandoned
+            first = node[0] - block[0]
+            own = rows.between(first * shape.part, (node[1] - block[0]) * shape.part)
+            return answers(question, node[0], own, self._room(answers, question))
+
+        def joined() -> list[Statistic]:
+            return [
+                along_tree(lambda lo, hi: done.get((lo, hi)), Statistic.joined, *n) for n in ready
+            ]
+
+        try:
+            made = await asyncio.gather(*(run(self.pool, one, *each) for each in grains))
+            done = {node: each for (node, _, _), each in zip(grains, made, strict=True)}
+            sums = await run(self.pool, joined) if len(done) > len(ready) else joined()
+        finally:
+            self.abandoned.discard(step)
+        return {"nodes": ready, "sums": to_serialize(sums)}
+
+    def _room(self, answers: Answers, question: Question) -> NDArray | None:
+        if question.what not in ("loss", "gradient"):
+            return None
+        room = getattr(self.own, "room", None)
+        if room is None or room.size < answers.room or room.dtype is not answers.dtype:
+            room = self.own.room = np.empty(answers.room, answers.dtype)
+        return room

@@ -1,0 +1,92 @@
+"""Sums over the parts of a batch, in Python: the parts and the tree that kernels have.
+
+A *node* (lo, hi) of the tree is made of parts lo to hi − 1 (`kernels/drivers/tree.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._lock import LOCK
+
+Node = tuple[int, int]
+_T = TypeVar("_T")
+
+
+class Rows(NamedTuple):
+    """Some observations: X, targets and weights, of which the last two may be missing."""
+
+    X: NDArray
+    t: NDArray | None = None
+    c: NDArray | None = None
+
+    def between(self, first: int, end: int) -> Rows:
+        """Return some of them: views."""
+        return self._each(lambda array: array[first:end])
+
+    def weighing(self) -> Rows:
+        """Return those that have a weight, of whatever says something of the data."""
+        if self.c is None or self.c.all():
+            return self
+        weighs = self.c > 0
+        return self._each(lambda array: array[weighs])
+
+    def _each(self, take: Callable[[NDArray], NDArray]) -> Rows:
+        t, c = (None if array is None else take(array) for array in self[1:])
+        return Rows(take(self.X), t, c)
+
+
+class Statistic(NamedTuple):
+    """What a function says of some rows, so that it can say it of all of them."""
+
+    sums: tuple[Any, ...]
+    least: Any = np.inf
+    largest: Any = -np.inf
+
+    def joined(self, other: Statistic) -> Statistic:
+        """Return what it says of the rows of both."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = tuple(a + b for a, b in zip(self.sums, other.sums, strict=True))
+        least, largest = (
+            np.minimum(self.least, other.least),
+            np.maximum(self.largest, other.largest),
+        )
+        return Statistic(sums, least, largest)
+
+
+def middle(lo: int, hi: int) -> int:
+    """Where a node divides: the largest power of two below its length."""
+    return lo + (1 << ((hi - lo - 1).bit_length() - 1))
+
+
+def along_tree(
+    known: Callable[[int, int], _T | None], add: Callable[[_T, _T], _T], lo: int, hi: int
+) -> _T:
+    """Return the sum of a node, where ``known(lo, hi)`` gives those of some, else None."""
+    value = known(lo, hi)
+    if value is None:
+        at = middle(lo, hi)
+        value = add(along_tree(known, add, lo, at), along_tree(known, add, at, hi))
+    return value
+
+
+def over_parts(function: Callable[..., Statistic], rows: Rows, *arguments: Any) -> Statistic:
+    """Return what ``function(rows, *arguments)`` says of all rows, part by part."""
+    with LOCK:
+        from .kernels.machine.sizes import part_size
+
+    B = len(rows.X)
+    part = part_size(B)
+    if part >= B:
+        return function(rows, *arguments)
+
+    def known(lo: int, hi: int) -> Statistic | None:
+        if hi > lo + 1:
+            return None
+        return function(rows.between(lo * part, hi * part), *arguments)
+
+    return along_tree(known, Statistic.joined, 0, -(-B // part))

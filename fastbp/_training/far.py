@@ -1,0 +1,243 @@
+"""Observations that are elsewhere: what a fit asks of them, and what some rows answer.
+
+Whoever holds rows answers for nodes of the tree of parts, and the answers of two nodes add up to
+that of the node of both: so the last bits are those of a fit with all rows here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _boundary as boundary
+from .._lock import LOCK
+from .._parts import Rows, Statistic
+from ..losses import Loss
+from ..network import Network
+from ..objective import penalty
+
+_GRAIN = 4  # parts that a thread answers for at a time: below, handing them over takes too long
+
+
+class Question(NamedTuple):
+    """What is asked of all rows.
+
+    Attributes
+    ----------
+    what : {"loss", "gradient", "matrix", "weights"} or callable
+        Σ c ℓ; that and its gradient; these and the Gauss–Newton matrix; Σ c of each part; or what
+        ``what(rows, *arguments)`` says of the rows of a part, a `Statistic`.
+    w : ndarray, shape (P,), or None
+    scale, curvature
+        As the drivers take them.
+    arguments : tuple
+    """
+
+    what: str | Callable[..., Statistic]
+    w: NDArray | None = None
+    scale: float = 0.0
+    curvature: int = 0
+    arguments: tuple[Any, ...] = ()
+
+
+class Shape(NamedTuple):
+    """How n rows are parted: rows of a part, and parts of one whose sum is a matrix."""
+
+    n: int
+    part: int
+    parts_of_matrix: int
+
+    @classmethod
+    def of(cls, n: int, n_params: int) -> Shape:
+        """Return the partition that the drivers have."""
+        with LOCK:
+            from ..kernels.machine.sizes import matrix_part_size, part_size
+
+        part = part_size(n)
+        return cls(n, part, -(-matrix_part_size(n, n_params) // part))
+
+    @property
+    def n_parts(self) -> int:
+        """Parts of all rows."""
+        return -(-self.n // self.part)
+
+    def grain(self, question: Question) -> int:
+        """Most parts of a node that is answered for at once."""
+        if question.what == "matrix":
+            return self.parts_of_matrix
+        return _GRAIN if question.what in ("loss", "gradient") else 1
+
+
+class Answers:
+    """A network and its loss where rows are."""
+
+    def __init__(self, net: Network, loss: Loss, shape: Shape) -> None:
+        with LOCK:
+            from ..kernels.calls.prepared import prepared
+            from ..kernels.machine.sizes import batch_workspace
+
+        self._calls = prepared(net)
+        self._net, self._loss, self._shape = net, loss, shape
+        sizes = net.n_inputs, net.n_neurons, net.n_outputs
+        self.dtype = np.dtype(net.dtype.name)  # NumPy's own
+        self.room = batch_workspace(net.dtype, *sizes, _GRAIN * shape.part, shape.part)
+
+    def __call__(
+        self, question: Question, first: int, rows: Rows, workspace: NDArray | None
+    ) -> Statistic:
+        """Answer for the rows of a node of at most a grain, whose first part is `first`."""
+        rows, what = self._plain(rows), question.what
+        X, t, c = rows
+        if callable(what):
+            return what(rows, *question.arguments)
+        if what == "weights":
+            return self._weights(first, c)
+        net, calls = self._net, self._calls
+        assert question.w is not None
+        w = boundary.parameters(question.w, net.n_params, self.dtype, check_finite=False)
+        if what == "matrix":
+            return self._matrix(question, w, rows)
+        g = np.empty_like(w) if what == "gradient" else None
+        order = 0 if g is None else 1
+        calls.prepare(order, self._shape.part)
+        table, scale = calls.plan.loss_table(self._loss, order), question.scale
+        total = calls.part(
+            w, X, table, None, t, c, scale, None, None, g, None, self._shape.part, workspace
+        )
+        return Statistic((total,) if g is None else (total, g))
+
+    def _plain(self, rows: Rows) -> Rows:
+        """Return arrays as entries take them: what was sent has a dtype of its own."""
+        dtype = self.dtype
+        X, t, c = (
+            None if a is None else boundary.numbers("rows", a, dtype, check_finite=False)
+            for a in rows
+        )
+        assert X is not None
+        return Rows(X, t, c)
+
+    def _weights(self, first: int, c: NDArray | None) -> Statistic:
+        with LOCK:
+            from ..kernels.calls.prepared import plain
+
+        sums = np.zeros(self._shape.n_parts)
+        sums[first] = plain("weights", self._net.dtype)(c, self._shape.part)
+        return Statistic((sums,))
+
+    def _matrix(self, question: Question, w: NDArray, rows: Rows) -> Statistic:
+        with LOCK:
+            from ..kernels.machine.places import MATRIX
+
+        calls, shape = self._calls, self._shape
+        calls.plan.need(1, MATRIX)
+        for order in (1, 2):
+            table = calls.plan.loss_table(self._loss, order)
+        drive = calls.driver("matrix_part", calls.plan.table[MATRIX], table)
+        g, G = np.empty_like(w), np.empty((w.size, w.size), w.dtype)
+        part = shape.part * shape.parts_of_matrix
+        return Statistic((drive(w, *rows, question.scale, question.curvature, g, G, part), g, G))
+
+
+class Far(ABC):
+    """All rows of a fit, elsewhere; what is asked of them has the bits of a fit with them here.
+
+    Attributes
+    ----------
+    net : Network
+    loss : Loss
+    shape : Shape
+    total : float
+        Σ c.
+    """
+
+    net: Network
+    loss: Loss
+    shape: Shape
+    total: float
+
+    @abstractmethod
+    def ask(self, question: Question) -> Statistic:
+        """Return the answer of all rows."""
+
+    @abstractmethod
+    def changed(self, change: Callable[[NDArray], NDArray]) -> Far:
+        """Return the same rows, but for their X, which is changed part by part."""
+
+    def __len__(self) -> int:
+        return self.shape.n
+
+    def weigh(self, weighted: bool) -> None:
+        """Find Σ c."""
+        self.total = float(len(self))
+        if weighted:
+            (sums,), _, _ = self.ask(Question("weights"))
+            self.total = 0.0
+            for each in sums.tolist():  # one after the other, as `drivers.batch.weights`
+                self.total += each
+
+    def reduce(self, what: Callable[..., Statistic], *arguments: Any) -> Statistic:
+        """Return what a function says of all rows, as `over_parts`."""
+        return self.ask(Question(what, arguments=arguments))
+
+    def batch(self, w: NDArray, scale: float, g: NDArray | None = None) -> float:
+        """As `kernels.calls.shared_work.Sums`."""
+        what = "loss" if g is None else "gradient"
+        (total, *gradient), _, _ = self.ask(Question(what, w, scale))
+        if g is not None:
+            g[:] = gradient[0]
+        return float(total)
+
+    def matrix(self, w: NDArray, scale: float, curvature: int, g: NDArray, G: NDArray) -> float:
+        """As `kernels.calls.shared_work.Sums`."""
+        (total, g[:], G[:]), _, _ = self.ask(Question("matrix", w, scale, curvature))
+        return float(total)
+
+
+class FarObjective:
+    """Of `Objective` what optimizers call that take no second derivatives."""
+
+    def __init__(self, far: Far, l2: float | NDArray) -> None:
+        self._far, self._l2 = far, l2
+
+    def __call__(self, w: NDArray) -> tuple[float, NDArray]:
+        """Loss and gradient."""
+        g = np.empty(w.size, w.dtype)
+        return self._evaluated(w, g), g
+
+    def value(self, w: NDArray) -> float:
+        """Loss alone."""
+        return self._evaluated(w, None)
+
+    def gauss_newton(self, w: NDArray) -> tuple[float, NDArray, NDArray]:
+        """Loss, gradient and Gauss–Newton matrix."""
+        with LOCK:
+            from ..kernels.machine.places import CURVED
+
+        far, l2 = self._far, self._l2
+        g, G = np.empty(w.size, w.dtype), np.empty((w.size, w.size), w.dtype)
+        loss = far.matrix(w, 1.0 / far.total, CURVED, g, G) / far.total
+        if np.any(l2):
+            loss, g = loss + penalty(l2, w), g + l2 * w
+            G[np.diag_indices_from(G)] += l2
+        return loss, g, G
+
+    def hvp(self, w: NDArray, p: NDArray) -> NDArray:
+        """Refuse it."""
+        raise TypeError(
+            "methods that need second derivatives do not work on observations elsewhere; take "
+            "LevenbergMarquardt or LBFGS"
+        )
+
+    def _evaluated(self, w: NDArray, g: NDArray | None) -> float:
+        with LOCK:
+            from ..kernels.calls.objective import parted
+            from ..kernels.calls.prepared import plain
+
+        w = np.ascontiguousarray(w, self._far.net.dtype)
+        loss = self._far.batch(w, 1.0 / self._far.total, g) / self._far.total
+        l2, each = parted(self._l2)
+        return loss + plain("penalty", w.dtype)(l2, w, each, g) if l2 else loss

@@ -1,0 +1,189 @@
+"""Fits of observations on a Dask cluster, with the bits of a fit on one machine.
+
+Needs ``pip install 'fastbp[dask]'``; ``import fastbp`` does not import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+try:
+    from distributed import Client, get_client, get_worker, rejoin, secede
+except ImportError as error:  # pragma: no cover
+    raise ImportError("fastbp.dask needs Dask: pip install 'fastbp[dask]'") from error
+
+from ._training import fit as local
+from ._training.fit import FitResult
+from ._training.watch import EarlyStopping, FitState
+from .losses import Loss, get_loss
+from .network import Network
+from .optimizers import (
+    WITH_HESSIAN,
+    WITH_HESSIAN_PRODUCT,
+    LevenbergMarquardt,
+    Minimize,
+    Optimizer,
+    get_optimizer,
+)
+
+if TYPE_CHECKING:
+    from ._dask.blocks import Blocks
+
+__all__ = ["fit"]
+
+
+def fit(
+    net: Network,
+    X: Any,
+    t: Any,
+    *,
+    client: Client | None = None,
+    w0: ArrayLike | None = None,
+    optimizer: str | Optimizer | None = None,
+    loss: str | Loss = "squared",
+    sample_weight: Any = None,
+    l2: ArrayLike = 0.0,
+    epochs: int | None = None,
+    seed: int | np.random.Generator | None = 0,
+    validation: tuple[Any, ...] | None = None,
+    early_stopping: EarlyStopping | int | None = None,
+    free: ArrayLike | None = None,
+    bounds: tuple[ArrayLike, ArrayLike] | str | None = None,
+    callback: Callable[[FitState], Any] | None = None,
+    progress: bool | str = "auto",
+    timeout: float = 60.0,
+) -> FitResult:
+    """Fit a network's parameters to observations on the workers of a cluster.
+
+    As :func:`fastbp.fit`, with its bits: they depend on neither the number of workers nor the
+    chunks, and stay the same where workers are lost or join.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    X : dask array or dataframe, shape (B, N)
+        Observations, in chunks of any size. They are checked, cut anew and kept in the workers'
+        memory during the fit, twice where w0 is left out and there is no penalty. Arrays that are
+        here are sent, with a warning.
+    t : dask array, series or dataframe, shape (B,) or (B, K)
+        Targets.
+    client : distributed.Client, optional
+        The cluster's; if left out, the one there is. Inside a task its worker's, and the task
+        gives its thread free while the fit lasts.
+    w0, loss, l2, epochs, seed, early_stopping, free, bounds, callback, progress
+        As :func:`fastbp.fit` has them.
+    optimizer : str or Optimizer, optional
+        As :func:`fastbp.fit`: Levenberg–Marquardt, L-BFGS, or another of SciPy's methods that
+        takes no second derivatives.
+    sample_weight : dask array or series, shape (B,), optional
+        Weights from 0 on.
+    validation : tuple, optional
+        ``(X, t)`` or ``(X, t, sample_weight)`` like the others.
+    timeout : float
+        Seconds after which a worker that gives no sign of life ends the fit.
+
+    Returns
+    -------
+    result : FitResult
+        As :func:`fastbp.fit` returns it; it needs no cluster, and has no covariance.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`fastbp.fit`; a number that is not finite, with its row.
+    RuntimeError
+        Where workers make different machine code, and so other bits: NUMBA_CPU_NAME makes it one;
+        where rows are lost that nobody can make again.
+    TimeoutError
+        Where a worker gives no sign of life, or there is none.
+
+    Examples
+    --------
+    >>> import dask.array as da, fastbp, fastbp.dask
+    >>> from distributed import Client
+    >>> client = Client(processes=False, n_workers=2, dashboard_address=None)  # doctest: +SKIP
+    >>> X = da.random.default_rng(0).normal(size=(10000, 3), chunks=(3000, 3))  # doctest: +SKIP
+    >>> net = fastbp.Network(3, 4, output="identity")
+    >>> result = fastbp.dask.fit(net, X, da.sin(X.sum(axis=1)))  # doctest: +SKIP
+    """
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network; got {net!r}")
+    ell = get_loss(loss)
+    chosen = get_optimizer(optimizer, ell.name, net.n_params)
+    if isinstance(chosen, Minimize):
+        if chosen.method in (*WITH_HESSIAN, *WITH_HESSIAN_PRODUCT):
+            raise ValueError(
+                f"on a cluster there is no {chosen.method}, which needs second derivatives; take "
+                "LevenbergMarquardt or LBFGS"
+            )
+    elif not isinstance(chosen, LevenbergMarquardt):
+        raise ValueError(
+            f"on a cluster there is no {type(chosen).__name__} yet; take LevenbergMarquardt or "
+            "LBFGS"
+        )
+    options = {
+        "w0": w0,
+        "optimizer": chosen,
+        "loss": ell,
+        "l2": l2,
+        "epochs": epochs,
+        "seed": seed,
+        "early_stopping": early_stopping,
+        "free": free,
+        "bounds": bounds,
+        "callback": callback,
+        "progress": progress,
+    }
+    if validation is not None and not (isinstance(validation, tuple) and len(validation) in (2, 3)):
+        raise TypeError(
+            f"validation must be (X, t) or (X, t, sample_weight); got {type(validation).__name__}"
+        )
+    with _Session(client) as here:
+
+        def blocks(X: Any, t: Any, c: Any = None) -> Blocks:
+            from ._dask.blocks import Blocks
+
+            by_matrix = isinstance(chosen, LevenbergMarquardt)
+            return Blocks(here, net, ell, X, t, c, by_matrix=by_matrix, timeout=timeout)
+
+        rows: Any = blocks(X, t, sample_weight)
+        held = None if validation is None else blocks(*validation)
+        return local.fit(net, rows, None, validation=held, **options)  # type: ignore[arg-type]
+
+
+class _Session:
+    """A client for a fit; a task gives its thread free meanwhile, in which rows are made."""
+
+    def __init__(self, client: Client | None) -> None:
+        self._given = client
+        self._in_task = False
+
+    def __enter__(self) -> Client:
+        client = self._given
+        if client is None:
+            try:
+                client = get_client()
+            except ValueError as error:
+                raise ValueError(
+                    "fastbp.dask needs the client of a cluster: client=distributed.Client(…)"
+                ) from error
+        if not isinstance(client, Client):
+            raise TypeError(f"client must be a distributed.Client; got {type(client).__name__}")
+        if client.asynchronous:
+            raise TypeError("client must not be asynchronous: a fit waits for its steps")
+        try:
+            get_worker()
+            secede()
+            self._in_task = True
+        except ValueError:  # not in a task
+            pass
+        return client
+
+    def __exit__(self, *exception: object) -> None:
+        if self._in_task:
+            rejoin()

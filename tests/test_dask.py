@@ -1,0 +1,318 @@
+"""fastbp.dask: the bits of a fit on one machine, and what may go wrong on several."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from dask.distributed import Client, LocalCluster, get_client
+
+import fastbp
+import fastbp.dask
+from fastbp._dask import cluster as private
+from fastbp._dask.worker import Answering, cut, largest_nodes
+from fastbp._parts import middle
+
+pytestmark = [
+    # Of a cluster that goes while its client, or a test's threads, still look at it.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:distributed"),
+]
+
+B, N = 20_011, 3
+rng = np.random.default_rng(5)
+X = rng.normal(size=(B, N)) * [1.0, 30.0, 1e-3] + [0.0, 60.0, 0.0]
+T = np.sin(X[:, 0]) + 0.01 * X[:, 1] + rng.normal(size=B) * 0.1
+C = rng.uniform(0.5, 2.0, B)
+NET = fastbp.Network(N, 4, output="identity")
+
+
+@contextmanager
+def cluster(
+    n: int, processes: bool = True, default: bool = True, **options: Any
+) -> Iterator[tuple[LocalCluster, Client]]:
+    given = {"n_workers": n, "threads_per_worker": 1, "processes": processes, **options}
+    with LocalCluster(dashboard_address=":0", **given) as made:
+        with Client(made, set_as_default=default) as client:
+            client.wait_for_workers(n)
+            yield made, client
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with cluster(2, default=False) as (_, client):
+        yield client
+
+
+def far(array: np.ndarray, rows: int) -> da.Array:
+    """Return an array whose chunks are made on the workers, as if they were read there."""
+    chunks = (rows, *array.shape[1:])
+    made = da.from_array(array, chunks=chunks, inline_array=True)
+    return made.map_blocks(np.copy)
+
+
+def same(got: fastbp.FitResult, want: fastbp.FitResult) -> None:
+    np.testing.assert_array_equal(got.w, want.w)
+    assert (got.loss, got.reason) == (want.loss, want.reason)
+    for name, history in want.history.items():
+        np.testing.assert_array_equal(got.history[name], history)
+
+
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs"])
+@pytest.mark.parametrize(
+    "given", [{}, {"l2": 1e-3}, {"w0": NET.init(1)}], ids=["raw", "penalised", "started"]
+)
+def test_the_bits_of_one_machine(client: Client, optimizer: str, given: dict[str, Any]) -> None:
+    options = {"optimizer": optimizer, "epochs": 6, **given}
+    want = fastbp.fit(NET, X, T, sample_weight=C, **options)
+    got = fastbp.dask.fit(
+        NET, far(X, 7001), far(T, 333), sample_weight=far(C, 20_000), client=client, **options
+    )
+    same(got, want)
+    np.testing.assert_array_equal(got.predict(X[:5]), want.predict(X[:5]))
+    with pytest.raises(ValueError, match="no covariance"):
+        got.covariance  # noqa: B018
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_classes_and_validation(client: Client, dtype: str) -> None:
+    net = fastbp.Network(N, 4, output="softmax", n_outputs=3, dtype=dtype)
+    Z = ((X - X.mean(axis=0)) / X.std(axis=0)).astype(dtype)
+    t = np.digitize(Z.sum(axis=1), [-1.0, 1.0]).astype(dtype)
+    options = {"loss": "cross_entropy", "epochs": 5}
+    held = slice(0, 3000)
+    want = fastbp.fit(net, Z, t, validation=(Z[held], t[held], C[held].astype(dtype)), **options)
+    validation = (far(Z[held], 999), far(t[held], 999), far(C[held].astype(dtype), 999))
+    x, t = far(Z, 5000), far(t, 5000)
+    same(fastbp.dask.fit(net, x, t, validation=validation, client=client, **options), want)
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_any_number_of_workers(n: int) -> None:
+    want = fastbp.fit(NET, X, T, epochs=4)
+    with cluster(n, processes=False, threads_per_worker=2) as (_, client):
+        got = fastbp.dask.fit(NET, far(X, 4000), far(T, 4000), epochs=4)
+        assert len(client.scheduler_info(n_workers=-1)["workers"]) == n
+    same(got, want)  # all have left by now
+    assert np.isfinite(got.predict(X[:3])).all()
+
+
+def test_a_data_frame(client: Client) -> None:
+    pd, dd = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+    table = pd.DataFrame(X, columns=["a", "b", "c"]).assign(t=T)
+    frame = dd.from_pandas(table, npartitions=3)
+    got = fastbp.dask.fit(NET, frame[["a", "b", "c"]], frame["t"], client=client, epochs=3)
+    same(got, fastbp.fit(NET, X, T, epochs=3))
+
+
+def test_lost_and_joined_workers_change_nothing() -> None:
+    want = fastbp.fit(NET, X, T, epochs=12, w0=NET.init(0))
+    with cluster(2) as (made, client):
+        pids = client.run(os.getpid)
+        seen = []
+
+        def look(state: fastbp.FitState) -> None:
+            if state.step == 3:
+                os.kill(next(iter(pids.values())), signal.SIGKILL)
+            if state.step == 6:
+                made.scale(3)
+                client.wait_for_workers(3)
+                time.sleep(2.5)  # until the next look at who is there
+            if state.step == 12:
+                seen.extend(client.run(lambda dask_worker: len(dask_worker.data)).values())
+
+        got = fastbp.dask.fit(
+            NET, far(X, 3000), far(T, 3000), epochs=12, w0=NET.init(0), callback=look
+        )
+    same(got, want)
+    assert len(seen) == 3 and min(seen) > 0, seen
+
+
+def test_the_row_that_is_no_number(client: Client) -> None:
+    bad = T.copy()
+    bad[12_345] = np.nan
+    with pytest.raises(ValueError, match="t must be finite; row 12345 is not"):
+        fastbp.dask.fit(NET, far(X, 3000), far(bad, 3000), client=client)
+    with pytest.raises(ValueError, match="sample_weight must not be negative; that of row 7 is"):
+        c = C.copy()
+        c[7] = -1.0
+        fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), sample_weight=far(c, 3000), client=client)
+
+
+def test_what_is_refused(client: Client) -> None:
+    x, t = far(X, 3000), far(T, 3000)
+    with pytest.raises(ValueError, match="no Adam yet"):
+        fastbp.dask.fit(NET, x, t, optimizer="adam", client=client)
+    with pytest.raises(ValueError, match="no trust-ncg"):
+        fastbp.dask.fit(NET, x, t, optimizer="trust-ncg", client=client)
+    with pytest.raises(ValueError, match="one entry for each of 20011"):
+        fastbp.dask.fit(NET, x, t[1:], client=client)
+    with pytest.raises(ValueError, match=r"shape \(B, 3\)"):
+        fastbp.dask.fit(NET, x[:, :2], t, client=client)
+    with pytest.raises(TypeError, match="client must be"):
+        fastbp.dask.fit(NET, x, t, client="tcp://nowhere")
+    with pytest.raises(TypeError, match="validation must be"):
+        fastbp.dask.fit(NET, x, t, validation=0.1, client=client)
+
+
+def test_local_calls_do_not_pull_it_into_memory(client: Client) -> None:
+    x, t = far(X, 3000), far(T, 3000)
+    for call in (
+        lambda: NET.loss_and_grad(NET.init(0), x, T),
+        lambda: NET.value(NET.init(0), x),
+        lambda: fastbp.fit(NET, X, t),
+        lambda: NET.objective(x, t),
+    ):
+        with pytest.raises(TypeError, match=r"fastbp\.dask\.fit"):
+            call()
+
+
+def test_two_fits_at_once(client: Client) -> None:
+    want = fastbp.fit(NET, X, T, epochs=5), fastbp.fit(NET, X[:9000], T[:9000], epochs=5)
+    got: dict[int, fastbp.FitResult] = {}
+
+    def run(k: int, n: int) -> None:
+        x, t = far(X[:n], 3000), far(T[:n], 2000)
+        got[k] = fastbp.dask.fit(NET, x, t, client=client, epochs=5, progress=False)
+
+    threads = [threading.Thread(target=run, args=each) for each in ((0, B), (1, 9000))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k in range(2):
+        same(got[k], want[k])
+
+
+def _in_a_task() -> bytes:
+    x = da.from_array(X, chunks=(5000, N), inline_array=True)
+    t = da.from_array(T, chunks=5000, inline_array=True)
+    return pickle.dumps(fastbp.dask.fit(NET, x, t, client=get_client(), epochs=3).w)
+
+
+def test_a_fit_inside_a_task() -> None:
+    with cluster(1, processes=False) as (_, client):
+        w = pickle.loads(client.submit(_in_a_task).result(timeout=60))
+    np.testing.assert_array_equal(w, fastbp.fit(NET, X, T, epochs=3).w)
+
+
+def test_arrays_from_here_are_sent_with_a_warning() -> None:
+    with cluster(2) as (_, client):
+        pids = client.run(os.getpid)
+        with pytest.warns(UserWarning, match="are sent to the workers"):
+            got = fastbp.dask.fit(NET, X, T, epochs=3, w0=NET.init(0))
+        same(got, fastbp.fit(NET, X, T, epochs=3, w0=NET.init(0)))
+
+        def kill(state: fastbp.FitState) -> None:
+            os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+        with (
+            pytest.warns(UserWarning, match="are sent to the workers"),
+            pytest.raises(RuntimeError, match="nobody can make them again"),
+        ):
+            fastbp.dask.fit(NET, X, T, epochs=9, w0=NET.init(0), callback=kill)
+
+
+def test_a_stopped_machine_is_named() -> None:
+    with cluster(2) as (_, client):
+        pids = client.run(os.getpid)
+        address, pid = next(iter(pids.items()))
+
+        def stop(state: fastbp.FitState) -> None:
+            if state.step == 2:
+                os.kill(pid, signal.SIGSTOP)
+
+        try:
+            with pytest.raises(TimeoutError, match=f"worker {address} has given no sign of life"):
+                fastbp.dask.fit(
+                    NET, far(X, 3000), far(T, 3000), epochs=9, callback=stop, timeout=3.0
+                )
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_another_processor_is_refused() -> None:
+    with cluster(1) as (made, client):
+        env = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", made.scheduler_address]
+        other = subprocess.Popen([*command, "--no-nanny", "--no-dashboard"], env=env)
+        try:
+            client.wait_for_workers(2, timeout=60)
+            with pytest.raises(RuntimeError, match="NUMBA_CPU_NAME"):
+                fastbp.dask.fit(NET, far(X, 3000), far(T, 3000))
+        finally:
+            other.terminate()
+            other.wait()
+
+
+def test_a_lost_client_is_said() -> None:
+    with cluster(1, processes=False) as (_, client):
+
+        def close(state: fastbp.FitState) -> None:
+            client.close()
+
+        with pytest.raises(RuntimeError, match="connection to the cluster is closed"):
+            fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), epochs=9, callback=close)
+
+
+def test_no_client_and_no_workers() -> None:
+    with pytest.raises(ValueError, match="needs the client of a cluster"):
+        fastbp.dask.fit(NET, far(X, 3000), far(T, 3000))
+    with cluster(1, processes=False) as (_, client):
+        client.retire_workers([*client.scheduler_info()["workers"]])
+        with pytest.raises(TimeoutError, match="has had no workers for"):
+            fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), timeout=1.0)
+
+
+def test_ctrl_c_ends_the_fit_and_frees_the_workers(client: Client) -> None:
+    def interrupt(state: fastbp.FitState) -> None:
+        if state.step == 2:
+            raise KeyboardInterrupt
+
+    got = fastbp.dask.fit(
+        NET, far(X, 3000), far(T, 3000), client=client, callback=interrupt, optimizer="lbfgs"
+    )
+    assert got.reason == "interrupted" and np.isfinite(got.loss)
+
+
+@pytest.mark.parametrize("n_parts", [1, 2, 5, 13, 37, 256])
+def test_blocks_are_nodes(n_parts: int) -> None:
+    def nodes(lo: int, hi: int) -> set[tuple[int, int]]:
+        if hi - lo == 1:
+            return {(lo, hi)}
+        at = middle(lo, hi)
+        return {(lo, hi)} | nodes(lo, at) | nodes(at, hi)
+
+    whole = nodes(0, n_parts)
+    for most in (1, 2, 4, 16):
+        blocks = cut(0, n_parts, most)
+        assert set(blocks) <= whole
+        assert largest_nodes(tuple(blocks), n_parts) == ((0, n_parts),)
+        some = [block for k, block in enumerate(blocks) if k % 3]
+        found = largest_nodes(tuple(some), n_parts)
+        assert set(found) <= whole
+        assert sum(b - a for a, b in found) == sum(b - a for a, b in some)
+
+
+def test_what_distributed_does_not_promise(client: Client) -> None:
+    up = client.sync(private.workers, client)
+    assert len(up) == 2 and set(up.values()) == {1}
+    future = client.submit(abs, -1, pure=False)
+    assert future.result() == 1
+    assert client.sync(private.holders, client, [future.key])[future.key]
+    client.sync(private.lift_restrictions, client, [future.key])
+    client.register_plugin(Answering())
+    for handlers in client.run(lambda dask_worker: sorted(dask_worker.handlers)).values():
+        assert "fastbp_answer" in handlers
