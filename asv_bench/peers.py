@@ -251,12 +251,14 @@ def plot(result, file):
 
     rows = [row for row in result["rows"] if row["call"] == "loss_and_grad"]
     dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
-    shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
+    shapes = sorted(
+        {tuple(row["shape"]) for row in rows}, key=lambda shape: (np.prod(shape), shape)
+    )
     styles = {"NumPy": ("o", "#0072b2"), "PyTorch": ("s", "#d55e00"), "JAX": ("^", "#009e73")}
     figure, axes = plt.subplots(
         1,
         len(dtypes),
-        figsize=(4.6 * len(dtypes), 1.4 + 0.26 * len(shapes)),
+        figsize=(4.6 * len(dtypes), 1.7 + 0.26 * len(shapes)),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -274,15 +276,20 @@ def plot(result, file):
         axis.axvline(1.0, color="black", linewidth=1)
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}×")
-        axis.grid(axis="both", linewidth=0.4)
+        axis.grid(color="0.9", linewidth=0.6)
+        axis.set_axisbelow(True)
         axis.set_title(dtype)
-        axis.set_xlabel("peer's time / fastbp's")
+        axis.set_xlabel("peer's time / fastbp's; fastbp faster →")
     axes[0, 0].set_yticks(range(len(shapes)), [", ".join(map(str, shape)) for shape in shapes])
-    axes[0, 0].set_ylabel("B, N, H")
+    axes[0, 0].set_ylabel("B, N, H, by work: B N H grows downwards")
     axes[0, 0].invert_yaxis()
     axes[0, 0].legend()
-    figure.suptitle("Loss and gradient on one core", fontsize="medium")
-    figure.savefig(file, dpi=150)
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    figure.suptitle(
+        f"Loss and gradient on one core: {machine['processor']}\n{versions}", fontsize="medium"
+    )
+    figure.savefig(file, dpi=200)
 
 
 def shape_of(argument):

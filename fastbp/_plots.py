@@ -230,3 +230,13 @@ def prediction(
     labelled(ax, f"input {column + 1}, the others at their medians", "output")
     ax.legend(fontsize="small")
     return ax
+
+
+def l2_path(ax: Any, l2: NDArray, loss: NDArray, error: NDArray, chosen: float, name: str) -> Any:
+    """Draw losses and their standard errors over penalties; the one chosen is marked."""
+    ax.errorbar(l2, loss, error, fmt="o-", color=BLUE, markersize=4.0, linewidth=1.0, capsize=2.0)
+    ax.axvline(chosen, color=ORANGE, linestyle=":", linewidth=1.2, label=f"chosen: {chosen:.3g}")
+    ax.set_xscale("log")
+    labelled(ax, "penalty l2", name)
+    ax.legend(fontsize="small")
+    return ax

@@ -88,6 +88,20 @@ def test_prediction_with_other_inputs_outputs_and_losses():
     assert legend(result.plot_prediction(Z, 0)) == ["f"]
 
 
+def test_the_path_of_penalties():
+    result = fastbp.fit(NET, X, T, l2="auto")
+    ax = result.plot_l2_path()
+    line, marked = (line for line in ax.lines if line.get_linestyle() != "None")
+    np.testing.assert_array_equal(line.get_data(), result.l2_path[:2])
+    assert marked.get_xdata() == [result.l2, result.l2] and ax.get_xscale() == "log"
+    assert legend(ax) == [f"chosen: {result.l2:.3g}"] and in_figure(ax)
+    (bars,) = ax.collections
+    heights = [np.ptp(segment[:, 1]) / 2.0 for segment in bars.get_segments()]
+    np.testing.assert_allclose(heights, result.l2_path.error)
+    with pytest.raises(ValueError, match="here it was given"):
+        fastbp.fit(NET, X, T, epochs=1).plot_l2_path()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

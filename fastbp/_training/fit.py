@@ -325,6 +325,31 @@ class FitResult:
         points = (self.data.X[:, column], self.data.t) if alone else None
         return plots.prediction(plots.axes(ax), x, y, std, level, column % N, points)
 
+    def plot_l2_path(self, ax: Axes | None = None) -> Axes:
+        """Plot the loss of what was held out over the penalties that ``l2="auto"`` looked at.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to; a new figure if left out.
+
+        Returns
+        -------
+        ax : matplotlib axes
+            With one standard error either way, and the penalty chosen.
+
+        Raises
+        ------
+        ValueError
+            Where l2 was not chosen.
+        ImportError
+            Without matplotlib (``pip install fastbp[plot]``).
+        """
+        if self.l2_path is None or self.l2 is None:
+            raise ValueError('there is a path where l2="auto" chose the penalty; here it was given')
+        name = f"{self.data.loss.name} loss of what was held out"
+        return plots.l2_path(plots.axes(ax), *self.l2_path, self.l2, name)
+
 
 def noise_variance(result: FitResult) -> float | NDArray | None:
     """Return the variance of an observation about the function, where K > 1 of each output.
