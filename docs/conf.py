@@ -135,9 +135,18 @@ def _links_within_the_site(app, page, source):
     source[0] = re.sub(r"\[(`?[^]]+)\]\((?:\.\./)+(?:fastbp|tests|asv_bench)[^)]*\)", r"\1", text)
 
 
+def _nothing_from_elsewhere(app, exception):
+    """Warn of a page that would load something from another host."""
+    loads = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*(?:src|href)=["'](?:https?:)?//""")
+    for page in Path(app.outdir).rglob("*.html") if exception is None else ():
+        for found in loads.findall(page.read_text(encoding="utf-8")):
+            LOG.warning("%s loads from another host: %s", page.name, found)
+
+
 def setup(app):
     """Join what is above to Sphinx."""
     app.add_html_math_renderer("mathml", _formula(False), _formula(True))
     app.connect("autodoc-process-docstring", _symbols_are_symbols)
     app.connect("builder-inited", _help_of_commands)
+    app.connect("build-finished", _nothing_from_elsewhere)
     app.connect("source-read", _links_within_the_site)
