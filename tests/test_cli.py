@@ -547,6 +547,7 @@ def test_nothing_that_is_read_is_overwritten(people, tmp_path, monkeypatch, caps
         (["train", data, "--save", "hard"], "would overwrite"),
         (["train", data, "--plot", "./link"], "would overwrite"),
         (["train", data, "--save", "new", "--plot", "folder/../new"], "would overwrite 'new', of"),
+        (["train", data, "--save", "-"], "--save '-' is no file"),
         (["train", data, "--save", "folder"], "--save 'folder' is no file"),
         (["train", data, "--save", "model.csv"], "ends in .csv; .npz is expected"),
         (["train", data, "--plot", "x.xyz"], "ends in .xyz"),
@@ -570,6 +571,12 @@ def test_options_that_do_nothing_are_refused(people, capsys):
             assert _cli.main(["train", str(people), *NUMBERS, option, "8", *optimizer]) == 2
             message = f"{option} does nothing with {'lbfgs' if optimizer else 'lm'}; it is for"
             assert message in capsys.readouterr().err
+    for words, message in (
+        (["--regression"], "takes a target of 0 and 1 as numbers, but 'risk' is none"),
+        (["--categorical", "id"], "'id' can't be categorical and left out"),
+    ):
+        assert _cli.main(["train", str(people), *NUMBERS, *words]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_the_installed_command_is_the_module(capfd):

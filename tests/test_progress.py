@@ -10,6 +10,9 @@ from importlib.util import find_spec
 
 import pytest
 
+import fastbp
+from fastbp.kernels.machine import unit
+
 pty = pytest.importorskip("pty")
 
 FIT = """
@@ -128,9 +131,17 @@ def test_a_terminal_that_is_gone_ends_no_fit():
     assert done.stdout == "30\n"
 
 
-def test_progress_that_is_none(capsys):
-    import fastbp
+@pytest.mark.parametrize(("reader", "times"), [("terminal", 1), ("notebook", 1), ("nobody", 0)])
+def test_compilation_says_so_once_to_who_reads(reader, times, monkeypatch, capsys):
+    monkeypatch.setattr(unit, "_said", False)
+    monkeypatch.setattr(unit.screen, "reader", lambda: reader)
+    monkeypatch.delenv("FASTBP_QUIET", raising=False)
+    for _ in range(3):
+        unit._say_once()
+    assert capsys.readouterr().err.count("fastbp: compiling for this machine") == times
 
+
+def test_progress_that_is_none(capsys):
     net = fastbp.Network(1, 1)
     for call in (fastbp.fit, fastbp.fit_many):
         with pytest.raises(ValueError, match="progress must be True, False or \"auto\"; got 'yes'"):

@@ -20,6 +20,8 @@ def check(writes: Mapping[str, str | None], reads: Sequence[str | None]) -> None
     for option, path in writes.items():
         if path is None:
             continue
+        if path == "-":
+            raise ValueError(f"{option} '-' is no file; the name of a file is expected")
         folder = os.path.dirname(path) or "."
         if not os.path.isdir(folder):
             raise ValueError(f"there is no folder {folder!r} for {path!r}")

@@ -164,6 +164,8 @@ def prepare(
     names = [name for name in table.columns if name not in (*targets, *drop)]
     if absent := [name for name in targets if name in drop]:
         raise TableError(f"{table.source}: {_named(absent)} can't be target and left out")
+    if unused := [name for name in categorical if name in drop]:
+        raise TableError(f"{table.source}: {_named(unused)} can't be categorical and left out")
     lines = [f"{table.source}: {len(table)} rows, {len(table.names)} columns", *table.notes]
     known = np.all([columns.known(table.columns[name]) for name in targets], axis=0)
     if not known.all():
@@ -236,13 +238,20 @@ def _targets(
 
     They are numbers; 1 for the second of two classes; or of more classes 1 for the one there is.
     """
-    each = []
+    each, binary = [], False
     for name in targets:
         t, found, said = columns.target(table, name, name in categorical)
-        if found is None and not regression and set(t.tolist()) == {0.0, 1.0}:
-            found, said = ["0", "1"], "2 classes (0, 1)"
+        if found is None and set(t.tolist()) == {0.0, 1.0}:
+            binary = True
+            if not regression:
+                found, said = ["0", "1"], "2 classes (0, 1)"
         each.append((t, found))
         lines.append(f"{name!r}: the target, {said}")
+    if regression and not binary:
+        raise TableError(
+            f"{table.source}: --regression takes a target of 0 and 1 as numbers, but "
+            f"{_named(targets)} is none"
+        )
     t, classes = np.column_stack([t for t, _ in each]), [found for _, found in each if found]
     if not classes:
         return (t if len(targets) > 1 else t[:, 0]), None
