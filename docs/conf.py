@@ -121,7 +121,7 @@ def _help_of_commands(app):
     for command in ("train", "predict", "info", "check", "precompile", "cache"):
         text = subprocess.run(
             [sys.executable, "-m", "fastbp", command, "--help"],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "90", "NO_COLOR": "1"},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "74", "NO_COLOR": "1"},
             capture_output=True,
             text=True,
             check=True,
