@@ -380,6 +380,8 @@ def test_models_of_one_target_are_stored_as_they_were(people, tmp_path):
         assert stored["target"] == target and stored["classes"] == classes
         again = _problem.Preparation.restored(stored)
         assert again.stored() == stored and again.targets == [target]
+        del stored["reading"]  # as in 0.1.0
+        assert _problem.Preparation.restored(stored).stored() == again.stored() | {"reading": {}}
 
 
 def test_predict_refuses_what_it_was_not_fitted_to(people, tmp_path, capsys):

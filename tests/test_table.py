@@ -359,7 +359,7 @@ def test_units_are_said_and_needed(read):
         ("a;b\n" + "1;7\n" * 60 + "2,5;1.234\n", ",", [*[1] * 60, 2.5]),
         ('a,b\n"1,234",2.5\n"2,000",3.5\n7,1.5\n', ".", [1234, 2000, 7]),
         ('a,b\n"1,234,567",2\n"2,000",3\n7,1\n', ".", [1234567, 2000, 7]),
-        ("a,b\n1.234,2\n2.000,3\n7,1\n", None, [1.234, 2, 7]),
+        ("a,b\n1.234,2\n2.000,3\n7.000,1\n", None, [1.234, 2, 7]),
         ("a,b\n1 234,2\n2 000,3\n7,1\n", None, [1234, 2000, 7]),
     ],
 )
@@ -370,7 +370,14 @@ def test_the_decimal_mark_is_what_the_table_shows(read, text, mark, values):
 
 
 def test_a_comma_that_may_be_either_is_refused(read):
-    text = 'a,b,c\n"1,234",1.234,x\n"2,000",3.5E0,y\n7,1,x\n'
+    for numbers in ("1.234;7;12.345", "$1.234;$7;$2.345"):
+        with pytest.raises(
+            TableError, match=r"row 1, column 'a': '\$?1.234' may .*--decimal or --th"
+        ):
+            read("a\n" + numbers.replace(";", "\n"))
+    for numbers in ("1.234;7;12.34", "1.234;7;0.345", "1.234;1500;2.345", "1.234;2.300;12.345"):
+        assert read("a\n" + numbers.replace(";", "\n")).decimal in (None, ".")
+    text = 'a,b,c\n"1,234",1.234,x\n"2,000",3.5E0,y\n7,1.100,x\n'
     unclear = text.replace("3.5E0", "3.500")
     assert read(text).decimal == "."
     with pytest.raises(TableError, match=r"row 1, column 'a': '1,234' may .*--decimal or --thous"):

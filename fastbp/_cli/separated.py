@@ -142,10 +142,11 @@ class Separated:
     def table(self) -> Table:
         """Return the columns that are wanted."""
         mark = self.wanted.mark
-        at_top = "," if mark is None and self._commas_at_top() else None
+        seen = self._marks_at_top() if mark is None else set()
+        at_top = "," if "," in seen and "." not in seen else None
         columns = self._columns(mark or at_top or ".")
         if mark is None:
-            mark = at_top or self._mark(columns)
+            mark = at_top or self._mark(columns, "." in seen)
             if mark == ",":
                 columns = columns if at_top else self._columns(mark)
                 self.notes.append("numbers have a decimal comma")
@@ -272,21 +273,20 @@ class Separated:
     def _not_decoded(self, error: UnicodeError) -> TableError:
         return TableError(f"{self.source}: it is no {self.encoding} ({error}); try --encoding")
 
-    def _commas_at_top(self) -> bool:
-        """Whether decimal commas are seen without a look at all rows as text; False is not sure."""
+    def _marks_at_top(self) -> set[str]:
+        """Return the decimal marks of some columns, seen without a look at all rows as text."""
         try:
             _, *rows = (row for _, row in self._rows(self.top) if len(row) == len(self.names))
         except (csv.Error, ValueError):
-            return False
+            return set()
         columns = [
             list(filter(None, map(self.wanted.clean, cells)))
             for name, cells in zip(self.names, zip(*rows, strict=True), strict=False)
             if name in self.chosen and name not in self.wanted.text
         ]
-        marks = {numerals.marks(cells) for cells in columns}
-        return "," in marks and "." not in marks
+        return {numerals.marks(cells) for cells in columns}
 
-    def _mark(self, columns: dict[str, Array]) -> str | None:
+    def _mark(self, columns: dict[str, Array], has_points: bool) -> str | None:
         """Return the decimal mark, which a file has one of; None where nothing depends on it."""
         marks: dict[str, tuple[str, str]] = {}
         unclear = None
@@ -312,16 +312,26 @@ class Separated:
             )
         if marks:
             return next(iter(marks))
+        if unclear is None and has_points:
+            return None
+        fractions = {}
+        for name, x in columns.items():
+            if x.dtype != object and np.any((x := x[np.isfinite(x)]) % 1.0):
+                fractions[name] = x
+        if unclear is None and any(map(_has_decimals, fractions.values())):
+            return None
+        for name, x in self._as_text(list(fractions)).items():
+            cells = [cell for cell in dict.fromkeys(x.tolist()) if cell]
+            found = numerals.marks(cells)
+            if found == ".":
+                return "."
+            # 523 beside 1.234: pandas has taken the thousands for decimals.
+            if found == ".," and min(map(len, cells)) < 4:
+                several = filter(numerals.is_ambiguous, cells)
+                unclear = unclear or next(((name, cell) for cell in several), None)
+                columns[name] = x
         if unclear is None:
             return None
-        fractions = [
-            name
-            for name, x in columns.items()
-            if x.dtype != object and np.any(x[np.isfinite(x)] % 1.0)
-        ]
-        for x in self._as_text(fractions).values():
-            if numerals.marks(cell for cell in dict.fromkeys(x.tolist()) if cell) == ".":
-                return "."
         name, cell = unclear
         row = int(np.flatnonzero(columns[name] == cell)[0])
         raise TableError(
@@ -351,6 +361,14 @@ def _has_codes(block: bytes) -> bool:
     # Differences of unsigned bytes: what is below becomes large. From "-" on come . / 0 … 9 and :
     digit, inside = x - np.uint8(ord("0")) < 10, x - np.uint8(ord("-")) < 14
     return bool(np.any((x[1:-1] == ord("0")) & digit[2:] & ~inside[:-2]))
+
+
+def _has_decimals(x: Array) -> bool:
+    """Whether numbers can't be thousands whose point was taken for a decimal one."""
+    x = np.abs(x[x % 1.0 != 0.0])
+    with np.errstate(over="ignore"):
+        thousand = np.round(1000.0 * x, 6)
+    return bool(np.any((x < 1.0) | (x >= 1000.0) | (thousand % 1.0 != 0.0)))
 
 
 def _is_number(cell: str) -> bool:
