@@ -12,6 +12,7 @@ from docutils import nodes
 # megabyte of JavaScript, and for pictures. tests/test_docs.py holds what is used of it.
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from numpydoc.xref import DEFAULT_LINKS
 from sphinx.util import logging
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +52,11 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # numpydoc's sections say types
 numpydoc_show_class_members = False
-numpydoc_xref_param_type = False
+# Types of ours are links, other words are not: those that numpydoc knows lead to other sites.
+DEFAULT_LINKS.clear()
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"
+numpydoc_xref_aliases = {name: f"fastbp.{name}" for name in fastbp.__all__ if name[0].isupper()}
 
 # ---- examples ----------------------------------------------------------------------------
 
