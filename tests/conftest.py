@@ -3,6 +3,23 @@
 from typing import Any
 
 import ledger
+import pytest
+
+
+def pytest_sessionfinish(session: Any) -> None:
+    """Hand over what a process of pytest-xdist has seen."""
+    if hasattr(session.config, "workeroutput"):
+        seen = dict(ledger.LARGEST), [repr(network) for network in ledger.NETWORKS]
+        session.config.workeroutput["ledger"] = seen
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what such a process has seen."""
+    largest, networks = getattr(node, "workeroutput", {}).get("ledger", ({}, []))
+    ledger.NETWORKS.update(networks)
+    for name, difference in largest.items():
+        ledger.LARGEST[name] = max(ledger.LARGEST[name], difference)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
