@@ -312,7 +312,7 @@ class AdamW(Adam):
     learning_rate, beta1, beta2, epsilon
         As in `Adam`.
     weight_decay : float
-        The decay.
+        The decay; where `fit` makes the start, of weights for standardised columns and targets.
 
     References
     ----------

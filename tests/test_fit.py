@@ -951,3 +951,37 @@ def test_intervals_of_90_percent_cover_90_percent(noise: bool) -> None:
         inside.append((np.abs(value - y) <= 1.645 * std).mean())
     rate, error = np.mean(inside), np.std(inside) / np.sqrt(len(inside))
     assert abs(rate - 0.9) < 3.0 * error + 0.01
+
+
+@pytest.mark.parametrize("K", [1, 2])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_stochastic_fits_are_the_same_in_any_units(optimizer, K):
+    rng = np.random.default_rng(5)
+    X = np.column_stack([rng.uniform(-1.0, 1.0, (90, 2)), np.ones(90)])
+    t = np.column_stack([np.sin(2.0 * X[:, 0]) + 1.0, X[:, 1] ** 2])[:, 2 - K :].squeeze()
+    net = fastbp.Network(3, activations=["tanh"] * 4 + ["one"], output="identity", n_outputs=K)
+    for options in ({}, {"validation": 0.2}):
+        options = options | {"optimizer": optimizer, "epochs": 8, "seed": 1}
+        plain = fastbp.fit(net, X, t, **options)
+        assert plain.loss < plain.history["loss"][0]
+        for column, unit in ((1e6, 1.0), (1e-6, 1.0), (1.0, 1e12), (1.0, 1e-12), (1e3, 1e-12)):
+            units = np.array([column, 1.0, 1.0])
+            other = fastbp.fit(net, X * units, t * unit, **options)
+            got = other.predict(X * units) / unit
+            np.testing.assert_allclose(got, plain.predict(X), rtol=1e-9, atol=1e-9)
+            losses = other.history["loss"] / unit**2
+            np.testing.assert_allclose(losses, plain.history["loss"], rtol=1e-9)
+            np.testing.assert_allclose(other.loss / unit**2, plain.loss, rtol=1e-9)
+            if other.validation_loss is not None:
+                validation = other.validation_loss / unit**2
+                np.testing.assert_allclose(validation, plain.validation_loss, rtol=1e-9)
+
+
+def test_what_is_not_free_keeps_its_bits_in_units_of_targets():
+    net, X = fastbp.Network(2, 3, output="identity"), np.random.default_rng(5).normal(size=(40, 2))
+    free = np.arange(net.n_params) > 0
+    starts = [
+        fastbp.fit(net, X, 7.0 * X[:, 0], optimizer="adam", free=free, epochs=n, seed=0).w[0]
+        for n in (0, 3)
+    ]
+    assert starts[0] == starts[1]

@@ -861,20 +861,26 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
         return Start(net, X, None, False, problem.far)
     columns = Columns.over(problem.reduce, "X", net.dtype)
     # Other losses have a unit of their own, or are not to be moved by a few far targets.
+    of_targets = 1.0
     if problem.loss.name == "squared":
         linear = [sigma == identity for sigma in boundary.sigmas(net)]
+        units = np.where(linear, Columns.over(problem.reduce, "t", net.dtype).unit, 1.0)
         A = net.split(w)[0].reshape(net.n_outputs, -1)
-        unit = Columns.over(problem.reduce, "t", net.dtype).unit
-        A *= np.where(linear, unit, 1.0)[:, np.newaxis]
-    # Where nothing but the function itself is minimised, over whole neurons.
+        A *= units[:, np.newaxis]
+        if all(linear):
+            of_targets = float(units.max() * np.sqrt(np.mean((units / units.max()) ** 2)))
+    # Where nothing but the function itself is minimised, over whole neurons; AdamW's decay is of
+    # what it works with.
     _, rows = net.split(problem.free)
-    decay = bool(np.any(problem.l2)) or bool(getattr(optimizer, "weight_decay", 0.0))
+    shrunk = isinstance(optimizer, SGD) and optimizer.weight_decay > 0.0
+    decay = bool(np.any(problem.l2)) or shrunk
     neutral = not decay and bounds is None and bool((rows.all(axis=1) == rows.any(axis=1)).all())
     columns.unscaled(net.split(w.copy() if neutral else w)[1])
     if bounds is not None:
         problem.w = mirrored(w, bounds)
     start = Start(net, X, columns, neutral, problem.far)
     problem.X, problem.far = start.inputs(X), start.elsewhere(problem.far)
+    problem.unit = of_targets if neutral else 1.0
     return start
 
 

@@ -72,6 +72,7 @@ class Problem:
     seed: int | np.random.Generator | None
     threads: int | str
     target: float = -np.inf
+    unit: float = 1.0  # what a stochastic optimizer measures targets in: outputs are linear then
     far: Far | None = None  # the observations, where X and t are but `one_row`
 
     @property
@@ -149,7 +150,10 @@ class _WithoutMoments:
 
 
 class Stochastic:
-    """SGD, Adam, AdamW: a compiled call an epoch."""
+    """SGD, Adam, AdamW: a compiled call an epoch, on targets in the problem's unit.
+
+    There A and the loss are in its units too, and learning rates mean the same whatever it is.
+    """
 
     def __init__(self, problem: Problem, optimizer: SGD | Adam) -> None:
         with LOCK:
@@ -177,12 +181,15 @@ class Stochastic:
             c = (c * (len(c) / float(c.sum(dtype=np.float64)))).astype(c.dtype)
         self._loss: float | None = None  # of the parameters at the end
         self._starts = [problem.w.copy(), problem.w.copy()]  # of the last two epochs
+        self._w, t = problem.w, problem.t
+        if problem.unit != 1.0:
+            self._w, t = self._within(), (t / problem.unit).astype(t.dtype)
         self._order = Order(len(problem.X), stream(problem.seed, 1))
         self._run = Epochs(
             prepared(problem.net),
-            problem.w,
+            self._w,
             problem.X,
-            problem.t,
+            t,
             c,
             problem.loss,
             rule,
@@ -191,6 +198,21 @@ class Stochastic:
             each,
             problem.batch,
         )
+
+    def _within(self) -> NDArray:
+        """Return the parameters for targets in the unit."""
+        problem = self._problem
+        w = problem.w.copy()
+        problem.net.split(w)[0][...] /= problem.unit
+        return w
+
+    def _without(self) -> None:
+        """Set the problem's parameters to those of the targets as they are."""
+        problem = self._problem
+        if self._w is not problem.w:
+            w = self._w.copy()
+            problem.net.split(w)[0][...] *= problem.unit
+            problem.w[problem.free] = w[problem.free]  # the others to the last bit
 
     def steps(self, watch: Watch) -> Iterator[str]:
         problem, run = self._problem, self._run
@@ -216,7 +238,9 @@ class Stochastic:
                 order = self._order.next()
             starts.reverse()
             starts[0][:] = problem.w
-            loss = run.run(order, eta) / n + problem.penalty()
+            loss = problem.unit * (problem.unit * (run.run(order, eta) / n))
+            self._without()
+            loss += problem.penalty()
             watch.n_evaluations += batches
             if not math.isfinite(loss):
                 raise self._diverged(watch)
@@ -245,6 +269,7 @@ class Stochastic:
             "left": self._run.left.copy(),
             "order": order,
             "starts": np.array(self._starts),
+            "moved": self._w.copy(),
         }
 
     def moments(self) -> dict[str, Any]:
@@ -261,6 +286,8 @@ class Stochastic:
         self._run.left[:] = state["left"]
         self._order.state[:] = state["order"]
         self._starts = list(state["starts"])
+        # Files of 0.1.0 have no units.
+        self._w[:] = state["moved"] if "moved" in state else self._within()
 
 
 # What a small fall of a negative log-likelihood is measured by, which has no zero.
@@ -510,7 +537,7 @@ class SciPy(_WithoutMoments):
         self._gain = -np.inf  # of the mean loss
         many = problem.net.n_params > MOST_OF_LEVENBERG and problem.loss.name in _LIKELIHOODS
         if many and isinstance(optimizer, LBFGS) and optimizer.ftol is None:
-            n = len(problem.X) if problem.c is None else np.count_nonzero(problem.c)
+            n = problem.n if problem.c is None else np.count_nonzero(problem.c)
             self._gain = _GAIN / n
         tight = float(self._options.get("gtol", _TOL)) <= _TOL
         self._polishes = tight and self._method not in WITHOUT_GRADIENT
