@@ -14,7 +14,7 @@ SCRIPTS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.
 
 
 def title(script):
-    return "training" if "load_diabetes" in script else script.split("def ")[1].split("(")[0]
+    return "loop" if "load_diabetes" in script else "fit"
 
 
 def run(script, folder):
