@@ -126,18 +126,21 @@ def test_workbooks(read, tmp_path):
     book = openpyxl.Workbook()
     sheet = book.active
     for row in [
+        [],
         [None, "x", "code", "day", "paid", "mixed", "void"],
         [0, 1, "007", datetime(2024, 1, 31, 12), True, 3, None],
-        [None] * 7,
+        [None] * 9,
         [1, 2.5, "12", date(2024, 2, 1), False, "3", None],
         [2, "NA", "007", None, True, "x", None],
     ]:
         sheet.append(row)
+    sheet["J2"] = ""
     book.create_sheet("other").append(["a"])
+    book.create_sheet("empty")
     book.save(tmp_path / "book")
     data = (tmp_path / "book").read_bytes()
     table = read(data)
-    assert table.notes == ("the sheet 'Sheet' of 2",)
+    assert table.notes == ("the sheet 'Sheet' of 3",)
     found = cells(table)
     assert found["x"][:2] == [1.0, 2.5] and np.isnan(found["x"][2])
     assert found["code"] == ["007", "12", "007"]
@@ -147,7 +150,11 @@ def test_workbooks(read, tmp_path):
     assert "it names rows: 3 different values in 3 rows" in judged.lines[0]
     with pytest.raises(TableError, match="there are no rows below the header"):
         read(data, sheet="other")
-    with pytest.raises(TableError, match="there is no sheet 'none'; it has 'Sheet', 'other'"):
+    with pytest.raises(TableError, match="the sheet 'empty' is empty"):
+        read(data, sheet="empty")
+    with pytest.raises(
+        TableError, match="there is no sheet 'none'; it has 'Sheet', 'other', 'empty'"
+    ):
         read(data, sheet="none")
 
 
@@ -210,6 +217,7 @@ def test_blanks_separate_and_names_of_rows_need_no_name(read):
         assert cells(read(text)) == {"Unnamed: 0": ["r", "s"], "a": [1.0, 3.0], "b": [2.0, 4.0]}
     assert cells(read("a:b\n1:2\n", separator=":")) == {"a": [1.0], "b": [2.0]}
     assert cells(read("a\n1\n2\n")) == {"a": [1.0, 2.0]}
+    assert cells(read("a;b;;\n1,5;2;;\n3;4;;\n")) == {"a": [1.5, 3.0], "b": [2.0, 4.0]}
 
 
 def test_the_line_that_tells_excel_the_separator(read):
@@ -251,6 +259,7 @@ def test_missing_values(read, cell):
         ("a,b\n1,2,3,4\n1,2,3,4\n", "data.csv: rows have more values than the header has columns"),
         ("a,b\n1,2\n1\n", "data.csv, line 3: 1 values, but the header has 2 columns"),
         ("a,,b\n1,2,3\n", "data.csv: column 2 has no name"),
+        ("a,b,,\n1,2,,\n1,2,,3\n", "data.csv: there are values in a column without a name"),
         ("a,b,a\n1,2,3\n", "data.csv: there are two columns 'a'"),
         ("1,2.5\n3,4\n", "data.csv, line 1: the names of the columns are expected here, but it"),
         ("x,2009,9.7\n3,4,5\n", "line 1: the names .* but it holds numbers: 2009, 9.7"),

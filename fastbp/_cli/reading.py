@@ -142,17 +142,16 @@ def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         raise ImportError("a workbook is read by openpyxl: pip install 'fastbp[cli]'") from None
     except Exception as error:  # whatever openpyxl meets in a damaged file
         raise _damaged(source, "workbook", error) from None
+    filled = ~(frame.isna() | (frame == ""))
+    frame = frame.loc[filled.any(axis=1), filled.any()]
     if not len(frame):
         raise TableError(f"{source}: the sheet {sheet!r} is empty")
     names = [wanted.clean("" if cell is None else as_text(cell)) for cell in frame.iloc[0]]
     if names[0] == "" and len(names) > 1:
         names[0] = ROW_NAMES
     chosen = wanted.chosen(names, source)
-    filled = ~(frame.isna() | (frame == "")).all(axis=1).to_numpy()
-    filled[0] = False
     columns = {
-        name: _of_cells(frame[names.index(name)].to_numpy(object)[filled], name, source, wanted)
-        for name in chosen
+        name: _of_cells(frame.iloc[1:, names.index(name)], name, source, wanted) for name in chosen
     }
     notes = () if wanted.sheet or len(sheets) == 1 else (f"the sheet {sheet!r} of {len(sheets)}",)
     return Table(source, columns, tuple(names), wanted.mark, notes)

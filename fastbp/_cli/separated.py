@@ -125,6 +125,10 @@ class Separated:
             self.n_skipped, names = lines[0][0], commented
         elif len(first) == len(names) + 1 and first[-1]:  # as R writes names of rows
             names = ["", *names]
+        self.blank: list[str] = []  # columns of nothing at the right, as Excel writes them
+        while len(names) > 1 and not names[-1]:
+            names.pop()
+            self.blank.insert(0, f"Unnamed: {len(names)}")
         if names and not names[0] and len(names) > 1:
             names[0] = ROW_NAMES
         self.names = names
@@ -155,6 +159,9 @@ class Separated:
     def _columns(self, mark: str) -> dict[str, Array]:
         """Return numbers where pandas finds numbers, else text."""
         frame = self._frame(mark)
+        for name in self.blank:
+            if frame.pop(name).notna().any():
+                raise TableError(f"{self.source}: there are values in a column without a name")
         if self.chosen and frame[self.chosen[-1]].isna().any():
             self._check_lengths()
         columns: dict[str, Array] = {}
@@ -210,7 +217,7 @@ class Separated:
                 return pandas.read_csv(
                     source,
                     sep=self.separator,
-                    names=self.names,
+                    names=[*self.names, *self.blank],
                     header=None,
                     skiprows=skipped,
                     index_col=False,
@@ -247,7 +254,7 @@ class Separated:
                 continue
             if line.startswith("#") and not in_quotes:
                 _, cells = next(self._rows([line]), (0, []))
-                if len(cells) != len(self.names):
+                if len(cells) != len(self.names) + len(self.blank):
                     left_out += 1
                     continue
             in_quotes ^= line.count('"') % 2 == 1
