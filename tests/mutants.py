@@ -1173,4 +1173,42 @@ COMPILED = (
     ),
 )
 
-MUTANTS = REFERENCE + KERNELS + OUTPUTS + TRACING + INTERVALS + FITS + COMPILED
+TABLES = (
+    Mutant(
+        "commas taken for thousands where they may be decimal",
+        "_cli/numerals.py",
+        'number.value(".") != number.value(",") and number.marks()',
+        'number.value(".") == number.value(",") and number.marks()',
+        ("test_table.py::test_a_comma_that_may_be_either_is_refused",),
+    ),
+    Mutant(
+        "codes with leading zeros taken for numbers",
+        "_cli/separated.py",
+        'return bool(np.any((x[1:-1] == ord("0"))',
+        'return bool(np.all((x[1:-1] == ord("0"))',
+        ("test_table.py::test_digits_with_leading_zeros_are_names",),
+    ),
+    Mutant(
+        "values of long rows cut off",
+        "_cli/separated.py",
+        "usecols=usecols,",
+        "usecols=usecols or self.names,",
+        ("test_table.py::test_what_is_no_table_is_refused",),
+    ),
+    Mutant(
+        "the day taken for the month",
+        "_cli/dates.py",
+        '(order == "day-first")',
+        '(order != "day-first")',
+        ("test_table.py::test_dates_that_may_be_others_are_refused",),
+    ),
+    Mutant(
+        "means of all rows, also of those held out",
+        "_cli/columns.py",
+        "fitted, missing = values[rows], np.isnan(values)",
+        "fitted, missing = values, np.isnan(values)",
+        ("test_table.py::test_missing_values_are_filled_in_by_the_rows_to_fit_and_marked",),
+    ),
+)
+
+MUTANTS = REFERENCE + KERNELS + OUTPUTS + TRACING + INTERVALS + FITS + COMPILED + TABLES
