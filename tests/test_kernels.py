@@ -36,8 +36,10 @@ from support import (
 import fastbp
 from fastbp import reference
 from fastbp.activations import NAMES, get_activation, softmax
+from fastbp.kernels.calls.prepared import prepared
+from fastbp.kernels.machine.places import REWEIGHTED
 from fastbp.losses import NAMES as LOSSES
-from fastbp.losses import huber
+from fastbp.losses import get_loss, huber
 
 N_NETWORKS = 330
 FEW = {"activations": ("tanh", "softplus", "sin"), "outputs": ("tanh", "identity")}
@@ -691,3 +693,47 @@ def test_other_threads_run_during_a_call():
     out = np.empty((len(X), 50))
     net.input_grad(case.w, X[:100])
     assert_other_threads_run_during(lambda: net.input_grad(case.w, X, out=out))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ["huber", "log_cosh"])
+def test_reweighted_matrices(loss, dtype):
+    """What Levenberg–Marquardt takes for robust losses: Q of max(ℓ'', |ℓ'| / |y − t|)."""
+    rng = np.random.default_rng(8)
+    N, H, B = 3, 4, 300
+    X, c = rng.normal(size=(B, N)).astype(dtype), rng.uniform(size=B).astype(dtype)
+    ell = get_loss(loss)
+    for K, output in ((1, "tanh"), (3, ("tanh", "identity", "tanh")), (3, "softmax")):
+        net = fastbp.Network(N, H, n_outputs=K, output=output, dtype=dtype)
+        w, t = net.init(0), rng.normal(size=(B, K)).astype(dtype)
+        t = t[:, 0] if K == 1 else t
+        tau = None if K == 1 else np.array([1.0, 0.5, 2.0], dtype)
+        table = prepared(net).plan.loss_table(ell, 2, tau)
+        net.gauss_newton(w, X, t, loss=loss)  # what it needs is made
+        g, G = np.empty(w.size, dtype), np.empty((w.size, w.size), dtype)
+        scale = 1.0 / float(c.sum())
+        prepared(net).matrix_in_parts(1, table, w, X, t, c, scale, REWEIGHTED, g, G)
+
+        wide = [a.astype(np.float64) for a in (w, X, t)]
+        linear = fastbp.Network(N, H, n_outputs=K, output="identity")
+        s, J = linear(*wide[:2]).reshape(B, K), linear.per_sample_grad(*wide[:2])
+        y, aim, J = (
+            reference.value(net, *wide[:2]).reshape(B, K),
+            wide[2].reshape(B, K),
+            J.reshape(B, K, -1),
+        )
+        if output == "softmax":
+            bent = y[:, :, None] * (np.eye(K) - y[:, None, :])
+        else:
+            each = output if K > 1 else (output,)
+            slopes = [get_activation(v).evaluate(1, s[:, k])[1] for k, v in enumerate(each)]
+            bent = np.stack(slopes, axis=1)[:, :, None] * np.eye(K)
+        h = np.abs(ell.derivative(y, aim)) / np.maximum(np.abs(y - aim), 1e-6)
+        h = np.maximum(h, ell.second_derivative(y, aim)) * (1.0 if tau is None else tau)
+        h = h * (scale * c.astype(np.float64))[:, None]
+        rows = bent @ J
+        want = np.einsum("bk,bki,bkj->ij", h, rows, rows)
+        largest = np.abs(want).max()
+        np.testing.assert_allclose(
+            np.triu(G), np.triu(want), rtol=0, atol=200 * largest * np.finfo(dtype).eps
+        )
