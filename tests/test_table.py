@@ -193,6 +193,16 @@ def test_parquet(read):
     )
 
 
+def test_options_that_do_nothing_are_refused(read):
+    for data, how, message in [
+        (b"a\n1\n", {"sheet": "x"}, "--sheet does nothing, as this is no workbook"),
+        (b"PAR1", {"encoding": "ascii"}, "--encoding does nothing, as this is Parquet"),
+        (zipped(b"", "xl/workbook.xml"), {"separator": ";"}, "--separator does nothing, as this"),
+    ]:
+        with pytest.raises(TableError, match=message):
+            read(data, **how)
+
+
 def test_without_the_extra(read, monkeypatch):
     for name in ("openpyxl", "pyarrow", "pyarrow.parquet", "pandas"):
         monkeypatch.setitem(sys.modules, name, None)

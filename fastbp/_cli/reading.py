@@ -122,6 +122,7 @@ def _archive(file: BinaryIO, source: str, wanted: Wanted) -> Table:
 
 
 def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
+    wanted.refuse(["encoding", "separator"], source, "a workbook")
     import pandas
 
     try:
@@ -158,6 +159,7 @@ def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
 
 
 def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
+    wanted.refuse(["sheet", "encoding", "separator"], source, "Parquet")
     import pandas
 
     try:

@@ -35,6 +35,7 @@ class Separated:
 
     def __init__(self, file: Any, source: str, wanted: Wanted) -> None:
         self.file, self.source, self.wanted = file, source, wanted
+        wanted.refuse(["sheet"], source, "no workbook")
         self.notes: list[str] = []
         self.encoding = self._look_through()
         self._read_header()

@@ -118,6 +118,12 @@ class Wanted:
             raise TableError(f"{self.decimal!r} can't be --decimal and --thousands at once")
         return self.decimal or by_thousands
 
+    def refuse(self, options: Sequence[str], source: str, what: str) -> None:
+        """Raise TableError for options that do nothing in a file of a kind."""
+        for option in options:
+            if getattr(self, option):
+                raise TableError(f"{source}: --{option} does nothing, as this is {what}")
+
     def chosen(self, names: Sequence[str], source: str) -> list[str]:
         """Return which columns to read, in the order of the file, after a check of all names."""
         for k, name in enumerate(names):
