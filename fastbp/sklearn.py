@@ -27,7 +27,7 @@ try:
     from sklearn.utils import check_random_state, check_scalar
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.multiclass import check_classification_targets, unique_labels
-    from sklearn.utils.validation import (
+    from sklearn.utils.validation import (  # two that are private: there are no public ones
         _check_monotonic_cst,
         _check_sample_weight,
         check_is_fitted,
@@ -233,6 +233,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
             parts = split(float(share), int(self._rng.integers(2**31)), len(fitted), by_class)
             judges, fitted = (fitted[part] for part in parts)
         rows = rows._replace(c=self._weighed(rows, fitted))
+        if rows.c is not None and not rows.c[fitted].any():
+            raise ValueError("the classes of all observations have the weight 0; nothing is fitted")
         rows, held = rows.of(fitted), rows.of(judges) if judges.size else None
         net = self._network_of(rows.X.shape[1], *self._outputs())
         if anew:

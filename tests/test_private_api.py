@@ -1,4 +1,4 @@
-"""What is used of Numba and NumPy that they do not promise: each test names what a release changed.
+"""What is used of others that they do not promise: each test names what a release changed.
 
 `fastbp/kernels/machine/numba_api.py` and `numpy_layout.py` say why it is used.
 """
@@ -37,6 +37,8 @@ USED = [
     ("numba.np.arrayobj", "make_array"),
     ("numba.np.arrayobj", "populate_array"),
     ("numpy._core._multiarray_umath", "_ARRAY_API"),
+    ("sklearn.utils.validation", "_check_monotonic_cst"),
+    ("sklearn.utils.validation", "_check_sample_weight"),
 ]
 
 

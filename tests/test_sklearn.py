@@ -463,6 +463,10 @@ def test_weights_of_classes_are_those_of_their_observations(iris, multi_class):
     p = balanced.set_params(epochs=400).fit(X[kept], y[kept]).predict_proba(X[kept])
     c = np.array([p[y[kept] == k].sum() for k in range(3)]) / np.bincount(y[kept])
     assert c.min() > 0.8
+    with pytest.raises(ValueError, match="classes of all observations have the weight 0"):
+        NetworkClassifier(class_weight={0: 0.0, 1: 1.0, 2: 1.0}).partial_fit(
+            X[y == 0], y[y == 0], classes=[0, 1, 2]
+        )
     with pytest.raises(ValueError, match="a part of the data has no balance"):
         balanced.partial_fit(X, y, classes=[0, 1, 2])
 
