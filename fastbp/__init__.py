@@ -21,6 +21,7 @@ _PUBLIC = {
     "_training.many": ("Fits", "fit_many"),
     "_models": ("Model", "load", "save"),
     "_symbolic.function": ("ActivationError",),
+    "_training.source": ("Source",),
     "_training.uncertainty": ("FitWarning",),
     "_training.watch": ("EarlyStopping", "FitState", "NonFiniteLossError"),
     "activations": ("Activation", "activation", "softmax"),
@@ -65,6 +66,7 @@ __all__ = [
     "Network",
     "NonFiniteLossError",
     "Objective",
+    "Source",
     "activation",
     "activations",
     "calculus",
@@ -100,6 +102,7 @@ if TYPE_CHECKING:
     from ._training.groups import GroupFits, fit_groups
     from ._training.many import Fits, fit_many
     from ._training.report import FitReport
+    from ._training.source import Source
     from ._training.uncertainty import FitWarning
     from ._training.watch import EarlyStopping, FitState, NonFiniteLossError
     from .activations import Activation, activation, softmax

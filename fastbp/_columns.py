@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from ._parts import Rows, Statistic, over_parts
 
+_WIDE, _MANY = 1024, 16
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -68,11 +70,17 @@ class Columns:
 
     def standardised(self, X: NDArray) -> NDArray:
         """Return X in these units and, where there is a bias, counted from the means."""
-        if self.bias is None:
-            return (X / self.unit).astype(X.dtype, copy=False)
-        Z = X - np.where(self.constant, 0.0, self.mean)
-        Z /= self.unit
-        return Z.astype(X.dtype, copy=False)
+        mean = np.where(self.constant, 0.0, self.mean) if self.bias is not None else None
+        unit, wide = self.unit, _WIDE // X.shape[1]
+        n = len(X) // wide * wide if wide > 1 and X.flags.c_contiguous else 0
+        if n < _MANY * wide:
+            return _scaled(X, mean, unit)
+        # NumPy's loops are along a row: of _WIDE numbers that takes half the time.
+        Z = np.empty_like(X)
+        tiled = None if mean is None else np.tile(mean, wide), np.tile(unit, wide)
+        Z[:n] = _scaled(X[:n].reshape(n // wide, -1), *tiled).reshape(n, -1)
+        Z[n:] = _scaled(X[n:], mean, unit)
+        return Z
 
     def unscaled(self, W: NDArray) -> None:
         """Turn weights for standardised columns, (H, N), into those that do the same as they are.
@@ -125,3 +133,11 @@ def _squares(rows: Rows, name: str, mean: NDArray, unit: NDArray) -> Statistic:
         centred /= unit
         centred *= centred
         return Statistic((_sum(centred, c),))
+
+
+def _scaled(X: NDArray, mean: NDArray | None, unit: NDArray) -> NDArray:
+    if mean is None:
+        return (X / unit).astype(X.dtype, copy=False)
+    Z = X - mean
+    Z /= unit
+    return Z.astype(X.dtype, copy=False)

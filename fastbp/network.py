@@ -15,6 +15,7 @@ from .activations import Activation, Softmax, get_activation, softmax
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
+    from ._training.source import Source
     from .kernels.calls.prepared import Calls
     from .objective import Objective
 
@@ -671,8 +672,8 @@ class Network:
 
     def objective(
         self,
-        X: ArrayLike,
-        t: ArrayLike,
+        X: ArrayLike | Source,
+        t: ArrayLike | None = None,
         *,
         loss: str | Loss = "squared",
         sample_weight: ArrayLike | None = None,
@@ -686,7 +687,8 @@ class Network:
         Parameters
         ----------
         X, t, loss, sample_weight, target_weight, threads, check_finite
-            As `Network` has them.
+            As `Network` has them; or for X a `Source`, without t and weights: then what is
+            returned has ``objective(w)``, `value`, `gauss_newton` and `hvp` alone.
         l2 : float or array_like, shape (P,)
             λ ≥ 0 of a penalty ½ Σ_j λ_j w_j², added to the mean loss: one for all parameters, or
             one for each.
@@ -704,12 +706,19 @@ class Network:
         >>> round(objective.value([0.5, 1.0, 2.0]), 6)
         0.325
         """
+        source: Any = X
+        if hasattr(source, "objective_of"):
+            if not (t is None and sample_weight is None and target_weight is None):
+                raise TypeError("targets and weights are in the Source; leave them out")
+            return source.objective_of(self, loss, l2, threads)
         with LOCK:
             from .objective import Objective
 
+        if t is None:
+            raise TypeError("t is missing: objective takes X and t, or a Source")
         return Objective(
             self,
-            X,
+            source,
             t,
             loss=loss,
             sample_weight=sample_weight,

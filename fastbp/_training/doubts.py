@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ _SATURATED = 0.5  # part of the neurons
 _OFF_CENTRE = 3.0  # a column's mean, in deviations
 _FEW = 20  # steps that are too few to judge by
 _SOME_ROWS = 16  # that are looked at first
+_LARGE = 1 << 17  # observations that are looked at in one go
 
 
 def doubts(
@@ -67,16 +68,38 @@ def doubts(
     if problem.far is not None:
         few = "" if begun else _too_many(problem, held_back, known_noise)
         return tuple(filter(None, [_raw(columns), few]))
-    c = problem.c
-    if c is not None and not c.all():
-        weighs = c > 0.0
-        problem = replace(problem, X=problem.X[weighs], t=problem.t[weighs], c=c[weighs])
-    found = [_out_of_range(problem), _raw(columns)]
+    seen = _seen(problem)
+    if problem.n <= _LARGE:
+        problem = seen
+    found = [_out_of_range(seen), _raw(columns)]
     if not begun:
         found += [_too_many(problem, held_back, known_noise)]
     if not (begun or (limited and losses[-1] < (1.0 - _GAIN) * losses[len(losses) // 2])):
-        found += [_no_gain(problem, loss), _saturated(problem)]
+        found += [_no_gain(problem, loss), _saturated(seen)]
     return tuple(filter(None, found))
+
+
+def _seen(problem: Problem) -> Problem:
+    """Return the observations that weigh; of very many some, spread over all."""
+    c, step = problem.c, -(-problem.n // _LARGE)
+    rows: slice | NDArray = slice(None, None, step)
+    if c is not None and not c.all():
+        rows = np.flatnonzero(c > 0.0)[::step]
+    elif step == 1:
+        return problem
+    c = None if c is None else c[rows]
+    return replace(problem, X=problem.X[rows], t=problem.t[rows], c=c)
+
+
+def _mean(of: Callable[[NDArray], NDArray], t: NDArray, c: NDArray | None) -> float:
+    """Return the mean of a function of the targets, so many at a time."""
+    parts = [slice(first, first + _LARGE) for first in range(0, len(t), _LARGE)]
+    if len(parts) == 1:
+        return float(np.average(of(t), weights=c))
+    total = 0.0
+    for part in parts:
+        total += float(of(t[part]).sum() if c is None else of(t[part]) @ c[part])
+    return total / (len(t) if c is None else float(c.sum(dtype=np.float64)))
 
 
 def warn(results: Iterable[tuple[str, ...]], stacklevel: int) -> None:
@@ -124,7 +147,7 @@ def _columns(
     problem: Problem,
 ) -> tuple[list[str], Sequence[Activation | Softmax], Sequence[NDArray]]:
     """Return of each output how its targets are named, σ and the targets."""
-    net, t = problem.net, problem.t.astype(np.float64)
+    net, t = problem.net, problem.t.astype(np.float64, copy=False)
     K, sigmas = net.n_outputs, boundary.sigmas(net)
     if K == 1:
         return [""], sigmas, [t]
@@ -209,9 +232,14 @@ def _losses_by_output(problem: Problem, columns: Sequence[NDArray]) -> list[floa
     if any(ell is not problem.loss for _, ell in pairs):  # taken from s
         outputs = [sigma for sigma, _ in pairs]
         inner = Network(net.n_inputs, activations=net.activations, output=outputs, dtype=net.dtype)
-    y = inner.value(problem.w, problem.X).astype(np.float64)
-    each = zip(pairs, y.T, columns, strict=True)
-    return [float(np.average(ell(of, t), weights=c)) for (_, ell), of, t in each]
+    total = np.zeros(net.n_outputs)
+    for first in range(0, len(problem.X), _LARGE):
+        rows = slice(first, first + _LARGE)
+        y = inner.value(problem.w, problem.X[rows]).astype(np.float64)
+        each = zip(pairs, y.T, columns, strict=True)
+        losses = [ell(of, t[rows]) for (_, ell), of, t in each]
+        total += [of.sum() if c is None else of @ c[rows] for of in losses]
+    return (total / (problem.n if c is None else c.sum(dtype=np.float64))).tolist()
 
 
 def _shrunk(problem: Problem, k: int, t: NDArray) -> bool:
@@ -219,7 +247,12 @@ def _shrunk(problem: Problem, k: int, t: NDArray) -> bool:
     net = problem.net
     a = net.split(problem.w)[0].reshape(net.n_outputs, -1)[k]
     bent = ~np.isnan(_flat_beyond(net.activations)[0])
-    return bool(np.abs(a[bent]).max(initial=0.0) <= _SHRUNK * t.std())
+    return bool(np.abs(a[bent]).max(initial=0.0) <= _SHRUNK * _deviation(t))
+
+
+def _deviation(t: NDArray) -> float:
+    mean = _mean(lambda some: some, t, None)
+    return float(np.sqrt(_mean(lambda some: (some - mean) ** 2, t, None)))
 
 
 def _losses_of_a_constant(problem: Problem, t: NDArray) -> tuple[float, float]:
@@ -230,22 +263,29 @@ def _losses_of_a_constant(problem: Problem, t: NDArray) -> tuple[float, float]:
         return of_frequency, -float(np.average(x_log_x(t), weights=c))
     if ell.name != "squared":
         return _losses_of_constants(ell, t, c)
-    off = t - np.average(t, weights=c)
-    if np.abs(off).max() <= len(t) * np.finfo(problem.t.dtype).eps * np.abs(t).max():
+    mean, ends = _mean(lambda some: some, t, c), np.array([t.min(), t.max()])
+    if np.abs(ends - mean).max() <= len(t) * np.finfo(problem.t.dtype).eps * np.abs(ends).max():
         return 0.0, 0.0  # constant targets
-    return 0.5 * float(np.average(off * off, weights=c)), 0.0
+    return 0.5 * _mean(lambda some: (some - mean) ** 2, t, c), 0.0
 
 
 def _losses_of_constants(loss: Loss, t: NDArray, c: NDArray | None) -> tuple[float, float]:
     """Return the mean loss of the best of some constants, and that of no error at all."""
-    mean = np.average(t, weights=c)
-    constants = [mean, *np.quantile(t, (0.05, 0.25, 0.5, 0.75, 0.95))]
-    best = t
+    mean = _mean(lambda some: some, t, c)
+    some_t = t[:: -(-len(t) // _LARGE)]
+    constants = [mean, *np.quantile(some_t, (0.05, 0.25, 0.5, 0.75, 0.95))]
+
+    def best(some: NDArray) -> NDArray:
+        return np.log(np.maximum(some, np.finfo(float).tiny)) if loss == poisson else some
+
+    def constant(y: float, some: NDArray) -> NDArray:
+        return loss(np.full_like(some, y), some)
+
     with np.errstate(all="ignore"):
         if loss == poisson:  # of the log rate
-            constants, best = [np.log(mean)], np.log(np.maximum(t, np.finfo(float).tiny))
-        found = [np.average(loss(np.full_like(t, y), t), weights=c) for y in constants]
-        least = float(np.average(loss(best, t), weights=c))
+            constants = [np.log(mean)]
+        found = [_mean(partial(constant, y), t, c) for y in constants]
+        least = _mean(lambda some: loss(best(some), some), t, c)
     return float(np.nanmin(found)) if np.isfinite(found).any() else np.nan, least
 
 

@@ -28,8 +28,9 @@ class Question(NamedTuple):
 
     Attributes
     ----------
-    what : {"loss", "gradient", "matrix", "weights"} or callable
-        Σ c ℓ; that and its gradient; these and the Gauss–Newton matrix; Σ c of each part; or what
+    what : {"loss", "gradient", "matrix", "hvp", "weights"} or callable
+        Σ c ℓ; that and its gradient; these and the Gauss–Newton matrix; the Hessian times the
+        argument; Σ c of each part; or what
         ``what(rows, *arguments)`` says of the rows of a part, a `Statistic`.
     w : ndarray, shape (P,), or None
     scale, curvature
@@ -69,7 +70,7 @@ class Shape(NamedTuple):
         """Most parts of a node that is answered for at once."""
         if question.what == "matrix":
             return self.parts_of_matrix
-        return _GRAIN if question.what in ("loss", "gradient") else 1
+        return _GRAIN if question.what in ("loss", "gradient", "hvp") else 1
 
 
 class Answers:
@@ -101,6 +102,8 @@ class Answers:
         w = boundary.parameters(question.w, net.n_params, self.dtype, check_finite=False)
         if what == "matrix":
             return self._matrix(question, w, rows)
+        if what == "hvp":
+            return self._product(question, w, rows)
         g = np.empty_like(w) if what == "gradient" else None
         order = 0 if g is None else 1
         calls.prepare(order, self._shape.part)
@@ -127,6 +130,18 @@ class Answers:
         sums = np.zeros(self._shape.n_parts)
         sums[first] = plain("weights", self._net.dtype)(c, self._shape.part)
         return Statistic((sums,))
+
+    def _product(self, question: Question, w: NDArray, rows: Rows) -> Statistic:
+        with LOCK:
+            from ..kernels.machine.places import TANGENT
+
+        calls = self._calls
+        calls.prepare_tangent("hvp")
+        table = calls.plan.loss_table(self._loss, 2)
+        drive = calls.driver("hvp_part", calls.plan.table[TANGENT], table)
+        (p,), product = question.arguments, np.empty_like(w)
+        drive(w, *rows, p, question.scale, product, self._shape.part)
+        return Statistic((product,))
 
     def _matrix(self, question: Question, w: NDArray, rows: Rows) -> Statistic:
         with LOCK:
@@ -198,7 +213,7 @@ class Far(ABC):
 
 
 class FarObjective:
-    """Of `Objective` what optimizers call that take no second derivatives."""
+    """Of `Objective` what optimizers call."""
 
     def __init__(self, far: Far, l2: float | NDArray) -> None:
         self._far, self._l2 = far, l2
@@ -226,11 +241,11 @@ class FarObjective:
         return loss, g, G
 
     def hvp(self, w: NDArray, p: NDArray) -> NDArray:
-        """Refuse it."""
-        raise TypeError(
-            "methods that need second derivatives do not work on observations elsewhere; take "
-            "LevenbergMarquardt or LBFGS"
-        )
+        """Hessian times p."""
+        far = self._far
+        w, p = (np.ascontiguousarray(a, far.net.dtype) for a in (w, p))
+        (product,), _, _ = far.ask(Question("hvp", w, 1.0 / far.total, arguments=(p,)))
+        return product + self._l2 * p if np.any(self._l2) else product
 
     def _evaluated(self, w: NDArray, g: NDArray | None) -> float:
         with LOCK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from .. import _plots as plots
 from .._columns import Columns
 from .._parts import Rows, Statistic
 from ..activations import identity
+from ..kernels.machine.sizes import is_packed
 from ..losses import Loss, get_loss
 from ..network import Network
 from ..objective import Objective
@@ -41,6 +43,7 @@ from .far import Far, FarObjective
 from .methods import Method, Problem, Stochastic, method_of, one_row, stream
 from .progress import Progress
 from .report import FitReport, report_of
+from .source import Source, Streamed
 from .watch import EarlyStopping, FitState, Watch
 
 if TYPE_CHECKING:
@@ -141,7 +144,7 @@ class FitResult:
                 "a fit of observations elsewhere has no covariance; take some of them, and "
                 "fastbp.fit with w0=result.w and epochs=0"
             )
-        return uncertainty.spread(self.net, self.w, self.data)
+        return uncertainty.spread(self.net, self.w, self.data.taken())
 
     @property
     def covariance(self) -> NDArray:
@@ -380,7 +383,8 @@ def without_data(result: FitResult) -> FitResult:
             warnings.simplefilter("ignore", uncertainty.FitWarning)
             spread = result._spread
     data = result.data
-    bare = replace(result, data=replace(data, X=data.X[:0], t=data.t[:0], sample_weight=None))
+    none = replace(data, X=data.X[:0], t=data.t[:0], sample_weight=None, rows=None)
+    bare = replace(result, data=none)
     if spread is not None:
         bare.__dict__["_spread"] = spread
     return bare
@@ -404,7 +408,7 @@ class Given:
     batch_size: int | None
     shuffle: bool
     seed: int | np.random.Generator | None
-    validation: Validation | None
+    validation: Any
     early_stopping: EarlyStopping | int | None
     free: ArrayLike | None
     bounds: tuple[ArrayLike, ArrayLike] | str | None
@@ -419,8 +423,8 @@ class Given:
 
 def fit(
     net: Network,
-    X: ArrayLike,
-    t: ArrayLike,
+    X: ArrayLike | Source,
+    t: ArrayLike | None = None,
     *,
     w0: ArrayLike | None = None,
     optimizer: str | Optimizer | None = None,
@@ -433,7 +437,7 @@ def fit(
     batch_size: int | None = None,
     shuffle: bool = True,
     seed: int | np.random.Generator | None = 0,
-    validation: Validation | None = None,
+    validation: Validation | Source | None = None,
     early_stopping: EarlyStopping | int | None = None,
     free: ArrayLike | None = None,
     bounds: tuple[ArrayLike, ArrayLike] | str | None = None,
@@ -453,8 +457,8 @@ def fit(
     ----------
     net : Network
         The network.
-    X : array_like, shape (B, N)
-        Observations.
+    X : array_like, shape (B, N), or Source
+        Observations, or where they and their targets and weights are read from.
     t : array_like, shape (B,)
         Targets.
     w0 : array_like, shape (P,), optional
@@ -502,8 +506,8 @@ def fit(
         every run, and no checkpoint can be kept.
     validation : tuple or float, optional
         (X, t) or (X, t, sample_weight) of observations that are not fitted, or the share of the
-        given ones to hold out. The parameters with the least loss on them, the start among them,
-        are returned, or are the `w` of a `NonFiniteLossError`.
+        given ones to hold out; beside a `Source` another. The parameters with the least loss on
+        them, the start among them, are returned, or are the `w` of a `NonFiniteLossError`.
     early_stopping : int or EarlyStopping, optional
         An integer is a patience.
     free : array_like of bool, shape (P,), optional
@@ -564,6 +568,12 @@ def fit(
     array([1.])
     """
     given = Given(**locals())
+    if isinstance(X, Source):
+        given = _of_sources(given)
+    elif t is None:
+        raise TypeError("t is missing: fit takes X and t, or a Source")
+    elif isinstance(validation, Source):
+        raise TypeError("a Source to validate by needs one to fit: Source.from_arrays(X, t)")
     if isinstance(l2, str):
         result = _chosen(given)
         if not _quiet:
@@ -613,8 +623,10 @@ def _chosen(given: Given) -> FitResult:
         seed = int(stream(seed, 4).integers(2**31))
     given = replace(given, seed=seed)
     problem, judges, _ = checked(
-        replace(given, l2=0.0, validation=None if given.folds is not None else given.validation)
+        replace(given, l2=0.0, validation=None if given.folds is not None else given.validation),
+        copies=True,
     )
+    assert not isinstance(judges, Far)
     net, X, t, c, ell = problem.net, problem.X, problem.t, problem.c, problem.loss
     options = {name: getattr(given, name) for name in _OF_EACH}
     if judges is not None:
@@ -635,6 +647,26 @@ def _chosen(given: Given) -> FitResult:
     choice = choose.choose(net, of, unit, options)
     alone = {"l2": choice.l2 * unit, "folds": None, "_quiet": True}
     return choice.noted(fit(**(vars(given) | alone)), choose.doubt(net, of, choice))
+
+
+def _of_sources(given: Given) -> Given:
+    """Return what is given with what a fit asks sources in their places."""
+    net, validation = given.net, given.validation
+    if given.t is not None or given.sample_weight is not None:
+        raise TypeError("targets and weights are in the Source; leave t and sample_weight out")
+    if isinstance(given.l2, str):
+        raise ValueError("a fit of a Source needs l2 as a number; choose it by a part of the rows")
+    if given.checkpoint is not None:
+        raise ValueError("a fit of a Source keeps no checkpoint; give the arrays themselves")
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network; got {net!r}")
+    if not (validation is None or isinstance(validation, Source)):
+        raise TypeError(
+            f"beside a Source, validation must be another; got {type(validation).__name__}"
+        )
+    n, ell = _threads(given.threads), get_loss(given.loss)
+    held = None if validation is None else validation.bound(net, ell, n)
+    return replace(given, X=given.X.bound(net, ell, n), validation=held)
 
 
 def _early_stopping(given: EarlyStopping | int | None) -> EarlyStopping:
@@ -700,7 +732,9 @@ def _result(
         problem = start.of(problem, problem.w)
         value = problem.value()
     limited = reason == ALL_DONE and given.epochs is not None
-    c = problem.c
+    far = problem.far
+    arrays = far.given if isinstance(far, Streamed) else None
+    X, t, c, rows = arrays or (problem.X, problem.t, problem.c, None)
     return FitResult(
         problem.net,
         problem.w,
@@ -710,15 +744,16 @@ def _result(
         reason,
         watch.n_evaluations,
         uncertainty.Data(
-            problem.X,
-            problem.t,
+            X,
+            t,
             c,
             problem.loss,
             problem.l2,
             problem.free,
             given.absolute_sigma,
             _on_bounds(problem),
-            problem.far is not None,
+            far is not None and arrays is None,
+            rows,
         ),
         doubts(
             problem,
@@ -751,7 +786,7 @@ class Start:
     X: NDArray
     columns: Columns | None
     standardised: bool  # whether the optimizer works on standardised columns
-    far: Far | None = None
+    far: Far | None = None  # where the observations given are elsewhere
 
     @property
     def moved(self) -> Columns | None:
@@ -761,6 +796,22 @@ class Start:
     def inputs(self, X: NDArray) -> NDArray:
         """Return what the optimizer is given for X."""
         return X if self.moved is None else self.moved.standardised(X)
+
+    def streamed(
+        self, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None, threads: int | str
+    ) -> Far:
+        """Return observations that are standardised block by block."""
+        assert self.moved is not None
+        far = Streamed.of_arrays(self.net, loss, (X, t, c), _threads(threads))
+        return far.changed(self.moved.standardised)
+
+    def objective(
+        self, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
+    ) -> Objective | FarObjective:
+        """Return what a fit is validated by."""
+        if self.moved is None or _copies(self.net, len(X)):
+            return Objective(self.net, self.inputs(X), t, loss=loss, sample_weight=c)
+        return FarObjective(self.streamed(loss, X, t, c, 1), 0.0)
 
     def elsewhere(self, far: Far | None) -> Far | None:
         """Return what it is given for observations elsewhere."""
@@ -784,20 +835,22 @@ def _problem(
     """Check what is given; also returns the objective of the validation."""
     problem, held, chosen = checked(given)
     start = started(problem, chosen, given.w0 is None)
+    if isinstance(held, Far):
+        return problem, FarObjective(start.elsewhere(held) or held, 0.0), chosen, start
     judged = start.elsewhere(given.validation) if isinstance(given.validation, Far) else None
     if judged is not None:
         return problem, FarObjective(judged, 0.0), chosen, start
     if held is None:
         return problem, None, chosen, start
     X_held, t_held, c_held = held
-    judge = Objective(
-        problem.net, start.inputs(X_held), t_held, loss=problem.loss, sample_weight=c_held
-    )
-    return problem, judge, chosen, start
+    return problem, start.objective(problem.loss, X_held, t_held, c_held), chosen, start
 
 
-def checked(given: Given) -> tuple[Problem, _Data | None, Optimizer]:
-    """Check what is given; also returns what is held out."""
+def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | None, Optimizer]:
+    """Check what is given; also returns what is held out.
+
+    With `copies` that is copied however large it is.
+    """
     net, batch = given.net, given.batch_size
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network; got {net!r}")
@@ -818,8 +871,12 @@ def checked(given: Given) -> tuple[Problem, _Data | None, Optimizer]:
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
     boundary.thread_count(given.threads)
     free = _free(net, given.free)
-    held = None
-    if far is None:
+    held: _Data | Far | None = None
+    copies = copies or _copies(net, len(X))
+    if far is None and isinstance(given.validation, float) and not copies:
+        far, held = _shared_out(given, ell, X, t, c)
+        X, t, c = one_row(net)
+    elif far is None:
         X, t, c, held = _split(given, ell, X, t, c)
     if batch is None:
         batch = 32
@@ -879,7 +936,10 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
     if bounds is not None:
         problem.w = mirrored(w, bounds)
     start = Start(net, X, columns, neutral, problem.far)
-    problem.X, problem.far = start.inputs(X), start.elsewhere(problem.far)
+    if start.moved is None or problem.far is not None or _copies(net, len(X)):
+        problem.X, problem.far = start.inputs(X), start.elsewhere(problem.far)
+    else:
+        problem.far = start.streamed(problem.loss, X, problem.t, problem.c, problem.threads)
     problem.unit = of_targets if neutral else 1.0
     return start
 
@@ -925,6 +985,29 @@ def _free(net: Network, given: ArrayLike | None) -> NDArray:
 
 
 _Data = tuple[NDArray, NDArray, NDArray | None]
+
+
+def _copies(net: Network, B: int) -> bool:
+    """Whether so many observations are copied where a fit needs others than those given."""
+    return is_packed(B, net.n_inputs, net.n_outputs, net.dtype.itemsize)
+
+
+def _threads(given: int | str) -> int:
+    return boundary.thread_count(given) or os.cpu_count() or 1
+
+
+def _shared_out(
+    given: Given, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
+) -> tuple[Far, Far]:
+    """Return what is left to fit and a share to validate by, of which nothing is copied."""
+    weighs = None if c is None or c.all() else np.flatnonzero(c > 0.0).astype(np.int32)
+    rows = split(given.validation, given.seed, len(X) if weighs is None else len(weighs))
+    held, fitted = (part if weighs is None else weighs[part] for part in rows)
+    n = _threads(given.threads)
+    return (
+        Streamed.of_arrays(given.net, loss, (X, t, c), n, fitted),
+        Streamed.of_arrays(given.net, loss, (X, t, c), n, held),
+    )
 
 
 def _split(
@@ -976,10 +1059,12 @@ def split(
             f"validation must hold out at least one of {B} observations and not all; got the "
             f"share {share!r}"
         )
-    order = stream(seed, 2).permutation(B)
+    order = np.arange(B, dtype=np.int32 if B < 2**31 else np.int64)
+    stream(seed, 2).shuffle(order)
     if classes is not None:
         order = order[_by_share(classes[order])]
-    return order[:n], np.sort(order[n:])
+    order[n:].sort()
+    return order[:n], order[n:]
 
 
 def _by_share(classes: NDArray) -> NDArray:

@@ -47,9 +47,11 @@ from ..optimizers import (
     rates,
 )
 from .far import Far, FarObjective
+from .source import Streamed
 from .watch import NonFiniteLossError, Watch, diverged
 
 _RATES = 4096  # steps of a schedule that are made at once
+_SHUFFLED = 8 << 20  # bytes of X in a block that is shuffled by itself
 _SEGMENT = 100  # iterations of a SciPy method between checkpoints
 _CALL_OPERATIONS = 2e8  # of Levenberg–Marquardt in one compiled call: about 0.02 s
 
@@ -149,6 +151,10 @@ class _WithoutMoments:
         pass
 
 
+def _of_mean_one(c: NDArray, factor: float) -> NDArray:
+    return np.multiply(c, factor, dtype=np.float64).astype(c.dtype, copy=False)
+
+
 class Stochastic:
     """SGD, Adam, AdamW: a compiled call an epoch, on targets in the problem's unit.
 
@@ -176,15 +182,25 @@ class Stochastic:
             decay = optimizer.weight_decay if isinstance(optimizer, AdamW) else 0.0
             settings = [l2, decay, optimizer.beta1, optimizer.beta2, optimizer.epsilon]
         self._rule = rule
-        c = problem.c
+        if not (problem.far is None or isinstance(problem.far, Streamed)):
+            raise TypeError(f"{type(optimizer).__name__} does not work on observations elsewhere")
+        self._far, c = problem.far, problem.c
         if c is not None:
-            c = (c * (len(c) / float(c.sum(dtype=np.float64)))).astype(c.dtype)
+            c = _of_mean_one(c, problem.n / problem.total)
         self._loss: float | None = None  # of the parameters at the end
         self._starts = [problem.w.copy(), problem.w.copy()]  # of the last two epochs
         self._w, t = problem.w, problem.t
         if problem.unit != 1.0:
-            self._w, t = self._within(), (t / problem.unit).astype(t.dtype)
-        self._order = Order(len(problem.X), stream(problem.seed, 1))
+            self._w = self._within()
+            t = t if self._far is not None else self._in_unit(t)
+        # Rows that come block by block are shuffled within a block.
+        self._rows = problem.n
+        if self._far is not None:
+            most = _SHUFFLED // (problem.net.n_inputs * problem.net.dtype.itemsize)
+            self._rows = max(most // problem.batch, 1) * problem.batch
+        gathers = self._far is None or self._far.gathers
+        n_ordered = problem.n if gathers else min(self._rows, problem.n)
+        self._order = Order(n_ordered, stream(problem.seed, 1))
         self._run = Epochs(
             prepared(problem.net),
             self._w,
@@ -197,6 +213,7 @@ class Stochastic:
             problem.free,
             each,
             problem.batch,
+            problem.n,
         )
 
     def _within(self) -> NDArray:
@@ -216,7 +233,7 @@ class Stochastic:
 
     def steps(self, watch: Watch) -> Iterator[str]:
         problem, run = self._problem, self._run
-        n = len(problem.X)
+        n = problem.n
         batches = problem.batches
         order = None
         total = batches * watch.epochs
@@ -234,11 +251,18 @@ class Stochastic:
                 first = (watch.step - place) * batches
                 made = rates(self._rate, first, min(ahead * batches, total - first), total)
             eta = made[place * batches :][:batches] if constant is None else constant
-            if problem.shuffle:
+            far = self._far
+            if problem.shuffle and (far is None or far.gathers):
                 order = self._order.next()
             starts.reverse()
             starts[0][:] = problem.w
-            loss = problem.unit * (problem.unit * (run.run(order, eta) / n))
+            if far is None:
+                loss = run.run(order, eta)
+            else:
+                blocks = far.batches(self._rows, order)
+                within = self._order if problem.shuffle and order is None else None
+                loss = run.run_blocks(map(self._in_units, blocks), within, eta)
+            loss = problem.unit * (problem.unit * (loss / n))
             self._without()
             loss += problem.penalty()
             watch.n_evaluations += batches
@@ -250,6 +274,18 @@ class Stochastic:
                 if not math.isfinite(self._loss):
                     raise self._diverged(watch)
             yield reason
+
+    def _in_unit(self, t: NDArray) -> NDArray:
+        unit = self._problem.unit
+        return t if unit == 1.0 else (t / unit).astype(t.dtype, copy=False)
+
+    def _in_units(self, rows: Rows) -> Rows:
+        """Return rows with targets in the problem's unit, and weights of mean one."""
+        X, t, c = rows
+        assert t is not None
+        if c is not None:
+            c = _of_mean_one(c, self._problem.n / self._problem.total)
+        return Rows(X, self._in_unit(t), c)
 
     def _diverged(self, watch: Watch) -> NonFiniteLossError:
         problem = self._problem

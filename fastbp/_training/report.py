@@ -219,7 +219,7 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 def report_of(result: FitResult) -> FitReport:
     """Return the report of a fit."""
-    net, data = result.net, result.data
+    net, data = result.net, result.data.taken()
     exact = uncertainty.in_float64(net)
     X, t, w = (a.astype(np.float64) for a in (data.X, data.t, result.w))
     c, n = data.weights()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,15 @@ class Data:
     absolute_sigma: bool = False
     on_bounds: NDArray | None = None  # (P,), of those that may move
     far: bool = False  # whether they are elsewhere, and X and t none of them
+    rows: NDArray | None = None  # those of them that were fitted, where it was not all
+
+    def taken(self) -> Data:
+        """Return what was fitted: a copy where it was not all."""
+        if self.rows is None:
+            return self
+        c = self.sample_weight
+        c = None if c is None else c[self.rows]
+        return replace(self, X=self.X[self.rows], t=self.t[self.rows], sample_weight=c, rows=None)
 
     def weights(self) -> tuple[NDArray, int]:
         """Return c in float64, of mean one unless `absolute_sigma`, and how many are not zero."""

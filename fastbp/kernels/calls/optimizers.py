@@ -78,10 +78,11 @@ class Order:
         self._order = np.empty(n, np.int32)
         self._shuffle = plain("shuffle", np.dtype(np.float64))
 
-    def next(self) -> NDArray:
-        """Return the next order, in the same memory as the last."""
-        self._shuffle(self._order, self.state)
-        return self._order
+    def next(self, n: int | None = None) -> NDArray:
+        """Return the next order, of the first n, in the same memory as the last."""
+        order = self._order if n is None else self._order[:n]
+        self._shuffle(order, self.state)
+        return order
 
 
 class Epochs:
@@ -104,6 +105,8 @@ class Epochs:
         l2 of each parameter, where it is not in `settings`.
     batch : int
         Observations in a batch.
+    n : int
+        All observations; those of X, unless they are given block by block.
     """
 
     def __init__(
@@ -119,8 +122,9 @@ class Epochs:
         free: NDArray,
         each: NDArray | None,
         batch: int,
+        n: int,
     ) -> None:
-        _prepare_drivers(calls, 1, calls.dtype, (batch, len(X) % batch or batch))
+        _prepare_drivers(calls, 1, calls.dtype, (batch, n % batch or batch))
         unit = units.sgd if rule == "sgd" else units.adam
         table = calls.plan.loss_table(loss, 1)
         self._run = calls.driver("epoch", unit(calls.dtype).address, table)
@@ -140,16 +144,50 @@ class Epochs:
 
         Returns the sum of the losses; NaN where a parameter is no longer finite.
         """
-        left, batch, n = self.left, self._batch, len(self._X)
-        left[epoch.LOSS_SUM] = 0.0
-        rows = max(_ORDERED // batch, 1) * batch
+        n = len(self._X)
+        self.left[epoch.LOSS_SUM] = 0.0
+        rows = max(_ORDERED // self._batch, 1) * self._batch
         for first in range(0, n, rows):
             end = min(first + rows, n)
             some = np.arange(first, end) if order is None else order[first:end].astype(np.int64)
-            self._run(
-                self.w, self._X, self._t, self._c, some, batch, rates[first // batch :],
-                self._settings, self.state, self._free, self._each, left,
-            )  # fmt: skip
+            self._some(self._X, self._t, self._c, some, rates, first)
+        return self._loss_sum()
+
+    def run_blocks(
+        self,
+        blocks: Iterable[tuple[NDArray, NDArray | None, NDArray | None]],
+        order: Order | None,
+        rates: NDArray,
+    ) -> float:
+        """Run the batches of blocks of observations, (X, t, c), in an order within each block.
+
+        All blocks but the last are whole batches.
+        """
+        self.left[epoch.LOSS_SUM] = 0.0
+        first = 0
+        for X, t, c in blocks:
+            n = len(X)
+            some = np.arange(n) if order is None else order.next(n).astype(np.int64)
+            self._some(X, t, c, some, rates, first)
+            first += n
+        return self._loss_sum()
+
+    def _some(
+        self,
+        X: NDArray,
+        t: NDArray | None,
+        c: NDArray | None,
+        order: NDArray,
+        rates: NDArray,
+        first: int,
+    ) -> None:
+        self._run(
+            self.w, X, t, c, order, self._batch, rates[first // self._batch :], self._settings,
+            self.state, self._free, self._each, self.left,
+        )  # fmt: skip
+
+    def _loss_sum(self) -> float:
+        left = self.left
         return float(left[epoch.LOSS_SUM]) if left[epoch.FINITE] else math.nan
 
 

@@ -29,6 +29,7 @@ MOST_PACKED = 16 << 20
 # the products of 100 samples.
 _MATRIX_PART, _LARGE_MATRIX_PART, _LARGE_MATRIX = 480, 2048, 256
 _MOST_MATRIX_PARTS = 16
+_OF_MANY = 4096  # samples from which on a part is worth a matrix, however many there are
 SCRATCH_ROWS = 5  # of the softmax (`drivers.softmax`)
 _LINE = 64  # bytes: buffers begin on cache lines
 
@@ -48,7 +49,9 @@ def part_size(B: int, least: int = _PART, most: int = _MOST_PARTS) -> int:
 def matrix_part(B: int, P: int, part: int) -> int:
     """Samples in a part of what has a matrix as its sum: of a node of the other parts."""
     least = _LARGE_MATRIX_PART if P >= _LARGE_MATRIX else _MATRIX_PART
-    while part < B and (part < least or (B + part - 1) // part > _MOST_MATRIX_PARTS):
+    while part < B and (
+        part < least or (part < _OF_MANY and (B + part - 1) // part > _MOST_MATRIX_PARTS)
+    ):
         part *= 2
     return part if part < B else B
 

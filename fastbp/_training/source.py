@@ -1,0 +1,535 @@
+"""Where rows come from that need not fit into memory: arrays, files, batches, Dask."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _boundary as boundary
+from .._lock import LOCK
+from .._parts import Rows, Statistic, along_tree
+from ..losses import Loss, get_loss
+from ..network import Network
+from .far import Answers, Far, FarObjective, Question, Shape
+
+__all__ = ["Source"]
+
+_BLOCK = 8 << 20  # bytes of X that are read at a time, where parts allow that
+_CHANGED = 4096  # rows that are changed at a time, so that they stay in the caches
+_PAGE = 4096
+_PARQUET_ROWS = 1 << 16
+
+Path = str | PathLike[str]
+
+
+class Source:
+    """Rows that a fit reads again and again, a block at a time: `Source.from_files` and others.
+
+    ``fit(net, source)`` and ``net.objective(source)`` take it in place of X and t, and
+    ``validation=`` takes a second one. A block is read while the one before is computed, and sums
+    have the bits of those over arrays of the same rows. SGD and Adam shuffle within blocks of
+    8 MiB, which keep their order: there the bits are those of arrays that are shuffled alike, and
+    files whose rows are sorted are best shuffled once beforehand. Nothing is kept in memory but
+    blocks; there is no covariance, and no checkpoint.
+
+    Attributes
+    ----------
+    n_rows : int
+        B.
+
+    Examples
+    --------
+    >>> import fastbp, numpy as np
+    >>> X = np.column_stack([np.linspace(-1.0, 1.0, 50), np.ones(50)])
+    >>> source = fastbp.Source.from_batches(lambda: ((x, np.sin(x[:, 0])) for x in (X, -X)), 100)
+    >>> net = fastbp.Network(2, 3, output="identity")
+    >>> result = fastbp.fit(net, source)
+    >>> both = np.concatenate([X, -X])
+    >>> bool((result.w == fastbp.fit(net, both, np.sin(both[:, 0])).w).all())
+    True
+    """
+
+    def __init__(
+        self,
+        n_rows: int,
+        tables: Callable[[], Iterable[tuple[Any, ...]]],
+        split: Callable[[tuple[Any, ...]], tuple[Any, ...]] = tuple,
+        *,
+        reads: bool = True,
+        gathers: bool = False,
+    ) -> None:
+        """Not for callers: use one of the class methods.
+
+        ``tables()`` yields all rows in order, each time it is called, as tuples of what can be
+        sliced; `split` makes (X, t) or (X, t, c) of a slice. `reads`: whether it is worth a thread
+        to have them read ahead; `gathers`: whether there is one table of arrays.
+        """
+        self.n_rows = n_rows
+        self.tables, self.split, self.reads, self.gathers = tables, split, reads, gathers
+
+    def __repr__(self) -> str:
+        return f"<Source of {self.n_rows} rows>"
+
+    @classmethod
+    def from_arrays(
+        cls, X: ArrayLike, t: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Source:
+        """Return the rows of arrays, a memmap too.
+
+        Parameters
+        ----------
+        X, t : array_like, shapes (B, N) and (B,) or (B, K)
+        sample_weight : array_like, shape (B,), optional
+
+        Returns
+        -------
+        source : Source
+        """
+        given = [X, t] if sample_weight is None else [X, t, sample_weight]
+        arrays = tuple(np.asarray(boundary.unmasked("rows", a)) for a in given)
+        reads = any(isinstance(a, np.memmap) for a in given)
+        return cls(_length(arrays), lambda: [arrays], reads=reads, gathers=True)
+
+    @classmethod
+    def from_files(
+        cls, paths: Path | Sequence[Path], *, target: Any, sample_weight: Any = None
+    ) -> Source:
+        """Return the rows of files, one after the other.
+
+        Parameters
+        ----------
+        paths : path or sequence of paths
+            NumPy's ``.npy``, each (b, columns), which are mapped into memory; or Parquet, which
+            needs ``pip install 'fastbp[dask]'`` or PyArrow.
+        target : int, str, path or sequence of these
+            Of npy the column of the targets, or columns, counted from 0; or a file of targets for
+            each, (b,) or (b, K). Of Parquet the name of the column, or names. All columns that are
+            neither targets nor weights are inputs, in their order.
+        sample_weight : like target, optional
+            One column.
+
+        Returns
+        -------
+        source : Source
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where files do not fit each other.
+        ImportError
+            For Parquet without PyArrow.
+        """
+        files = _paths(paths)
+        if all(file.endswith(".npy") for file in files):
+            return cls._from_npy(files, target, sample_weight)
+        return cls._from_parquet(files, target, sample_weight)
+
+    @classmethod
+    def _from_npy(cls, files: list[str], target: Any, weight: Any) -> Source:
+        tables = [[np.load(file, mmap_mode="r") for file in files]]
+        columns: list[Any] = []
+        for given in (target, weight):
+            if given is None:
+                continue
+            if _are_numbers(given):
+                columns.append(given)
+                continue
+            others = _paths(given)
+            if len(others) != len(files):
+                raise ValueError(
+                    f"there must be a file of targets, and of weights, for each of {len(files)} "
+                    f"files; got {len(others)}"
+                )
+            columns.append(None)
+            tables.append([np.load(file, mmap_mode="r") for file in others])
+        for file, table in zip(files, tables[0], strict=True):
+            if table.ndim != 2 or table.shape[1] != tables[0][0].shape[1]:
+                raise ValueError(
+                    f"{file} must hold rows of {tables[0][0].shape[-1]} numbers, as the first; got "
+                    f"shape {table.shape}"
+                )
+        whole = [*zip(*tables, strict=True)]
+        n = sum(_length(each) for each in whole)
+        taken = [k for given in columns if given is not None for k in np.atleast_1d(given)]
+        n_columns = tables[0][0].shape[1]
+        outside = [k for k in taken if not 0 <= k < n_columns]
+        if outside:
+            raise ValueError(f"there is no column {outside[0]}; the files have {n_columns}")
+        inputs = [k for k in range(n_columns) if k not in taken]
+
+        def split(table: tuple[Any, ...]) -> tuple[Any, ...]:
+            first, *others = table
+            found = [first if given is None else np.take(first, given, axis=1) for given in columns]
+            for k, given in enumerate(columns):
+                if given is None:
+                    found[k] = others.pop(0)
+            return (np.take(first, inputs, axis=1) if taken else first, *found)
+
+        return cls(n, lambda: whole, split)
+
+    @classmethod
+    def _from_parquet(cls, files: list[str], target: Any, weight: Any) -> Source:
+        try:
+            with LOCK:
+                from pyarrow import parquet
+        except ImportError as error:
+            raise ImportError("Parquet needs PyArrow: pip install pyarrow") from error
+        targets = [target] if isinstance(target, str) else list(target)
+        weights = [] if weight is None else [weight]
+        known = parquet.read_schema(files[0]).names
+        missing = [name for name in (*targets, *weights) if name not in known]
+        if missing:
+            raise ValueError(f"{files[0]} has no column {missing[0]!r}; it has {known}")
+        inputs = [name for name in known if name not in (*targets, *weights)]
+        n = sum(parquet.read_metadata(file).num_rows for file in files)
+
+        def tables() -> Iterator[tuple[Any, ...]]:
+            for file in files:
+                with parquet.ParquetFile(file) as opened:
+                    for batch in opened.iter_batches(_PARQUET_ROWS):
+
+                        def column(name: str, batch: Any = batch) -> NDArray:
+                            return batch.column(name).to_numpy(zero_copy_only=False)
+
+                        X = np.column_stack([column(name) for name in inputs])
+                        t = [column(name) for name in targets]
+                        of = t[0] if isinstance(target, str) else np.column_stack(t)
+                        yield (X, of, *(column(name) for name in weights))
+
+        return cls(n, tables)
+
+    @classmethod
+    def from_batches(
+        cls, factory: Callable[[], Iterable[tuple[ArrayLike, ...]]], n_rows: int
+    ) -> Source:
+        """Return rows that a function yields.
+
+        Parameters
+        ----------
+        factory : callable
+            ``factory()`` yields (X, t) or (X, t, sample_weight) of some rows, the same rows in the
+            same order each time that it is called, which is once a pass.
+        n_rows : int
+            All rows together.
+
+        Returns
+        -------
+        source : Source
+        """
+        if not callable(factory):
+            raise TypeError(
+                f"factory must be a function that returns batches each time; got {factory!r}"
+            )
+
+        def tables() -> Iterator[tuple[Any, ...]]:
+            for batch in factory():
+                if not isinstance(batch, tuple) or len(batch) not in (2, 3):
+                    raise TypeError("a batch must be a tuple (X, t) or (X, t, sample_weight)")
+                arrays = tuple(np.asarray(boundary.unmasked("a batch", a)) for a in batch)
+                _length(arrays)
+                yield arrays
+
+        return cls(boundary.positive("n_rows", n_rows), tables)
+
+    @classmethod
+    def from_dask(cls, X: Any, t: Any, sample_weight: Any = None) -> Source:
+        """Return the rows of Dask's arrays or dataframes, computed chunk by chunk at each pass.
+
+        Parameters
+        ----------
+        X, t : dask arrays, dataframe and series
+        sample_weight : dask array or series, optional
+
+        Returns
+        -------
+        source : Source
+        """
+        import dask
+
+        arrays = [_dask_array(a) for a in (X, t, sample_weight) if a is not None]
+        chunks = arrays[0].chunks[0]
+        if len({len(a) for a in arrays}) > 1:
+            raise ValueError(f"X and t must have the same rows; got {[len(a) for a in arrays]}")
+        arrays = [a.rechunk({0: chunks, **{k: -1 for k in range(1, a.ndim)}}) for a in arrays]
+
+        def tables() -> Iterator[tuple[Any, ...]]:
+            for k in range(len(chunks)):
+                yield dask.compute(*(a.blocks[k] for a in arrays))
+
+        return cls(sum(chunks), tables)
+
+    def bound(self, net: Network, loss: Loss, threads: int) -> Streamed:
+        """Return what a fit asks: the rows checked once, by reading them."""
+        far = Streamed(net, loss, self, threads)
+        far.begin()
+        return far
+
+    def objective_of(
+        self, net: Network, loss: str | Loss, l2: ArrayLike, threads: int | str
+    ) -> FarObjective:
+        """Return what `Network.objective` does."""
+        far = self.bound(net, get_loss(loss), boundary.thread_count(threads))
+        return FarObjective(far, boundary.penalty(l2, net.n_params))
+
+    def blocks(self, rows: int) -> Iterator[tuple[Any, ...]]:
+        """Yield (X, t) or (X, t, c) of so many rows at a time, of fewer at the end."""
+        n = 0
+        for table in _blocks(self.tables(), rows):
+            n += len(table[0])
+            block = self.split(table)
+            if self.reads:
+                for array in block:
+                    _touch(array)
+            if n > self.n_rows:
+                break
+            yield block
+        if n != self.n_rows:
+            raise ValueError(f"the source must yield {self.n_rows} rows; got {n} or more")
+
+
+class _Chosen:
+    """Some rows of an array, which are taken when they are asked for."""
+
+    def __init__(self, array: NDArray, rows: NDArray) -> None:
+        self._array, self._rows = array, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, some: slice) -> NDArray:
+        return self._array.take(self._rows[some], axis=0)
+
+    def take(self, some: NDArray, axis: int) -> NDArray:
+        """Return some of them, in their order."""
+        return self._array.take(self._rows[some], axis=axis)
+
+
+class Streamed(Far):
+    """The rows of a source for a network and a loss; X changed block by block.
+
+    `given` is X, t, c and which rows of these, where they are arrays.
+    """
+
+    def __init__(self, net: Network, loss: Loss, source: Source, threads: int) -> None:
+        self.net, self.loss = net, loss
+        self.shape = Shape.of(source.n_rows, net.n_params)
+        self.total = float(source.n_rows)
+        self._source, self._threads = source, threads or 1
+        self.given: tuple[NDArray, NDArray, NDArray | None, NDArray | None] | None = None
+        self._change: Callable[[NDArray], NDArray] | None = None
+        self._answers = Answers(net, loss, self.shape)
+        self._own = threading.local()
+
+    @classmethod
+    def of_arrays(
+        cls,
+        net: Network,
+        loss: Loss,
+        given: tuple[NDArray, NDArray, NDArray | None],
+        threads: int,
+        rows: NDArray | None = None,
+    ) -> Streamed:
+        """Return (X, t, c), checked, or some of their rows, without a copy."""
+        arrays: tuple[Any, ...] = tuple(a for a in given if a is not None)
+        if rows is not None:
+            arrays = tuple(_Chosen(a, rows) for a in arrays)
+        source = Source(len(arrays[0]), lambda: [arrays], reads=False, gathers=True)
+        far = cls(net, loss, source, threads)
+        far.given = (*given, rows)
+        far.weigh(given[2] is not None)
+        return far
+
+    def changed(self, change: Callable[[NDArray], NDArray]) -> Streamed:
+        """As `Far`."""
+        other = Streamed(self.net, self.loss, self._source, self._threads)
+        other.total, other.given, other._change = self.total, self.given, change
+        return other
+
+    def begin(self) -> None:
+        """Check all rows, and find Σ c."""
+        if not len(self):
+            raise ValueError("the mean loss needs at least one observation; the source has none")
+        weighted = {rows.c is not None for _, rows in self._read(self._step(1), check_finite=True)}
+        if len(weighted) > 1:
+            raise ValueError("all rows of a source must have a weight, or none")
+        self.weigh(weighted.pop())
+        least = float(np.finfo(self.net.dtype).tiny)
+        if not least <= self.total < np.inf:
+            raise ValueError(f"sample_weight must have a positive, finite sum; got {self.total}")
+
+    def ask(self, question: Question) -> Statistic:
+        """As `Far`."""
+        grain = self.shape.grain(question)
+        if question.what != "matrix":
+            grain = min(grain, self._step(grain) // self.shape.part)
+        values = self._in_order(question, grain * self.shape.part)
+
+        def known(lo: int, hi: int) -> Statistic | None:
+            return None if hi - lo > grain else next(values)
+
+        try:
+            return along_tree(known, Statistic.joined, 0, self.shape.n_parts)
+        finally:
+            values.close()
+
+    def batches(self, rows: int, order: NDArray | None = None) -> Iterator[Rows]:
+        """Yield all rows, so many at a time; of arrays in an order."""
+        if order is None:
+            for _, block in self._read(rows, check_finite=False):
+                yield block._replace(X=self._changed(block.X))
+            return
+        (table,) = self._source.tables()
+        for first in range(0, len(order), rows):
+            some = tuple(a.take(order[first : first + rows], axis=0) for a in table)
+            taken = self._checked(some, first, check_finite=False)
+            yield taken._replace(X=self._changed(taken.X))
+
+    @property
+    def gathers(self) -> bool:
+        """Whether `batches` takes an order."""
+        return self._source.gathers
+
+    def _step(self, most: int) -> int:
+        """Return the rows of a node of at most so many parts, whose X is not too large."""
+        rows = most * self.shape.part
+        while rows > self.shape.part and rows * self.net.n_inputs * 8 > _BLOCK:
+            rows //= 2
+        return rows
+
+    def _in_order(self, question: Question, rows: int) -> Generator[Statistic, None, None]:
+        """Yield the answers of one block after the other, some computed side by side."""
+
+        def answer(first: int, block: Rows) -> Statistic:
+            block = block._replace(X=self._changed(block.X))
+            own = self._own
+            if not hasattr(own, "workspace"):
+                own.workspace = np.empty(self._answers.room, self._answers.dtype)
+            return self._answers(question, first // self.shape.part, block, own.workspace)
+
+        blocks = self._read(rows, check_finite=False)
+        if self._threads == 1:
+            for first, block in blocks:
+                yield answer(first, block)
+            return
+        waiting: deque[Future[Statistic]] = deque()
+        with ThreadPoolExecutor(self._threads, "fastbp-source") as pool:
+            for first, block in blocks:
+                waiting.append(pool.submit(answer, first, block))
+                if len(waiting) > self._threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _read(self, rows: int, check_finite: bool) -> Iterator[tuple[int, Rows]]:
+        """Yield where blocks begin, and blocks as arrays that entries take."""
+        blocks = self._source.blocks(rows)
+        first = 0
+        for block in _ahead(blocks) if self._source.reads else blocks:
+            yield first, self._checked(block, first, check_finite=check_finite)
+            first += rows
+
+    def _checked(self, block: tuple[Any, ...], first: int, *, check_finite: bool) -> Rows:
+        X, t, *rest = block
+        c = rest[0] if rest else None
+        net = self.net
+        try:
+            X, _ = boundary.observations(X, net.n_inputs, net.dtype, check_finite=check_finite)
+            t = boundary.targets(net, self.loss, t, len(X), False, check_finite=check_finite)
+            if c is not None:
+                c = boundary.per_observation(
+                    "sample_weight", c, len(X), False, net.dtype, check_finite=check_finite
+                )
+                if (c < 0).any():
+                    raise ValueError(f"sample_weight must not be negative; got {c.min()}")
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"in rows {first} to {first + len(X) - 1}: {error}") from error
+        return Rows(X, t, c)
+
+    def _changed(self, X: NDArray) -> NDArray:
+        """Return X changed, in memory that the next block of this thread overwrites."""
+        if self._change is None:
+            return X
+        room = getattr(self._own, "X", None)
+        if room is None or len(room) < len(X):
+            room = self._own.X = np.empty_like(X)
+        for first in range(0, len(X), _CHANGED):
+            some = slice(first, min(first + _CHANGED, len(X)))
+            room[some] = self._change(X[some])
+        return room[: len(X)]
+
+
+def _blocks(tables: Iterable[tuple[Any, ...]], rows: int) -> Iterator[tuple[Any, ...]]:
+    """Yield tables of so many rows: views where they lie in one."""
+    pieces: list[tuple[Any, ...]] = []
+    have = 0
+    for table in tables:
+        at, n = 0, len(table[0])
+        while at < n:
+            end = min(at + rows - have, n)
+            pieces.append(tuple(a[at:end] for a in table))
+            have, at = have + end - at, end
+            if have == rows:
+                yield _joined(pieces)
+                pieces, have = [], 0
+    if pieces:
+        yield _joined(pieces)
+
+
+def _joined(pieces: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    if len(pieces) == 1:
+        return pieces[0]
+    if len({len(piece) for piece in pieces}) > 1:
+        raise ValueError("all rows of a source must have a weight, or none")
+    return tuple(np.concatenate(each) for each in zip(*pieces, strict=True))
+
+
+def _ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """Yield items, the next one being made meanwhile."""
+    with ThreadPoolExecutor(1, "fastbp-read") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+def _touch(array: Any) -> None:
+    """Have the pages of an array read, if a file is mapped there."""
+    if isinstance(array, np.ndarray) and array.flags.c_contiguous and array.size:
+        int(array.reshape(-1).view(np.uint8)[::_PAGE].sum())
+
+
+def _length(arrays: Iterable[Any]) -> int:
+    lengths = [len(a) for a in arrays]
+    if len({*lengths}) > 1:
+        raise ValueError(f"X, t and weights must have the same rows; got {lengths}")
+    return lengths[0]
+
+
+def _paths(given: Any) -> list[str]:
+    files = [given] if isinstance(given, str | PathLike) else [*given]
+    if not files:
+        raise ValueError("there must be at least one file; got none")
+    return [fspath(file) for file in files]
+
+
+def _are_numbers(given: Any) -> bool:
+    return bool(np.asarray(given).dtype.kind in "iu") if not isinstance(given, str) else False
+
+
+def _dask_array(given: Any) -> Any:
+    """Return a Dask collection as an array whose chunks are known."""
+    if hasattr(given, "to_dask_array"):
+        return given.to_dask_array(lengths=True)
+    if not hasattr(given, "dask") or not hasattr(given, "chunks"):
+        raise TypeError(f"X and t must be arrays or dataframes of Dask; got {type(given).__name__}")
+    if any(np.isnan(n) for n in given.chunks[0]):
+        given = given.copy()
+        given.compute_chunk_sizes()
+    return given

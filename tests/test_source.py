@@ -1,0 +1,286 @@
+"""Rows that do not fit into memory: sources of every kind, and what is streamed of arrays."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastbp
+from fastbp import Source
+from fastbp.kernels.machine import sizes
+from fastbp.optimizers import SGD, Adam
+
+pytestmark = pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+
+# Several parts, the last one short; matrices have several too.
+B = 5000
+RNG = np.random.default_rng(7)
+X = RNG.normal(size=(B, 4)) * [1.0, 10.0, 0.1, 1.0] + [3.0, 0.0, 0.0, 1.0]
+X[:, -1] = 1.0
+T = np.sin(X[:, 0]) + 0.1 * X[:, 1] + 0.1 * RNG.normal(size=B)
+C = RNG.uniform(0.5, 2.0, B)
+NET = fastbp.Network(4, 5, output="identity")
+METHODS: list[dict[str, Any]] = [
+    {"optimizer": "lm", "epochs": 5},
+    {"optimizer": "lbfgs", "epochs": 6, "l2": 1e-4},
+    {"optimizer": "trust-ncg", "epochs": 2},
+    {"optimizer": Adam(0.01), "epochs": 2, "shuffle": False, "batch_size": 48},
+]
+
+
+def batches(*arrays: np.ndarray, cuts: tuple[int, ...] = (0, 7, 1700, 1701, B)) -> Any:
+    """Return a factory of batches of all lengths."""
+
+    def factory() -> Iterator[tuple[np.ndarray, ...]]:
+        for first, end in itertools.pairwise(cuts):
+            yield tuple(a[first:end] for a in arrays)
+
+    return factory
+
+
+def same(got: fastbp.FitResult, want: fastbp.FitResult) -> None:
+    np.testing.assert_array_equal(got.w, want.w, strict=True)
+    assert (got.loss, got.reason, got.validation_loss) == (
+        want.loss,
+        want.reason,
+        want.validation_loss,
+    )
+    for name, values in want.history.items():
+        np.testing.assert_array_equal(got.history[name], values)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("options", METHODS, ids=str)
+def test_the_bits_of_arrays(options: dict[str, Any], weighted: bool) -> None:
+    c = C if weighted else None
+    arrays = (X, T) if c is None else (X, T, c)
+    held = (X[:900], T[:900])
+    want = fastbp.fit(NET, X, T, sample_weight=c, validation=held, **options)
+    judge = Source.from_arrays(*held)
+    for source in (Source.from_arrays(*arrays), Source.from_batches(batches(*arrays), B)):
+        same(fastbp.fit(NET, source, validation=judge, **options), want)
+    threads = fastbp.fit(NET, source, validation=judge, threads=3, **options)
+    same(threads, want)
+
+
+@pytest.mark.parametrize("share", [None, 0.2])
+@pytest.mark.parametrize("options", [*METHODS, {"optimizer": "adam", "epochs": 2}], ids=str)
+def test_large_arrays_are_not_copied_and_give_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], share: float | None
+) -> None:
+    c = np.where(np.arange(B) % 7 == 0, 0.0, C)
+    want = fastbp.fit(NET, X, T, sample_weight=c, validation=share, **options)
+    monkeypatch.setattr(sizes, "MOST_PACKED", 0)
+    got = fastbp.fit(NET, X, T, sample_weight=c, validation=share, **options)
+    same(got, want)
+    np.testing.assert_allclose(got.covariance, want.covariance, rtol=1e-12, atol=1e-12)
+    assert got.report().r2 == pytest.approx(want.report().r2)
+
+
+def test_several_outputs_and_classes() -> None:
+    classes = RNG.integers(0, 3, B)
+    soft = fastbp.Network(4, 5, n_outputs=3, output="softmax", dtype=np.float32)
+    X32 = X.astype(np.float32)
+    given: dict[str, Any] = {"loss": "cross_entropy", "epochs": 3}
+    want = fastbp.fit(soft, X32, classes, **given)
+    same(fastbp.fit(soft, Source.from_batches(batches(X32, classes), B), **given), want)
+
+
+@pytest.mark.parametrize("loss", ["huber", "squared"])
+def test_objective_of_a_source(loss: str) -> None:
+    w, p = NET.init(0), NET.init(1)
+    given: dict[str, Any] = {"loss": loss, "l2": 0.1}
+    want = NET.objective(X, T, sample_weight=C, **given)
+    got = NET.objective(Source.from_batches(batches(X, T, C), B), **given)
+    assert got.value(w) == want.value(w)
+    for name, arguments in (("__call__", (w,)), ("gauss_newton", (w,))):
+        found, right = getattr(got, name)(*arguments), getattr(want, name)(*arguments)
+        for a, b in zip(found, right, strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(got.hvp(w, p), want.hvp(w, p))
+
+
+def test_shuffled_within_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastbp._training import methods
+
+    monkeypatch.setattr(methods, "_SHUFFLED", 1000 * 4 * 8)
+    given: dict[str, Any] = {
+        "optimizer": SGD(0.01),
+        "epochs": 1,
+        "batch_size": 40,
+        "w0": NET.init(0),
+    }
+    got = fastbp.fit(NET, Source.from_batches(batches(X, T, C), B), **given)
+    other = fastbp.fit(NET, Source.from_batches(batches(X, T, C), B), **given | {"seed": 1})
+    assert (got.w != other.w).any()
+    from fastbp._training.methods import stream
+    from fastbp.kernels.calls.optimizers import Order
+
+    order = Order(1000, stream(0, 1))
+    alike = np.concatenate([first + order.next() for first in range(0, B, 1000)])
+    shuffled = X[alike], T[alike]
+    want = fastbp.fit(NET, *shuffled, sample_weight=C[alike], shuffle=False, **given)
+    np.testing.assert_allclose(got.w, want.w, rtol=1e-12)  # Σ c is added in another order
+    no_weights = Source.from_arrays(X, T)
+    got = fastbp.fit(NET, Source.from_batches(batches(X, T), B), **given)
+    want = fastbp.fit(NET, *shuffled, shuffle=False, **given)
+    np.testing.assert_array_equal(got.w, want.w)
+    assert no_weights.n_rows == B
+
+
+@pytest.mark.parametrize("cuts", [(0, B), (0, 1234, 1235, B)])
+def test_files_of_numpy(tmp_path: Path, cuts: tuple[int, ...]) -> None:
+    want = fastbp.fit(NET, X, T, sample_weight=C, epochs=3)
+    table = np.column_stack([X[:, :2], T, C, X[:, 2:]])
+    whole, inputs, targets, weights = [], [], [], []
+    for first, end in itertools.pairwise(cuts):
+        for files, name, array in (
+            (whole, "table", table),
+            (inputs, "X", X),
+            (targets, "t", T),
+            (weights, "c", C),
+        ):
+            files.append(tmp_path / f"{name}{first}.npy")
+            np.save(files[-1], array[first:end])
+    same(fastbp.fit(NET, Source.from_files(whole, target=2, sample_weight=3), epochs=3), want)
+    apart = Source.from_files(inputs, target=targets, sample_weight=weights)
+    same(fastbp.fit(NET, apart, epochs=3), want)
+    with pytest.raises(ValueError, match="there is no column 9; the files have 6"):
+        Source.from_files(whole, target=9)
+    with pytest.raises(ValueError, match="for each of"):
+        Source.from_files(inputs, target=[*targets, targets[0]])
+    np.save(tmp_path / "narrow.npy", X[:, :2])
+    with pytest.raises(ValueError, match=r"narrow.npy must hold rows of 6 numbers"):
+        Source.from_files([*whole, tmp_path / "narrow.npy"], target=2)
+
+
+def test_files_of_parquet(tmp_path: Path) -> None:
+    frame = pd.DataFrame(X, columns=["a", "b", "x", "one"]).assign(c=C)
+    frame.insert(1, "price", T)
+    paths = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
+    frame[:3000].to_parquet(paths[0], row_group_size=700)
+    frame[3000:].to_parquet(paths[1])
+    source = Source.from_files(paths, target="price", sample_weight="c")
+    want = fastbp.fit(NET, X, T, sample_weight=C, epochs=3)
+    same(fastbp.fit(NET, source, epochs=3), want)
+    with pytest.raises(ValueError, match="has no column 'prize'"):
+        Source.from_files(paths, target="prize")
+    frame.loc[3100, "b"] = np.nan
+    frame[3000:].to_parquet(paths[1])
+    with pytest.raises(ValueError, match=r"in rows \d+ to \d+: X must be finite; got nan"):
+        fastbp.fit(NET, source, epochs=3)
+
+
+def test_dask_chunk_by_chunk() -> None:
+    want = fastbp.fit(NET, X, T, sample_weight=C, epochs=3)
+    arrays = [da.from_array(a, chunks=1700) for a in (X, T, C)]
+    same(fastbp.fit(NET, Source.from_dask(*arrays), epochs=3), want)
+    frame = dd.from_pandas(pd.DataFrame(X).assign(t=T, c=C), npartitions=3)
+    columns = [frame[[0, 1, 2, 3]], frame["t"], frame["c"]]
+    same(fastbp.fit(NET, Source.from_dask(*columns), epochs=3), want)
+    unknown = [
+        a[a_mask]
+        for a, a_mask in ((a, da.from_array(np.arange(B) >= 0, chunks=1700)) for a in arrays)
+    ]
+    same(fastbp.fit(NET, Source.from_dask(*unknown), epochs=3), want)
+    assert np.isnan(unknown[0].chunks[0][0])  # the caller's own is as it was
+    with pytest.raises(TypeError, match="must be arrays or dataframes of Dask; got ndarray"):
+        Source.from_dask(X, T)
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    source = Source.from_arrays(X, T)
+    refused: list[tuple[Any, dict[str, Any], str]] = [
+        (source, {"t": T}, "leave t and sample_weight out"),
+        (source, {"sample_weight": C}, "leave t and sample_weight out"),
+        (source, {"validation": 0.2}, "validation must be another; got float"),
+        (source, {"checkpoint": tmp_path / "c.npz"}, "keeps no checkpoint"),
+        (X, {"t": T, "validation": source}, "needs one to fit"),
+        (X, {}, "t is missing"),
+    ]
+    for given, options, message in refused:
+        with pytest.raises((TypeError, ValueError), match=message):
+            fastbp.fit(NET, given, **options)
+    for n in (B - 1, B + 1):
+        with pytest.raises(ValueError, match=f"must yield {n} rows"):
+            fastbp.fit(NET, Source.from_batches(batches(X, T), n))
+    far = T.copy()
+    far[4321] = np.inf
+    with pytest.raises(ValueError, match=r"in rows \d+ to \d+: t must be finite"):
+        fastbp.fit(NET, Source.from_arrays(X, far))
+    with pytest.raises(ValueError, match="must not be negative"):
+        fastbp.fit(NET, Source.from_arrays(X, T, -C))
+    with pytest.raises(ValueError, match="have a weight, or none"):
+        mixed = Source.from_batches(lambda: [(X[:9], T[:9], C[:9]), (X[9:], T[9:])], B)
+        fastbp.fit(NET, mixed)
+    with pytest.raises(TypeError, match="a batch must be a tuple"):
+        fastbp.fit(NET, Source.from_batches(lambda: [X], B))
+    with pytest.raises(TypeError, match="factory must be a function"):
+        Source.from_batches([(X, T)], B)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the same rows; got"):
+        Source.from_arrays(X, T[:9])
+    with pytest.raises(ValueError, match=r"shape \(B, 4\)"):
+        fastbp.fit(NET, Source.from_arrays(X[:, :3], T))
+    with pytest.raises(TypeError, match="targets and weights are in the Source"):
+        NET.objective(source, T)
+    with pytest.raises(ValueError, match="no covariance"):
+        _ = fastbp.fit(NET, source, epochs=1).covariance
+
+
+def test_an_error_while_reading_ends_the_fit() -> None:
+    passes: list[int] = []
+
+    def factory() -> Iterator[tuple[np.ndarray, ...]]:
+        passes.append(1)
+        yield X[:2000], T[:2000]
+        if len(passes) > 3:
+            raise OSError("the disk is gone")
+        yield X[2000:], T[2000:]
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        fastbp.fit(NET, Source.from_batches(factory, B))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+def test_more_rows_than_memory(tmp_path: Path) -> None:
+    """3 × 10⁶ rows, 408 MB, in a process that may have 100 MB more than it has at the start."""
+    script = """
+        import resource, sys
+        import numpy as np
+        import fastbp
+        n, N = 3_000_000, 16
+        X = np.lib.format.open_memmap(sys.argv[1], "w+", np.float64, (n, N + 1))
+        rng = np.random.default_rng(0)
+        for first in range(0, n, 100_000):
+            X[first : first + 100_000] = rng.normal(size=(100_000, N + 1))
+        del X
+        net = fastbp.Network(N, 4, output="identity")
+        source = fastbp.Source.from_files(sys.argv[1], target=N)
+        small = rng.normal(size=(2000, N))
+        for optimizer in ("lm", "lbfgs", "adam"):
+            fastbp.fit(net, small, small[:, 0], optimizer=optimizer, epochs=1)  # compiled by now
+        with open("/proc/self/status") as status:
+            (used,) = (int(line.split()[1]) for line in status if line.startswith("VmData"))
+        resource.setrlimit(resource.RLIMIT_DATA, ((100 << 20) + 1024 * used, -1))
+        for optimizer in ("lm", "lbfgs", "adam"):
+            fastbp.fit(net, source, optimizer=optimizer, epochs=1, batch_size=256)
+        try:
+            np.ones(n * N)
+        except MemoryError:
+            print("done")
+    """
+    file = str(tmp_path / "X.npy")
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
