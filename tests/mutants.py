@@ -1128,7 +1128,7 @@ FITS = (
         "sklearn.py",
         "(sides * neurons)[:-1, np.newaxis] * asked",
         "neurons[:-1, np.newaxis] * asked",
-        ("test_sklearn.py::test_monotonic",),
+        ("test_sklearn.py::test_all_parameters_within_the_bounds_are_monotonic",),
     ),
     Mutant(
         "scales of the first row for ever",

@@ -834,6 +834,22 @@ def test_monotonic(activation, optimizer):
     assert model.score(X, clean) > 0.6
 
 
+@pytest.mark.parametrize("activation", ["tanh", "softplus", "relu"])
+def test_all_parameters_within_the_bounds_are_monotonic(activation):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2.0, 2.0, (20, 3))
+    model = NetworkRegressor(6, activation=activation, monotonic_cst=[1, -1, 0], epochs=1)
+    model.fit(X, X[:, 0])
+    low, high = model._bounds()
+    for _ in range(5):
+        drawn = rng.normal(size=low.size)
+        model.w_ = np.where(drawn < low, -drawn, np.where(drawn > high, -drawn, drawn))
+        assert falls_least(model, X, 0, NetworkRegressor.predict) > -1e-12
+        assert falls_least(model, X, 1, lambda *at: -NetworkRegressor.predict(*at)) > -1e-12
+    a = model.network_.split(model.w_)[0]
+    assert (a[:6:2] > 0.0).all() and (a[1:6:2] < 0.0).all()  # bent both ways
+
+
 def test_monotonic_probabilities_targets_and_names():
     pandas = pytest.importorskip("pandas")
     rng = np.random.default_rng(0)
