@@ -612,6 +612,20 @@ OUTPUTS = (
         _EXACT,
     ),
     _several(
+        "the kernels' exp(s) without the largest s taken off",
+        "drivers/softmax",
+        "ss[b] -= largest[b]\n",
+        "ss[b] -= zero * largest[b]\n",
+        _EXACT,
+    ),
+    _several(
+        "max(ℓ'', |ℓ'| / |y − t|) of the first output's residual",
+        "drivers/head",
+        "target = pointer(t + row)\n                    for b",
+        "target = pointer(t)\n                    for b",
+        "test_kernels.py::test_reweighted_matrices[huber-float64]",
+    ),
+    _several(
         "equal largest s count once",
         "drivers/softmax",
         "            others[b] += ties[b]\n",
