@@ -13,8 +13,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import _boundary as boundary
 from ._columns import Columns
-from .activations import Activation
+from .activations import Activation, get_activation, identity
 from .network import Network
+
+# What estimators and the command line take where nothing is said.
+N_NEURONS = 16
+L2 = "auto"
+LINEAR = True
 
 
 class Scaling(NamedTuple):
@@ -66,15 +71,18 @@ def network(
     output: Any,
     n_outputs: int = 1,
     dtype: DTypeLike = np.float64,
+    linear: bool = False,
 ) -> Network:
     """Return the network of some neurons with biases: one input and one neuron more.
 
-    `activation` is one for all of the neurons, or a sequence with one for each.
+    `activation` is one for all of the neurons, or a sequence with one for each. If `linear`, and
+    it is one that is bent, a neuron `identity` beside them takes the linear part.
     """
     if not isinstance(n_neurons, int | np.integer) or n_neurons < 1:
         raise ValueError(f"n_neurons must be a positive integer; got {n_neurons!r}")
     if isinstance(activation, str | Activation):
-        each = [activation] * n_neurons
+        bent = get_activation(activation) != identity
+        each = [activation] * n_neurons + [identity] * (linear and bent)
     else:
         each = list(activation)
         if len(each) != n_neurons:

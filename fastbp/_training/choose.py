@@ -26,7 +26,7 @@ PATH = np.geomspace(1.0, 1e-6, 13)  # from where scaled data leave no neuron to 
 SIZES = (1, 2, 4, 8, 16, 32)
 _OF_LINE = np.geomspace(10.0, 1e-5, 7)
 _FOLDS = 5
-_STEPS = 50  # of Levenberg–Marquardt, of SciPy's methods 200: enough to tell penalties apart
+_STEPS = 50  # of Levenberg–Marquardt or SciPy's methods: enough to tell penalties apart
 
 
 class L2Path(NamedTuple):
@@ -60,7 +60,7 @@ class Choice:
         return replace(result, l2=self.l2, l2_path=self.path, warnings=warnings)
 
 
-_Rows = tuple[NDArray, NDArray, NDArray | None]
+Judges = tuple[NDArray, NDArray, NDArray | None]  # X, targets as `Data` has them, c
 
 
 @dataclass(frozen=True)
@@ -68,95 +68,114 @@ class Data:
     """Checked data, and of each fold what is fitted and what judges."""
 
     X: NDArray
-    t: NDArray
+    targets: NDArray  # of each network that is to have the penalty: (networks, B), or (…, B, K)
     c: NDArray | None
     loss: Loss
     folds: list[tuple[NDArray, NDArray]]  # rows; empty where `judges` does for all
-    judges: _Rows | None
+    judges: Judges | None
+    like: NDArray | None  # the number of each row among the distinct ones
     fit: Callable[..., Any]  # fastbp.fit, which stands above this module
     threads: int
     seed: int
 
-    def rows(self, part: NDArray | None) -> _Rows:
-        if part is None:
-            return self.X, self.t, self.c
-        return self.X[part], self.t[part], None if self.c is None else self.c[part]
-
     def losses(self, net: Network, l2: float | NDArray, options: dict[str, Any]) -> NDArray:
         """Return the losses of what judges, by fits with this penalty; infinite where one diverges.
 
-        Every fold has a start of its own, the same for all penalties.
+        Those of like observations are one, and weighted, so that their mean is that of all. Every
+        fold has a start of its own, the same for all penalties.
         """
-        jobs: list[Any] = [*enumerate(self.folds)] or [(0, (None, None))]
+        X, targets, c = self.judges or (self.X, self.targets, self.c)
+        folds = self.folds or [(np.arange(len(self.X)), np.arange(len(X)))]
+        jobs = [(number, k) for number in range(len(folds)) for k in range(len(targets))]
         each = max(self.threads // len(jobs), 1)
 
-        def judged(job: Any, stop: threading.Event) -> NDArray:
-            number, (fitted, held) = job
-            X, t, c = self.rows(fitted)
-            judges = self.rows(held) if self.judges is None else self.judges
+        def judged(job: tuple[int, int], stop: threading.Event) -> NDArray:
+            number, k = job
+            fitted, held = folds[number]
+            validation = {"validation": (X, targets[k], c)} if self.judges else {}
             try:
                 result = self.fit(
                     net,
-                    X,
-                    t,
+                    self.X[fitted],
+                    self.targets[k][fitted],
                     loss=self.loss,
-                    sample_weight=c,
+                    sample_weight=None if self.c is None else self.c[fitted],
                     l2=l2,
                     seed=int(np.random.default_rng([self.seed, 4, number]).integers(2**31)),
                     progress=False,
                     threads=each,
                     _stop=stop,
                     _quiet=True,
-                    **options,
+                    **options | validation,
                 )
             except NonFiniteLossError:
-                return np.full(len(judges[1]), np.inf)
+                return np.full(len(held), np.inf)
             if result.reason == "interrupted":
                 raise KeyboardInterrupt
-            return losses_of_each(net, self.loss, result.w, *judges)
+            return losses_of_each(net, self.loss, result.w, X[held], targets[k][held])
 
         found = [losses for _, losses in outcomes(judged, jobs, self.threads)]
         if len(found) < len(jobs):
             raise KeyboardInterrupt
-        return np.concatenate(found)
+        rows = np.concatenate([held for _, held in folds])
+        losses = np.sum([np.concatenate(found[k :: len(targets)]) for k in range(len(targets))], 0)
+        weights = np.ones(len(rows)) if c is None else c[rows].astype(np.float64)
+        losses = np.where(weights > 0.0, losses, 0.0) * weights
+        like = np.arange(len(rows)) if self.like is None else self.like[rows]
+        distinct = np.bincount(like, losses)
+        return distinct * (len(distinct) / weights.sum())
 
 
 def data(
     net: Network,
     X: NDArray,
-    t: NDArray,
+    targets: NDArray,
     c: NDArray | None,
     loss: Loss,
     *,
     folds: int | Iterable[Any] | None,
-    judges: _Rows | None,
+    judges: Judges | None,
     fit: Callable[..., Any],
     threads: int | str,
     seed: int,
 ) -> Data:
-    """Decide on the folds: those given, what validates, or five that share out the classes."""
+    """Decide on the folds: those given, what validates, or five that share out the classes.
+
+    Like observations are in the same of the five, whatever the order of all: a row that is there
+    twice is one of twice the weight, and is not judged by a fit that has seen it.
+    """
     n = boundary.thread_count(threads) or os.cpu_count() or 1
-    parts: list[tuple[NDArray, NDArray]] = []
-    if judges is None:
+    if judges is not None and folds is None:
+        return Data(X, targets, c, loss, [], judges, None, fit, n, seed)
+    if folds is not None:
         rows = np.arange(len(X)) if c is None else np.flatnonzero(c)
-        number = min(_FOLDS, len(rows)) if folds is None else folds
-        parts = folds_of(number, rows, len(X), _classes(net, t, loss))
-    return Data(X, t, c, loss, parts, judges, fit, n, seed)
+        parts = folds_of(folds, rows, len(X), _classes(net, targets, loss))
+        return Data(X, targets, c, loss, parts, None, None, fit, n, seed)
+    if c is not None and not c.all():
+        X, targets, c = X[c > 0.0], targets[:, c > 0.0], c[c > 0.0]
+    columns = np.column_stack([X, *(t.reshape(len(X), -1) for t in targets)])
+    first, like = np.unique(columns, axis=0, return_index=True, return_inverse=True)[1:]
+    like, parts, B = like.ravel(), [], len(first)
+    if B > 1:
+        classes = _classes(net, targets, loss)
+        of_first = None if classes is None else classes[first]
+        for fold in folds_of(min(_FOLDS, B), np.arange(B), B, of_first):
+            fitted, held = (np.flatnonzero(np.isin(like, part)) for part in fold)
+            parts.append((fitted, held))
+    return Data(X, targets, c, loss, parts, None, like, fit, n, seed)
 
 
-def _classes(net: Network, t: NDArray, loss: Loss) -> NDArray | None:
+def _classes(net: Network, targets: NDArray, loss: Loss) -> NDArray | None:
     """Return the class of each observation, where targets are classes."""
-    if loss.name != "cross_entropy" or not np.isin(t, (0.0, 1.0)).all():
+    if loss.name != "cross_entropy" or not np.isin(targets, (0.0, 1.0)).all():
         return None
     if net.n_outputs == 1:
-        return t
-    return t.argmax(axis=1) if net.output is softmax else None
+        return targets[0] if len(targets) == 1 else targets.argmax(axis=0)
+    return targets[0].argmax(axis=1) if net.output is softmax else None
 
 
-def losses_of_each(
-    net: Network, loss: Loss, w: NDArray, X: NDArray, t: NDArray, c: NDArray | None
-) -> NDArray:
-    """Return the loss of each observation, (B,), times its weight, which have the mean one."""
+def losses_of_each(net: Network, loss: Loss, w: NDArray, X: NDArray, t: NDArray) -> NDArray:
+    """Return the loss of each observation, (B,); infinite where it is no number."""
     s = before_outputs(net).value(w, X).astype(np.float64)
     sigmas = boundary.sigmas(net)
     with np.errstate(all="ignore"):
@@ -165,12 +184,11 @@ def losses_of_each(
             log_y = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
             each = -t * log_y if loss.fuses_with_softmax else loss(np.exp(log_y), t)
         else:
-            pairs = [loss.with_output(sigma) for sigma in boundary.sigmas(net)]
+            pairs = [loss.with_output(sigma) for sigma in sigmas]
             columns = zip(pairs, s.reshape(len(s), -1).T, t.reshape(len(s), -1).T, strict=True)
             each = np.column_stack([ell(sigma(of), to) for (sigma, ell), of, to in columns])
     total = each.sum(axis=1)
-    total[~np.isfinite(total)] = np.inf
-    return total if c is None else total * (c * (len(c) / c.sum()))
+    return np.where(np.isfinite(total), total, np.inf)
 
 
 def units(net: Network, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss) -> NDArray:
@@ -198,6 +216,9 @@ def units(net: Network, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss) -
 
 def choose(net: Network, of: Data, unit: NDArray, options: dict[str, Any]) -> Choice:
     """Choose l2 for a network: the largest that is not worse than the best by a standard error."""
+    if of.judges is None and not of.folds:  # like observations alone
+        nothing = np.empty(0)
+        return Choice(float(PATH[0]), L2Path(nothing, nothing, nothing), nothing)
     options = options | _enough(net, of.loss, options)
     losses = _path(PATH, lambda l2: of.losses(net, l2 * unit, options))
     means = losses.mean(axis=1)
@@ -214,28 +235,32 @@ def choose_size(
     network: Callable[[int], Network],
     of: Data,
     unit: Callable[[Network], NDArray],
-    options: dict[str, Any],
-) -> tuple[Network, Choice]:
+    options: Callable[[Network], dict[str, Any]],
+) -> tuple[int, Choice]:
     """Choose the fewest of `SIZES` that are not worse than the best by a standard error."""
     choices: list[Choice] = []
 
     def losses(size: int) -> NDArray:
         net = network(size)
-        choices.append(choose(net, of, unit(net), options))
+        choices.append(choose(net, of, unit(net), options(net)))
         return choices[-1].losses
 
+    if of.judges is None and not of.folds:
+        return SIZES[0], choose(network(SIZES[0]), of, np.empty(0), {})
     chosen = _first_as_good(_path(SIZES, losses))
-    return network(SIZES[chosen]), choices[chosen]
+    return SIZES[chosen], choices[chosen]
 
 
 def doubt(net: Network, of: Data, choice: Choice) -> str:
-    """Say so where a straight line meets what it has not seen as well."""
+    """Say so where a straight line meets better what it has not seen, by a standard error."""
+    if not choice.losses.size:
+        return ""
     line, off = _losses_of_a_line(net, of), choice.losses
-    if off.mean() <= line.mean():
+    if not off.mean() - line.mean() > _errors((off - line)[np.newaxis])[0]:
         return ""
     return (
-        f"the loss on what was held out, {off.mean():.6g}, is no better than that of a straight "
-        f"line, {line.mean():.6g}: a linear model does as well, with these inputs"
+        f"the loss on what was held out, {off.mean():.6g}, is above that of a straight line, "
+        f"{line.mean():.6g}: a linear model does better with these inputs"
     )
 
 
@@ -264,9 +289,7 @@ def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]
     if options.get("epochs") is not None:
         return {}
     optimizer = get_optimizer(options.get("optimizer"), loss.name, net.n_params)
-    if isinstance(optimizer, LevenbergMarquardt):
-        return {"epochs": _STEPS}
-    return {"epochs": 4 * _STEPS} if isinstance(optimizer, Minimize) else {}
+    return {"epochs": _STEPS} if isinstance(optimizer, LevenbergMarquardt | Minimize) else {}
 
 
 def _path(values: Iterable[Any], losses: Callable[[Any], NDArray]) -> NDArray:

@@ -490,12 +490,13 @@ def fit(
         constant column's weights and those of the neurons `one`; `result.data.l2` has it.
     folds : int or iterable, optional
         What ``l2="auto"`` is judged by, as `fit_many` takes it; if left out, `validation` where it
-        is given, else 5 folds that share out the classes, where targets are such.
+        is given, else 5 folds, the same in any order of the observations, that share out the
+        classes where targets are such.
     epochs : int, optional
         At most so many epochs of a stochastic optimizer (200 if left out), iterations of
         Levenberg–Marquardt (200) or of a SciPy method (1000); of COBYLA, which has no iterations,
-        evaluations. If left out, Levenberg–Marquardt and SciPy's methods have a quarter of that to
-        compare penalties by.
+        evaluations. If left out, Levenberg–Marquardt and SciPy's methods have 50 to compare
+        penalties by.
     batch_size : int, optional
         Observations in a batch of a stochastic optimizer; 32 if left out. The others always use
         all observations.
@@ -629,16 +630,14 @@ def _chosen(given: Given) -> FitResult:
     assert not isinstance(judges, Far)
     net, X, t, c, ell = problem.net, problem.X, problem.t, problem.c, problem.loss
     options = {name: getattr(given, name) for name in _OF_EACH}
-    if judges is not None:
-        options["validation"] = judges
     of = choose.data(
         net,
         X,
-        t,
+        t[np.newaxis],
         c,
         ell,
         folds=given.folds,
-        judges=judges,
+        judges=None if judges is None else (judges[0], judges[1][np.newaxis], judges[2]),
         fit=fit,
         threads=given.threads,
         seed=int(seed),
