@@ -79,7 +79,7 @@ def network(
     it is one that is bent, a neuron `identity` beside them takes the linear part.
     """
     if not isinstance(n_neurons, int | np.integer) or n_neurons < 1:
-        raise ValueError(f"n_neurons must be a positive integer; got {n_neurons!r}")
+        raise ValueError(f'n_neurons must be a positive integer or "auto"; got {n_neurons!r}')
     if isinstance(activation, str | Activation):
         bent = get_activation(activation) != identity
         each = [activation] * n_neurons + [identity] * (linear and bent)

@@ -43,7 +43,9 @@ import fastbp
 
 from . import _boundary as boundary
 from . import _standardise as standardise
+from ._columns import Columns
 from ._standardise import Scaling
+from ._training.choose import SIZES, Choice, data, decide
 from ._training.doubts import check_pair, direction_of, warn
 from ._training.fit import mirrored, split, without_data
 from .activations import Activation, Softmax, identity, softmax
@@ -92,11 +94,12 @@ class _Rows(NamedTuple):
 class _NetworkEstimator(BaseEstimator, ABC):
     """What the two have in common: standardisation, and all of a fit but what y is to it."""
 
-    n_neurons: int = field(default=16, kw_only=False)
+    n_neurons: int | str = field(default=standardise.N_NEURONS, kw_only=False)
     activation: str | Activation | Sequence[str | Activation] = "tanh"
+    linear: bool = standardise.LINEAR
     loss: str | Loss = "squared"
     optimizer: str | Optimizer | None = None
-    l2: float | None = None
+    l2: float | str | None = standardise.L2
     epochs: int | None = None
     batch_size: int | None = None
     shuffle: bool = True
@@ -110,7 +113,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
     threads: int | str = 1
     verbose: bool = False
 
-    _largest_l2: ClassVar[float]  # where l2 is left out; by held-out scores of small data sets
+    _largest_l2: ClassVar[float]  # where l2 is None; by held-out scores of small data sets
     _prior: ClassVar[float]  # of large ones
     _numeric: ClassVar[bool]  # whether y are numbers
     # What pickles of 0.1.0 do not have:
@@ -236,7 +239,9 @@ class _NetworkEstimator(BaseEstimator, ABC):
         if rows.c is not None and not rows.c[fitted].any():
             raise ValueError("the classes of all observations have the weight 0; nothing is fitted")
         rows, held = rows.of(fitted), rows.of(judges) if judges.size else None
-        net = self._network_of(rows.X.shape[1], *self._outputs())
+        if anew:
+            self.n_neurons_ = self._first_size(by)
+        net = self._network_of(self.n_neurons_, rows.X.shape[1], *self._outputs())
         if anew:
             self.network_ = net
             check_pair(net, get_loss(self.loss))
@@ -249,12 +254,17 @@ class _NetworkEstimator(BaseEstimator, ABC):
             self._unsettled = seen if by and len(seen.X) < _SETTLED else None
             self._scale(seen)
             self.l2_ = self._penalty(seen.total)
-        elif by is None:
+        elif by is None and not isinstance(self.l2, str):
             self.l2_ = self._penalty(rows.total)
+        choice = None
+        if anew and by is None and any(isinstance(x, str) for x in (self.n_neurons, self.l2)):
+            choice, doubt = self._choose(rows, held)
         if anew:
             self.w_ = self._start(rows)
             self._forget()
         results = self._fits(rows, held, by)
+        if choice is not None:
+            results[0] = choice.noted(results[0], doubt)
         self._keep(results)
         for k, result in enumerate(results):
             self._curves.setdefault(k, []).extend(result.history["loss"].tolist())
@@ -295,25 +305,79 @@ class _NetworkEstimator(BaseEstimator, ABC):
         """Find the scales of all that is seen."""
         self.scaling_ = Scaling.of(rows.X, rows.c) if self.standardize else Scaling.none(rows.X)
 
-    def _network_of(self, n_inputs: int, output: Any, n_outputs: int) -> Network:
-        """Return the network that is fitted, its biases included."""
+    def _network_of(self, size: Any, n_inputs: int, output: Any, n_outputs: int) -> Network:
+        """Return the network of so many neurons, its biases and the linear one included."""
         return standardise.network(
-            n_inputs, self.n_neurons, self.activation, output, n_outputs, self.dtype
+            n_inputs, size, self.activation, output, n_outputs, self.dtype, self.linear
         )
+
+    def _first_size(self, by: Optimizer | None) -> Any:
+        """Return how many neurons to begin with, be it to choose."""
+        if self.n_neurons != "auto":
+            return self.n_neurons
+        if by is not None or not isinstance(self.activation, str | Activation):
+            raise ValueError(
+                'n_neurons="auto" is for fit, which sees all observations, with one activation for '
+                "all neurons; give a number"
+            )
+        return SIZES[0]
+
+    def _choose(self, rows: _Rows, held: _Rows | None) -> tuple[Choice, str]:
+        """Choose the number of neurons and the penalty; also says what speaks against them."""
+        Z, targets, c = self._prepared(rows)
+        of = data(
+            self.network_,
+            Z,
+            targets,
+            c,
+            get_loss(self.loss),
+            folds=None,
+            judges=None if held is None else self._prepared(held),
+            fit=fastbp.fit,
+            threads=self.threads,
+            seed=int(self._rng.integers(2**31)),
+        )
+        options = {
+            "optimizer": self.optimizer,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "early_stopping": self.early_stopping,
+        }
+
+        def network(size: int) -> Network:
+            return self._network_of(size, rows.X.shape[1], *self._outputs())
+
+        self.n_neurons_, choice, doubt = decide(
+            self.n_neurons,
+            "auto" if isinstance(self.l2, str) else self.l2_,
+            network,
+            of,
+            lambda net: options | {"free": standardise.free(net), "bounds": self._bounds(net)},
+            self._unit(targets[0]),
+        )
+        self.network_, self.l2_ = network(self.n_neurons_), choice.l2
+        return choice, doubt
 
     def _penalty(self, total: float) -> float:
         """Return the penalty's weight for so many observations, or so large a sum of weights."""
-        if self.l2 is not None:
+        if isinstance(self.l2, str) and self.l2 != "auto":
+            raise ValueError(f'l2 must be a number from 0 on, "auto" or None; got {self.l2!r}')
+        if self.l2 is not None and not isinstance(self.l2, str):
             return self.l2
         # The second is a normal prior of w that does not depend on the number of observations.
         return min(self._largest_l2, self._prior / total)
 
+    def _unit(self, t: NDArray) -> float:
+        """Return the size of targets by which penalties are to be looked at."""
+        return 1.0
+
     def _random_start(self) -> NDArray:
         w = standardise.start(self.network_, self._rng)
-        bounds = self._bounds()
+        bounds = self._bounds(self.network_)
         return w if bounds is None else mirrored(w, bounds)
 
-    def _bounds(self) -> tuple[NDArray, NDArray] | None:
+    def _bounds(self, net: Network) -> tuple[NDArray, NDArray] | None:
         """Return the bounds that hold outputs monotonic; None where nothing is asked for.
 
         ∂y/∂x_j = σ' Σ_i w_i v_i' w_ij has the sign that is asked for where each term has it. As v_i
@@ -323,7 +387,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
             return None
         given = self.monotonic_cst
         given = given if isinstance(given, dict) else np.atleast_1d(given)
-        net, asked = self.network_, _check_monotonic_cst(self, given)
+        asked = _check_monotonic_cst(self, given)
         if not asked.any():
             return None
         if net.output is softmax or (len(getattr(self, "classes_", ())) > 2 and not self._row):
@@ -381,7 +445,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
                     seed=int(self._rng.integers(2**31)),
                     shuffle=self.shuffle,
                     free=standardise.free(self.network_),
-                    bounds=self._bounds(),
+                    bounds=self._bounds(self.network_),
                     progress=bool(self.verbose),
                     threads=self.threads,
                     batch_size=self.batch_size,
@@ -429,10 +493,15 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
 
     Parameters
     ----------
-    n_neurons : int
-        Neurons in the hidden layer, without the constant one.
+    n_neurons : int or "auto"
+        Neurons in the hidden layer, without the constant and the linear one. "auto" takes the
+        fewest of 1, 2, 4 … 32 whose loss, by 5-fold cross-validation, is not above the least by
+        more than a standard error.
     activation : str, Activation or sequence of them
         v_i: a name, one's own by :func:`fastbp.activation`, or one for each neuron.
+    linear : bool
+        Whether a neuron `identity` beside these takes the linear part, where `activation` is one
+        for all.
     output : str, Activation, sequence of K of them, or "softmax"
         σ of all targets, or of each; or the softmax of all, for shares that sum to 1.
     loss : str or Loss
@@ -440,10 +509,11 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         sum.
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
-    l2 : float, optional
+    l2 : float, "auto" or None
         Penalty: l2/2 times the sum of the squared weights, without the biases, is added to the mean
-        loss. Left out, it is 0.01, or 4 over the number of observations (the sum of their weights)
-        where that is less.
+        loss. "auto" chooses it from 1 to 1e-6 as :func:`fastbp.fit` does, by 5 folds or by what is
+        held out to validate. With None, and in :meth:`partial_fit`, it is 0.01, or 4 over the
+        number of observations (the sum of their weights) where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
     shuffle : bool
@@ -491,7 +561,9 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         not determine them: 8 MB for 1000. For larger networks it has them only where
         ``predict(…, return_std=True)`` was called before.
     l2_ : float
-        The penalty's weight.
+        The penalty's weight; ``result_.l2_path`` is what it was chosen from.
+    n_neurons_ : int
+        How many neurons there are.
     scaling_, target_scaling_ : Scaling
         Mean and scale of the inputs and of the target.
     n_features_in_ : int
@@ -603,6 +675,11 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
             )
         self.target_scaling_ = Scaling.of(t, rows.c) if scaled else Scaling.none(t)
 
+    def _unit(self, t: NDArray) -> float:
+        if self.standardize_target is not False or self.loss != "squared":
+            return 1.0
+        return float(np.sqrt(np.mean(Columns.of(t).unit ** 2)))
+
     def _start(self, rows: _Rows) -> NDArray:
         w = self._random_start()
         if self._unbounded() and not self.target_scaling_.mean.any():
@@ -628,7 +705,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
 
     Parameters
     ----------
-    n_neurons, activation, optimizer, epochs, batch_size, shuffle, early_stopping
+    n_neurons, activation, linear, optimizer, epochs, batch_size, shuffle, early_stopping
         As in :class:`NetworkRegressor`.
     validation_fraction, standardize, dtype, warm_start, random_state, threads, verbose
         As there. What is held out has of every class its share.
@@ -637,8 +714,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
     loss : str or Loss
         ℓ(y, t) of a probability y and a target t of 0 or 1, summed over the outputs; its weighted
         mean is minimised.
-    l2 : float, optional
-        As there, with 0.002 in place of 0.01, and 1 in place of 4.
+    l2 : float, "auto" or None
+        As there; the number in place of 0.01 is 0.002, and that of 4 is 1.
     multi_class : {"softmax", "ovr"}
         For K > 2 classes, one network with a softmax, or one against the rest: K networks with a
         logistic output, whose probabilities are divided by their sum.
@@ -660,7 +737,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         As that of :class:`NetworkRegressor`.
     n_iter_ : int
         The most epochs or iterations of a network.
-    network_, l2_, scaling_, n_features_in_, feature_names_in_
+    network_, n_neurons_, l2_, scaling_, n_features_in_, feature_names_in_
         As those of :class:`NetworkRegressor`.
 
     Examples

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -87,13 +88,13 @@ def test_regression_in_any_units(friedman):
     X, X_test, y, y_test = friedman
     model = NetworkRegressor(10, l2=1e-3, random_state=0).fit(X, y)
     assert model.score(X_test, y_test) > 0.95
-    assert model.network_.n_inputs == 11 and model.network_.n_neurons == 11
-    assert model.w_.shape == (132,)
+    assert model.network_.n_inputs == 11 and model.network_.n_neurons == 12
+    assert model.w_.shape == (144,)
 
 
 def test_prediction_is_the_network_on_standardised_inputs(friedman):
     X, X_test, y, _ = friedman
-    model = NetworkRegressor(5, l2=0.01, random_state=0).fit(X, y)
+    model = NetworkRegressor(5, linear=False, l2=0.01, random_state=0).fit(X, y)
     Z = np.column_stack([(X_test - X.mean(axis=0)) / X.std(axis=0), np.ones(len(X_test))])
     expected = y.mean() + y.std() * model.network_(model.w_, Z)
     np.testing.assert_allclose(model.predict(X_test), expected, rtol=1e-12)
@@ -148,14 +149,14 @@ def test_a_row_without_weight_has_no_say_in_the_scale():
     assert scaling.mean == expected.mean and scaling.scale == expected.scale
 
 
-def test_penalty_is_a_prior_where_it_is_left_out(friedman):
+def test_penalty_is_a_prior_where_none_is_asked_for(friedman):
     X, _, y, _ = friedman
     many = [np.concatenate([data] * 4) for data in (X, y)]
-    assert NetworkRegressor(1, epochs=1).fit(X, y).l2_ == 0.01
-    assert NetworkRegressor(1, epochs=1).fit(*many).l2_ == 4.0 / 900
-    assert NetworkRegressor(1, epochs=1).fit(X, y, np.full(225, 4.0)).l2_ == 4.0 / 900
+    assert NetworkRegressor(1, epochs=1, l2=None).fit(X, y).l2_ == 0.01
+    assert NetworkRegressor(1, epochs=1, l2=None).fit(*many).l2_ == 4.0 / 900
+    assert NetworkRegressor(1, epochs=1, l2=None).fit(X, y, np.full(225, 4.0)).l2_ == 4.0 / 900
     assert NetworkRegressor(1, epochs=1, l2=0.5).fit(X, y).l2_ == 0.5
-    assert NetworkClassifier(1, epochs=1).fit(X, y > np.median(y)).l2_ == 0.002
+    assert NetworkClassifier(1, epochs=1, l2=None).fit(X, y > np.median(y)).l2_ == 0.002
 
 
 @pytest.mark.filterwarnings("ignore::fastbp.FitWarning")  # of raw columns neurons saturate
@@ -232,7 +233,7 @@ def test_several_targets_each_on_its_scale(friedman):
         return np.column_stack([y, 1e-6 * np.sin(0.5 * X[:, 0])])
 
     Y, Y_test = both(X, y), both(X_test, y_test)
-    model = NetworkRegressor(12, l2=1e-3, random_state=0).fit(X, Y)
+    model = NetworkRegressor(12, linear=False, l2=1e-3, random_state=0).fit(X, Y)
     assert model.network_.n_outputs == 2 and model.w_.shape == (model.network_.n_params,)
     found = model.predict(X_test)
     assert found.shape == Y_test.shape
@@ -244,7 +245,7 @@ def test_several_targets_each_on_its_scale(friedman):
     np.testing.assert_allclose(model.target_scaling_.scale, Y.std(axis=0))
     for target in (0, 1):  # a unit is of no matter
         moved = Y * np.where(np.arange(2) == target, 1e3, 1.0)
-        again = NetworkRegressor(12, l2=1e-3, random_state=0).fit(X, moved)
+        again = NetworkRegressor(12, linear=False, l2=1e-3, random_state=0).fit(X, moved)
         np.testing.assert_allclose(again.w_, model.w_, rtol=1e-3, atol=1e-4)
     _, std = model.predict(X_test, return_std=True)
     _, scaled = model.result_.predict(model.scaling_.inputs(X_test), return_std=True)
@@ -260,11 +261,11 @@ def test_several_targets_as_they_are():
     assert model.score(X, Y) > 0.99
     np.testing.assert_allclose(model.predict(X).mean(axis=0), Y.mean(axis=0), atol=1e-3)
     counts = rng.poisson(np.exp(X))
-    model = NetworkRegressor(4, loss="poisson", random_state=0).fit(X, counts)
+    model = NetworkRegressor(4, l2=None, loss="poisson", random_state=0).fit(X, counts)
     np.testing.assert_allclose(model.predict(X).mean(axis=0), counts.mean(axis=0), rtol=1e-3)
     shares = np.exp(X) / (1.0 + np.exp(X).sum(axis=1, keepdims=True))
     shares = np.column_stack([shares, 1.0 - shares.sum(axis=1)])
-    model = NetworkRegressor(4, output="softmax", loss="cross_entropy", random_state=0)
+    model = NetworkRegressor(4, l2=None, output="softmax", loss="cross_entropy", random_state=0)
     assert model.fit(X, shares).score(X, shares) > 0.95
     np.testing.assert_allclose(model.predict(X).sum(axis=1), 1.0)
 
@@ -319,7 +320,7 @@ def test_activations_that_do_not_fit_the_neurons_are_refused(friedman):
         ("activation", "tahn", "did you mean 'tanh'"),
         ("loss", "sqared", "did you mean 'squared'"),
         ("optimizer", "adm", "did you mean 'adam'"),
-        ("n_neurons", 0, "n_neurons must be a positive integer; got 0"),
+        ("n_neurons", 0, 'n_neurons must be a positive integer or "auto"; got 0'),
         ("l2", -1.0, "l2"),
     ],
 )
@@ -392,6 +393,7 @@ def test_probabilities_far_from_all_classes_are_finite(iris, multi_class, n_clas
     X, X_test, y, _ = iris
     X, y = X[y < n_classes], y[y < n_classes]
     given = {"activation": "square", "epochs": 20, "random_state": 0, "multi_class": multi_class}
+    given |= {"linear": False, "l2": None}
     model = NetworkClassifier(1, **given).fit(X, y)
     for far in (1e6, 1e150, 1e160):
         p = model.predict_proba(far * X_test)
@@ -989,3 +991,66 @@ def test_a_large_network_is_pickled_without_intervals_unless_they_were_asked_for
     _, std = model.predict(X[:9], return_std=True)
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(X[:9], return_std=True)[1], std)
+
+
+# ---- what is chosen ------------------------------------------------------------------------
+
+
+def test_the_penalty_is_chosen_and_the_fit_is_that_by_it(friedman):
+    X, _, y, _ = friedman
+    model = NetworkRegressor(3, random_state=0).fit(X[:80], y[:80])
+    path = model.result_.l2_path
+    assert model.l2_ == model.result_.l2 and model.l2_ in path.l2
+    assert model.n_neurons_ == 3 and model.network_.n_neurons == 5
+    assert [v.name for v in model.network_.activations[-2:]] == ["identity", "one"]
+    threads = NetworkRegressor(3, random_state=0, threads=2).fit(X[:80], y[:80])
+    assert (threads.w_ == model.w_).all()
+    order = np.random.default_rng(0).permutation(80)
+    again = NetworkRegressor(3, random_state=0).fit(X[order], y[order])
+    assert again.l2_ == model.l2_
+
+
+def test_weights_are_repetitions_to_the_choice(friedman):
+    X, _, y, _ = friedman
+    c = np.arange(60) % 3
+    weighted = NetworkRegressor(2, random_state=0).fit(X[:60], y[:60], c)
+    repeated = NetworkRegressor(2, random_state=0).fit(X[:60].repeat(c, 0), y[:60].repeat(c))
+    assert weighted.l2_ == repeated.l2_
+    ours, theirs = weighted.result_.l2_path, repeated.result_.l2_path
+    np.testing.assert_allclose(ours.loss[:4], theirs.loss[:4], rtol=1e-6)
+    np.testing.assert_allclose(ours.error[:4], theirs.error[:4], rtol=1e-6)
+
+
+def test_the_number_of_neurons_is_chosen():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-3.0, 3.0, (100, 1))
+    line = NetworkRegressor("auto", random_state=0).fit(X, X[:, 0] + rng.standard_normal(100))
+    assert line.n_neurons_ == 1
+    sine = NetworkRegressor("auto", linear=False, random_state=0, l2=1e-3)
+    sine.fit(X, np.sin(2.0 * X[:, 0]) + 0.1 * rng.standard_normal(100))
+    assert 2 <= sine.n_neurons_ <= 8 and sine.l2_ == 1e-3
+    assert sine.network_.n_neurons == sine.n_neurons_ + 1
+    with pytest.raises(ValueError, match='n_neurons="auto" is for fit'):
+        NetworkRegressor("auto").partial_fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="one activation for all"):
+        NetworkRegressor("auto", activation=["tanh"]).fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="l2 must be a number"):
+        NetworkRegressor(l2="best").fit(X, X[:, 0])
+
+
+def test_few_rows_end_at_a_line_or_the_mean():
+    rng = np.random.default_rng(1)
+    X, y = rng.standard_normal((2, 40, 4)), rng.standard_normal(40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastbp.FitWarning)
+        model = NetworkRegressor(random_state=0).fit(X[0], y)
+    assert model.l2_ > 0.05 and np.abs(model.predict(X[1]) - y.mean()).max() < y.std()
+    same = NetworkRegressor(random_state=0).fit(np.ones((5, 2)), np.ones(5))
+    assert same.l2_ == 1.0 and (same.predict(np.zeros((1, 2))) == 1.0).all()
+
+
+@pytest.mark.parametrize("multi_class", ["softmax", "ovr"])
+def test_one_penalty_for_all_classes(iris, multi_class):
+    X, X_test, y, y_test = iris
+    model = NetworkClassifier(2, multi_class=multi_class, random_state=0).fit(X, y)
+    assert model.l2_ < 0.1 and model.score(X_test, y_test) > 0.9

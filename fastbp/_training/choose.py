@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import _boundary as boundary
 from .._columns import Columns
+from .._standardise import penalties
 from ..activations import identity, one, softmax
 from ..losses import Loss
 from ..network import Network, before_outputs
@@ -24,7 +25,9 @@ Result = TypeVar("Result", bound=Any)  # a FitResult, whose module stands above 
 
 PATH = np.geomspace(1.0, 1e-6, 13)  # from where scaled data leave no neuron to next to nothing
 SIZES = (1, 2, 4, 8, 16, 32)
-_OF_LINE = np.geomspace(10.0, 1e-5, 7)
+_OF_LINE = np.r_[1e6, np.geomspace(10.0, 1e-5, 7)]  # the first leaves a constant
+_FEW = 20  # steps that are too few to judge by
+_WORSE = 0.005  # than a straight line by this part of what a constant leaves is worth a word
 _FOLDS = 5
 _STEPS = 50  # of Levenberg–Marquardt or SciPy's methods: enough to tell penalties apart
 
@@ -214,58 +217,69 @@ def units(net: Network, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss) -
     return each
 
 
-def choose(net: Network, of: Data, unit: NDArray, options: dict[str, Any]) -> Choice:
+def choose(
+    net: Network, of: Data, unit: NDArray, options: dict[str, Any], path: NDArray = PATH
+) -> Choice:
     """Choose l2 for a network: the largest that is not worse than the best by a standard error."""
     if of.judges is None and not of.folds:  # like observations alone
-        nothing = np.empty(0)
-        return Choice(float(PATH[0]), L2Path(nothing, nothing, nothing), nothing)
+        return Choice(float(path[0]), L2Path(*np.empty((3, 0))), np.empty(0))
     options = options | _enough(net, of.loss, options)
-    losses = _path(PATH, lambda l2: of.losses(net, l2 * unit, options))
+    losses = _path(path, lambda l2: of.losses(net, l2 * unit, options))
     means = losses.mean(axis=1)
     chosen = _first_as_good(losses)
     if not np.isfinite(means[chosen]):
         raise NonFiniteLossError(
             "no fit of any l2 had a finite loss; scaled inputs may help", np.empty(0), 0, {}
         )
-    path = L2Path(PATH[: len(losses)], means, _errors(losses))
-    return Choice(float(PATH[chosen]), path, losses[chosen])
+    looked_at = L2Path(path[: len(losses)], means, _errors(losses))
+    return Choice(float(path[chosen]), looked_at, losses[chosen])
 
 
-def choose_size(
+def decide(
+    n_neurons: int | str,
+    l2: float | str,
     network: Callable[[int], Network],
     of: Data,
-    unit: Callable[[Network], NDArray],
     options: Callable[[Network], dict[str, Any]],
-) -> tuple[int, Choice]:
-    """Choose the fewest of `SIZES` that are not worse than the best by a standard error."""
+    unit: float = 1.0,
+) -> tuple[int, Choice, str]:
+    """Return how many neurons and which penalty to take, and what speaks against them.
+
+    For networks of `_standardise`, of so many neurons; `unit` is that of targets, where they are
+    not scaled. Of the numbers that are "auto", n_neurons
+    is the fewest of `SIZES` that are not worse than the best by a standard error.
+    """
+    path = unit * PATH if isinstance(l2, str) else np.array([l2])
     choices: list[Choice] = []
 
     def losses(size: int) -> NDArray:
         net = network(size)
-        choices.append(choose(net, of, unit(net), options(net)))
+        choices.append(choose(net, of, penalties(net, 1.0), options(net), path))
         return choices[-1].losses
 
-    if of.judges is None and not of.folds:
-        return SIZES[0], choose(network(SIZES[0]), of, np.empty(0), {})
-    chosen = _first_as_good(_path(SIZES, losses))
-    return SIZES[chosen], choices[chosen]
+    sizes = SIZES if isinstance(n_neurons, str) else (n_neurons,)
+    found = _path(sizes, losses)
+    chosen = _first_as_good(found) if found.size else 0
+    net, choice = network(sizes[chosen]), choices[chosen]
+    return sizes[chosen], choice, doubt(net, of, choice, options(net))
 
 
-def doubt(net: Network, of: Data, choice: Choice) -> str:
-    """Say so where a straight line meets better what it has not seen, by a standard error."""
-    if not choice.losses.size:
+def doubt(net: Network, of: Data, choice: Choice, options: dict[str, Any]) -> str:
+    """Say so where a straight line meets better what it has not seen."""
+    epochs = options.get("epochs")
+    if not choice.losses.size or (epochs is not None and epochs < _FEW):
         return ""
-    line, off = _losses_of_a_line(net, of), choice.losses
-    if not off.mean() - line.mean() > _errors((off - line)[np.newaxis])[0]:
+    off, (constant, line) = float(choice.losses.mean()), _losses_of_a_line(net, of)
+    if not off - line > _WORSE * abs(constant):
         return ""
     return (
-        f"the loss on what was held out, {off.mean():.6g}, is above that of a straight line, "
-        f"{line.mean():.6g}: a linear model does better with these inputs"
+        f"the loss on what was held out, {off:.6g}, is above that of a straight line, {line:.6g}: "
+        "a linear model does better with these inputs"
     )
 
 
-def _losses_of_a_line(net: Network, of: Data) -> NDArray:
-    """Return what judges says of s = V x with a penalty on V of its own, the best on the path."""
+def _losses_of_a_line(net: Network, of: Data) -> tuple[float, float]:
+    """Return the held-out loss of a constant, and of s = V x with the best penalty on V."""
     K, N = net.n_outputs, net.n_inputs
     line = Network(N, activations=["identity"] * K, output=net.output, n_outputs=K, dtype=net.dtype)
     w0, unit = np.zeros(line.n_params, net.dtype), np.zeros(line.n_params)
@@ -279,9 +293,8 @@ def _losses_of_a_line(net: Network, of: Data) -> NDArray:
         "free": np.arange(line.n_params) >= K * K,
         "optimizer": LevenbergMarquardt() if K * N <= MOST_OF_LEVENBERG else None,
     }
-    losses = _path(_OF_LINE, lambda l2: of.losses(line, l2 * unit, options))
-    best: NDArray = losses[losses.mean(axis=1).argmin()]
-    return best
+    means = _path(_OF_LINE, lambda l2: of.losses(line, l2 * unit, options)).mean(axis=1)
+    return float(means[0]), float(means.min())
 
 
 def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]:
@@ -297,6 +310,8 @@ def _path(values: Iterable[Any], losses: Callable[[Any], NDArray]) -> NDArray:
     found: list[NDArray] = []
     for value in values:
         found.append(losses(value))
+        if not found[-1].size:
+            break
         above, error = _above_the_best(np.array(found))
         if len(found) > 2 and (above[-2:] > error[-2:]).all():
             break

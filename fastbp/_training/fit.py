@@ -645,7 +645,7 @@ def _chosen(given: Given) -> FitResult:
     unit = choose.units(net, X, t, c, ell)
     choice = choose.choose(net, of, unit, options)
     alone = {"l2": choice.l2 * unit, "folds": None, "_quiet": True}
-    return choice.noted(fit(**(vars(given) | alone)), choose.doubt(net, of, choice))
+    return choice.noted(fit(**(vars(given) | alone)), choose.doubt(net, of, choice, options))
 
 
 def _of_sources(given: Given) -> Given:
