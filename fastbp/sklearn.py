@@ -51,13 +51,16 @@ from ._training.fit import mirrored, split, without_data
 from .activations import Activation, Softmax, identity, softmax
 from .losses import Loss, get_loss, poisson
 from .network import Network, before_outputs
-from .optimizers import SGD, Adam, Optimizer, get_optimizer
+from .optimizers import LBFGS, SGD, Adam, Optimizer, get_optimizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["NetworkClassifier", "NetworkRegressor"]
 
+# From this penalty on, where neurons vanish, Gauss–Newton steps leave out what it is weighed
+# against, the curvature of the residuals' part: 1000 do not arrive where L-BFGS does.
+_STRONG = 0.02
 _FAR = 1e300  # an s that stands for infinity, without differences that are no numbers
 
 
@@ -428,6 +431,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
                 "epochs": self.epochs,
                 "early_stopping": self.early_stopping,
             }
+            if self.optimizer is None and self.epochs is None and self.l2_ > _STRONG:
+                options["optimizer"] = LBFGS()
         Z, targets, c = self._prepared(rows)
         judge = None if held is None else self._prepared(held)
         results: list[fastbp.FitResult] = []

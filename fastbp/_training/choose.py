@@ -25,7 +25,7 @@ Result = TypeVar("Result", bound=Any)  # a FitResult, whose module stands above 
 
 PATH = np.geomspace(1.0, 1e-6, 13)  # from where scaled data leave no neuron to next to nothing
 SIZES = (1, 2, 4, 8, 16, 32)
-_OF_LINE = np.r_[1e6, np.geomspace(10.0, 1e-5, 7)]  # the first leaves a constant
+_OF_LINE = np.r_[1e6, np.geomspace(1.0, 1e-4, 5)]  # the first leaves a constant
 _FEW = 20  # steps that are too few to judge by
 _WORSE = 0.005  # than a straight line by this part of what a constant leaves is worth a word
 _FOLDS = 5
