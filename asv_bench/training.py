@@ -453,7 +453,9 @@ def groups(report, n=1000):
         from sklearn.neural_network import MLPRegressor
 
         def one(x, of):
-            model = MLPRegressor(8, activation="tanh", solver="lbfgs", max_iter=20)
+            model = MLPRegressor(
+                hidden_layer_sizes=8, activation="tanh", solver="lbfgs", max_iter=20
+            )
             return model.fit(x[:, :-1], of).loss_
 
         def sklearn():

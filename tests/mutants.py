@@ -1225,4 +1225,60 @@ TABLES = (
     ),
 )
 
-MUTANTS = REFERENCE + KERNELS + OUTPUTS + TRACING + INTERVALS + FITS + COMPILED + TABLES
+ROWS = (
+    Mutant(
+        "nodes of a tree added in the order in which they come",
+        "kernels/calls/threads.py",
+        "left, right = ((value, room), other) if k % 2 == 0 else (other, (value, room))",
+        "left, right = (other, (value, room))",
+        ("test_threads.py::test_nodes_in_any_order_sum_as_in_turn",),
+    ),
+    Mutant(
+        "what is left over of a tree added from the left",
+        "kernels/calls/threads.py",
+        """                right = left.pop()
+                left[-1] = self._joined(left[-1], right)
+""",
+        """                right = left.pop(1)
+                left[0] = self._joined(left[0], right)
+""",
+        ("test_threads.py::test_nodes_in_any_order_sum_as_in_turn",),
+    ),
+    Mutant(
+        "a group fitted to the next one's targets",
+        "kernels/drivers/groups.py",
+        "t=t + at * K * size",
+        "t=t + load(first, M - m - 1) * K * size",
+        ("test_groups.py::test_each_fit_has_the_bits_of_fit",),
+    ),
+    Mutant(
+        "a stalled run of a group is kept, whichever was better",
+        "kernels/calls/optimizers.py",
+        "w[back] = starts[back, 1]",
+        "w[back] = w[back]",
+        ("test_groups.py::test_a_stalled_fit_goes_back_as_fit_does",),
+    ),
+    Mutant(
+        "rows of a source without the change to standardised columns",
+        "_training/source.py",
+        "yield block._replace(X=self._changed(block.X))",
+        "yield block",
+        ("test_source.py::test_the_bits_of_arrays",),
+    ),
+    Mutant(
+        "all rows fitted where a share is held out",
+        "_training/source.py",
+        "arrays = tuple(_Chosen(a, rows) for a in arrays)",
+        "arrays = tuple(_Chosen(a, np.arange(len(rows))) for a in arrays)",
+        ("test_source.py::test_large_arrays_are_not_copied_and_give_the_same_bits",),
+    ),
+    Mutant(
+        "an order within a block begins anew in each",
+        "kernels/calls/optimizers.py",
+        "order.next(n).astype(np.int64)",
+        "np.arange(n)",
+        ("test_source.py::test_shuffled_within_blocks",),
+    ),
+)
+
+MUTANTS = REFERENCE + KERNELS + OUTPUTS + TRACING + INTERVALS + FITS + COMPILED + TABLES + ROWS
