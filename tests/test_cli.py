@@ -33,7 +33,8 @@ def printed():
     assert rows == "the bundled data: 442 rows, 11 columns"
     assert target == "'progression': the target, numbers"
     _, _, names = fastbp.datasets.load_diabetes()
-    assert columns == [f"{name!r}: numbers" for name in names]
+    assert columns[:10] == [f"{name!r}: numbers" for name in names]
+    assert all(line.startswith("warning: ") for line in columns[10:])
     return done.stdout
 
 
@@ -65,6 +66,28 @@ def test_train_says_what_was_used(printed):
     labels = ["fit", "time of the fit", "penalty", "neurons", "training loss, squared"]
     for label in [*labels, "held-out loss, squared", "in words"]:
         assert re.search(rf"^{label}: ", printed, flags=re.MULTILINE), label
+
+
+def test_what_is_chosen_is_said(tmp_path):
+    """A sine of one column: few neurons do, and noise asks for a penalty."""
+    path, model, rng = tmp_path / "sine.csv", tmp_path / "model.npz", np.random.default_rng(0)
+    x = rng.uniform(-3.0, 3.0, size=80)
+    rows = [f"{a},{b}" for a, b in zip(x, np.sin(x) + 0.1 * rng.normal(size=80), strict=True)]
+    path.write_text("\n".join(["x,y", *rows]) + "\n")
+    words = ("train", path, "--neurons", "auto", "--epochs", "60", "--save", model)
+    training = json.loads(run(*words, "--json"))["training"]
+    assert training["chosen"] == ["neurons", "l2"] and training["neurons"] in (1, 2, 4, 8, 16, 32)
+    tried = training["l2_path"]
+    assert training["l2"] in tried["l2"] and len(tried["loss"]) == len(tried["error"])
+    printed = run(*words)
+    assert f"network: 2 inputs, {training['neurons'] + 2} neurons" in printed  # linear, constant
+    chosen = f"penalty: l2 {training['l2']:.3g}, chosen by cross-validation"
+    assert chosen in re.sub(" +", " ", printed) and chosen in re.sub(" +", " ", run("info", model))
+    assert re.search(r"s, of the cross-validation \d+\.\d\d s$", printed, flags=re.MULTILINE)
+    assert fastbp.load(model).net.n_neurons == training["neurons"] + 2
+    results = json.loads(run(*words, "--neurons", "3", "--l2", "0.1", "--no-linear", "--json"))
+    assert results["training"]["chosen"] == [] and results["training"]["l2_path"] is None
+    assert results["training"]["parameters"] == 4 * 3
 
 
 def test_train_says_that_a_straight_line_is_better(tmp_path, capsys):
@@ -125,7 +148,7 @@ def test_train_takes_options_and_is_reproducible(capsys):
         lines = capsys.readouterr().out.splitlines()
         outputs.append([line for line in lines if "time" not in line])
     assert outputs[0] == outputs[1]
-    assert "network: 11 inputs, 4 neurons, 48 parameters" in outputs[0]
+    assert "network: 11 inputs, 5 neurons, 60 parameters" in outputs[0]
 
 
 @pytest.fixture
@@ -154,15 +177,16 @@ def run(*words):
     return out.getvalue()
 
 
-NUMBERS = ("--drop", "id", "--drop", "verdict", "--target", "risk", "--impute", "mean")
-CLASSES = ("--drop", "id", "--drop", "risk", "--impute", "mean")
+PENALTY = ("--l2", "0.02")  # to choose it takes a cross-validation
+NUMBERS = (*PENALTY, "--drop", "id", "--drop", "verdict", "--target", "risk", "--impute", "mean")
+CLASSES = (*PENALTY, "--drop", "id", "--drop", "risk", "--impute", "mean")
 
 
 def test_train_on_a_table_of_numbers_and_text(people):
     printed = run("train", people, *NUMBERS, "--l2", "0.001")
     assert "data: 90 rows to fit, 30 held out, target 'risk'" in printed
     # age, three cities, smoker, height and the constant
-    assert "network: 7 inputs, 17 neurons, 136 parameters" in printed
+    assert "network: 7 inputs, 18 neurons, 144 parameters" in printed
     assert number(printed, "held-out R2, network:") > 0.98
     assert 0.8 < number(printed, "held-out R2, linear least squares:") < 0.98
     assert "fit: " in printed and " lm, " in printed
@@ -181,7 +205,8 @@ def test_json_is_all_that_is_printed_and_is_reproducible(people):
     results = []
     for _ in range(2):
         results.append(json.loads(run("train", people, *NUMBERS, "--json", "--epochs", "5")))
-        del results[-1]["gradient_seconds"], results[-1]["training"]["seconds"]
+        training = results[-1]["training"]
+        del results[-1]["gradient_seconds"], training["seconds"], training["seconds_of_choice"]
     assert results[0] == results[1]
     assert results[0]["training"]["rows"] == 90
     assert results[0]["held_out"]["measure"] == "R2"
@@ -208,7 +233,7 @@ def test_intervals_are_kept_where_there_are_some(people, tmp_path):
     for loss in ("squared", "pinball"):
         run("train", people, *NUMBERS, "--save", model, "--epochs", "5", "--loss", loss)
         loaded = fastbp.load(model)
-        x = np.zeros((2, loaded.net.n_inputs))
+        x = np.eye(loaded.net.n_inputs)[[-1, -1]]  # the means of all columns, and the constant
         kept = "intervals:" in run("info", model)
         assert kept == (loss == "squared")
         if kept:
@@ -256,7 +281,7 @@ def test_two_classes(people, tmp_path):
     assert all((name == "low") == (float(p) > 0.5) for name, p in predicted)
     shown = re.sub(" +", " ", run("info", model))
     assert "target: verdict (high or low)" in shown
-    assert "neurons: 16 tanh, one" in shown and "output: logistic" in shown
+    assert "neurons: 16 tanh, identity, one" in shown and "output: logistic" in shown
     assert "columns: age, city=Bern, city=Oslo, city=Rome, smoker=yes, height" in shown
 
 
@@ -508,7 +533,7 @@ def test_predict_with_intervals(people, tmp_path):
     model = tmp_path / "model.npz"
     for targets in (("risk",), ("risk", "age")):
         words = [word for name in targets for word in ("--target", name)]
-        run("train", people, *NUMBERS[:4], *words, *NUMBERS[-2:], "--epochs", "20", "--save", model)
+        run("train", people, *NUMBERS[:6], *words, *NUMBERS[-2:], "--epochs", "20", "--save", model)
         found = json.loads(run("predict", model, people, "--interval", "0.9", "--json"))
         assert list(found) == [name + end for name in targets for end in ("", " lower", " upper")]
         loaded = fastbp.load(model)
@@ -571,7 +596,9 @@ def test_options_that_do_nothing_are_refused(people, capsys):
     for option in ("--batch-size", "--learning-rate"):
         for optimizer in ([], ["--optimizer", "lbfgs"]):
             assert _cli.main(["train", str(people), *NUMBERS, option, "8", *optimizer]) == 2
-            message = f"{option} does nothing with {'lbfgs' if optimizer else 'lm'}; it is for"
+            message = (
+                f"{option} does nothing with {'lbfgs' if optimizer else 'lm and lbfgs'}; it is for"
+            )
             assert message in capsys.readouterr().err
     for words, message in (
         (["--regression"], "takes a target of 0 and 1 as numbers, but 'risk' is none"),

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 import fastbp
 
 from .. import _models
+from .. import _standardise as standardise
 from .._files import write_atomically
 from ..losses import NAMES as LOSSES
 from . import paths as _paths
@@ -136,10 +138,17 @@ def _add_train(commands: Any) -> None:
     )
     add(
         "--neurons",
-        type=at_least_1,
-        default=16,
+        type=_or_auto(at_least_1),
+        default=standardise.N_NEURONS,
         metavar="H",
-        help="neurons, a constant one apart (%(default)s)",
+        help="neurons, the constant and the linear one apart; auto chooses from 1 to 32 by "
+        "cross-validation (%(default)s)",
+    )
+    add(
+        "--linear",
+        action=argparse.BooleanOptionalAction,
+        default=standardise.LINEAR,
+        help="one more neuron, which takes the linear part (%(default)s)",
     )
     add("--activation", default="tanh", metavar="NAME", help="their activation (%(default)s)")
     add("--output", metavar="NAME", help="(identity; logistic for two classes, softmax for more)")
@@ -151,18 +160,17 @@ def _add_train(commands: Any) -> None:
     )
     add(
         "--l2",
-        type=not_negative,
-        default=0.02,
+        type=_or_auto(not_negative),
+        default=standardise.L2,
         help="penalty: l2/2 times the sum of squared weights, without the biases, is added to the "
-        "mean loss (%(default)s)",
+        "mean loss; auto chooses it by cross-validation (%(default)s)",
     )
     add(
         "--epochs",
         "--steps",
         type=at_least_1,
-        default=1000,
         metavar="N",
-        help="steps at most, each on all the data (%(default)s)",
+        help=f"steps at most, each on all the data ({_train.EPOCHS})",
     )
     stochastic = ", ".join(_train.STOCHASTIC)
     add("--batch-size", type=at_least_1, metavar="B", help=f"of {stochastic} (all the data)")
@@ -288,6 +296,10 @@ def _checked(convert: Callable, holds: Callable, expected: str) -> Callable:
     return check
 
 
+def _or_auto(convert: Callable) -> Callable:
+    return lambda text: text if text == "auto" else convert(text)
+
+
 # ---- train ---------------------------------------------------------------------------------
 
 
@@ -311,6 +323,7 @@ def _run_train(options: argparse.Namespace) -> int:
         fill=options.impute == "mean",
         test_fraction=options.test_fraction,
         neurons=options.neurons,
+        linear=options.linear,
         activation=options.activation,
         output=options.output,
         loss=options.loss,
@@ -322,35 +335,39 @@ def _run_train(options: argparse.Namespace) -> int:
     for line in problem.lines:
         _note(line)
     _train.check_loss(problem)
-    net, preparation = problem.net, problem.preparation
-    optimizer = options.optimizer or _train.default_optimizer(net.n_params)
-    if optimizer not in _train.STOCHASTIC:
+    if (options.optimizer or "lm") not in _train.STOCHASTIC:
         for name in ("batch_size", "learning_rate"):
             if getattr(options, name) is not None:
                 raise ValueError(
-                    f"--{name.replace('_', '-')} does nothing with {optimizer}; it is for "
+                    f"--{name.replace('_', '-')} does nothing with "
+                    f"{options.optimizer or 'lm and lbfgs'}; it is for "
                     f"--optimizer {' or '.join(_train.STOCHASTIC)}"
                 )
-    say = _report.silent if options.json else _report.plain
+    how_to_fit = _train.Options(*(getattr(options, name) for name in _train.Options._fields))
+    say, progress = (_report.silent, "auto") if options.json else (_report.plain, False)
+    started = time.perf_counter()
+    chosen = _train.choose(problem, how_to_fit, "auto")
+    choosing = time.perf_counter() - started
+    problem, preparation, net = chosen.problem, problem.preparation, chosen.problem.net
+    optimizer = options.optimizer or _train.default_optimizer(net.n_params)
     for line in _report.before(problem):
         say(line)
     fit = _train.fit(
         problem,
-        optimizer=optimizer,
-        learning_rate=options.learning_rate or _train.LEARNING_RATE,
-        batch_size=options.batch_size,
-        epochs=options.epochs,
-        l2=options.l2,
-        seed=options.seed,
-        report=lambda step, loss, norm: say(
+        how_to_fit,
+        chosen.l2,
+        lambda step, loss, norm: say(
             f"step {step:5}: training loss {loss:.6f}, gradient with penalty {norm:.1e}"
         ),
-        progress="auto" if options.json else False,
+        progress,
     )
     judged = _train.judge(problem, fit.w)
     held_out, fitted = _train.quality(judged["held_out"]), _train.quality(judged["fitted"])
     words, worse = _train.verdict(held_out, judged["held_out"])
-    warnings = list(fit.result.warnings)
+    warnings = [
+        *fit.result.warnings,
+        *(f"cross-validation: {doubt}" for doubt in [chosen.doubt] if doubt),
+    ]
     if worse:
         warnings.append(f"{words}; a larger --l2 or fewer --neurons may help")
     for warning in warnings:
@@ -359,8 +376,10 @@ def _run_train(options: argparse.Namespace) -> int:
         "training": {
             "optimizer": optimizer,
             "loss": problem.loss,
-            "l2": options.l2,
-            "neurons": options.neurons,
+            "l2": chosen.l2,
+            "neurons": chosen.neurons,
+            "chosen": [name for name in ("neurons", "l2") if getattr(options, name) == "auto"],
+            "l2_path": chosen.path and {k: v.tolist() for k, v in chosen.path._asdict().items()},
             "parameters": net.n_params,
             "seed": options.seed,
             "rows": len(problem.fit.t),
@@ -372,6 +391,7 @@ def _run_train(options: argparse.Namespace) -> int:
             "reason": fit.reason,
             "warnings": warnings,
             "seconds": round(fit.seconds, 6),
+            "seconds_of_choice": round(choosing, 6),
         },
         "held_out": held_out,
         "fitted": fitted,

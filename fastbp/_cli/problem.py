@@ -116,9 +116,13 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """A network, its preparation, and the data to fit and held out."""
+    """A network, its preparation, and the data to fit and held out.
+
+    `network` makes it of a number of neurons; where that is to be chosen, `net` has one.
+    """
 
     net: Network
+    network: Callable[[int], Network]
     preparation: Preparation
     loss: str
     fit: Data
@@ -146,12 +150,13 @@ def prepare(
     categorical: Sequence[str],
     fill: bool,
     test_fraction: float,
-    neurons: int,
+    neurons: int | str,
     activation: str,
     output: str | None,
     loss: str | None,
     regression: bool,
     seed: int,
+    linear: bool = False,
     dates: str | None = None,
     missing: Sequence[str] = (),
 ) -> Problem:
@@ -199,15 +204,20 @@ def prepare(
         )
     X = columns.encode(table, inputs, lambda _: None)  # all of it is said already
     # A target is scaled where that is no other problem: not if σ or ℓ has a range.
-    linear = output != "softmax" and get_activation(output) == identity
-    scaled = linear and not np.isfinite(get_loss(loss).target_range).any()
+    unbounded = output != "softmax" and get_activation(output) == identity
+    scaled = unbounded and not np.isfinite(get_loss(loss).target_range).any()
     scaling = Scaling.of(X[fit])
     target_scaling = Scaling.of(t[fit]) if scaled else Scaling.none(t)
     n_outputs = 1 if t.ndim == 1 else t.shape[1]
-    net = standardise.network(X.shape[1], neurons, activation, output, n_outputs)
+    N = X.shape[1]
+
+    def network(size: int) -> Network:
+        return standardise.network(N, size, activation, output, n_outputs, linear=linear)
+
     X, t = scaling.inputs(X), target_scaling.apply(t)
     return Problem(
-        net,
+        network(1 if isinstance(neurons, str) else neurons),
+        network,
         Preparation(
             targets,
             classes,

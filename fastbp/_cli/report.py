@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .train import Fit
 
 Rows = Sequence[tuple[str, str]]
+_LISTED = 10  # columns
 
 
 def plain(line: str) -> None:
@@ -43,14 +44,15 @@ def table(rows: Rows) -> None:
 def before(problem: Problem) -> list[str]:
     """Return what is said of a fit before it begins."""
     net, preparation = problem.net, problem.preparation
-    names = ", ".join(column["name"] for column in preparation.inputs)
+    names = ", ".join(column["name"] for column in preparation.inputs[:_LISTED])
+    more = len(preparation.inputs) - _LISTED
     loss = f"loss: {problem.loss}; all that are shown are means over rows, without the penalty"
     if preparation.target_scaling.differs:
         loss += ", of a target divided by its standard deviation"
     return [
         f"data: {len(problem.fit.t)} rows to fit, {len(problem.held_out.t)} held out, "
         f"target {', '.join(map(repr, preparation.targets))}",
-        f"columns: {len(preparation.inputs)}, {names}",
+        f"columns: {len(preparation.inputs)}, {names}{f' and {more} more' if more > 0 else ''}",
         f"network: {net.n_inputs} inputs, {net.n_neurons} neurons, {net.n_params} parameters",
         loss,
     ]
@@ -60,7 +62,8 @@ def train_rows(results: dict[str, Any]) -> Rows:
     """Return what a fit reached."""
     training = results["training"]
     rows = _fit_rows(training)
-    rows.append(("neurons", f"{training['neurons']}, {training['parameters']} parameters"))
+    neurons = f"{training['neurons']}{_by_choice(training, 'neurons')}"
+    rows.append(("neurons", f"{neurons}, {training['parameters']} parameters"))
     held_out = results["held_out"]
     if held_out:
         rows += _quality_rows(held_out, "held-out ")
@@ -73,15 +76,23 @@ def train_rows(results: dict[str, Any]) -> Rows:
 
 def _fit_rows(training: dict[str, Any]) -> list[tuple[str, str]]:
     """Return how a network was fitted; models of older releases know less of it."""
+    seconds = f"{training['seconds']:.2f} s"
+    if training.get("chosen"):
+        seconds += f", of the cross-validation {training['seconds_of_choice']:.2f} s"
     rows = [
         ("fit", f"{training['optimizer']}, {training['steps']} steps: {training['reason']}"),
-        ("time of the fit", f"{training['seconds']:.2f} s"),
-        ("penalty", f"l2 {training['l2']:g}"),
+        ("time of the fit", seconds),
+        ("penalty", f"l2 {training['l2']:.3g}{_by_choice(training, 'l2')}"),
     ]
     for label, key in (("training loss", "training_loss"), ("held-out loss", "held_out_loss")):
         if training.get(key) is not None:
             rows.append((f"{label}, {training['loss']}", f"{training[key]:.6f}"))
     return rows
+
+
+def _by_choice(training: dict[str, Any], name: str) -> str:
+    """Say that a number was chosen."""
+    return ", chosen by cross-validation" if name in training.get("chosen", ()) else ""
 
 
 def _quality_rows(quality: dict[str, Any], which: str) -> list[tuple[str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +15,13 @@ from numpy.typing import NDArray
 import fastbp
 
 from .. import _standardise as standardise
+from .._training.choose import PATH, SIZES, L2Path, data, decide
 from .._training.fit import has_intervals
+from .._training.progress import Progress
 from ..activations import softmax
 from ..losses import get_loss
 from ..network import Network
-from ..optimizers import MOST_OF_LEVENBERG, SGD, Adam, get_optimizer
+from ..optimizers import MOST_OF_LEVENBERG, SGD, Adam, Optimizer, get_optimizer
 from . import self_check as self_check
 from .problem import Data, Preparation, Problem
 
@@ -28,6 +32,7 @@ Report = Callable[[int, float, float], None]
 STOCHASTIC = ("adam", "sgd")
 OPTIMIZERS = ("lm", "lbfgs", *STOCHASTIC)
 LEARNING_RATE = 0.01
+EPOCHS = 1000
 _SHOWN = 1.05  # the steps whose losses are kept for the picture grow by this factor
 _AS_GOOD = 0.002  # a difference of R² or accuracy that is none
 
@@ -35,6 +40,79 @@ _AS_GOOD = 0.002  # a difference of R² or accuracy that is none
 def default_optimizer(n_params: int) -> str:
     """Return Levenberg–Marquardt, or where its matrix is large L-BFGS, as `fastbp.fit` chooses."""
     return "lm" if n_params <= MOST_OF_LEVENBERG else "lbfgs"
+
+
+class Options(NamedTuple):
+    """How to fit: what the shell was given."""
+
+    optimizer: str | None
+    learning_rate: float | None
+    batch_size: int | None
+    epochs: int | None
+    neurons: int | str
+    l2: float | str
+    seed: int
+
+    def method(self, net: Network, loss: str) -> Optimizer:
+        """Return the optimizer of a network, with its learning rate."""
+        method = get_optimizer(self.optimizer, loss, net.n_params)
+        if isinstance(method, SGD | Adam):
+            return replace(method, learning_rate=self.learning_rate or LEARNING_RATE)
+        return method
+
+
+class Choice(NamedTuple):
+    """A network and its penalty, and what they were chosen by."""
+
+    problem: Problem
+    neurons: int
+    l2: float
+    path: L2Path | None = None
+    doubt: str = ""
+
+
+def choose(problem: Problem, options: Options, progress: bool | str) -> Choice:
+    """Choose what is "auto" of neurons and l2, by cross-validation over the rows to fit."""
+    given = options.neurons, options.l2
+    if isinstance(options.neurons, int) and not isinstance(options.l2, str):
+        return Choice(problem, options.neurons, options.l2)
+    X, t = problem.fit
+    sizes = len(SIZES) if isinstance(options.neurons, str) else 1
+    lock, done = Lock(), count(1)
+
+    def counted(*arguments: Any, **more: Any) -> fastbp.FitResult:
+        result = fastbp.fit(*arguments, **more)
+        with lock:
+            shown.show(next(done), {"loss": result.loss})
+        return result
+
+    of = data(
+        problem.net,
+        X,
+        t[np.newaxis],
+        None,
+        get_loss(problem.loss),
+        folds=None,
+        judges=None,
+        fit=counted,
+        threads="auto",
+        seed=options.seed,
+    )
+    with Progress(progress, sizes * len(PATH) * len(of.folds), "choosing, fit") as shown:
+        size, choice, doubt = decide(
+            *given,
+            problem.network,
+            of,
+            lambda net: {
+                "optimizer": options.method(net, problem.loss),
+                "epochs": options.epochs,
+                "batch_size": options.batch_size or len(t),
+                "free": standardise.free(net),
+            },
+        )
+        shown.end(f"{size} neurons and l2 {choice.l2:.3g} are chosen")
+    chosen = replace(problem, net=problem.network(size))
+    return Choice(chosen, size, choice.l2, choice.path, doubt)
 
 
 class Fit(NamedTuple):
@@ -52,23 +130,13 @@ class Fit(NamedTuple):
     result: fastbp.FitResult
 
 
-def fit(
-    problem: Problem,
-    *,
-    optimizer: str,
-    learning_rate: float,
-    batch_size: int | None,
-    epochs: int,
-    l2: float,
-    seed: int,
-    report: Report,
-    progress: bool | str,
-) -> Fit:
+def fit(problem: Problem, options: Options, l2: float, report: Report, progress: bool | str) -> Fit:
     """Fit the network from a random start."""
     net, (X, t) = problem.net, problem.fit
-    w0 = standardise.start(net, seed)
+    w0 = standardise.start(net, options.seed)
     each = standardise.penalties(net, l2)
-    tenth = max(1, epochs // 10) if optimizer in STOCHASTIC else 0
+    method, epochs = options.method(net, problem.loss), options.epochs or EPOCHS
+    tenth = max(1, epochs // 10) if options.optimizer in STOCHASTIC else 0
     held_out = net.objective(*problem.held_out, loss=problem.loss) if problem.has_held_out else None
     steps, losses, held_out_losses = list[int](), list[float](), list[float]()
 
@@ -85,9 +153,6 @@ def fit(
         if said:
             report(step, loss, float(np.linalg.norm(g + each * state.w)))
 
-    method = get_optimizer(optimizer, problem.loss, net.n_params)
-    if isinstance(method, SGD | Adam):
-        method = replace(method, learning_rate=learning_rate)
     start = time.perf_counter()
     result = fastbp.fit(
         net,
@@ -98,8 +163,8 @@ def fit(
         loss=problem.loss,
         l2=each,
         epochs=epochs,
-        batch_size=batch_size or len(t),
-        seed=seed,
+        batch_size=options.batch_size or len(t),
+        seed=options.seed,
         free=standardise.free(net),
         callback=callback,
         progress=progress,

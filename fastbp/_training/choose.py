@@ -333,4 +333,4 @@ def _errors(losses: NDArray) -> NDArray:
 
 def _first_as_good(losses: NDArray) -> int:
     above, error = _above_the_best(losses)
-    return int(np.flatnonzero(above <= error)[0])
+    return int((above <= error).argmax())  # the first of all where no loss is finite
