@@ -58,6 +58,13 @@ class Statistic(NamedTuple):
         return Statistic(sums, least, largest)
 
 
+def weight(rows: Rows) -> Statistic:
+    """Σ c, or the number of rows; and the largest weight."""
+    if rows.c is None:
+        return Statistic((float(len(rows.X)),), largest=1.0)
+    return Statistic((float(rows.c.sum(dtype=np.float64)),), largest=float(rows.c.max()))
+
+
 def middle(lo: int, hi: int) -> int:
     """Where a node divides: the largest power of two below its length."""
     return lo + (1 << ((hi - lo - 1).bit_length() - 1))

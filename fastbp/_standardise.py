@@ -34,7 +34,11 @@ class Scaling(NamedTuple):
 
         A column that is constant keeps its scale, as a deviation of rounding errors is none.
         """
-        columns = Columns.of(X, sample_weight)
+        return cls.by(Columns.of(X, sample_weight))
+
+    @classmethod
+    def by(cls, columns: Columns) -> Scaling:
+        """Return the scaling by what is known of the columns."""
         return cls(columns.mean, np.where(columns.constant, 1.0, columns.deviation))
 
     @classmethod

@@ -12,28 +12,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 try:
-    from distributed import Client, get_client, get_worker, rejoin, secede
+    from distributed import Client
 except ImportError as error:  # pragma: no cover
     raise ImportError("fastbp.dask needs Dask: pip install 'fastbp[dask]'") from error
 
+from ._dask.session import asks_for_matrices, session
 from ._training import fit as local
 from ._training.fit import FitResult
 from ._training.watch import EarlyStopping, FitState
 from .losses import Loss, get_loss
 from .network import Network
-from .optimizers import (
-    WITH_HESSIAN,
-    WITH_HESSIAN_PRODUCT,
-    LevenbergMarquardt,
-    Minimize,
-    Optimizer,
-    get_optimizer,
-)
+from .optimizers import SGD, Adam, Optimizer, get_optimizer
 
 if TYPE_CHECKING:
     from ._dask.blocks import Blocks
+    from ._dask.estimators import NetworkClassifier, NetworkRegressor
 
-__all__ = ["fit"]
+__all__ = ["NetworkClassifier", "NetworkRegressor", "fit"]
 
 
 def fit(
@@ -48,6 +43,7 @@ def fit(
     sample_weight: Any = None,
     l2: ArrayLike = 0.0,
     epochs: int | None = None,
+    batch_size: int = 32,
     seed: int | np.random.Generator | None = 0,
     validation: tuple[Any, ...] | None = None,
     early_stopping: EarlyStopping | int | None = None,
@@ -78,8 +74,10 @@ def fit(
     w0, loss, l2, epochs, seed, early_stopping, free, bounds, callback, progress
         As :func:`fastbp.fit` has them.
     optimizer : str or Optimizer, optional
-        As :func:`fastbp.fit`: Levenberg–Marquardt, L-BFGS, or another of SciPy's methods that
-        takes no second derivatives.
+        As :func:`fastbp.fit`. SGD and Adam go through the rows in their order, and so from
+        worker to worker: the bits are those of ``shuffle=False``.
+    batch_size : int
+        Rows of a batch of these: a power of two, or 48 times one.
     sample_weight : dask array or series, shape (B,), optional
         Weights from 0 on.
     validation : tuple, optional
@@ -113,25 +111,19 @@ def fit(
     """
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network; got {net!r}")
+    if isinstance(l2, str):
+        raise ValueError(f"on a cluster l2 is a number, or one for each parameter; got {l2!r}")
     ell = get_loss(loss)
     chosen = get_optimizer(optimizer, ell.name, net.n_params)
-    if isinstance(chosen, Minimize):
-        if chosen.method in (*WITH_HESSIAN, *WITH_HESSIAN_PRODUCT):
-            raise ValueError(
-                f"on a cluster there is no {chosen.method}, which needs second derivatives; take "
-                "LevenbergMarquardt or LBFGS"
-            )
-    elif not isinstance(chosen, LevenbergMarquardt):
-        raise ValueError(
-            f"on a cluster there is no {type(chosen).__name__} yet; take LevenbergMarquardt or "
-            "LBFGS"
-        )
+    by_matrix, by_batch = asks_for_matrices(chosen), isinstance(chosen, SGD | Adam)
     options = {
         "w0": w0,
         "optimizer": chosen,
         "loss": ell,
         "l2": l2,
         "epochs": epochs,
+        "batch_size": batch_size,
+        "shuffle": False,
         "seed": seed,
         "early_stopping": early_stopping,
         "free": free,
@@ -143,47 +135,24 @@ def fit(
         raise TypeError(
             f"validation must be (X, t) or (X, t, sample_weight); got {type(validation).__name__}"
         )
-    with _Session(client) as here:
+    with session(client) as here:
 
         def blocks(X: Any, t: Any, c: Any = None) -> Blocks:
             from ._dask.blocks import Blocks
 
-            by_matrix = isinstance(chosen, LevenbergMarquardt)
-            return Blocks(here, net, ell, X, t, c, by_matrix=by_matrix, timeout=timeout)
+            batch = batch_size if by_batch else None
+            return Blocks(
+                here, net, ell, X, t, c, by_matrix=by_matrix, batch=batch, timeout=timeout
+            )
 
         rows: Any = blocks(X, t, sample_weight)
         held = None if validation is None else blocks(*validation)
         return local.fit(net, rows, None, validation=held, **options)  # type: ignore[arg-type]
 
 
-class _Session:
-    """A client for a fit; a task gives its thread free meanwhile, in which rows are made."""
+def __getattr__(name: str) -> Any:
+    if name not in ("NetworkClassifier", "NetworkRegressor"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._dask import estimators  # scikit-learn
 
-    def __init__(self, client: Client | None) -> None:
-        self._given = client
-        self._in_task = False
-
-    def __enter__(self) -> Client:
-        client = self._given
-        if client is None:
-            try:
-                client = get_client()
-            except ValueError as error:
-                raise ValueError(
-                    "fastbp.dask needs the client of a cluster: client=distributed.Client(…)"
-                ) from error
-        if not isinstance(client, Client):
-            raise TypeError(f"client must be a distributed.Client; got {type(client).__name__}")
-        if client.asynchronous:
-            raise TypeError("client must not be asynchronous: a fit waits for its steps")
-        try:
-            get_worker()
-            secede()
-            self._in_task = True
-        except ValueError:  # not in a task
-            pass
-        return client
-
-    def __exit__(self, *exception: object) -> None:
-        if self._in_task:
-            rejoin()
+    return getattr(estimators, name)

@@ -44,6 +44,7 @@ import fastbp
 from . import _boundary as boundary
 from . import _standardise as standardise
 from ._columns import Columns
+from ._parts import Rows, over_parts, weight
 from ._standardise import Scaling
 from ._training.choose import SIZES, Choice, data, decide
 from ._training.doubts import check_pair, direction_of, warn
@@ -90,7 +91,7 @@ class _Rows(NamedTuple):
     @property
     def total(self) -> float:
         """The sum of the weights."""
-        return len(self.X) if self.c is None else float(self.c.sum())
+        return float(over_parts(weight, Rows(self.X, None, self.c)).sums[0])
 
 
 @dataclass(kw_only=True, eq=False, repr=False)  # writes each `__init__`, as scikit-learn reads it
@@ -689,7 +690,7 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         w = self._random_start()
         if self._unbounded() and not self.target_scaling_.mean.any():
             # Else neurons saturate on the way to a far mean.
-            mean = np.average(self._targets(rows.y)[0], axis=0, weights=rows.c)
+            mean = Columns.of(self._targets(rows.y)[0], rows.c).mean
             self.network_.split(w)[0][..., -1] = mean
         return w
 

@@ -86,6 +86,13 @@ def test_the_bits_of_one_machine(client: Client, optimizer: str, given: dict[str
         got.covariance  # noqa: B018
 
 
+@pytest.mark.parametrize("optimizer", ["trust-ncg", "trust-exact"])
+def test_second_derivatives(client: Client, optimizer: str) -> None:
+    options = {"optimizer": optimizer, "epochs": 4, "w0": NET.init(2)}
+    want = fastbp.fit(NET, X, T, **options)
+    same(fastbp.dask.fit(NET, far(X, 5000), far(T, 5000), client=client, **options), want)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_classes_and_validation(client: Client, dtype: str) -> None:
     net = fastbp.Network(N, 4, output="softmax", n_outputs=3, dtype=dtype)
@@ -117,6 +124,72 @@ def test_a_data_frame(client: Client) -> None:
     same(got, fastbp.fit(NET, X, T, epochs=3))
 
 
+def test_regressors_of_all_kinds(client: Client) -> None:
+    from fastbp.sklearn import NetworkRegressor
+
+    several = np.column_stack([T, X[:, 0] ** 2])
+    for y, c, given in (
+        (T, None, {"l2": 0.0}),
+        (several, C, {"dtype": "float32"}),
+        (T, C, {"standardize": False, "standardize_target": False, "monotonic_cst": [1, 0, 0]}),
+    ):
+        options = {"n_neurons": 3, "l2": None, "epochs": 5, "random_state": 2, **given}
+        want = NetworkRegressor(**options).fit(X, y, c)
+        model = fastbp.dask.NetworkRegressor(**options)
+        model.client = client
+        weights = None if c is None else far(c, 4000)
+        assert model.fit(far(X, 7001), far(y, 3000), weights) is model
+        np.testing.assert_array_equal(model.w_, want.w_)
+        assert (model.loss_, model.l2_) == (want.loss_, want.l2_)
+        lazy = model.predict(far(X, 5000))
+        assert isinstance(lazy, da.Array) and lazy.shape == y.shape
+        np.testing.assert_array_equal(lazy.compute(scheduler=client), want.predict(X))
+        local = model.to_local()
+        assert type(local) is NetworkRegressor
+        np.testing.assert_array_equal(local.predict(X[:9]), want.predict(X[:9]))
+        again = pickle.loads(pickle.dumps(model))
+        assert again.client is None
+        np.testing.assert_array_equal(again.predict(X[:9]), want.predict(X[:9]))
+    with pytest.raises(ValueError, match="give a number"):
+        fastbp.dask.NetworkRegressor("auto").fit(far(X, 5000), far(T, 5000))
+    with pytest.raises(ValueError, match="validation_fraction is not known"):
+        fastbp.dask.NetworkRegressor(validation_fraction=0.1).fit(far(X, 5000), far(T, 5000))
+
+
+@pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"]])
+def test_classifiers(client: Client, labels: list[str]) -> None:
+    from fastbp.sklearn import NetworkClassifier
+
+    y = np.array(labels)[np.digitize(X[:, 0], [-0.5, 0.5]) % len(labels)]
+    options = {"n_neurons": 3, "l2": None, "epochs": 5, "random_state": 2}
+    want = NetworkClassifier(**options).fit(X, y)
+    model = fastbp.dask.NetworkClassifier(**options)
+    model.client = client
+    model.fit(far(X, 7001), far(y, 3000))
+    np.testing.assert_array_equal(model.w_, want.w_)
+    np.testing.assert_array_equal(model.classes_, want.classes_)
+    x = far(X, 6000)
+    np.testing.assert_array_equal(model.predict(x).compute(scheduler=client), want.predict(X))
+    lazy = model.predict_proba(x)
+    assert lazy.shape == (B, len(labels))
+    np.testing.assert_array_equal(lazy.compute(scheduler=client), want.predict_proba(X))
+
+
+def test_many_fits(client: Client) -> None:
+    x, t = X[:300], T[:300]
+    want = fastbp.fit_many(NET, x, t, seeds=12, epochs=5)
+    got = fastbp.fit_many(NET, x, t, seeds=12, epochs=5, client=client)
+    assert got.seeds == want.seeds
+    for one, other in zip(got, want, strict=True):
+        same(one, other)
+    groups = np.arange(len(X)) % 150
+    each = fastbp.fit_groups(NET, X, T, groups=groups, epochs=3, client=client)
+    alone = fastbp.fit_groups(NET, X, T, groups=groups, epochs=3)
+    np.testing.assert_array_equal(each.w, alone.w)
+    np.testing.assert_array_equal(each.losses, alone.losses)
+    assert each.reasons == alone.reasons
+
+
 def test_lost_and_joined_workers_change_nothing() -> None:
     want = fastbp.fit(NET, X, T, epochs=12, w0=NET.init(0))
     with cluster(2) as (made, client):
@@ -140,6 +213,19 @@ def test_lost_and_joined_workers_change_nothing() -> None:
     assert len(seen) == 3 and min(seen) > 0, seen
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "batch"), [("adam", 64), ("sgd", 1), (fastbp.AdamW(0.01), 48), ("adam", 30_000)]
+)
+def test_batches_in_their_order(client: Client, optimizer: Any, batch: int) -> None:
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    options = {"optimizer": optimizer, "batch_size": batch, "epochs": 3}
+    want = fastbp.fit(NET, Z, T, sample_weight=C, shuffle=False, **options)
+    got = fastbp.dask.fit(
+        NET, far(Z, 7001), far(T, 6000), sample_weight=far(C, 999), client=client, **options
+    )
+    same(got, want)
+
+
 def test_the_row_that_is_no_number(client: Client) -> None:
     bad = T.copy()
     bad[12_345] = np.nan
@@ -153,10 +239,10 @@ def test_the_row_that_is_no_number(client: Client) -> None:
 
 def test_what_is_refused(client: Client) -> None:
     x, t = far(X, 3000), far(T, 3000)
-    with pytest.raises(ValueError, match="no Adam yet"):
-        fastbp.dask.fit(NET, x, t, optimizer="adam", client=client)
-    with pytest.raises(ValueError, match="no trust-ncg"):
-        fastbp.dask.fit(NET, x, t, optimizer="trust-ncg", client=client)
+    with pytest.raises(ValueError, match="batch_size must make up parts"):
+        fastbp.dask.fit(NET, x, t, optimizer="adam", batch_size=100, client=client)
+    with pytest.raises(ValueError, match="l2 is a number"):
+        fastbp.dask.fit(NET, x, t, l2="auto", client=client)
     with pytest.raises(ValueError, match="one entry for each of 20011"):
         fastbp.dask.fit(NET, x, t[1:], client=client)
     with pytest.raises(ValueError, match=r"shape \(B, 3\)"):

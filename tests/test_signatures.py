@@ -18,6 +18,7 @@ RECORD = Path(__file__).parent / "data" / "signatures.txt"
 MODULES = (
     "activations",
     "calculus",
+    "dask",
     "datasets",
     "functions",
     "losses",

@@ -13,7 +13,8 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dask
@@ -24,8 +25,8 @@ from distributed.protocol import to_serialize
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
-from .._parts import Node, Statistic, along_tree
-from .._training.far import Far, Question, Shape
+from .._parts import Node, Rows, Statistic, along_tree
+from .._training.far import Apart, Question, Shape
 from ..losses import Loss
 from ..network import Network
 from . import cluster, worker
@@ -36,7 +37,7 @@ _PING = 5.0  # seconds after which a worker that has not answered is asked wheth
 _MOST_LOSSES = 5  # of all workers that hold rows, without an answer in between
 
 
-class Blocks(Far):
+class Blocks(Apart):
     """Rows on the workers of a cluster.
 
     Parameters
@@ -45,8 +46,12 @@ class Blocks(Far):
     net, loss : Network, Loss
     X, t, c
         Collections of Dask, or arrays, of the same rows; c may be None.
+    n_params : int, optional
+        P of the network that they are for, if it is not `net`.
     by_matrix : bool
         Whether a Gauss–Newton matrix will be asked for, whose parts are larger.
+    batch : int, optional
+        Rows of a batch, whole ones of which a block is to have.
     timeout : float
         Seconds without a sign of life after which to give up.
     """
@@ -61,7 +66,9 @@ class Blocks(Far):
         c: Any,
         *,
         by_matrix: bool,
+        batch: int | None = None,
         timeout: float,
+        n_params: int | None = None,
     ) -> None:
         self.client, self.net, self.loss, self.timeout = client, net, loss, timeout
         client.register_plugin(worker.Answering())
@@ -72,16 +79,18 @@ class Blocks(Far):
         self._looked = 0.0
         with dask.config.set(scheduler=client):  # where lengths have to be counted
             arrays = _arrays(net, X, t, c)
-        self.shape = Shape.of(len(arrays[0]), net.n_params)
+        self.shape = Shape.of(len(arrays[0]), n_params or net.n_params)
         up = client.sync(self._checked)
         n_parts = self.shape.n_parts
         most = 1 << max((n_parts // (_EACH * len(up))).bit_length() - 1, 0)
-        self.nodes = worker.cut(
-            0, n_parts, max(most, self.shape.parts_of_matrix if by_matrix else 1)
-        )
+        least = self.shape.parts_of_matrix if by_matrix else 1
+        if batch is not None:
+            least = self.shape.parts_of_batch(batch)
+        self.nodes = worker.cut(0, n_parts, max(most, least))
         self._place(arrays, sorted(up))
         client.sync(self._settle)
-        self.weigh(c is not None)
+        self.weighted = c is not None
+        self.weigh(self.weighted)
         if not np.finfo(net.dtype).tiny <= self.total < np.inf:
             raise ValueError(f"sample_weight must have a positive, finite sum; got {self.total}")
 
@@ -128,9 +137,18 @@ class Blocks(Far):
 
     def changed(self, change: Callable[[NDArray], NDArray]) -> Blocks:
         """As `Far`."""
+        return self.become(partial(worker.with_inputs, change))
+
+    def become(
+        self,
+        change: Callable[[Rows], Rows],
+        net: Network | None = None,
+        loss: Loss | None = None,
+    ) -> Blocks:
+        """Return what becomes of the rows; for another network, weights may change too."""
         new: Blocks = object.__new__(Blocks)
         new.__dict__.update(self.__dict__)
-        new._told, new._ident = set(self._told), self._ident
+        new._told = set(self._told)
         new.futures = [
             self.client.submit(
                 worker.change_block,
@@ -144,6 +162,9 @@ class Blocks(Far):
         ]
         new._where = {}
         self.client.sync(new._settle)
+        if net is not None and loss is not None:
+            new.net, new.loss, new._told, new._ident = net, loss, set(), uuid.uuid4().hex
+            new.weigh(self.weighted)
         return new
 
     # ---- who is there ------------------------------------------------------------------------
@@ -247,7 +268,7 @@ class Blocks(Far):
                 count[address] -= 1
                 count[least] += 1
                 moved[i] = self.client.submit(
-                    worker.same_block,
+                    worker.change_block,
                     self.futures[i],
                     workers=[least],
                     allow_other_workers=True,
@@ -260,8 +281,23 @@ class Blocks(Far):
 
     # ---- a step ------------------------------------------------------------------------------
 
+    @property
+    def counts(self) -> list[int]:
+        """As `Far`."""
+        return [end - first for first, end in map(self._bounds, self.nodes)]
+
+    def visit(self, block: int, question: Question) -> Statistic:
+        """As `Far`."""
+        return self._asked(question, [block])[self.nodes[block]]
+
     def ask(self, question: Question) -> Statistic:
         """As `Far`."""
+        have = self._asked(question, range(len(self.nodes)))
+        return along_tree(
+            lambda lo, hi: have.get((lo, hi)), Statistic.joined, 0, self.shape.n_parts
+        )
+
+    def _asked(self, question: Question, blocks: Sequence[int]) -> dict[Node, Statistic]:
         client = self.client
         if client.status != "running":
             raise RuntimeError(f"the client's connection to the cluster is {client.status}")
@@ -270,14 +306,11 @@ class Blocks(Far):
             self._looked = time.monotonic()
         step = uuid.uuid4().hex
         try:
-            have = client.sync(self._answers, question, step)
+            return client.sync(self._answers, question, step, blocks)
         except BaseException:  # Ctrl-C too: nobody waits for this any more
             if client.status == "running":
                 client.loop.add_callback(self._abandon, step, set(self._where.values()))
             raise
-        return along_tree(
-            lambda lo, hi: have.get((lo, hi)), Statistic.joined, 0, self.shape.n_parts
-        )
 
     async def _abandon(self, step: str, addresses: set[str]) -> None:
         asked = [cluster.ask(self.client, a, "fastbp_abandon", step=step) for a in addresses]
@@ -306,13 +339,17 @@ class Blocks(Far):
         self._told.add(address)
         return answer
 
-    async def _answers(self, question: Question, step: str) -> dict[Node, Statistic]:
+    async def _answers(
+        self, question: Question, step: str, blocks: Sequence[int]
+    ) -> dict[Node, Statistic]:
         have: dict[Node, Statistic] = {}
+        n_parts = sum(hi - lo for lo, hi in (self.nodes[i] for i in blocks))
         losses = 0
         while True:
             done = [node for node in have]
             groups: dict[str, list[int]] = {}
-            for i, (lo, hi) in enumerate(self.nodes):
+            for i in blocks:
+                lo, hi = self.nodes[i]
                 if i in self._where and not any(a <= lo and hi <= b for a, b in done):
                     groups.setdefault(self._where[i], []).append(i)
             asked = {
@@ -333,7 +370,7 @@ class Blocks(Far):
                     new += len(nodes)
                 elif not isinstance(reply, OSError | asyncio.CancelledError):
                     raise reply
-            if sum(hi - lo for lo, hi in have) == self.shape.n_parts:
+            if sum(hi - lo for lo, hi in have) == n_parts:
                 return have
             losses = 0 if new else losses + 1
             if losses > _MOST_LOSSES:

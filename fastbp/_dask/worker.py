@@ -64,13 +64,14 @@ def make_block(net: Network, loss: Loss, first: int, X: Any, t: Any, c: Any) -> 
     return Rows(arrays["X"], t, c)
 
 
-def change_block(rows: Rows, change: Callable[[NDArray], NDArray]) -> Rows:
+def with_inputs(change: Callable[[NDArray], NDArray], rows: Rows) -> Rows:
     """Return rows with another X."""
-    return rows._replace(X=np.ascontiguousarray(change(rows.X)))
+    return rows._replace(X=change(rows.X))
 
 
-def same_block(rows: Rows) -> Rows:
-    """Return what it is given, aligned: a task that brings it to another worker."""
+def change_block(rows: Rows, change: Callable[[Rows], Rows] | None = None) -> Rows:
+    """Return what rows become, aligned; without a change, a task that brings them elsewhere."""
+    rows = rows if change is None else change(rows)
     X, t, c = (None if a is None else np.require(a, None, ["C", "A"]) for a in rows)
     assert X is not None
     return Rows(X, t, c)

@@ -6,6 +6,7 @@ that of the node of both: so the last bits are those of a fit with all rows here
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from .. import _boundary as boundary
 from .._lock import LOCK
 from .._parts import Rows, Statistic
+from ..kernels.machine.epoch_settings import FINITE, LOSS_SUM, N_RESULTS
 from ..losses import Loss
 from ..network import Network
 from ..objective import penalty
@@ -28,10 +30,10 @@ class Question(NamedTuple):
 
     Attributes
     ----------
-    what : {"loss", "gradient", "matrix", "hvp", "weights"} or callable
+    what : {"loss", "gradient", "matrix", "hvp", "weights", "epoch"} or callable
         Σ c ℓ; that and its gradient; these and the Gauss–Newton matrix; the Hessian times the
-        argument; Σ c of each part; or what
-        ``what(rows, *arguments)`` says of the rows of a part, a `Statistic`.
+        argument; Σ c of each part; w after the batches of a block, with what the optimizer keeps;
+        or what ``what(rows, *arguments)`` says of the rows of a part, a `Statistic`.
     w : ndarray, shape (P,), or None
     scale, curvature
         As the drivers take them.
@@ -66,8 +68,22 @@ class Shape(NamedTuple):
         """Parts of all rows."""
         return -(-self.n // self.part)
 
+    def parts_of_batch(self, batch: int) -> int:
+        """Return the least parts, a power of two, that are a whole number of batches."""
+        parts = batch // math.gcd(batch, self.part)
+        if batch >= self.n or parts >= self.n_parts:
+            return self.n_parts
+        if parts & (parts - 1) == 0:
+            return parts
+        raise ValueError(
+            f"batch_size must make up parts of {self.part} rows, or powers of two of them, so that "
+            f"a worker has whole batches; got {batch}: take a power of two, or 48 times one"
+        )
+
     def grain(self, question: Question) -> int:
         """Most parts of a node that is answered for at once."""
+        if question.what == "epoch":
+            return self.n_parts
         if question.what == "matrix":
             return self.parts_of_matrix
         return _GRAIN if question.what in ("loss", "gradient", "hvp") else 1
@@ -104,6 +120,8 @@ class Answers:
             return self._matrix(question, w, rows)
         if what == "hvp":
             return self._product(question, w, rows)
+        if what == "epoch":
+            return self._epoch(question, w, rows)
         g = np.empty_like(w) if what == "gradient" else None
         order = 0 if g is None else 1
         calls.prepare(order, self._shape.part)
@@ -140,6 +158,7 @@ class Answers:
         table = calls.plan.loss_table(self._loss, 2)
         drive = calls.driver("hvp_part", calls.plan.table[TANGENT], table)
         (p,), product = question.arguments, np.empty_like(w)
+        p = boundary.parameters(p, self._net.n_params, self.dtype, check_finite=False)
         drive(w, *rows, p, question.scale, product, self._shape.part)
         return Statistic((product,))
 
@@ -156,6 +175,28 @@ class Answers:
         part = shape.part * shape.parts_of_matrix
         return Statistic((drive(w, *rows, question.scale, question.curvature, g, G, part), g, G))
 
+    def _epoch(self, question: Question, w: NDArray, rows: Rows) -> Statistic:
+        with LOCK:
+            from ..kernels.calls.optimizers import Epochs
+
+        (rule, settings, free, each, batch), unit, factor, rates, state, left = question.arguments
+        X, t, c = rows
+        assert t is not None
+        c = None if c is None else of_mean_one(c, factor)
+        t = t if unit == 1.0 else (t / unit).astype(self.dtype)
+        run = Epochs(
+            self._calls, w.copy(), X, t, c, self._loss, rule, settings, free, each, batch,
+            self._shape.n,
+        )  # fmt: skip
+        run.state[:], run.left[:] = state, left
+        run.more(X, t, c, rates.astype(np.float64))  # whose dtype is NumPy's own, too
+        return Statistic((run.w, run.state, run.left))
+
+
+def of_mean_one(c: NDArray, factor: float) -> NDArray:
+    """Return weights times a factor that makes their mean one."""
+    return np.multiply(c, factor, dtype=np.float64).astype(c.dtype, copy=False)
+
 
 class Far(ABC):
     """All rows of a fit, elsewhere; what is asked of them has the bits of a fit with them here.
@@ -167,12 +208,15 @@ class Far(ABC):
     shape : Shape
     total : float
         Σ c.
+    weighted : bool
+        Whether there are weights.
     """
 
     net: Network
     loss: Loss
     shape: Shape
     total: float
+    weighted: bool
 
     @abstractmethod
     def ask(self, question: Question) -> Statistic:
@@ -187,7 +231,7 @@ class Far(ABC):
 
     def weigh(self, weighted: bool) -> None:
         """Find Σ c."""
-        self.total = float(len(self))
+        self.total, self.weighted = float(len(self)), weighted
         if weighted:
             (sums,), _, _ = self.ask(Question("weights"))
             self.total = 0.0
@@ -210,6 +254,19 @@ class Far(ABC):
         """As `kernels.calls.shared_work.Sums`."""
         (total, g[:], G[:]), _, _ = self.ask(Question("matrix", w, scale, curvature))
         return float(total)
+
+
+class Apart(Far):
+    """Rows in blocks, each of which can be asked by itself."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> list[int]:
+        """How many rows each block has."""
+
+    @abstractmethod
+    def visit(self, block: int, question: Question) -> Statistic:
+        """Return the answer of a block."""
 
 
 class FarObjective:
@@ -256,3 +313,41 @@ class FarObjective:
         loss = self._far.batch(w, 1.0 / self._far.total, g) / self._far.total
         l2, each = parted(self._l2)
         return loss + plain("penalty", w.dtype)(l2, w, each, g) if l2 else loss
+
+
+class FarEpochs:
+    """`Epochs` of rows in their own order, which goes from block to block.
+
+    Parameters
+    ----------
+    far : Apart
+        Its blocks have whole batches, but for the last.
+    w : ndarray, shape (P,)
+        The start; moved in place.
+    given : tuple
+        Rule, settings, free, each and batch, as `Epochs` takes them.
+    unit : float
+        What targets are measured in.
+    """
+
+    def __init__(self, far: Apart, w: NDArray, given: tuple[Any, ...], unit: float) -> None:
+        self._far, self._w, self._given = far, w, given
+        factor = len(far) / far.total if far.weighted else 1.0
+        self._scales = float(unit), factor
+        rule, *_, self._batch = given
+        self.state = np.zeros((1 if rule == "sgd" else 2, w.size), w.dtype)
+        self.left = np.ones(N_RESULTS)
+
+    def run(self, order: NDArray | None, rates: NDArray) -> float:
+        """As `Epochs`, whose order is that which rows have."""
+        assert order is None
+        left, first = self.left, 0
+        left[LOSS_SUM] = 0.0
+        for block, count in enumerate(self._far.counts):
+            batches = -(-count // self._batch)
+            some = rates[first : first + batches]
+            given = (self._given, *self._scales, some, self.state, left)
+            answer = self._far.visit(block, Question("epoch", self._w, arguments=given))
+            (self._w[:], self.state[:], left[:]), _, _ = answer
+            first += batches
+        return float(left[LOSS_SUM]) if left[FINITE] else math.nan

@@ -137,6 +137,7 @@ def fit_groups(
     free: ArrayLike | None = None,
     bounds: tuple[ArrayLike, ArrayLike] | str | None = None,
     threads: int | str = "auto",
+    client: Any = None,
 ) -> GroupFits:
     """Fit the parameters of one network to each of many groups, each for itself.
 
@@ -160,6 +161,9 @@ def fit_groups(
         c. Each group needs a positive sum.
     threads : int or "auto"
         Threads that groups are shared out to; "auto" is the number of processors.
+    client : distributed.Client, optional
+        Of a cluster of Dask whose workers do the fits, in tasks of about a second; the data are
+        sent to each. Where workers are lost, what is done is kept.
 
     Returns
     -------
@@ -207,7 +211,7 @@ def fit_groups(
         problem.c = None if problem.c is None else problem.c[order]
     work = _Work(problem, chosen, w0 is None, epochs, batch_size, labels, first)
     work.check()
-    work.run(boundary.thread_count(threads) or os.cpu_count() or 1)
+    work.run(boundary.thread_count(threads) or os.cpu_count() or 1, client)
     failed = [m for m, reason in enumerate(work.reasons) if reason == _FAILED]
     if failed:
         warnings.warn(
@@ -240,6 +244,26 @@ class _Work:
         self._epochs, self._batch_size = epochs, batch_size
         self._labels, self._first = labels, first
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was sent: arrays with a dtype of their own, which entries refuse."""
+        self.__dict__.update(state)
+        self._first = self._first.astype(np.int64)
+        whole = self._problem
+        P, dtype = whole.net.n_params, whole.net.dtype
+
+        def own(array: NDArray) -> NDArray:
+            return boundary.numbers("what was sent", array, dtype, check_finite=False)
+
+        self._problem = replace(
+            whole,
+            w=own(whole.w),
+            X=own(whole.X),
+            t=own(whole.t),
+            c=None if whole.c is None else own(whole.c),
+            l2=boundary.penalty(whole.l2, P),
+            bounds=whole.bounds and (own(whole.bounds[0]), own(whole.bounds[1])),
+        )
+
     def check(self) -> None:
         """Refuse what only a single group is wrong by."""
         c = self._problem.c
@@ -254,12 +278,25 @@ class _Work:
                 f"{self._labels[m]}"
             )
 
-    def run(self, threads: int) -> None:
+    def run(self, threads: int, client: Any = None) -> None:
         """Fit all groups; until Ctrl-C."""
+        blocks = [*self._blocks()]
+        if client is None:
+            outcomes(self._fitting(), blocks, threads)
+            return
+        for (start, end), found in outcomes(self.fitted, blocks, threads, client=client):
+            self.w[start:end], self.losses[start:end], self.reasons[start:end] = found
+
+    def fitted(self, block: _Block, stop: threading.Event) -> tuple[NDArray, NDArray, list[str]]:
+        """Fit some groups; return w, losses and reasons."""
+        self._fitting()(block, stop)
+        some = slice(*block)
+        return self.w[some], self.losses[some], self.reasons[some]
+
+    def _fitting(self) -> Callable[[_Block, threading.Event], None]:
+        """Return what fits some groups, and writes down what it found."""
         chosen = self._optimizer
-        one = self._levenberg(chosen) if isinstance(chosen, LevenbergMarquardt) else self._by_fit
-        for _ in outcomes(one, [*self._blocks()], threads):
-            pass
+        return self._levenberg(chosen) if isinstance(chosen, LevenbergMarquardt) else self._by_fit
 
     def _blocks(self) -> Iterator[_Block]:
         start, first, N = 0, self._first, self._problem.net.n_inputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from .. import _boundary as boundary
 
+_SECONDS = 1.0  # of a task
+
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 
@@ -22,11 +25,15 @@ def outcomes(
     jobs: Sequence[Job],
     n: int,
     show: Callable[[list[Outcome]], None] = lambda known: None,
+    client: Any = None,
 ) -> list[tuple[Job, Outcome]]:
     """Return what became of each job, n at a time; after Ctrl-C, of those that had begun.
 
-    `show` is called every second, and when one has ended, with what is known by then.
+    `show` is called every second, and when one has ended, with what is known by then. With the
+    client of a cluster of Dask, its workers do it, and after Ctrl-C what is done by then is left.
     """
+    if client is not None:
+        return _on_cluster(work, jobs, show, client)
     stop = threading.Event()
     futures: list[Future[Outcome]] = []
     with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
@@ -44,6 +51,53 @@ def outcomes(
                 raise
     each = zip(jobs, futures, strict=False)
     return [(job, future.result()) for job, future in each if not future.cancelled()]
+
+
+def _on_cluster(
+    work: Callable[[Job, threading.Event], Outcome],
+    jobs: Sequence[Job],
+    show: Callable[[list[Outcome]], None],
+    client: Any,
+) -> list[tuple[Job, Outcome]]:
+    """Hand jobs to the workers, as many at a time as take about a second."""
+    # A task gets it from a worker that has it; Dask does tasks of a lost worker again.
+    (there,) = client.scatter([work], broadcast=True, hash=False)
+    n = max(sum(client.nthreads().values()), 1)
+    known: dict[int, Outcome] = {}
+    with client.get_executor(pure=False) as pool:
+
+        def begin(first: int, end: int, count: int) -> set[Future]:
+            starts = range(first, end, count)
+            return {pool.submit(_some, there, k, jobs[k : min(k + count, end)]) for k in starts}
+
+        running = begin(0, min(n, len(jobs)), 1)
+        measured = False
+        try:
+            while running:
+                ended, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    first, found, seconds = future.result()
+                    known.update(enumerate(found, first))
+                    if not measured:
+                        measured = True
+                        running |= begin(n, len(jobs), max(int(_SECONDS / max(seconds, 1e-6)), 1))
+                show([*known.values()])
+        except BaseException as error:
+            for future in running:
+                future.cancel()
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+    return [(jobs[k], known[k]) for k in sorted(known)]
+
+
+def _some(
+    work: Callable[[Job, threading.Event], Outcome], first: int, jobs: Sequence[Job]
+) -> tuple[int, list[Outcome], float]:
+    """Do some jobs; also returns their number, and the seconds of one."""
+    begun = time.perf_counter()
+    found = [work(job, threading.Event()) for job in jobs]
+    seconds = time.perf_counter() - begun
+    return first, found, seconds / len(jobs)
 
 
 def folds_of(

@@ -196,9 +196,10 @@ def fit_many(
     sample_weight: ArrayLike | None = None,
     loss: str | Loss = "squared",
     progress: bool | str = "auto",
+    client: Any = None,
     **options: Any,
 ) -> Fits:
-    """Fit a network many times, over threads; each result is that of `fit` alone, bit for bit.
+    """Fit a network many times, over threads or machines; each time with the bits of `fit`.
 
     Parameters
     ----------
@@ -226,6 +227,9 @@ def fit_many(
         ℓ.
     progress : bool or "auto"
         As `fit` has it; shown is how many fits are done.
+    client : distributed.Client, optional
+        Of a cluster of Dask whose workers do the fits, in tasks of about a second; the data are
+        sent to each. After Ctrl-C, and where workers are lost, what is done is kept.
     **options
         All else that `fit` takes, but a checkpoint and a seed.
 
@@ -283,7 +287,7 @@ def fit_many(
             losses = [outcome.loss for outcome in known if isinstance(outcome, FitResult)]
             shown.show(len(known), {"least loss": min(losses)} if losses else {})
 
-        ended = outcomes(shared.fit, jobs, n, show)
+        ended = outcomes(shared.fit, jobs, n, show, client)
     for job, outcome in ended:
         if isinstance(outcome, FitResult):
             done.append((job, outcome))

@@ -46,7 +46,7 @@ from ..optimizers import (
     Optimizer,
     rates,
 )
-from .far import Far, FarObjective
+from .far import Apart, Far, FarEpochs, FarObjective, of_mean_one
 from .source import Streamed
 from .watch import NonFiniteLossError, Watch, diverged
 
@@ -151,10 +151,6 @@ class _WithoutMoments:
         pass
 
 
-def _of_mean_one(c: NDArray, factor: float) -> NDArray:
-    return np.multiply(c, factor, dtype=np.float64).astype(c.dtype, copy=False)
-
-
 class Stochastic:
     """SGD, Adam, AdamW: a compiled call an epoch, on targets in the problem's unit.
 
@@ -182,11 +178,10 @@ class Stochastic:
             decay = optimizer.weight_decay if isinstance(optimizer, AdamW) else 0.0
             settings = [l2, decay, optimizer.beta1, optimizer.beta2, optimizer.epsilon]
         self._rule = rule
-        if not (problem.far is None or isinstance(problem.far, Streamed)):
-            raise TypeError(f"{type(optimizer).__name__} does not work on observations elsewhere")
-        self._far, c = problem.far, problem.c
+        self._far = problem.far if isinstance(problem.far, Streamed) else None
+        c = problem.c
         if c is not None:
-            c = _of_mean_one(c, problem.n / problem.total)
+            c = of_mean_one(c, problem.n / problem.total)
         self._loss: float | None = None  # of the parameters at the end
         self._starts = [problem.w.copy(), problem.w.copy()]  # of the last two epochs
         self._w, t = problem.w, problem.t
@@ -200,7 +195,13 @@ class Stochastic:
             self._rows = max(most // problem.batch, 1) * problem.batch
         gathers = self._far is None or self._far.gathers
         n_ordered = problem.n if gathers else min(self._rows, problem.n)
-        self._order = Order(n_ordered, stream(problem.seed, 1))
+        apart = problem.far if isinstance(problem.far, Apart) else None
+        self._order = Order(n_ordered if apart is None else 1, stream(problem.seed, 1))
+        self._run: Epochs | FarEpochs
+        if apart is not None:
+            given = (rule, settings, problem.free, each, problem.batch)
+            self._run = FarEpochs(apart, self._w, given, problem.unit)
+            return
         self._run = Epochs(
             prepared(problem.net),
             self._w,
@@ -259,6 +260,7 @@ class Stochastic:
             if far is None:
                 loss = run.run(order, eta)
             else:
+                assert not isinstance(run, FarEpochs)
                 blocks = far.batches(self._rows, order)
                 within = self._order if problem.shuffle and order is None else None
                 loss = run.run_blocks(map(self._in_units, blocks), within, eta)
@@ -284,7 +286,7 @@ class Stochastic:
         X, t, c = rows
         assert t is not None
         if c is not None:
-            c = _of_mean_one(c, self._problem.n / self._problem.total)
+            c = of_mean_one(c, self._problem.n / self._problem.total)
         return Rows(X, self._in_unit(t), c)
 
     def _diverged(self, watch: Watch) -> NonFiniteLossError:

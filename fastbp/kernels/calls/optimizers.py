@@ -172,6 +172,10 @@ class Epochs:
             first += n
         return self._loss_sum()
 
+    def more(self, X: NDArray, t: NDArray, c: NDArray | None, rates: NDArray) -> None:
+        """Run the batches of other observations as those that follow in the same epoch."""
+        self._some(X, t, c, np.arange(len(X)), rates, 0)
+
     def _some(
         self,
         X: NDArray,

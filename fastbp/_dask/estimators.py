@@ -1,0 +1,298 @@
+"""The estimators of `fastbp.sklearn` for what lies on the workers of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from distributed import Client
+from numpy.random import default_rng
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+import fastbp.sklearn as local
+
+from .. import _standardise as standardise
+from .._columns import Columns
+from .._parts import Rows, weight
+from .._standardise import Scaling
+from .._training import fit as training
+from .._training.doubts import check_pair, warn
+from ..activations import softmax
+from ..losses import get_loss
+from ..network import Network
+from ..optimizers import LBFGS, SGD, Adam, get_optimizer
+from .blocks import Blocks
+from .session import asks_for_matrices, client_of, session
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_NOT_HERE = {
+    "validation_fraction": None,
+    "warm_start": False,
+    "class_weight": None,
+    "multi_class": "softmax",
+}
+
+
+def _prepared(scaling: Scaling, target: Any, dtype: Any, heaviest: float, rows: Rows) -> Rows:
+    """Return inputs, targets and weights as the network takes them."""
+    c = None if rows.c is None else (rows.c / heaviest).astype(dtype)
+    return Rows(scaling.inputs(rows.X, dtype), target(rows.t).astype(dtype, copy=False), c)
+
+
+def _one_hot(K: int, codes: NDArray) -> NDArray:
+    return np.eye(K)[codes.astype(np.intp)]
+
+
+def _same(codes: NDArray) -> NDArray:
+    return codes
+
+
+def _codes(labels: NDArray, classes: NDArray) -> NDArray:
+    return np.searchsorted(classes, labels).astype(np.float64)
+
+
+class _OnDask:
+    """Fits on a cluster, at once; predicts there when it is computed."""
+
+    client: Client | None = None
+    """The client to work with, set after the estimator is made; None for the one there is."""
+
+    @property
+    def client_(self) -> Client:
+        """The client that is worked with; neither pickled nor copied."""
+        return client_of(self.client)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        return {name: value for name, value in state.items() if name != "client"}
+
+    def to_local(self) -> Any:
+        """Return the estimator of `fastbp.sklearn` with what was fitted; it needs no Dask."""
+        model = self._local(**self.get_params())  # type: ignore[attr-defined]
+        for name, value in self.__getstate__().items():
+            if name != "_sklearn_version":
+                setattr(model, name, value)
+        return model
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit anew, at once.
+
+        Parameters
+        ----------
+        X : dask array or dataframe, shape (B, N)
+            Observations, in chunks of any size; of a fitted model the bits are those of
+            `fastbp.sklearn` with all rows in one machine and ``l2=None`` or a number, where no
+            weight is 0. Nothing is chosen by cross-validation: "auto" stands for None.
+        y : dask array, series or dataframe, shape (B,) or (B, K)
+            Their targets, or their classes.
+        sample_weight : dask array or series, shape (B,), optional
+            Weights from 0 on.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As the estimator's own fit; for a parameter that is not known on a cluster.
+        """
+        for name, value in _NOT_HERE.items():
+            if getattr(self, name, value) != value:
+                raise ValueError(f"{name} is not known on a cluster; leave it out")
+        with session(self.client) as client:
+            return self._fit_on(client, X, y, sample_weight)
+
+    def _fit_on(self, client: Client, X: Any, y: Any, c: Any) -> Self:
+        model: Any = self
+        names = getattr(X, "columns", None)
+        vars(self).pop("feature_names_in_", None)
+        if names is not None and all(isinstance(name, str) for name in names):
+            self.feature_names_in_ = np.array([*names], dtype=object)
+        loss = get_loss(model.loss)
+        X, y = _array(X), _array(y)
+        if X.ndim != 2:
+            raise ValueError(f"X must have two axes; got shape {X.shape}")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y.ravel()
+        self.n_features_in_ = int(X.shape[1])
+        model._row = tuple(int(n) for n in y.shape[1:])
+        y = self._encoded(y)
+        self.n_neurons_ = model._first_size(Adam())  # nothing is chosen by cross-validation
+        net = self.network_ = model._network_of(
+            self.n_neurons_, self.n_features_in_, *model._outputs()
+        )
+        check_pair(net, loss)
+        chosen = get_optimizer(model.optimizer, loss.name, net.n_params)
+        by_batch, batch = isinstance(chosen, SGD | Adam), model.batch_size or 32
+        if by_batch and model.shuffle:
+            raise ValueError("on a cluster batches have a fixed order: give shuffle=False")
+        model._rng = default_rng(check_random_state(model.random_state).randint(2**31 - 1))
+        K = model._row[0] if model._row else 1
+        raw = Blocks(
+            client,
+            Network(self.n_features_in_, 1, n_outputs=K, output="identity"),
+            get_loss("squared"),
+            X,
+            y,
+            None if c is None else _array(c),
+            by_matrix=asks_for_matrices(chosen),
+            batch=batch if by_batch else None,
+            timeout=60.0,
+            n_params=net.n_params,
+        )
+        (total,), _, heaviest = raw.reduce(weight)
+        model.l2_ = model._penalty(total)
+        strong = model.l2_ > local._STRONG and model.optimizer is None and model.epochs is None
+        optimizer = LBFGS() if strong else model.optimizer  # as there
+        features = Columns.over(raw.reduce, "X", np.dtype(np.float64))
+        none = Scaling(np.zeros(self.n_features_in_), np.ones(self.n_features_in_))
+        self.scaling_ = Scaling.by(features) if model.standardize else none
+        target = self._target(raw)
+        model.w_ = self._started(raw)
+        far = raw.become(
+            partial(_prepared, self.scaling_, target, net.dtype, float(heaviest)), net, loss
+        )
+        model._forget()
+        result = training.fit(
+            net,
+            far,  # type: ignore[arg-type]
+            None,
+            w0=np.atleast_2d(model.w_)[0],
+            optimizer=optimizer,
+            loss=loss,
+            l2=standardise.penalties(net, model.l2_),
+            epochs=model.epochs,
+            batch_size=batch,
+            shuffle=False,
+            early_stopping=model.early_stopping,
+            seed=int(model._rng.integers(2**31)),
+            free=standardise.free(net),
+            bounds=model._bounds(net),
+            progress=bool(model.verbose),
+            _quiet=True,
+        )
+        model._keep([result])
+        self.loss_curve_ = model._curves[0] = result.history["loss"].tolist()
+        self.n_iter_ = len(self.loss_curve_)
+        model._at_optimum = True
+        if result.reason == "interrupted":
+            raise KeyboardInterrupt
+        warn([result.warnings], stacklevel=4)
+        return self
+
+    def _encoded(self, y: Any) -> Any:
+        return y
+
+    def _target(self, raw: Blocks) -> Callable[[NDArray], NDArray]:
+        raise NotImplementedError
+
+    def _started(self, raw: Blocks) -> NDArray:
+        raise NotImplementedError
+
+    def _lazily(self, method: str, X: Any, columns: int = 0) -> Any:
+        """Call a method of the local estimator on each chunk when it is computed."""
+        call = getattr(self.to_local(), method)
+        if hasattr(X, "map_partitions"):
+            return X.map_partitions(call, meta=np.empty((0, columns) if columns else 0))
+        if not isinstance(X, da.Array):
+            return call(X)
+        X = X.rechunk({1: -1})
+        if columns:
+            return X.map_blocks(call, chunks=(X.chunks[0], (columns,)), meta=np.empty((0, 0)))
+        return X.map_blocks(call, drop_axis=1, meta=call(np.zeros((1, X.shape[1])))[:0])
+
+
+def _array(value: Any) -> Any:
+    """Return an array whose lengths are known: of Dask, or here."""
+    if hasattr(value, "to_dask_array"):
+        return value.to_dask_array(lengths=True)
+    if isinstance(value, da.Array):
+        return value.compute_chunk_sizes() if np.isnan(value.shape).any() else value
+    return np.asarray(value)
+
+
+class NetworkRegressor(_OnDask, local.NetworkRegressor):  # type: ignore[misc]
+    """`fastbp.sklearn.NetworkRegressor` for collections of Dask: the same parameters and bits.
+
+    Attributes
+    ----------
+    client : distributed.Client or None
+        To be set where it is not the one there is; never pickled.
+
+    Examples
+    --------
+    >>> import fastbp.dask
+    >>> model = fastbp.dask.NetworkRegressor(n_neurons=8, random_state=0)
+    >>> model.fit(X, y).predict(X).mean().compute()  # doctest: +SKIP
+    """
+
+    _local = local.NetworkRegressor
+
+    def _target(self, raw: Blocks) -> Callable[[NDArray], NDArray]:
+        scaled = self._unbounded() if self.standardize_target is None else self.standardize_target
+        K = raw.net.n_outputs
+        self.target_scaling_ = Scaling.none(np.empty((0,) if K == 1 else (0, K)))
+        if scaled:
+            self.target_scaling_ = Scaling.by(Columns.over(raw.reduce, "t", np.dtype(np.float64)))
+        return self.target_scaling_.apply
+
+    def _started(self, raw: Blocks) -> NDArray:
+        w = self._random_start()
+        if self._unbounded() and not self.target_scaling_.mean.any():
+            mean = Columns.over(raw.reduce, "t", np.dtype(np.float64)).mean
+            self.network_.split(w)[0][..., -1] = mean
+        return w
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Return predictions: of a collection of Dask one, computed when it is asked for."""
+        if return_std:
+            raise ValueError("a fit on a cluster has no standard deviations")
+        return self._lazily("predict", X, self._row[0] if self._row else 0)
+
+
+class NetworkClassifier(_OnDask, local.NetworkClassifier):  # type: ignore[misc]
+    """`fastbp.sklearn.NetworkClassifier` for collections of Dask: the same parameters and bits.
+
+    Attributes
+    ----------
+    client : distributed.Client or None
+        To be set where it is not the one there is; never pickled.
+    """
+
+    _local = local.NetworkClassifier
+
+    def _encoded(self, y: Any) -> Any:
+        if y.ndim == 2:
+            raise ValueError("labels of several columns are not known on a cluster")
+        with_client = {"scheduler": self.client_}
+        unique = da.unique(y).compute(**with_client) if isinstance(y, da.Array) else np.unique(y)
+        self.classes_ = unique
+        local._require_two(unique)
+        if isinstance(y, da.Array):
+            return y.map_blocks(_codes, classes=unique, dtype=np.float64)
+        return _codes(y, unique)
+
+    def _started(self, raw: Blocks) -> NDArray:
+        return self._random_start()[np.newaxis]
+
+    def _target(self, raw: Blocks) -> Callable[[NDArray], NDArray]:
+        return partial(_one_hot, len(self.classes_)) if self.network_.output is softmax else _same
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable classes: of a collection of Dask one, computed when asked."""
+        return self._lazily("predict", X)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of each class, lazily as `predict`."""
+        return self._lazily("predict_proba", X, len(self.classes_))
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Return its logarithm, lazily as `predict`."""
+        return self._lazily("predict_log_proba", X, len(self.classes_))
