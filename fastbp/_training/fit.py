@@ -571,7 +571,7 @@ def fit(
     given = Given(**locals())
     if isinstance(X, Source):
         given = _of_sources(given)
-    elif t is None:
+    elif t is None and not isinstance(given.X, Far):
         raise TypeError("t is missing: fit takes X and t, or a Source")
     elif isinstance(validation, Source):
         raise TypeError("a Source to validate by needs one to fit: Source.from_arrays(X, t)")
