@@ -56,8 +56,8 @@ def main() -> None:
     net = fastbp.Network(N, H, output="identity")
     w = net.init(0)
     rng = da.random.default_rng(0)
-    X = rng.normal(size=(B, N), chunks=(100_000, N)).persist(scheduler="threads")
-    t = da.sin(X.sum(axis=1)).persist(scheduler="threads")
+    X = rng.normal(size=(B, N), chunks=(100_000, N))  # made where it is needed
+    t = da.sin(X.sum(axis=1))
     here = X.compute(scheduler="threads"), t.compute(scheduler="threads")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
