@@ -150,8 +150,10 @@ def test_regressors_of_all_kinds(client: Client) -> None:
         again = pickle.loads(pickle.dumps(model))
         assert again.client is None
         np.testing.assert_array_equal(again.predict(X[:9]), want.predict(X[:9]))
+    model = fastbp.dask.NetworkRegressor("auto")
+    model.client = client
     with pytest.raises(ValueError, match="give a number"):
-        fastbp.dask.NetworkRegressor("auto").fit(far(X, 5000), far(T, 5000))
+        model.fit(far(X, 5000), far(T, 5000))
     with pytest.raises(ValueError, match="validation_fraction is not known"):
         fastbp.dask.NetworkRegressor(validation_fraction=0.1).fit(far(X, 5000), far(T, 5000))
 
