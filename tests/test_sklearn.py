@@ -805,7 +805,7 @@ def test_a_bar_where_it_is_asked_for(friedman, capfd):
     NetworkRegressor(2, epochs=2, random_state=0).fit(X, y)
     assert capfd.readouterr().err == ""
     NetworkRegressor(2, epochs=2, verbose=True, random_state=0).fit(X, y)
-    assert "fit" in capfd.readouterr().err
+    assert "step 2 of 2" in capfd.readouterr().err
 
 
 # ---- monotonic ---------------------------------------------------------------------------------
