@@ -19,9 +19,9 @@ from .. import _boundary as boundary
 from .. import _html as html
 from .. import _plots as plots
 from .._columns import Columns
+from .._lock import LOCK
 from .._parts import Rows, Statistic
 from ..activations import identity
-from ..kernels.machine.sizes import is_packed
 from ..losses import Loss, get_loss
 from ..network import Network
 from ..objective import Objective
@@ -988,6 +988,9 @@ _Data = tuple[NDArray, NDArray, NDArray | None]
 
 def _copies(net: Network, B: int) -> bool:
     """Whether so many observations are copied where a fit needs others than those given."""
+    with LOCK:
+        from ..kernels.machine.sizes import is_packed
+
     return is_packed(B, net.n_inputs, net.n_outputs, net.dtype.itemsize)
 
 
