@@ -21,6 +21,7 @@ from support import orders_of_fit
 
 import fastbp
 from fastbp import EarlyStopping, NonFiniteLossError, reference
+from fastbp.datasets import load_diabetes
 from fastbp.optimizers import SGD, Adam, AdamW, Cosine, LevenbergMarquardt, Minimize
 
 RNG = np.random.default_rng(0)
@@ -985,3 +986,28 @@ def test_what_is_not_free_keeps_its_bits_in_units_of_targets():
         for n in (0, 3)
     ]
     assert starts[0] == starts[1]
+
+
+def test_the_loss_of_a_step_is_that_of_its_parameters_also_where_levenberg_begins_again():
+    X, t, _ = load_diabetes()
+    X, t = (X - X.mean(axis=0)) / X.std(axis=0), (t - t.mean()) / t.std()
+    X = np.column_stack([X, np.ones(len(t))])[:331]
+    net = fastbp.Network(11, activations=["tanh"] * 16 + ["one"], output="identity")
+    # Biases without a penalty, beside a constant neuron: a valley in which the first run stalls.
+    l2, free, w0 = np.full(net.n_params, 0.02), np.ones(net.n_params, bool), net.init(0)
+    for part, value in ((l2, 0.0), (free, False), (w0, 0.0)):
+        a, W = net.split(part)
+        W[-1] = value
+        if part is l2:
+            a[-1] = W[:, -1] = 0.0
+    objective = net.objective(X, t[:331], l2=l2)
+    seen = []
+    result = fastbp.fit(
+        net, X, t[:331], w0=w0, l2=l2, free=free, epochs=1000,
+        callback=lambda state: seen.append((state.loss, objective.value(state.w))),
+    )  # fmt: skip
+    stated, found = np.transpose(seen)
+    np.testing.assert_allclose(stated, found, rtol=1e-12)
+    assert np.diff(stated).max() > 0.1, "it has not begun again"
+    assert result.history["loss"][-1] == pytest.approx(result.loss, rel=1e-14)
+    assert result.loss == stated.min()

@@ -358,15 +358,16 @@ class Levenberg:
             if self._work is None or self._work.error is None:
                 raise
             raise self._work.error from error
-        reason = int(result[0])
+        reason, done = int(result[0]), int(result[1])
         if reason and self.settle():
             reason = lm.STALLED
-        return history[: int(result[1])], reason
+            history[done - 1 : done] = self.loss
+        return history[:done], reason
 
     def settle(self) -> bool:
         """Go back to where the first run stalled, where a second one has found nothing better."""
         kept = self.kept
-        if not kept[lm.SECOND] or (kept[lm.BEGUN] and kept[lm.LOSS] <= kept[lm.FIRST_LOSS]):
+        if kept[lm.SECOND] <= 0.0 or (kept[lm.BEGUN] and kept[lm.LOSS] <= kept[lm.FIRST_LOSS]):
             return False
         self.w[:] = self.starts[1]
         kept[[lm.LOSS, lm.FRESH]] = kept[lm.FIRST_LOSS], 0.0
@@ -444,7 +445,7 @@ class LevenbergGroups:
         )  # fmt: skip
         reasons = result[:, 0].astype(np.int64)
         better = (kept[:, lm.BEGUN] != 0.0) & (kept[:, lm.LOSS] <= kept[:, lm.FIRST_LOSS])
-        back = (kept[:, lm.SECOND] != 0.0) & ~better  # as `Levenberg.settle`
+        back = (kept[:, lm.SECOND] > 0.0) & ~better  # as `Levenberg.settle`
         w[back] = starts[back, 1]
         kept[back, lm.LOSS] = kept[back, lm.FIRST_LOSS]
         reasons[back & (reasons != lm.GOING)] = lm.STALLED

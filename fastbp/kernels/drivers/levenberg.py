@@ -277,6 +277,17 @@ def levenberg(dtype: np.dtype) -> Kernel:
         if n_free == 0.0:
             reason = NOTHING_FREE
         while reason == GOING and done < n:
+            if state[SECOND] < 0.0:  # only now: until here w is what the last loss is of
+                copied(w, starts + P * size, P)
+                copied(starts, w, P)
+                state[FIRST_LOSS] = state[LOSS]
+                state[SECOND] = 1.0
+                state[BEGUN] = 0.0
+                state[FRESH] = 0.0
+                state[ASKED] = 0.0
+                state[STEPS] = 0.0
+                state[MU] = _SECOND_DAMPING
+                state[NU] = 2.0
             if state[FRESH] == 0.0:
                 status = call_matrix(
                     load(plan, MATRIX),
@@ -423,16 +434,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
             elif state[SECOND] != 0.0:
                 reason = STALLED
             else:
-                copied(w, starts + P * size, P)
-                copied(starts, w, P)
-                state[FIRST_LOSS] = state[LOSS]
-                state[SECOND] = 1.0
-                state[BEGUN] = 0.0
-                state[FRESH] = 0.0
-                state[ASKED] = 0.0
-                state[STEPS] = 0.0
-                state[MU] = _SECOND_DAMPING
-                state[NU] = 2.0
+                state[SECOND] = -1.0
         release(memory)
         out[0] = float(reason)
         out[1] = float(done)

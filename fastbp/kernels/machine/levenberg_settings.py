@@ -6,7 +6,7 @@ N_SETTINGS = 11
 NIELSEN, MARQUARDT = 0, 1
 # Kept from call to call. FRESH: g and G belong to w; BEGUN: LOSS does. HELD: the last step was left
 # out to ask an undamped one, ASKED so many times. SECOND: the run from the start once more, the
-# first having stalled at FIRST_LOSS. STEPS: iterations of this run.
+# first having stalled at FIRST_LOSS; −1 where it is next. STEPS: iterations of this run.
 FRESH, MU, NU, LOSS, BEGUN, HELD, ASKED, SECOND, FIRST_LOSS, STEPS = range(10)
 N_KEPT = 10
 # Why a call ended.
