@@ -628,10 +628,10 @@ def test_ctrl_c_ends_a_search(monkeypatch):
     monkeypatch.setattr(fastbp, "fit", interrupted)
     X, y = load_iris(return_X_y=True)
     with pytest.raises(KeyboardInterrupt):
-        cross_val_score(NetworkRegressor(2, epochs=9, random_state=0), X, y * 1.0, cv=4)
+        cross_val_score(NetworkRegressor(2, epochs=9, l2=None, random_state=0), X, y * 1.0, cv=4)
     assert len(calls) == 2
     calls.clear()
-    model = NetworkClassifier(2, epochs=9, random_state=0, multi_class="ovr")
+    model = NetworkClassifier(2, epochs=9, l2=None, random_state=0, multi_class="ovr")
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     assert len(calls) == 2  # of three networks
@@ -650,13 +650,15 @@ def test_what_validates_has_of_every_class_its_share(monkeypatch):
     y = np.repeat(["a", "b", "c", "d"], [100, 39, 10, 1])
     for seed in range(3):
         seen.clear()
-        NetworkClassifier(2, epochs=2, validation_fraction=0.2, random_state=seed).fit(X, y)
+        model = NetworkClassifier(2, epochs=2, l2=None, validation_fraction=0.2, random_state=seed)
+        model.fit(X, y)
         assert seen == [(80, 20), (31, 8), (8, 2), (1, 0)]
 
 
 def test_a_cause_of_several_networks_is_said_once():
     X, y = load_iris(return_X_y=True)
-    model = NetworkClassifier(16, l2=0.0, epochs=40, random_state=0, multi_class="ovr")
+    given = {"epochs": 40, "random_state": 0, "multi_class": "ovr"}
+    model = NetworkClassifier(16, linear=False, l2=0.0, **given)
     with pytest.warns(fastbp.FitWarning, match="3 of 3 fits: there are 97 free par") as caught:
         model.fit(X[::5], y[::5])
     assert len(caught) == 1
@@ -668,11 +670,13 @@ def test_biases_are_not_penalised():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 3))
     y = (rng.random(2000) < 0.005 / (0.005 + np.exp(-X[:, 0]))).astype(int)
-    model = NetworkClassifier(8, random_state=0).fit(X, y)
+    model = NetworkClassifier(8, l2=None, random_state=0).fit(X, y)
     assert model.predict_proba(X)[:, 1].sum() == pytest.approx(y.sum(), rel=1e-4)
     t = 100.0 + X[:, 0] + 0.1 * rng.normal(size=2000)
     for optimizer in ("lm", "lbfgs"):
-        plain = NetworkRegressor(4, optimizer=optimizer, standardize_target=False, random_state=0)
+        plain = NetworkRegressor(
+            4, l2=None, optimizer=optimizer, standardize_target=False, random_state=0
+        )
         assert abs(np.mean(plain.fit(X, t).predict(X) - t)) < 1e-4
 
 
@@ -680,7 +684,7 @@ def test_biases_are_not_penalised():
 def test_partial_fit_settles(optimizer):
     """Its moments go on: with new ones, each call of one batch would be a step of one size."""
     model = NetworkRegressor(
-        42, activation="relu", optimizer=optimizer, random_state=42, standardize=False
+        42, activation="relu", optimizer=optimizer, random_state=42, standardize=False, l2=None
     ).fit([[2.0]], [4.0])
     for _ in range(600):
         model.partial_fit([[2.0]], [1.0])
