@@ -245,7 +245,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
         rows, held = rows.of(fitted), rows.of(judges) if judges.size else None
         if anew:
             self.n_neurons_ = self._first_size(by)
-        net = self._network_of(self.n_neurons_, rows.X.shape[1], *self._outputs())
+        size = self.n_neurons_ if isinstance(self.n_neurons, str) else self.n_neurons
+        net = self._network_of(size, rows.X.shape[1], *self._outputs())
         if anew:
             self.network_ = net
             check_pair(net, get_loss(self.loss))
