@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from support import fresh_process
 
 import fastbp
 from fastbp.optimizers import Adam, LevenbergMarquardt
@@ -215,22 +213,30 @@ def test_a_failed_fit_is_nan_and_said(optimizer):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal to send to ourselves")
-def test_ctrl_c_keeps_what_is_done(monkeypatch):
-    from fastbp.kernels.calls import optimizers
+def test_ctrl_c_keeps_what_is_done():
+    # In a process of its own: whose signal it is depends on what else has run in one.
+    program = """
+import os, signal, time
+import numpy as np
+import fastbp
+from fastbp.kernels.calls import optimizers
+from test_groups import NET, data
 
-    labels, X, t, _ = data((20,) * 200)
-    run, calls = optimizers.LevenbergGroups.run, []
+labels, X, t, _ = data((20,) * 200)
+run, calls = optimizers.LevenbergGroups.run, []
 
-    def interrupted(*args):
-        calls.append(1)
-        if len(calls) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(3.0)  # the main thread stops all meanwhile, on a busy machine too
-        return run(*args)
+def interrupted(*args):
+    calls.append(1)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(3.0)  # the main thread stops all meanwhile
+    return run(*args)
 
-    monkeypatch.setattr(optimizers.LevenbergGroups, "run", interrupted)
-    fits = fastbp.fit_groups(NET, X, t, groups=labels, epochs=5, threads=1)
-    done = np.array([reason != "interrupted" for reason in fits.reasons])
-    assert done[:128].all() and not done[128:].any()  # a block that has begun is ended
-    np.testing.assert_array_equal(np.isfinite(fits.losses), done)
-    np.testing.assert_array_equal(np.isfinite(fits.w).all(axis=1), done)
+optimizers.LevenbergGroups.run = interrupted
+fits = fastbp.fit_groups(NET, X, t, groups=labels, epochs=5, threads=1)
+done = np.array([reason != "interrupted" for reason in fits.reasons])
+assert done[:128].all() and not done[128:].any(), done  # a block that has begun is ended
+np.testing.assert_array_equal(np.isfinite(fits.losses), done)
+np.testing.assert_array_equal(np.isfinite(fits.w).all(axis=1), done)
+"""
+    fresh_process("-c", program)
