@@ -9,7 +9,8 @@ import pytest
 def pytest_sessionfinish(session: Any) -> None:
     """Hand over what a process of pytest-xdist has seen."""
     if hasattr(session.config, "workeroutput"):
-        seen = dict(ledger.LARGEST), [repr(network) for network in ledger.NETWORKS]
+        largest = {name: float(difference) for name, difference in ledger.LARGEST.items()}
+        seen = largest, [repr(network) for network in ledger.NETWORKS]
         session.config.workeroutput["ledger"] = seen
 
 
