@@ -15,6 +15,8 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 
 import fastbp
 from fastbp import Source
@@ -236,6 +238,19 @@ def test_what_is_refused(tmp_path: Path) -> None:
         NET.objective(source, T)
     with pytest.raises(ValueError, match="no covariance"):
         _ = fastbp.fit(NET, source, epochs=1).covariance
+
+
+def test_a_fit_of_a_source_has_no_report_and_its_picture_no_points() -> None:
+    x = np.column_stack([np.linspace(-1.0, 1.0, 40), *np.ones((NET.n_inputs - 1, 40))])
+    t = np.sin(x[:, 0])
+    points = []
+    for given in ((x, t), (Source.from_arrays(x, t),)):
+        result = fastbp.fit(NET, *given, epochs=2)
+        drawn = result.plot_prediction(x, 0, Figure().add_subplot()).collections
+        points.append([len(c.get_offsets()) for c in drawn if isinstance(c, PathCollection)])
+    assert points == [[40], []]
+    with pytest.raises(ValueError, match="no covariance and no report"):
+        result.report()
 
 
 def test_an_error_while_reading_ends_the_fit() -> None:

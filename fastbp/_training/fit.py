@@ -139,11 +139,6 @@ class FitResult:
 
     @cached_property
     def _spread(self) -> uncertainty.Spread:
-        if self.data.far:
-            raise ValueError(
-                "a fit of observations elsewhere has no covariance; take some of them, and "
-                "fastbp.fit with w0=result.w and epochs=0"
-            )
         return uncertainty.spread(self.net, self.w, self.data.taken())
 
     @property
@@ -292,7 +287,7 @@ class FitResult:
         Returns
         -------
         ax : matplotlib axes
-            With what was fitted as points where no other input varies in X.
+            With what was fitted as points where no other input varies in X, and it is here.
 
         Raises
         ------
@@ -325,7 +320,10 @@ class FitResult:
             y, std = self.predict(at), None
         others = np.delete(given, column, axis=1)
         alone = bool((others == others[0]).all())
-        points = (self.data.X[:, column], self.data.t) if alone else None
+        points = None
+        if alone and not self.data.far:
+            fitted = self.data.taken()
+            points = fitted.X[:, column], fitted.t
         return plots.prediction(plots.axes(ax), x, y, std, level, column % N, points)
 
     def plot_l2_path(self, ax: Axes | None = None) -> Axes:

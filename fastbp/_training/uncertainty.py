@@ -42,7 +42,18 @@ class Data:
     rows: NDArray | None = None  # those of them that were fitted, where it was not all
 
     def taken(self) -> Data:
-        """Return what was fitted: a copy where it was not all."""
+        """Return what was fitted: a copy where it was not all.
+
+        Raises
+        ------
+        ValueError
+            Where it is elsewhere.
+        """
+        if self.far:
+            raise ValueError(
+                "a fit of observations elsewhere has no covariance and no report; take some of "
+                "them, and fastbp.fit with w0=result.w and epochs=0"
+            )
         if self.rows is None:
             return self
         c = self.sample_weight
