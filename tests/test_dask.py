@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -44,7 +45,8 @@ def cluster(
     n: int, processes: bool = True, default: bool = True, **options: Any
 ) -> Iterator[tuple[LocalCluster, Client]]:
     given = {"n_workers": n, "threads_per_worker": 1, "processes": processes, **options}
-    with LocalCluster(dashboard_address=":0", **given) as made:
+    # A client leaves its scheduler in the configuration where another client is open: in a worker.
+    with dask.config.set(scheduler=None), LocalCluster(dashboard_address=":0", **given) as made:
         with Client(made, set_as_default=default) as client:
             client.wait_for_workers(n)
             yield made, client
