@@ -124,6 +124,10 @@ class _NetworkEstimator(BaseEstimator, ABC):
     _row = tuple[int, ...]()  # of y in the first call
     _unsettled = cast("_Rows | None", None)  # what partial_fit has seen, until there is enough
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # 0.1.0 had no linear neuron: what it pickled means none.
+        super().__setstate__({"linear": False, **state})
+
     def fit(
         self,
         X: ArrayLike,

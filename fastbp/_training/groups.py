@@ -186,7 +186,7 @@ def fit_groups(
     >>> shops = np.repeat(["north", "south"], 25)
     >>> X = np.column_stack([np.tile(np.linspace(-1.0, 1.0, 25), 2), np.ones(50)])
     >>> t = np.where(shops == "north", 1.0, -1.0) * np.sin(2.0 * X[:, 0])
-    >>> net = fastbp.Network(2, 3, output="identity")
+    >>> net = fastbp.Network(2, 5, output="identity")
     >>> fits = fastbp.fit_groups(net, X, t, groups=shops)
     >>> fits.groups, bool((fits.losses < 1e-4).all())
     (array(['north', 'south'], dtype='<U5'), True)
