@@ -11,7 +11,7 @@ has one input and one neuron more: the constant input 1, and a neuron with the a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -420,6 +420,11 @@ class _NetworkEstimator(BaseEstimator, ABC):
         W[:-1, :-1] = (sides * neurons)[:-1, np.newaxis] * asked
         return np.where(signs > 0, 0.0, -np.inf), np.where(signs < 0, 0.0, np.inf)
 
+    def _solver(self) -> str | Optimizer | None:
+        """Return the optimizer of a whole fit."""
+        strong = self.optimizer is None and self.epochs is None and self.l2_ > _STRONG
+        return LBFGS() if strong else self.optimizer
+
     def _forget(self) -> None:
         self._moments: dict[int, dict[str, Any]] = {}  # of each network's optimizer
         self._curves: dict[int, list[float]] = {}
@@ -433,12 +438,10 @@ class _NetworkEstimator(BaseEstimator, ABC):
         options: dict[str, Any] = {"optimizer": by, "epochs": 1}
         if by is None:
             options = {
-                "optimizer": self.optimizer,
+                "optimizer": self._solver(),
                 "epochs": self.epochs,
                 "early_stopping": self.early_stopping,
             }
-            if self.optimizer is None and self.epochs is None and self.l2_ > _STRONG:
-                options["optimizer"] = LBFGS()
         Z, targets, c = self._prepared(rows)
         judge = None if held is None else self._prepared(held)
         results: list[fastbp.FitResult] = []
@@ -679,12 +682,7 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     def _scale(self, rows: _Rows) -> None:
         super()._scale(rows)
         t = np.asarray(rows.y, np.float64)
-        scaled = self._unbounded() if self.standardize_target is None else self.standardize_target
-        if scaled and np.isfinite(get_loss(self.loss).target_range).any():
-            raise ValueError(
-                f"standardize_target=True moves targets out of the range of the loss {self.loss!r}"
-            )
-        self.target_scaling_ = Scaling.of(t, rows.c) if scaled else Scaling.none(t)
+        self.target_scaling_ = Scaling.of(t, rows.c) if self._scales_targets() else Scaling.none(t)
 
     def _unit(self, t: NDArray) -> float:
         if self.standardize_target is not False or self.loss != "squared":
@@ -692,12 +690,24 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         return float(np.sqrt(np.mean(Columns.of(t).unit ** 2)))
 
     def _start(self, rows: _Rows) -> NDArray:
+        return self._start_near(lambda: Columns.of(self._targets(rows.y)[0], rows.c))
+
+    def _start_near(self, columns: Callable[[], Columns]) -> NDArray:
+        """Return a start at the mean of targets that are not scaled."""
         w = self._random_start()
         if self._unbounded() and not self.target_scaling_.mean.any():
             # Else neurons saturate on the way to a far mean.
-            mean = Columns.of(self._targets(rows.y)[0], rows.c).mean
-            self.network_.split(w)[0][..., -1] = mean
+            self.network_.split(w)[0][..., -1] = columns().mean
         return w
+
+    def _scales_targets(self) -> bool:
+        """Return whether targets are scaled; refused where their loss takes no others."""
+        scaled = self._unbounded() if self.standardize_target is None else self.standardize_target
+        if scaled and np.isfinite(get_loss(self.loss).target_range).any():
+            raise ValueError(
+                f"standardize_target=True moves targets out of the range of the loss {self.loss!r}"
+            )
+        return scaled
 
     def _targets(self, y: NDArray) -> NDArray:
         return self.target_scaling_.apply(np.asarray(y, np.float64))[np.newaxis]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import fastbp
 
 from .. import _standardise as standardise
-from .._training.choose import PATH, SIZES, L2Path, data, decide
+from .._training.choose import PATH, SIZES, L2Path, data, decide, line_of
 from .._training.fit import has_intervals
 from .._training.progress import Progress
 from ..activations import softmax
@@ -350,31 +350,21 @@ def _linear_model(problem: Problem) -> Callable[[NDArray], NDArray]:
 
 
 def _logistic_regression(problem: Problem) -> Callable[[NDArray], NDArray]:
-    """Return the probabilities of a model without neurons, penalised as scikit-learn's is.
-
-    That is a network of K neurons `identity`, each for one output.
-    """
-    fit, output = problem.fit, problem.net.output
-    N, K = problem.net.n_inputs, problem.net.n_outputs
-    net = Network(
-        N,
-        K,
-        n_outputs=K,
-        activations="identity",
-        output=softmax if output is softmax else "logistic",
-    )
-    w0, l2 = np.zeros(net.n_params), np.full(net.n_params, 1.0 / len(fit.t))
-    net.split(w0)[0][...] = np.eye(K) if K > 1 else 1.0
+    """Return the probabilities of a model without neurons, penalised as scikit-learn's is."""
+    fit = problem.fit
+    output = softmax if problem.net.output is softmax else "logistic"
+    net, w0, free = line_of(problem.net, output)
+    l2 = np.full(net.n_params, 1.0 / len(fit.t))
     net.split(l2)[1][:, -1] = 0.0
     result = fastbp.fit(
         net,
         fit.X,
         fit.t,
         w0=w0,
-        optimizer=default_optimizer(K * N),
+        optimizer=default_optimizer(int(free.sum())),
         loss="cross_entropy",
         l2=l2,
-        free=np.arange(net.n_params) >= K * K,
+        free=free,
         progress=False,
         _quiet=True,
     )

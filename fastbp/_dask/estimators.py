@@ -24,7 +24,7 @@ from .._training.doubts import check_pair, warn
 from ..activations import softmax
 from ..losses import get_loss
 from ..network import Network
-from ..optimizers import LBFGS, SGD, Adam, get_optimizer
+from ..optimizers import SGD, Adam, get_optimizer
 from .blocks import Blocks
 from .session import asks_for_matrices, client_of, session
 
@@ -149,8 +149,6 @@ class _OnDask:
         )
         (total,), _, heaviest = raw.reduce(weight)
         model.l2_ = model._penalty(total)
-        strong = model.l2_ > local._STRONG and model.optimizer is None and model.epochs is None
-        optimizer = LBFGS() if strong else model.optimizer  # as there
         features = Columns.over(raw.reduce, "X", np.dtype(np.float64))
         none = Scaling(np.zeros(self.n_features_in_), np.ones(self.n_features_in_))
         self.scaling_ = Scaling.by(features) if model.standardize else none
@@ -165,7 +163,7 @@ class _OnDask:
             far,  # type: ignore[arg-type]
             None,
             w0=np.atleast_2d(model.w_)[0],
-            optimizer=optimizer,
+            optimizer=model._solver(),
             loss=loss,
             l2=standardise.penalties(net, model.l2_),
             epochs=model.epochs,
@@ -236,19 +234,14 @@ class NetworkRegressor(_OnDask, local.NetworkRegressor):  # type: ignore[misc]
     _local = local.NetworkRegressor
 
     def _target(self, raw: Blocks) -> Callable[[NDArray], NDArray]:
-        scaled = self._unbounded() if self.standardize_target is None else self.standardize_target
         K = raw.net.n_outputs
         self.target_scaling_ = Scaling.none(np.empty((0,) if K == 1 else (0, K)))
-        if scaled:
+        if self._scales_targets():
             self.target_scaling_ = Scaling.by(Columns.over(raw.reduce, "t", np.dtype(np.float64)))
         return self.target_scaling_.apply
 
     def _started(self, raw: Blocks) -> NDArray:
-        w = self._random_start()
-        if self._unbounded() and not self.target_scaling_.mean.any():
-            mean = Columns.over(raw.reduce, "t", np.dtype(np.float64)).mean
-            self.network_.split(w)[0][..., -1] = mean
-        return w
+        return self._start_near(lambda: Columns.over(raw.reduce, "t", np.dtype(np.float64)))
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Return predictions: of a collection of Dask one, computed when it is asked for."""

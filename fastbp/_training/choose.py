@@ -278,19 +278,32 @@ def doubt(net: Network, of: Data, choice: Choice, options: dict[str, Any]) -> st
     )
 
 
+def line_of(net: Network, output: Any) -> tuple[Network, NDArray, NDArray]:
+    """Return σ(V x) as a network of the same sizes, its start, and what is free: V alone.
+
+    It has K neurons `identity`, each for one output.
+    """
+    K = net.n_outputs
+    line = Network(
+        net.n_inputs, K, activations="identity", output=output, n_outputs=K, dtype=net.dtype
+    )
+    w0 = np.zeros(line.n_params, net.dtype)
+    line.split(w0)[0][...] = np.eye(K) if K > 1 else 1.0
+    return line, w0, np.arange(line.n_params) >= K * K
+
+
 def _losses_of_a_line(net: Network, of: Data) -> tuple[float, float]:
     """Return the held-out loss of a constant, and of s = V x with the best penalty on V."""
     K, N = net.n_outputs, net.n_inputs
-    line = Network(N, activations=["identity"] * K, output=net.output, n_outputs=K, dtype=net.dtype)
-    w0, unit = np.zeros(line.n_params, net.dtype), np.zeros(line.n_params)
-    line.split(w0)[0][...] = np.eye(K) if K > 1 else 1.0
+    line, w0, free = line_of(net, net.output)
+    unit = np.zeros(line.n_params)
     columns = Columns.of(of.X, of.c)
     line.split(unit)[1][...] = columns.unit**2
     if columns.bias is not None:
         line.split(unit)[1][:, columns.bias] = 0.0
     options = {
         "w0": w0,
-        "free": np.arange(line.n_params) >= K * K,
+        "free": free,
         "optimizer": LevenbergMarquardt() if K * N <= MOST_OF_LEVENBERG else None,
     }
     means = _path(_OF_LINE, lambda l2: of.losses(line, l2 * unit, options)).mean(axis=1)

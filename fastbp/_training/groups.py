@@ -202,13 +202,15 @@ def fit_groups(
     order, first = _sorted(codes, len(labels))
     problem, _, chosen = checked(
         Given(
-            net, X, t, w0, optimizer, loss, sample_weight, False, l2, None, epochs, batch_size,
-            shuffle, seed, None, None, free, bounds, None, False, 1, None, None, True, None,
+            net=net, X=X, t=t, w0=w0, optimizer=optimizer, loss=loss, sample_weight=sample_weight,
+            absolute_sigma=False, l2=l2, folds=None, epochs=epochs, batch_size=batch_size,
+            shuffle=shuffle, seed=seed, validation=None, early_stopping=None, free=free,
+            bounds=bounds, callback=None, progress=False, threads=1, checkpoint=None, _stop=None,
+            _quiet=True, _moments=None,
         )
     )  # fmt: skip
-    if order is not None:
-        problem.X, problem.t = problem.X[order], problem.t[order]
-        problem.c = None if problem.c is None else problem.c[order]
+    problem.X, problem.t = problem.X[order], problem.t[order]
+    problem.c = None if problem.c is None else problem.c[order]
     work = _Work(problem, chosen, w0 is None, epochs, batch_size, labels, first)
     work.check()
     work.run(boundary.thread_count(threads) or os.cpu_count() or 1, client)

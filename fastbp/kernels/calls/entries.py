@@ -128,6 +128,15 @@ _OF_SEVERAL = {
 def _entries(*K: str) -> dict[str, Entry]:
     """All entries, of one output, or with the axis of several."""
     T = _in("t", "B", *K)
+    of_levenberg = (
+        _out("g", "P"),
+        _out("G", "P", "P"),
+        _in("free", "P"),
+        _maybe("each", "P", dtype=FLOAT64),
+        _maybe("low", "P"),
+        _maybe("high", "P"),
+        _out("history", "n", dtype=FLOAT64),
+    )
 
     def product_part(what: int) -> Entry:
         part = Argument("part", COUNT)
@@ -275,13 +284,7 @@ def _entries(*K: str) -> dict[str, Entry]:
                 _out("own", "P", dtype=FLOAT64),
                 _in("kinds", "P", dtype=INT64),
                 _out("starts", "two", "P"),
-                _out("g", "P"),
-                _out("G", "P", "P"),
-                _in("free", "P"),
-                _maybe("each", "P", dtype=FLOAT64),
-                _maybe("low", "P"),
-                _maybe("high", "P"),
-                _out("history", "n", dtype=FLOAT64),
+                *of_levenberg,
                 _out("result", "_", dtype=FLOAT64),
             ),
             always_long=True,
@@ -301,13 +304,7 @@ def _entries(*K: str) -> dict[str, Entry]:
                 _out("own", "M", "P", dtype=FLOAT64),
                 _in("kinds", "P", dtype=INT64),
                 _out("starts", "M", "two", "P"),
-                _out("g", "P"),
-                _out("G", "P", "P"),
-                _in("free", "P"),
-                _maybe("each", "P", dtype=FLOAT64),
-                _maybe("low", "P"),
-                _maybe("high", "P"),
-                _out("history", "n", dtype=FLOAT64),
+                *of_levenberg,
                 _out("result", "M", "two", dtype=FLOAT64),
             ),
             always_long=True,

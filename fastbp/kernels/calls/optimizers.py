@@ -216,7 +216,11 @@ def _levenberg_settings(
     target: float,
     size: float,
 ) -> NDArray:
-    """Return the settings but for those of the data."""
+    """Return the settings but for those of the data.
+
+    The damping rule, the weights of the observations in G, and numbers as the places in
+    `levenberg_settings`.
+    """
     settings = np.zeros(lm.N_SETTINGS)
     settings[lm.L2] = l2
     settings[lm.DAMPING] = lm.NIELSEN if nielsen else lm.MARQUARDT
@@ -247,13 +251,8 @@ class Levenberg:
     X, t, c : ndarray
         Data; c may be None.
     loss : Loss
-    l2 : float
     each : ndarray, shape (P,), or None
         What l2 is multiplied by for each parameter (float64).
-    nielsen, reweighted : bool
-        The damping rule, and the weights of the observations in G.
-    start, gtol, xtol, ftol, target, size : float
-        As the places in `levenberg_settings`.
     free : ndarray of bool, shape (P,)
     bounds : pair of ndarray, shape (P,), or None
         The least and the largest values.
@@ -265,6 +264,8 @@ class Levenberg:
         0 for "auto".
     elsewhere : (Sums, float), optional
         Who adds over observations that are not here, and their Σ c; X and t are then one row.
+    **settings
+        As `_levenberg_settings` takes them.
     """
 
     def __init__(
@@ -276,22 +277,14 @@ class Levenberg:
         c: NDArray | None,
         loss: DescribedLoss,
         *,
-        l2: float,
         each: NDArray | None,
-        nielsen: bool,
-        reweighted: bool,
-        start: float,
-        gtol: float,
-        xtol: float,
-        ftol: float,
-        target: float,
-        size: float,
         free: NDArray,
         bounds: tuple[NDArray, NDArray] | None,
         kinds: NDArray,
         squares: float = 0.0,
         threads: int = 1,
         elsewhere: tuple[Sums, float] | None = None,
+        **settings: Any,
     ) -> None:
         table = _prepare_levenberg(calls, loss, (len(X),))
         P = w.size
@@ -300,17 +293,7 @@ class Levenberg:
         self._free = free.astype(calls.dtype)
         self._each = each
         self._bounds: tuple[NDArray | None, NDArray | None] = bounds or (None, None)
-        self._settings = _levenberg_settings(
-            l2=l2,
-            nielsen=nielsen,
-            reweighted=reweighted,
-            start=start,
-            gtol=gtol,
-            xtol=xtol,
-            ftol=ftol,
-            target=target,
-            size=size,
-        )
+        self._settings = _levenberg_settings(**settings)
         total = float(len(X)) if c is None else calls.weight_sum(c)
         sums: Sums | None = None
         if elsewhere is not None:
