@@ -1133,8 +1133,8 @@ FITS = (
     Mutant(
         "targets that share the scale of the first",
         "sklearn.py",
-        "Scaling.of(t, rows.c) if scaled else",
-        "Scaling.of(t if t.ndim == 1 else t[:, :1], rows.c) if scaled else",
+        "Scaling.of(t, rows.c) if self._scales_targets() else",
+        "Scaling.of(t if t.ndim == 1 else t[:, :1], rows.c) if self._scales_targets() else",
         ("test_sklearn.py::test_several_targets_each_on_its_scale",),
     ),
     Mutant(
