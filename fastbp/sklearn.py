@@ -363,6 +363,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
             network,
             of,
             lambda net: options | {"free": standardise.free(net), "bounds": self._bounds(net)},
+            bool(self.verbose),
             self._unit(targets[0]),
         )
         self.network_, self.l2_ = network(self.n_neurons_), choice.l2

@@ -32,6 +32,8 @@ def fit(seconds=1.5, epochs=30, **options):
 AT_ONCE = "import fastbp._training.progress as p; p._SILENT = 60.0; fit(0.1); fit(0.1, seeds=2)"
 BAR = r"^step +(\d+)%\|.*\| +(\d+)/30 \d\d:\d\d<.*, loss [\d.e-]+, validation loss [\d.e-]+"
 LINE = r"^step (\d+) of 30: loss [\d.e-]+, validation loss [\d.e-]+"
+CHOOSE = "x = 3.0 * X[:, 0]; t = np.sin(x); fastbp.fit(net, X, t, l2='auto', progress=True);"
+CHOICE = r", l2 of a line [\d.e-]+, l2 [\d.e-]+ is chosen"
 needs_tqdm = pytest.mark.skipif(not find_spec("tqdm"), reason="needs tqdm")
 
 
@@ -117,6 +119,30 @@ def test_fit_many_counts_its_fits():
     assert re.match(r"fit 3 of 3: least loss [\d.e-]+, \d+\.\d s$", last)
 
 
+@needs_tqdm
+def test_a_choice_has_one_bar_over_its_fits_and_the_fit_another():
+    written = states(on_terminal(CHOOSE))
+    of_choice = [state for state in written if state.startswith("choosing, fit")]
+    of_fit = [state for state in written if state.startswith("step ")]
+    assert written == of_choice + of_fit and re.search(r", l2 [\d.e-]+$", of_choice[1])
+    assert re.search(rf"\| \d+/95 \d\d:\d\d{CHOICE}$", of_choice[-1])
+    assert re.search(r"\| \d+/\d+ \d\d:\d\d, loss", of_fit[-1])
+
+
+def test_a_choice_in_a_pipe_has_lines():
+    estimator = """
+from fastbp.sklearn import NetworkRegressor
+NetworkRegressor(n_neurons="auto", verbose=True).fit(X[:, :1], t)
+"""
+    code = FIT + CHOOSE + (estimator if find_spec("sklearn") else "")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    of_choice = [line for line in done.stderr.splitlines() if line.startswith("choosing, fit ")]
+    assert re.match(rf"choosing, fit \d+ of 95: {CHOICE[2:]}, \d+\.\d s$", of_choice[1])
+    if find_spec("sklearn"):
+        assert re.match(r"choosing, fit \d+ of 420: neurons 1, l2 1, ", of_choice[2])
+        assert re.search(r", \d+ neurons and l2 [\d.e-]+ are chosen, \d+\.\d s$", of_choice[-1])
+
+
 def test_a_pipe_has_lines_where_they_are_asked_for():
     code = FIT + "fit(0.1); fit(seeds=2, seconds=0.1); fit(0.5, validation=0.2, progress=True)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -167,6 +193,7 @@ def test_a_notebook_has_one_bar_a_fit():
         textwrap.dedent(FIT),
         "fit(validation=0.2);",
         "fit(seeds=3, threads=1, seconds=0.6);",
+        CHOOSE,
         "sys.modules['tqdm'] = sys.modules['tqdm.std'] = None\nfit(validation=0.2);",
         f"{AT_ONCE}; fit(1.2, progress=False);",
     ]
@@ -178,13 +205,14 @@ def test_a_notebook_has_one_bar_a_fit():
         env=os.environ | {"FASTBP_QUIET": "1"},
     )
     assert done.returncode == 0, done.stderr
-    _, bar, many, line, none = json.loads(done.stdout)
+    _, bar, many, choice, line, none = json.loads(done.stdout)
     shown = []
-    for outputs in (bar, many, line):
-        (output,) = outputs
+    assert len(choice) == 2  # and the fit by it
+    for output in (*bar, *many, *line, choice[0]):
         assert output["output_type"] == "display_data" and list(output["data"]) == ["text/plain"]
         shown.append(output["data"]["text/plain"])
     assert re.match(r"step 100%\|█+\| 30/30 \d\d:\d\d, loss .*, all epochs done$", shown[0])
     assert re.match(r"fit 100%\|█+\| 3/3 .*, least loss [\d.e-]+$", shown[1])
+    assert re.match(rf"choosing, fit +\d+%\|.*\| \d+/95 \d\d:\d\d{CHOICE}$", shown[3])
     assert re.match(LINE, shown[2]) and ", all epochs done, " in shown[2]
     assert none == []

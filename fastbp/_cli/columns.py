@@ -177,7 +177,8 @@ def _left_out(table: Table, column: Column, rows: Array, asked: bool) -> str | N
     text = "categories" in column
     if not asked and len(there) > 2 and (text or _NAMES_ROWS.fullmatch(name)):
         n_values = len(set(there.tolist()))
-        whole = x.dtype.kind == "f" and all(map(float.is_integer, there.tolist()))
+        is_whole = float.is_integer if x.dtype.kind == "f" else str.isdecimal
+        whole = x.dtype.kind in "fO" and not text and all(map(is_whole, there.tolist()))
         if n_values == len(there) if whole else text and 2 * n_values > len(there):
             return (
                 f"it names rows: {n_values} different values in {len(there)} rows, such as "
@@ -270,9 +271,9 @@ def _no_number(table: Table, column: Column, bad: Mask) -> TableError:
     row = int(np.flatnonzero(bad)[0])
     x = table.columns[column["name"]]
     cell = x[row] if x.dtype == object else str(x[row])
-    expected = "date" if "date" in column else f"number of at most {_LARGEST:g}"
-    if column.get("date"):
-        expected = f"date as {column['date']}"
+    expected = f"number of at most {_LARGEST:g}"
+    if "date" in column:
+        expected = f"date as {column['date'] or '2024-12-31'}"
     if "unit" in column:
         expected += f" in {column['unit']}"
     return TableError(

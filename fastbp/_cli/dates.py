@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -129,8 +130,10 @@ def days(x: Array, format: str | None) -> tuple[Vector, NDArray[np.bool_]]:
     else:
         missing = x == ""
         different = list(dict.fromkeys(x.tolist()))
-        if format is None:
-            format = next((f for cell in different[:5] for f in _formats(cell)), _ISO)
+        if format is None:  # those to fit were dates; what may be two of them is none here
+            with suppress(TableError):
+                format = format_of(list(filter(None, different)), None, repr)
+            format = format or _ISO
         known = dict(zip(different, _parsed(different, format), strict=True))
         found = np.array([known[cell] for cell in x.tolist()], "datetime64[s]")
     return (found - _EPOCH) / np.timedelta64(86400, "s"), np.isnat(found) & ~missing

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from statistics import NormalDist
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 import fastbp
 
 from .. import _models
+from .. import _screen as screen
 from .. import _standardise as standardise
 from .._files import write_atomically
 from ..losses import NAMES as LOSSES
@@ -47,23 +49,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        if sys.stdout is None:
+            raise OSError("the standard output is closed")
+        code = options.run(options)
+        sys.stdout.flush()  # while it can be said that it failed
+        return code
     except BrokenPipeError:  # who reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
     except fastbp.NonFiniteLossError as error:
         hint = "a smaller --learning-rate or a larger --l2 may help"
-        print(f"error: the loss is infinite after step {error.step}; {hint}", file=sys.stderr)
+        _note(f"error: the loss is infinite after step {error.step}; {hint}")
         return 1
     except MemoryError:
-        print("error: there is not enough memory for this", file=sys.stderr)
+        _note("error: there is not enough memory for this")
         return 2
     except (OSError, ValueError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _note(f"error: {error}")
+        try:
+            sys.stdout.flush()
+        except (AttributeError, OSError):
+            _forget_output()
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _note("interrupted")
         return _INTERRUPTED
+
+
+def _forget_output() -> None:
+    """Keep Python from writing, when it ends, what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 # ---- the words ---------------------------------------------------------------------------
@@ -190,7 +205,7 @@ def _add_train(commands: Any) -> None:
 def _add_reading(add: Callable) -> None:
     """Add what says how a table is read, where it is not to be found out."""
     add("--encoding", metavar="NAME", help="of text (UTF-8, UTF-16, else Western: cp1252)")
-    add("--separator", metavar="C", help="between the values of a row (found out)")
+    add("--separator", type=_separator, metavar="C", help="between the values of a row (found out)")
     add("--decimal", choices=[".", ","], help="the decimal mark (found out, or refused)")
     add("--thousands", choices=[".", ","], help="the separator of thousands (the same)")
     add(
@@ -203,6 +218,16 @@ def _add_reading(add: Callable) -> None:
     add("--sheet", metavar="NAME", help="of a workbook (the first)")
 
 
+def _separator(text: str) -> str:
+    """Return one character; a tab may be written as shells leave it."""
+    text = {r"\t": "\t", "tab": "\t"}.get(text, text)
+    if len(text) != 1 or text in '"\r\n':
+        raise argparse.ArgumentTypeError(
+            f"{text!r} was given, one character was expected, or tab, and no quote"
+        )
+    return text
+
+
 def _how(options: argparse.Namespace) -> dict[str, Any]:
     names = ("encoding", "separator", "decimal", "thousands", "missing", "sheet")
     return {name: getattr(options, name) for name in names}
@@ -210,7 +235,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
 
 def _note(line: str) -> None:
     """Say what is no result: where results go into a pipe, it still is seen."""
-    print(line, file=sys.stderr)
+    screen.say(line)
 
 
 def _add_predict(commands: Any) -> None:
@@ -344,7 +369,12 @@ def _run_train(options: argparse.Namespace) -> int:
                     f"--optimizer {' or '.join(_train.STOCHASTIC)}"
                 )
     how_to_fit = _train.Options(*(getattr(options, name) for name in _train.Options._fields))
-    say, progress = (_report.silent, "auto") if options.json else (_report.plain, False)
+
+    def plain(line: str) -> None:
+        with suppress(BrokenPipeError):  # who reads has enough; the model is to be saved
+            _report.plain(line)
+
+    say, progress = (_report.silent, "auto") if options.json else (plain, False)
     started = time.perf_counter()
     chosen = _train.choose(problem, how_to_fit, "auto")
     choosing = time.perf_counter() - started
@@ -371,7 +401,7 @@ def _run_train(options: argparse.Namespace) -> int:
     if worse:
         warnings.append(f"{words}; a larger --l2 or fewer --neurons may help")
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        _note(f"warning: {warning}")
     results: dict[str, Any] = {
         "training": {
             "optimizer": optimizer,

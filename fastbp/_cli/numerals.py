@@ -17,9 +17,8 @@ _CELL = re.compile(
     rf"\s?(?P<times>(?:k|K|M|B|bn)\b)?\s?(?P<after>{_CURRENCY}|[^\d\s.,()+:/-][^\d()]*)?(?P<close>\))?",
     re.ASCII,
 )
-_ASCII = str.maketrans(
-    "\u2212\u2019\u00a0\u202f\u2009", "-'   "
-)  # the minus; spaces of typesetters
+# The minus; spaces of typesetters; wide signs of money.
+_ASCII = str.maketrans("\u2212\u2019\u00a0\u202f\u2009\uffe5\uff04", "-'   ¥$")
 _TIMES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
 _IS_CURRENCY = re.compile(_CURRENCY)
 # By decimal mark: plain digits, or groups of three, the first of which does not begin with 0; in

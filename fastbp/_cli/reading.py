@@ -10,24 +10,28 @@ import gzip
 import io
 import lzma
 import os
+import re
 import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from .separated import Separated
-from .table import ROW_NAMES, Array, Table, TableError, Wanted, as_text
+from .table import EXACT, ROW_NAMES, Array, Table, TableError, Wanted, as_text
 
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
+_DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
+_MARKUP = re.compile(rb"\s*(\{|\[|<!|<(\?xml|html|table|svg)\b)", re.IGNORECASE)
 _OTHERS = {
-    b"\xd0\xcf\x11\xe0": "an old workbook (.xls)",
+    b"\xd0\xcf\x11\xe0": "an old workbook (.xls), or one with a password",
     b"%PDF": "a PDF file",
     b"SQLite": "a database",
     b"\x89HDF": "an HDF5 file",
@@ -63,8 +67,10 @@ def read(path: str | os.PathLike[str], **how: Any) -> Table:
             raise ImportError("a table is read by pandas: pip install 'fastbp[cli]'") from None
         try:
             table = _read(file, source, wanted)
-        except (EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
+        except _DAMAGED as error:
             raise TableError(f"{source}: it is compressed, and damaged ({error})") from None
+        except RuntimeError as error:  # of zipfile: a password, another method
+            raise TableError(f"{source}: {error}") from None
     for word in wanted.missing:  # among cells that are numbers already
         try:
             number = float(word)
@@ -80,6 +86,8 @@ def read(path: str | os.PathLike[str], **how: Any) -> Table:
 
 def _opened(path: str | os.PathLike[str]) -> Any:
     if os.fspath(path) == "-":
+        if sys.stdin is None:
+            raise TableError("the standard input is closed")
         return io.BytesIO(sys.stdin.buffer.read())
     file = open(path, "rb")
     if file.seekable():
@@ -102,7 +110,7 @@ def _read(file: Any, source: str, wanted: Wanted) -> Table:
     for magic, what in _OTHERS.items():
         if start.startswith(magic):
             raise TableError(f"{source}: this is {what}; save it as .csv or .xlsx")
-    if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"<"):
+    if _MARKUP.match(start.removeprefix(b"\xef\xbb\xbf")):
         raise TableError(f"{source}: this is JSON or XML; save it as .csv or .xlsx")
     return Separated(file, source, wanted).table()
 
@@ -160,8 +168,6 @@ def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
 
 def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
     wanted.refuse(["sheet", "encoding", "separator"], source, "Parquet")
-    import pandas
-
     try:
         import pyarrow.parquet as parquet
     except ImportError:
@@ -171,7 +177,8 @@ def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         names = parquet.read_schema(data).names
         names = [name for name in names if not name.startswith("__index_level_")]
         data.seek(0)
-        frame = pandas.read_parquet(data, engine="pyarrow", columns=wanted.chosen(names, source))
+        arrow = parquet.read_table(data, columns=wanted.chosen(names, source))
+        frame = arrow.to_pandas(ignore_metadata=True)  # else the index of pandas is no column
     except TableError:
         raise
     except Exception as error:  # whatever pyarrow meets in a damaged file
@@ -183,12 +190,14 @@ def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         if zone is not None:
             x = x.dt.tz_convert("UTC").dt.tz_localize(None)
             notes.append(f"{name!r}: times are in UTC (they were in {zone})")
-        if name not in wanted.text and zone is None and kind.kind in "iuf":
+        large = zone is None and kind.kind in "iu" and (x.abs() > EXACT).any()
+        if name not in wanted.text and zone is None and kind.kind in "iuf" and not large:
             columns[name] = x.to_numpy(np.float64, na_value=np.nan)
         elif name not in wanted.text and x.dtype.kind == "M":
             columns[name] = x.to_numpy("datetime64[s]")
         else:
-            cells = [None if m else v for v, m in zip(x.astype(object), x.isna(), strict=True)]
+            each = x.astype(str if large else object)
+            cells = [None if m else v for v, m in zip(each, x.isna(), strict=True)]
             columns[name] = _of_cells(cells, name, source, wanted)
     return Table(source, columns, tuple(names), wanted.mark, tuple(notes))
 
@@ -201,26 +210,27 @@ def _damaged(source: str, what: str, error: Exception) -> TableError:
 def _of_cells(cells: Iterable[Any], name: str, source: str, wanted: Wanted) -> Array:
     """Return numbers, dates or text of Python's objects."""
     import datetime
-    import decimal
 
     cells = [wanted.clean(x) if isinstance(x, str) else x for x in cells]
     # An array is no number; NaN and NaT are not equal to themselves.
     missing = [x is None or (not isinstance(x, np.ndarray) and (x != x or x == "")) for x in cells]
     kinds = {type(x) for x, m in zip(cells, missing, strict=True) if not m}
-    numbers = (int, float, decimal.Decimal, np.number)
+    numbers = (int, float, Decimal, np.number)
     if name not in wanted.text and kinds:
-        if all(issubclass(kind, numbers) and kind is not bool for kind in kinds):
+        large = any(isinstance(x, int) and abs(x) > EXACT for x in cells)
+        if not large and all(issubclass(kind, numbers) and kind is not bool for kind in kinds):
             return np.array(
                 [np.nan if m else x for x, m in zip(cells, missing, strict=True)], float
             )
         if all(issubclass(kind, datetime.date) for kind in kinds):
             values = [None if m else x for x, m in zip(cells, missing, strict=True)]
             return np.array(values, "datetime64[s]")
+    mark = wanted.mark or "."
     for kind in kinds:
         if issubclass(kind, list | dict | np.ndarray | bytes | datetime.timedelta):
             raise TableError(
                 f"{source}: column {name!r} has values of type {kind.__name__}; leave it out "
                 "(--drop)"
             )
-    text = ["" if m else as_text(x) for x, m in zip(cells, missing, strict=True)]
+    text = ["" if m else as_text(x, mark) for x, m in zip(cells, missing, strict=True)]
     return np.array([wanted.clean(cell) for cell in text], object)

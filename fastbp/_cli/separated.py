@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import numerals
-from .table import MISSING, ROW_NAMES, Array, Table, TableError, Wanted
+from .table import EXACT, MISSING, ROW_NAMES, Array, Table, TableError, Wanted
 
 SEPARATORS = ",;\t|"
 _BLANK = r"\s+"
@@ -126,6 +126,8 @@ class Separated:
             self.n_skipped, names = lines[0][0], commented
         elif len(first) == len(names) + 1 and first[-1]:  # as R writes names of rows
             names = ["", *names]
+        elif len(first) == len(names) + 1:  # all rows but the header end in a separator
+            names = [*names, ""]
         self.blank: list[str] = []  # columns of nothing at the right, as Excel writes them
         while len(names) > 1 and not names[-1]:
             names.pop()
@@ -172,7 +174,11 @@ class Separated:
             if name in self.wanted.text or not isinstance(kind, np.dtype):  # of text alone
                 columns[name] = self._cells(column)
             elif kind.kind in "iuf":
-                columns[name] = x = column.to_numpy(np.float64)
+                x = column.to_numpy(np.float64)
+                if kind.kind in "iu" and np.max(np.abs(x)) > EXACT:
+                    again.append(name)
+                    continue
+                columns[name] = x
                 if self.has_codes and not np.any(x[np.isfinite(x)] % 1.0):
                     again.append(name)
             elif kind.kind == "b" or not all(isinstance(x, str) or x != x for x in column):
@@ -271,12 +277,16 @@ class Separated:
         lines = iter(source if isinstance(source, io.StringIO) else self._text())
         for _ in range(skipped):
             next(lines)
-        for number, row in self._rows(lines):
-            if len(row) < len(self.names):
-                raise TableError(
-                    f"{self.source}, line {skipped + number}: {len(row)} values, but the header "
-                    f"has {len(self.names)} columns (separator {self.separator!r})"
-                )
+        number = 0
+        try:
+            for number, row in self._rows(lines):
+                if len(row) < len(self.names):
+                    raise TableError(
+                        f"{self.source}, line {skipped + number}: {len(row)} values, but the "
+                        f"header has {len(self.names)} columns (separator {self.separator!r})"
+                    )
+        except csv.Error as error:
+            raise TableError(f"{self.source}, below line {skipped + number}: {error}") from None
 
     def _not_decoded(self, error: UnicodeError) -> TableError:
         return TableError(f"{self.source}: it is no {self.encoding} ({error}); try --encoding")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
@@ -18,8 +19,9 @@ Array = NDArray[Any]
 
 MISSING = frozenset(
     "|?|.|..|-|--|---|na|n/a|n.a.|#n/a|#na|#n/a n/a|<na>|nan|-nan|null|none|nil|nat|missing|"
-    "not available".split("|")
+    "not available|\u2013|\u2014".split("|")
 )
+EXACT = 2**53  # beyond, two whole numbers may be one of float64
 ROW_NAMES = "Unnamed: 0"  # as pandas calls a first column without a name
 
 
@@ -126,11 +128,13 @@ class Wanted:
 
     def chosen(self, names: Sequence[str], source: str) -> list[str]:
         """Return which columns to read, in the order of the file, after a check of all names."""
+        seen = set()
         for k, name in enumerate(names):
             if not name:
                 raise TableError(f"{source}: column {k + 1} has no name")
-            if name in names[:k]:
+            if name in seen:
                 raise TableError(f"{source}: there are two columns {name!r}")
+            seen.add(name)
         there = Table(source, {}, tuple(names))
         there.check((*(self.only or ()), *self.drop, *self.text))
         return [
@@ -145,6 +149,8 @@ class Wanted:
         return "" if cell.lower() in MISSING or cell in self.missing else cell
 
 
-def as_text(x: Any) -> str:
-    """Return a value as one would write it, a whole number without a point."""
-    return str(int(x)) if isinstance(x, float | np.floating) and x.is_integer() else str(x)
+def as_text(x: Any, mark: str = ".") -> str:
+    """Return a value as one would write it, a whole number without a decimal mark."""
+    if isinstance(x, float | np.floating | Decimal):
+        return str(int(x)) if x == x // 1 else str(x).replace(".", mark)
+    return str(x)

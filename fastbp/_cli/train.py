@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import count
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +13,8 @@ from numpy.typing import NDArray
 import fastbp
 
 from .. import _standardise as standardise
-from .._training.choose import PATH, SIZES, L2Path, data, decide, line_of
+from .._training.choose import L2Path, data, decide, line_of
 from .._training.fit import has_intervals
-from .._training.progress import Progress
 from ..activations import softmax
 from ..losses import get_loss
 from ..network import Network
@@ -77,15 +74,6 @@ def choose(problem: Problem, options: Options, progress: bool | str) -> Choice:
     if isinstance(options.neurons, int) and not isinstance(options.l2, str):
         return Choice(problem, options.neurons, options.l2)
     X, t = problem.fit
-    sizes = len(SIZES) if isinstance(options.neurons, str) else 1
-    lock, done = Lock(), count(1)
-
-    def counted(*arguments: Any, **more: Any) -> fastbp.FitResult:
-        result = fastbp.fit(*arguments, **more)
-        with lock:
-            shown.show(next(done), {"loss": result.loss})
-        return result
-
     of = data(
         problem.net,
         X,
@@ -94,23 +82,22 @@ def choose(problem: Problem, options: Options, progress: bool | str) -> Choice:
         get_loss(problem.loss),
         folds=None,
         judges=None,
-        fit=counted,
+        fit=fastbp.fit,
         threads="auto",
         seed=options.seed,
     )
-    with Progress(progress, sizes * len(PATH) * len(of.folds), "choosing, fit") as shown:
-        size, choice, doubt = decide(
-            *given,
-            problem.network,
-            of,
-            lambda net: {
-                "optimizer": options.method(net, problem.loss),
-                "epochs": options.epochs,
-                "batch_size": options.batch_size or len(t),
-                "free": standardise.free(net),
-            },
-        )
-        shown.end(f"{size} neurons and l2 {choice.l2:.3g} are chosen")
+    size, choice, doubt = decide(
+        *given,
+        problem.network,
+        of,
+        lambda net: {
+            "optimizer": options.method(net, problem.loss),
+            "epochs": options.epochs,
+            "batch_size": options.batch_size or len(t),
+            "free": standardise.free(net),
+        },
+        progress,
+    )
     chosen = replace(problem, net=problem.network(size))
     return Choice(chosen, size, choice.l2, choice.path, doubt)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +19,7 @@ from ..losses import Loss
 from ..network import Network, before_outputs
 from ..optimizers import MOST_OF_LEVENBERG, LevenbergMarquardt, Minimize, get_optimizer
 from .jobs import folds_of, outcomes
+from .progress import Progress
 from .watch import NonFiniteLossError
 
 Result = TypeVar("Result", bound=Any)  # a FitResult, whose module stands above this one
@@ -80,17 +81,30 @@ class Data:
     fit: Callable[..., Any]  # fastbp.fit, which stands above this module
     threads: int
     seed: int
+    shown: Progress
 
-    def losses(self, net: Network, l2: float | NDArray, options: dict[str, Any]) -> NDArray:
+    def counted(self, progress: bool | str, n_values: int) -> Data:
+        """Return the data with how many fits at most there are to show, of each of some values."""
+        each = max(len(self.folds), 1) * len(self.targets)
+        n = each * (n_values + len(_OF_LINE))
+        return replace(self, shown=Progress(progress, n, "choosing, fit"))
+
+    def losses(
+        self,
+        net: Network,
+        l2: float | NDArray,
+        options: dict[str, Any],
+        tried: Mapping[str, float],
+    ) -> NDArray:
         """Return the losses of what judges, by fits with this penalty; infinite where one diverges.
 
         Those of like observations are one, and weighted, so that their mean is that of all. Every
-        fold has a start of its own, the same for all penalties.
+        fold has a start of its own, the same for all penalties. `tried` is what is shown of it.
         """
         X, targets, c = self.judges or (self.X, self.targets, self.c)
         folds = self.folds or [(np.arange(len(self.X)), np.arange(len(X)))]
         jobs = [(number, k) for number in range(len(folds)) for k in range(len(targets))]
-        each = max(self.threads // len(jobs), 1)
+        each, before = max(self.threads // len(jobs), 1), self.shown.done
 
         def judged(job: tuple[int, int], stop: threading.Event) -> NDArray:
             number, k = job
@@ -117,7 +131,10 @@ class Data:
                 raise KeyboardInterrupt
             return losses_of_each(net, self.loss, result.w, X[held], targets[k][held])
 
-        found = [losses for _, losses in outcomes(judged, jobs, self.threads)]
+        def show(known: list[NDArray]) -> None:
+            self.shown.show(before + len(known), tried)
+
+        found = [losses for _, losses in outcomes(judged, jobs, self.threads, show)]
         if len(found) < len(jobs):
             raise KeyboardInterrupt
         rows = np.concatenate([held for _, held in folds])
@@ -147,13 +164,13 @@ def data(
     Like observations are in the same of the five, whatever the order of all: a row that is there
     twice is one of twice the weight, and is not judged by a fit that has seen it.
     """
-    n = boundary.thread_count(threads) or os.cpu_count() or 1
+    n, silent = boundary.thread_count(threads) or os.cpu_count() or 1, Progress(False, 0)
     if judges is not None and folds is None:
-        return Data(X, targets, c, loss, [], judges, None, fit, n, seed)
+        return Data(X, targets, c, loss, [], judges, None, fit, n, seed, silent)
     if folds is not None:
         rows = np.arange(len(X)) if c is None else np.flatnonzero(c)
         parts = folds_of(folds, rows, len(X), _classes(net, targets, loss))
-        return Data(X, targets, c, loss, parts, None, None, fit, n, seed)
+        return Data(X, targets, c, loss, parts, None, None, fit, n, seed, silent)
     if c is not None and not c.all():
         X, targets, c = X[c > 0.0], targets[:, c > 0.0], c[c > 0.0]
     columns = np.column_stack([X, *(t.reshape(len(X), -1) for t in targets)])
@@ -165,7 +182,7 @@ def data(
         for fold in folds_of(min(_FOLDS, B), np.arange(B), B, of_first):
             fitted, held = (np.flatnonzero(np.isin(like, part)) for part in fold)
             parts.append((fitted, held))
-    return Data(X, targets, c, loss, parts, None, like, fit, n, seed)
+    return Data(X, targets, c, loss, parts, None, like, fit, n, seed, silent)
 
 
 def _classes(net: Network, targets: NDArray, loss: Loss) -> NDArray | None:
@@ -218,13 +235,19 @@ def units(net: Network, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss) -
 
 
 def choose(
-    net: Network, of: Data, unit: NDArray, options: dict[str, Any], path: NDArray = PATH
+    net: Network,
+    of: Data,
+    unit: NDArray,
+    options: dict[str, Any],
+    path: NDArray = PATH,
+    tried: Mapping[str, float] | None = None,
 ) -> Choice:
     """Choose l2 for a network: the largest that is not worse than the best by a standard error."""
     if of.judges is None and not of.folds:  # like observations alone
         return Choice(float(path[0]), L2Path(*np.empty((3, 0))), np.empty(0))
     options = options | _enough(net, of.loss, options)
-    losses = _path(path, lambda l2: of.losses(net, l2 * unit, options))
+    tried = tried or {}
+    losses = _path(path, lambda l2: of.losses(net, l2 * unit, options, {**tried, "l2": l2}))
     means = losses.mean(axis=1)
     chosen = _first_as_good(losses)
     if not np.isfinite(means[chosen]):
@@ -241,6 +264,7 @@ def decide(
     network: Callable[[int], Network],
     of: Data,
     options: Callable[[Network], dict[str, Any]],
+    progress: bool | str,
     unit: float = 1.0,
 ) -> tuple[int, Choice, str]:
     """Return how many neurons and which penalty to take, and what speaks against them.
@@ -254,14 +278,19 @@ def decide(
 
     def losses(size: int) -> NDArray:
         net = network(size)
-        choices.append(choose(net, of, penalties(net, 1.0), options(net), path))
+        tried = {"neurons": size} if len(sizes) > 1 else {}
+        choices.append(choose(net, of, penalties(net, 1.0), options(net), path, tried))
         return choices[-1].losses
 
     sizes = SIZES if isinstance(n_neurons, str) else (n_neurons,)
-    found = _path(sizes, losses)
-    chosen = _first_as_good(found) if found.size else 0
-    net, choice = network(sizes[chosen]), choices[chosen]
-    return sizes[chosen], choice, doubt(net, of, choice, options(net))
+    of = of.counted(progress, len(sizes) * len(path))
+    with of.shown:
+        found = _path(sizes, losses)
+        chosen = _first_as_good(found) if found.size else 0
+        net, choice = network(sizes[chosen]), choices[chosen]
+        doubted = doubt(net, of, choice, options(net))
+        of.shown.end(f"{sizes[chosen]} neurons and l2 {choice.l2:.3g} are chosen")
+    return sizes[chosen], choice, doubted
 
 
 def doubt(net: Network, of: Data, choice: Choice, options: dict[str, Any]) -> str:
@@ -306,7 +335,9 @@ def _losses_of_a_line(net: Network, of: Data) -> tuple[float, float]:
         "free": free,
         "optimizer": LevenbergMarquardt() if K * N <= MOST_OF_LEVENBERG else None,
     }
-    means = _path(_OF_LINE, lambda l2: of.losses(line, l2 * unit, options)).mean(axis=1)
+    means = _path(
+        _OF_LINE, lambda l2: of.losses(line, l2 * unit, options, {"l2 of a line": l2})
+    ).mean(axis=1)
     return float(means[0]), float(means.min())
 
 

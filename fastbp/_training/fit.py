@@ -639,11 +639,14 @@ def _chosen(given: Given) -> FitResult:
         fit=fit,
         threads=given.threads,
         seed=int(seed),
-    )
+    ).counted(given.progress, len(choose.PATH))
     unit = choose.units(net, X, t, c, ell)
-    choice = choose.choose(net, of, unit, options)
+    with of.shown:
+        choice = choose.choose(net, of, unit, options)
+        doubt = choose.doubt(net, of, choice, options)
+        of.shown.end(f"l2 {choice.l2:.3g} is chosen")
     alone = {"l2": choice.l2 * unit, "folds": None, "_quiet": True}
-    return choice.noted(fit(**(vars(given) | alone)), choose.doubt(net, of, choice, options))
+    return choice.noted(fit(**(vars(given) | alone)), doubt)
 
 
 def _of_sources(given: Given) -> Given:

@@ -81,6 +81,11 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         self.end()
 
+    @property
+    def done(self) -> int:
+        """The steps of the last state."""
+        return self._state[0]
+
     def show(self, done: int, losses: Mapping[str, float]) -> None:
         """Take note of a state, and show it where the last that was shown is old."""
         self._state = done, losses
