@@ -51,6 +51,7 @@ def fit(
     bounds: tuple[ArrayLike, ArrayLike] | str | None = None,
     callback: Callable[[FitState], Any] | None = None,
     progress: bool | str = "auto",
+    intervals: bool = False,
     timeout: float = 60.0,
 ) -> FitResult:
     """Fit a network's parameters to observations on the workers of a cluster.
@@ -82,13 +83,17 @@ def fit(
         Weights from 0 on.
     validation : tuple, optional
         ``(X, t)`` or ``(X, t, sample_weight)`` like the others.
+    intervals : bool
+        Whether to find at the end, while the observations are there, what ``report()``,
+        ``covariance`` and ``predict(X, return_std=True)`` take: about 4 B P² operations, and P²
+        numbers from each worker. `FitWarning` says where that fails.
     timeout : float
         Seconds after which a worker that gives no sign of life ends the fit.
 
     Returns
     -------
     result : FitResult
-        As :func:`fastbp.fit` returns it; it needs no cluster, and has no covariance.
+        As :func:`fastbp.fit` returns it; it needs no cluster.
 
     Raises
     ------
@@ -147,7 +152,8 @@ def fit(
 
         rows: Any = blocks(X, t, sample_weight)
         held = None if validation is None else blocks(*validation)
-        return local.fit(net, rows, None, validation=held, **options)  # type: ignore[arg-type]
+        result = local.fit(net, rows, None, validation=held, **options)  # type: ignore[arg-type]
+        return local.let_go(result, intervals)
 
 
 def __getattr__(name: str) -> Any:

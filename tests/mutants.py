@@ -919,8 +919,8 @@ INTERVALS = (
     Mutant(
         "every output the noise of all",
         "_training/uncertainty.py",
-        "noise = (residuals**2).sum(axis=0)",
-        "noise = np.full(net.n_outputs, (residuals**2).sum(axis=0).mean())",
+        "noise = (mix**2).sum(axis=0)",
+        "noise = np.full(net.n_outputs, (mix**2).sum(axis=0).mean())",
         ("test_intervals_outputs.py::test_outputs_that_share_nothing_are_fits_of_their_own",),
     ),
     Mutant(
@@ -933,8 +933,8 @@ INTERVALS = (
     Mutant(
         "outputs whose noise has nothing in common",
         "_training/uncertainty.py",
-        'mix = np.linalg.qr(residuals, mode="r")',
-        "mix = np.diag(np.sqrt(noise))",
+        "mix = errors.R / np.sqrt(lefts)",
+        "mix = np.diag(np.linalg.norm(errors.R, axis=0) / np.sqrt(lefts))",
         (
             "test_intervals_outputs.py::test_what_outputs_have_in_common_is_in_the_covariance_between_them",
             "test_intervals_outputs.py::test_a_common_neuron_has_the_sandwich",
@@ -943,8 +943,8 @@ INTERVALS = (
     Mutant(
         "a covariance that takes the outputs for equally noisy",
         "_training/uncertainty.py",
-        "(mix @ each for each in",
-        "(np.sqrt(noise.mean()) * each for each in",
+        "(mix @ some for some in",
+        "(np.sqrt((mix**2).sum(axis=0).mean()) * some for some in",
         (
             "test_intervals_outputs.py::test_a_common_neuron_has_the_sandwich",
             "test_intervals_outputs.py::test_outputs_that_share_nothing_are_fits_of_their_own",
@@ -953,8 +953,8 @@ INTERVALS = (
     Mutant(
         "outputs of one observation as observations of their own",
         "_training/uncertainty.py",
-        "(each.sum(axis=1) for each in rows(slopes))",
-        "rows(slopes)",
+        "(rows.sum(axis=1) for rows in each)",
+        "each",
         ("test_intervals_outputs.py::test_a_robust_loss_takes_an_observation_as_one",),
     ),
     Mutant(
@@ -1011,8 +1011,8 @@ INTERVALS = (
     Mutant(
         "outputs with one scale of their likelihood",
         "_training/report.py",
-        "for each in np.atleast_1d(squares).tolist())",
-        "for each in [float(np.mean(squares))] * net.n_outputs)",
+        "each = np.atleast_1d(squares).tolist()",
+        "each = [float(np.mean(squares))] * net.n_outputs",
         ("test_intervals_outputs.py::test_outputs_that_share_nothing_are_fits_of_their_own",),
     ),
     Mutant(
@@ -1257,6 +1257,20 @@ ROWS = (
         "w[back] = starts[back, 1]",
         "w[back] = w[back]",
         ("test_groups.py::test_a_stalled_fit_goes_back_as_fit_does",),
+    ),
+    Mutant(
+        "Ctrl-C that a compiled loop does not hear of",
+        "kernels/calls/shared_work.py",
+        "return NO_MEMORY if self._pending else DONE",
+        "return DONE",
+        ("test_threads.py::test_ctrl_c_is_not_lost_where_compiled_code_calls_python",),
+    ),
+    Mutant(
+        "a step that workers go on with though nobody waits for it",
+        "_dask/worker.py",
+        "if step in self.abandoned:",
+        "if False:",
+        ("test_dask.py::test_ctrl_c_while_a_step_is_under_way",),
     ),
     Mutant(
         "rows of a source without the change to standardised columns",

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -84,8 +86,33 @@ def test_the_bits_of_one_machine(client: Client, optimizer: str, given: dict[str
     )
     same(got, want)
     np.testing.assert_array_equal(got.predict(X[:5]), want.predict(X[:5]))
-    with pytest.raises(ValueError, match="no covariance"):
+    with pytest.raises(ValueError, match="intervals=True"):
         got.covariance  # noqa: B018
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber", "pinball"])
+def test_intervals_are_found_while_rows_are_there(loss: str) -> None:
+    options = {"epochs": 3, "loss": loss, "w0": NET.init(0)}
+    options["optimizer"] = "lm" if loss == "squared" else "lbfgs"
+    want = fastbp.fit(NET, X, T, **options)
+    with cluster(2, processes=False) as (_, client):
+        x, t = far(X, 3000), far(T, 3000)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            got = fastbp.dask.fit(NET, x, t, client=client, intervals=True, **options)
+        del x, t
+        deadline = time.monotonic() + 30.0
+        while any(client.run(lambda dask_worker: len(dask_worker.data)).values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    said = [str(each.message) for each in caught if each.category is fastbp.FitWarning]
+    same(got, want)
+    if loss == "pinball":
+        assert any("need a loss with curvature" in text for text in said), said
+        return
+    for of in (got, pickle.loads(pickle.dumps(got))):
+        np.testing.assert_allclose(of.covariance, want.covariance, rtol=1e-6)
+        assert of.report().standard_errors == pytest.approx(want.report().standard_errors)
 
 
 @pytest.mark.parametrize("optimizer", ["trust-ncg", "trust-exact"])
@@ -198,9 +225,10 @@ def test_lost_and_joined_workers_change_nothing() -> None:
     want = fastbp.fit(NET, X, T, epochs=12, w0=NET.init(0))
     with cluster(2) as (made, client):
         pids = client.run(os.getpid)
-        seen = []
+        seen, times = [], []
 
         def look(state: fastbp.FitState) -> None:
+            times.append(time.monotonic())
             if state.step == 3:
                 os.kill(next(iter(pids.values())), signal.SIGKILL)
             if state.step == 6:
@@ -215,6 +243,7 @@ def test_lost_and_joined_workers_change_nothing() -> None:
         )
     same(got, want)
     assert len(seen) == 3 and min(seen) > 0, seen
+    assert times[3] - times[2] < 30.0  # far from any of Dask's time-outs; mostly below 3 s
 
 
 @pytest.mark.parametrize(
@@ -375,6 +404,62 @@ def test_ctrl_c_ends_the_fit_and_frees_the_workers(client: Client) -> None:
         NET, far(X, 3000), far(T, 3000), client=client, callback=interrupt, optimizer="lbfgs"
     )
     assert got.reason == "interrupted" and np.isfinite(got.loss)
+
+
+def test_ctrl_c_while_a_step_is_under_way(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys, threading, time
+import numpy as np
+import fastbp, fastbp.dask
+from fastbp._dask.blocks import Blocks
+from fastbp._parts import Statistic, weight
+from fastbp.losses import squared
+from test_dask import B, NET, T, X, cluster, far
+
+def slow(rows, path):
+    with open(path, "a") as file:
+        file.write(".")
+    time.sleep(0.2)
+    return Statistic((1.0,))
+
+def later(seconds, number, *pids):
+    for pid in pids:
+        threading.Timer(seconds, os.kill, (pid, number)).start()
+
+# Shells have what they start in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with cluster(2, silence_logs=50) as (_, client):
+    blocks = Blocks(client, NET, squared, far(X, 3000), far(T, 3000), None, by_matrix=False,
+                    timeout=60.0)
+    later(1.0, signal.SIGINT, os.getpid())
+    try:
+        blocks.reduce(slow, sys.argv[1])
+    except KeyboardInterrupt:
+        pass
+    (n,), _, _ = blocks.reduce(weight)  # the same threads answer: they are free
+    begun = os.stat(sys.argv[1]).st_size
+    time.sleep(0.5)
+    assert 0 < begun == os.stat(sys.argv[1]).st_size < blocks.shape.n_parts / 2, begun
+    assert n == B
+
+    pids, seen = client.run(os.getpid).values(), []
+    def stop(state):
+        seen.append(state.w.copy())
+        if state.step == 3:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            later(0.5, signal.SIGINT, os.getpid())
+            later(1.0, signal.SIGCONT, *pids)
+    result = fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), w0=NET.init(0), callback=stop)
+    assert result.reason == "interrupted" and len(seen) == 3, result
+    assert (result.w == seen[-1]).all() and result.loss < result.history["loss"][0]
+    print("done")
+"""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", program, str(tmp_path / "parts")]
+    env = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "done\n", done.stderr
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 5, 13, 37, 256])

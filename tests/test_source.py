@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -236,11 +237,39 @@ def test_what_is_refused(tmp_path: Path) -> None:
         fastbp.fit(NET, Source.from_arrays(X[:, :3], T))
     with pytest.raises(TypeError, match="targets and weights are in the Source"):
         NET.objective(source, T)
-    with pytest.raises(ValueError, match="no covariance"):
-        _ = fastbp.fit(NET, source, epochs=1).covariance
 
 
-def test_a_fit_of_a_source_has_no_report_and_its_picture_no_points() -> None:
+@pytest.mark.parametrize("kind", ["plain", "weighted", "huber", "outputs", "classes"])
+def test_intervals_and_report_are_those_of_arrays(kind: str) -> None:
+    net, t, c, options = NET, T, C if kind == "weighted" else None, {"epochs": 5, "l2": 1e-3}
+    if kind == "outputs":
+        net, t = fastbp.Network(4, 3, n_outputs=2, output="identity"), np.column_stack([T, X[:, 0]])
+    elif kind == "classes":
+        net = fastbp.Network(4, 3, n_outputs=3, output="softmax")
+        t, options["loss"] = RNG.integers(0, 3, B), "cross_entropy"
+    elif kind == "huber":
+        options["loss"] = "huber"
+    c = None if c is None else np.where(np.arange(B) < 2000, 0.0, c)  # none in some parts
+    want = fastbp.fit(net, X, t, sample_weight=c, **options)
+    arrays = (X, t) if c is None else (X, t, c)
+    got = fastbp.fit(net, Source.from_batches(batches(*arrays), B), **options)
+    np.testing.assert_allclose(got.covariance, want.covariance, rtol=1e-8, atol=1e-14)
+    for one, other in zip(*(r.predict(X[:9], return_std=True) for r in (got, want)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+    for name, value in vars(want.report()).items():
+        if isinstance(value, float | np.ndarray):
+            found = getattr(got.report(), name)
+            np.testing.assert_allclose(found, value, rtol=1e-7, err_msg=name)
+        elif name not in ("net", "warnings"):
+            assert getattr(got.report(), name) == value, name
+    again = pickle.loads(pickle.dumps(got))
+    np.testing.assert_array_equal(again.covariance, got.covariance)  # found before
+    bare = pickle.loads(pickle.dumps(fastbp.fit(net, Source.from_arrays(*arrays), **options)))
+    with pytest.raises(ValueError, match="had to be asked for them before"):
+        bare.report()
+
+
+def test_the_picture_of_a_fit_of_a_source_has_no_points() -> None:
     x = np.column_stack([np.linspace(-1.0, 1.0, 40), *np.ones((NET.n_inputs - 1, 40))])
     t = np.sin(x[:, 0])
     points = []
@@ -249,8 +278,6 @@ def test_a_fit_of_a_source_has_no_report_and_its_picture_no_points() -> None:
         drawn = result.plot_prediction(x, 0, Figure().add_subplot()).collections
         points.append([len(c.get_offsets()) for c in drawn if isinstance(c, PathCollection)])
     assert points == [[40], []]
-    with pytest.raises(ValueError, match="no covariance and no report"):
-        result.report()
 
 
 def test_an_error_while_reading_ends_the_fit() -> None:

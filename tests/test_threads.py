@@ -1,7 +1,9 @@
 """`threads=`: the same bits for any number; processes made after their use; memory."""
 
 import os
+import signal
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ from support import (
 
 import fastbp
 from fastbp.activations import softmax
+from fastbp.kernels.calls.shared_work import Course
 from fastbp.kernels.calls.threads import Tree
+from fastbp.kernels.machine.records import DONE, NO_MEMORY
 
 THREADED = ("value", "vjp", "input_grad", "loss_and_grad", "hvp", "gauss_newton_product")
 # One part; two; four, the last of few samples; a matrix of many inputs; large parts, many, the
@@ -100,6 +104,33 @@ def test_levenberg_gives_the_same_bits(shape, dtype):
         np.testing.assert_array_equal(many.w, one.w)
         np.testing.assert_array_equal(many.history["loss"], one.history["loss"])
         assert many.reason == one.reason
+
+
+@pytest.mark.parametrize("ends_at_once", [False, True])
+def test_ctrl_c_is_not_lost_where_compiled_code_calls_python(ends_at_once):
+    course, ran = Course(ends_at_once), []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), course.begun():
+            os.kill(os.getpid(), signal.SIGINT)  # within the loop: at the function's entry
+            assert course.called(lambda: ran.append(1)) == NO_MEMORY and not ran
+            raise MemoryError  # what the loop's driver does then
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt), course.begun():
+            function = partial(os.kill, os.getpid(), signal.SIGINT)  # within the function
+            assert course.called(function) == NO_MEMORY
+            raise MemoryError
+        with course.begun():
+            assert course.called(lambda: ran.append(1)) == DONE and ran
+        with pytest.raises(OSError, match="mine"), course.begun():
+            assert course.called(partial(failing, OSError("mine"))) == NO_MEMORY
+            raise MemoryError
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def failing(error):
+    raise error
 
 
 def test_an_error_on_another_thread_ends_the_fit(monkeypatch):

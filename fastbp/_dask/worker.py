@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -23,6 +23,7 @@ from ..network import Network
 from .cluster import add_handler, remove_handler
 
 _FITS = 16  # whose networks a worker keeps
+_STEPS = 16  # the last that were abandoned
 
 
 def identity() -> tuple[str, str]:
@@ -120,7 +121,7 @@ class Answering(WorkerPlugin):
         self.pool = ThreadPoolExecutor(worker.state.nthreads, "fastbp")
         self.own = threading.local()  # of each thread: malloc may take 32 page faults a time
         self.fits: OrderedDict[str, tuple[Shape, Answers]] = OrderedDict()
-        self.abandoned: set[str] = set()
+        self.abandoned: deque[str] = deque(maxlen=_STEPS)
         add_handler(worker, "fastbp_answer", self.answer)
         add_handler(worker, "fastbp_abandon", self.abandon)
         add_handler(worker, "fastbp_identity", self.identity)
@@ -137,7 +138,7 @@ class Answering(WorkerPlugin):
 
     async def abandon(self, step: str) -> None:
         """Stop work on a step that nobody waits for, from the next parts on."""
-        self.abandoned.add(step)
+        self.abandoned.append(step)
 
     async def answer(
         self, fit: str, step: str, blocks: list[tuple[str, int, int]], question: Any, context: Any
@@ -175,12 +176,9 @@ class Answering(WorkerPlugin):
                 along_tree(lambda lo, hi: done.get((lo, hi)), Statistic.joined, *n) for n in ready
             ]
 
-        try:
-            made = await asyncio.gather(*(run(self.pool, one, *each) for each in grains))
-            done = {node: each for (node, _, _), each in zip(grains, made, strict=True)}
-            sums = await run(self.pool, joined) if len(done) > len(ready) else joined()
-        finally:
-            self.abandoned.discard(step)
+        made = await asyncio.gather(*(run(self.pool, one, *each) for each in grains))
+        done = {node: each for (node, _, _), each in zip(grains, made, strict=True)}
+        sums = await run(self.pool, joined) if len(done) > len(ready) else joined()
         return {"nodes": ready, "sums": to_serialize(sums)}
 
     def _room(self, answers: Answers, question: Question) -> NDArray | None:

@@ -217,6 +217,7 @@ class Far(ABC):
     shape: Shape
     total: float
     weighted: bool
+    ends_at_once = True
 
     @abstractmethod
     def ask(self, question: Question) -> Statistic:

@@ -139,7 +139,11 @@ class FitResult:
 
     @cached_property
     def _spread(self) -> uncertainty.Spread:
-        return uncertainty.spread(self.net, self.w, self.data.taken())
+        return uncertainty.spread(self.net, self.w, self.data)
+
+    @cached_property
+    def _report(self) -> FitReport:
+        return report_of(self)
 
     @property
     def covariance(self) -> NDArray:
@@ -169,7 +173,7 @@ class FitResult:
         >>> round(report.r2, 4), report.standard_errors.round(4)
         (0.9931, array([0.    , 0.0566, 0.0693]))
         """
-        return report_of(self)
+        return self._report
 
     def predict(
         self, X: ArrayLike, *, return_std: bool = False, noise: bool = False, threads: int | str = 1
@@ -381,11 +385,24 @@ def without_data(result: FitResult) -> FitResult:
             warnings.simplefilter("ignore", uncertainty.FitWarning)
             spread = result._spread
     data = result.data
-    none = replace(data, X=data.X[:0], t=data.t[:0], sample_weight=None, rows=None)
+    X, t = data.X[:0], data.t[:0]
+    none = replace(data, X=X, t=t, sample_weight=None, rows=None, elsewhere=None)
     bare = replace(result, data=none)
     if spread is not None:
         bare.__dict__["_spread"] = spread
     return bare
+
+
+def let_go(result: FitResult, intervals: bool) -> FitResult:
+    """Return a fit whose observations elsewhere may go; asked before, for its intervals."""
+    left = replace(result, data=replace(result.data, elsewhere=None))
+    if intervals:
+        try:
+            left.__dict__.update(_spread=result._spread, _report=result.report())
+        except (Exception, KeyboardInterrupt) as error:  # the fit is not to be lost
+            message = f"the fit has no intervals and no report: {error or type(error).__name__}"
+            warnings.warn(message, uncertainty.FitWarning, stacklevel=3)
+    return left
 
 
 @dataclass(frozen=True)
@@ -754,6 +771,7 @@ def _result(
             _on_bounds(problem),
             far is not None and arrays is None,
             rows,
+            far if arrays is None else None,
         ),
         doubts(
             problem,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import fastbp.losses as losses
 
 from .. import _html as html
+from .._parts import Rows, Statistic
 from ..activations import softmax
 from ..losses import Loss
 from ..network import Network
@@ -219,11 +220,11 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 def report_of(result: FitResult) -> FitReport:
     """Return the report of a fit."""
-    net, data = result.net, result.data.taken()
-    exact = uncertainty.in_float64(net)
-    X, t, w = (a.astype(np.float64) for a in (data.X, data.t, result.w))
-    c, n = data.weights()
-    y = exact.value(w, X)
+    net, data = result.net, result.data
+    weights = data.weights()
+    n, total = weights.n, weights.sum
+    exact, w = uncertainty.in_float64(net), result.w.astype(np.float64)
+    at = uncertainty.At(exact, data.loss, w, weights.unit, np.arange(0))
     given: uncertainty.Spread | None = None
     warnings = list(result.warnings)
     try:
@@ -241,24 +242,22 @@ def report_of(result: FitResult) -> FitReport:
             s = math.sqrt(given.noise) if net.n_outputs == 1 else np.sqrt(given.noise)
 
     r2 = rmse = log_l = deviance = null_deviance = pseudo_r2 = None
-    squares = c @ (t - y) ** 2  # of each output, as all sums over the observations here
-    means = c @ t / c.sum()
+    (squares, targets, of_weights), least, largest = data.reduce(_sums, at)
+    means = targets / total
     if _of_the_residual(data.loss):
-        r2 = _r2(squares, c @ (t - means) ** 2)
-        rmse = np.sqrt(squares / c.sum())
+        about = data.reduce(_about, at, means).sums[0]  # but for rounding
+        r2 = _r2(squares, np.where(least == largest, 0.0, about))
+        rmse = np.sqrt(squares / total)
         if net.n_outputs == 1:
             rmse = float(rmse)
     if data.loss == losses.squared:
         known = data.absolute_sigma
-        log_l = sum(_normal(each, c, n, known=known) for each in np.atleast_1d(squares).tolist())
+        each = np.atleast_1d(squares).tolist()
+        log_l = sum(_normal(some, of_weights, n, known=known) for some in each)
     elif data.loss in uncertainty.LIKELIHOODS:
-        total = float(c.sum())
-        # By the call, which takes a cross entropy from s where the output is logistic.
-        reached = total * exact.loss_and_grad(w, X, t, loss=data.loss, sample_weight=c)[0]
         joint = net.output is softmax and data.loss.fuses_with_softmax
-        least = float(np.sum(c @ _least(data.loss, t, joint)))
+        reached, least, constant = data.reduce(_likelihood, at, joint).sums
         null = total * float(np.sum(_least(data.loss, means, joint)))  # ℓ is linear in t
-        constant = float(np.sum(c @ _log_factorial(t))) if data.loss == losses.poisson else 0.0
         log_l, null_log_l = -reached - constant, -null - constant
         deviance = 2.0 * (reached - least)
         null_deviance = 2.0 * (null - least)
@@ -271,8 +270,9 @@ def report_of(result: FitResult) -> FitReport:
         s2, of_data = 1.0, log_l
         if data.loss == losses.squared:
             s2 = 1.0 if data.absolute_sigma else float(given.noise or 0.0)
-            of_data = _normal(float(squares) / s2, c / s2, n, known=True) if s2 else math.inf
-        log_evidence = _log_evidence(of_data, w, data, s2, given)
+            of_weights -= 0.5 * n * math.log(s2) if s2 else 0.0
+            of_data = _normal(float(squares) / s2, of_weights, n, known=True) if s2 else math.inf
+        log_evidence = _log_evidence(of_data, w, data, total / s2 if s2 else math.inf, s2, given)
     return FitReport(
         net=net,
         loss_name=data.loss.name,
@@ -314,9 +314,38 @@ def _of_the_residual(loss: Loss) -> bool:
     return loss in (losses.squared, losses.log_cosh) or loss.name.startswith("huber")
 
 
-def _normal(squares: float, c: NDArray, n: int, *, known: bool) -> float:
-    """Return log L of the normal distribution, of variances 1/c or the most likely multiples."""
-    of_weights = 0.5 * float(np.log(c[c > 0.0]).sum())
+def _sums(rows: Rows, at: uncertainty.At) -> Statistic:
+    """Say Σ c r², Σ c t and, over those that weigh, ½ Σ log c, the least t and the largest."""
+    _, t, c, y = at.of(rows)
+    weighs = c > 0.0
+    sums = c @ (t - y) ** 2, c @ t, 0.5 * float(np.log(c[weighs]).sum())
+    some = t[weighs]
+    return Statistic(sums, some.min(0, initial=np.inf), some.max(0, initial=-np.inf))
+
+
+def _about(rows: Rows, at: uncertainty.At, means: Any) -> Statistic:
+    """Say Σ c (t − t̄)²."""
+    _, t, c, _ = at.of(rows)
+    return Statistic((c @ (t - means) ** 2,))
+
+
+def _likelihood(rows: Rows, at: uncertainty.At, joint: bool) -> Statistic:
+    """Say Σ c ℓ, the least it can be, and what the likelihood has beside it."""
+    X, t, c, _ = at.of(rows)
+    total, ell = float(c.sum()), at.loss
+    if not total:
+        return Statistic((0.0, 0.0, 0.0))
+    # By the call, which takes a cross entropy from s where the output is logistic.
+    reached = total * at.net.loss_and_grad(at.w, X, t, loss=ell, sample_weight=c)[0]
+    constant = float(np.sum(c @ _log_factorial(t))) if ell == losses.poisson else 0.0
+    return Statistic((reached, float(np.sum(c @ _least(ell, t, joint))), constant))
+
+
+def _normal(squares: float, of_weights: float, n: int, *, known: bool) -> float:
+    """Return log L of the normal distribution, of variances 1/c or the most likely multiples.
+
+    `of_weights` is ½ Σ log c.
+    """
     if known:
         return of_weights - 0.5 * (squares + n * math.log(2.0 * math.pi))
     if not squares:
@@ -325,15 +354,20 @@ def _normal(squares: float, c: NDArray, n: int, *, known: bool) -> float:
 
 
 def _log_evidence(
-    log_l: float, w: NDArray, data: uncertainty.Data, s2: float, given: uncertainty.Spread
+    log_l: float,
+    w: NDArray,
+    data: uncertainty.Data,
+    precision: float,
+    s2: float,
+    given: uncertainty.Spread,
 ) -> float | None:
     """Return log L with the prior of a penalty and the posterior's volume; None without one."""
     l2 = np.broadcast_to(np.asarray(data.l2, np.float64), w.shape)[data.free]
     proper = l2 > 0.0
     if not (proper.any() and given.rank and math.isfinite(log_l)) or data.on_bounds is not None:
         return None
-    precision = float(data.weights()[0].sum()) / s2 * l2
-    log_prior = 0.5 * float(np.log(precision[proper]).sum() - precision @ w[data.free] ** 2)
+    each = precision * l2
+    log_prior = 0.5 * float(np.log(each[proper]).sum() - each @ w[data.free] ** 2)
     n_flat = given.rank - int(np.count_nonzero(proper))
     log_det = given.log_determinant - given.rank * math.log(s2)
     return log_l + log_prior + 0.5 * (n_flat * math.log(2.0 * math.pi) - log_det)

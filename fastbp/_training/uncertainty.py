@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import reduce
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import fastbp.losses as losses
 
+from .._parts import Rows, Statistic
 from ..activations import Activation, softmax
 from ..losses import Loss
 from ..network import Network
 
+if TYPE_CHECKING:
+    from .far import Far
+
 _ROWS = 512  # per-sample gradients in memory at a time
+_LARGE = 1 << 15  # observations that are looked at in one go
 # Losses that are negative log-likelihoods up to a constant: their dispersion is known.
 LIKELIHOODS = (losses.cross_entropy, losses.poisson)
 _NOTHING = 1e-300  # a probability that tells nothing; the inverse of a subnormal is infinite
@@ -40,38 +46,102 @@ class Data:
     on_bounds: NDArray | None = None  # (P,), of those that may move
     far: bool = False  # whether they are elsewhere, and X and t none of them
     rows: NDArray | None = None  # those of them that were fitted, where it was not all
+    elsewhere: Far | None = None  # who answers for them there; not pickled
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"elsewhere": None}
 
     def taken(self) -> Data:
-        """Return what was fitted: a copy where it was not all.
+        """Return what was fitted: a copy where it was not all."""
+        if self.rows is None:
+            return self
+        return replace(self, **self._some(slice(None))._asdict(), rows=None)
+
+    def _some(self, rows: slice) -> Rows:
+        """Return some of what was fitted."""
+        some = rows if self.rows is None else self.rows[rows]
+        return Rows(self.X, self.t, self.sample_weight)._each(lambda array: array[some])
+
+    def reduce(self, what: Callable[..., Statistic], *arguments: Any) -> Statistic:
+        """Return what ``what(rows, *arguments)`` says of all that was fitted, some at a time.
 
         Raises
         ------
         ValueError
-            Where it is elsewhere.
+            Where it is not to be had any more.
         """
+        if self.elsewhere is not None:
+            return self.elsewhere.reduce(what, *arguments)
         if self.far:
             raise ValueError(
-                "a fit of observations elsewhere has no covariance and no report; take some of "
-                "them, and fastbp.fit with w0=result.w and epochs=0"
+                "this fit of observations elsewhere has no covariance and no report: "
+                "fastbp.dask.fit finds them with intervals=True, and a pickled fit of a Source had "
+                "to be asked for them before"
             )
-        if self.rows is None:
-            return self
-        c = self.sample_weight
-        c = None if c is None else c[self.rows]
-        return replace(self, X=self.X[self.rows], t=self.t[self.rows], sample_weight=c, rows=None)
-
-    def weights(self) -> tuple[NDArray, int]:
-        """Return c in float64, of mean one unless `absolute_sigma`, and how many are not zero."""
-        if not len(self.X):
+        n = len(self.X if self.rows is None else self.rows)
+        if not n:
             raise ValueError(
                 "this fit is of an estimator that was pickled or copied, which keeps no "
                 "observations; fit again, or ask for what needs them before"
             )
-        if self.sample_weight is None:
-            return np.ones(len(self.X)), len(self.X)
-        c = self.sample_weight.astype(np.float64)
-        n = int(np.count_nonzero(c))  # what weighs nothing is no observation
-        return c if self.absolute_sigma else c * (n / c.sum()), n
+        each = (slice(first, first + _LARGE) for first in range(0, n, _LARGE))
+        return reduce(Statistic.joined, (what(self._some(rows), *arguments) for rows in each))
+
+    def weights(self) -> Weights:
+        """Return what the weights add up to."""
+        n, total = self.reduce(_weights).sums
+        return Weights(n, total, 1.0 if self.absolute_sigma else n / total)
+
+
+class Weights(NamedTuple):
+    """How many are not zero, their sum, and what they are multiplied by to be of mean one.
+
+    The last is 1 where they are absolute.
+    """
+
+    n: int
+    total: float
+    unit: float
+
+    @property
+    def sum(self) -> float:
+        """Sum of the weights so multiplied."""
+        return self.total * self.unit
+
+
+def _weights(rows: Rows) -> Statistic:
+    # What weighs nothing is no observation.
+    c = np.ones(len(rows.X)) if rows.c is None else rows.c.astype(np.float64)
+    return Statistic((int(np.count_nonzero(c)), float(c.sum())))
+
+
+class At(NamedTuple):
+    """A fit, as its observations are asked about it.
+
+    Attributes
+    ----------
+    net : Network
+        In float64.
+    loss : Loss
+    w : ndarray of float64, shape (P,)
+    unit : float
+        Of the weights.
+    free : ndarray of int
+        Which of the parameters have gradients.
+    """
+
+    net: Network
+    loss: Loss
+    w: NDArray
+    unit: float
+    free: NDArray
+
+    def of(self, rows: Rows) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Return X, t, c and y in float64."""
+        assert rows.t is not None
+        X, t = (a.astype(np.float64, copy=False) for a in (rows.X, rows.t))
+        c = np.ones(len(X)) if rows.c is None else rows.c.astype(np.float64) * self.unit
+        return X, t, c, self.net.value(self.w, X)
 
 
 @dataclass(frozen=True)
@@ -157,7 +227,7 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     unrelated regressions and tests for aggregation bias, JASA 57 (1962). A. R. Gallant: Seemingly
     unrelated nonlinear regressions, Journal of Econometrics 3 (1975).
     """
-    X, t, loss, on_bounds = data.X, data.t, data.loss, data.on_bounds
+    loss, on_bounds = data.loss, data.on_bounds
     if on_bounds is not None:
         warnings.warn(
             f"{on_bounds.sum()} parameters lie on their bounds: standard deviations and covariance "
@@ -165,28 +235,23 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
             FitWarning,
             stacklevel=2,
         )
-    c, n = data.weights()
-    exact = in_float64(net)
-    w64, X64, t64 = (a.astype(np.float64) for a in (w, X, t))
+    weights = data.weights()
+    n = weights.n
     free = np.flatnonzero(data.free if on_bounds is None else data.free & ~on_bounds)
-    y = exact.value(w64, X64)
-    curvature = (c * _curvature(net, loss, y, t64).T).T
-    if not curvature.any():
+    at = At(in_float64(net), loss, w.astype(np.float64), weights.unit, free)
+    n_rows, curved, triangle, errors = data.reduce(_root, at).sums
+    if not curved:
         raise ValueError(
             f"standard deviations need a loss with curvature, and that of {loss.name!r} is zero "
             "almost everywhere; fit_many(bootstrap=…) gives those of its members' predictions"
         )
-
-    def rows(factors: NDArray) -> Iterator[NDArray]:
-        return _rows(exact, w64, X64, free, factors)
-
-    root = _triangle(rows(np.sqrt(curvature)), free.size)
+    root = triangle.R
     if not np.isfinite(root).all():
         raise ValueError(
             "standard deviations need finite gradients and a finite curvature of the loss at every "
             "observation; some are not"
         )
-    penalty = c.sum() * np.broadcast_to(np.asarray(data.l2, np.float64), data.free.shape)[free]
+    penalty = weights.sum * np.broadcast_to(np.asarray(data.l2, np.float64), data.free.shape)[free]
     d = np.sqrt((root**2).sum(axis=0) + penalty)
     inverse = np.divide(1.0, d, out=np.zeros_like(d), where=d > 0.0)
     scaled = root * inverse
@@ -197,7 +262,7 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     left, sizes, directions = np.linalg.svd(both, full_matrices=len(both) < free.size)
     sizes = np.concatenate([sizes, np.zeros(free.size - sizes.size)])
     largest = sizes.max(initial=0.0)
-    kept = sizes > largest * max(t.size, free.size) * np.finfo(np.float64).eps
+    kept = sizes > largest * max(n_rows * net.n_outputs, free.size) * np.finfo(np.float64).eps
     smallest = sizes.min(initial=largest) if kept.all() else 0.0
     by_size = directions[kept].T / sizes[kept]
     of_rows = left[: len(scaled), np.flatnonzero(kept)]  # R̂ = of_rows · sizes · directions
@@ -210,27 +275,22 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
         # Below a rounding error of n there is nothing that could be estimated.
         least = n * float(np.finfo(np.float64).eps)
         if loss == losses.squared and data.absolute_sigma:
-            noise = n / float(c.sum())  # of an observation of mean weight
+            noise = n / weights.sum  # of an observation of mean weight
             if net.n_outputs > 1:
                 noise = np.full(net.n_outputs, noise)
         elif loss == losses.squared and net.n_outputs > 1:
-            used = sum(
-                ((each @ (inverse[:, np.newaxis] * by_size)) ** 2).sum(axis=(0, 2))
-                for each in rows(np.sqrt(curvature))
-            )
+            (used,) = data.reduce(_used, at, inverse[:, np.newaxis] * by_size).sums
             lefts = np.maximum(n - used, least)
             remaining = float(lefts.min())
-            residuals = np.sqrt(c)[:, np.newaxis] * (y - t64) / np.sqrt(lefts)
-            noise = (residuals**2).sum(axis=0)
-            mix = np.linalg.qr(residuals, mode="r")  # mix^T mix = Σ̂
-            half = _triangle((mix @ each for each in rows(np.sqrt(curvature))), free.size)
+            mix = errors.R / np.sqrt(lefts)  # mix^T mix = Σ̂
+            noise = (mix**2).sum(axis=0)
+            half = data.reduce(_mixed, at, mix).sums[0].R
         elif loss == losses.squared:
             remaining = max(n - effective, least)
-            noise = float(c @ (y - t64) ** 2) / remaining
+            noise = float((errors.R**2).sum()) / remaining
             factor = np.sqrt(noise) * factor
     else:
-        slopes = (c * loss.derivative(y, t64).T).T
-        half = _triangle((each.sum(axis=1) for each in rows(slopes)), free.size)
+        half = data.reduce(_slopes, at).sums[0].R
     if half is not None:
         factor = by_size @ (by_size.T @ (half * inverse).T)
     unpenalised = np.zeros(net.n_params, bool)
@@ -280,27 +340,71 @@ def _placed(rows: NDArray, free: NDArray, P: int) -> NDArray:
     return out
 
 
-def _rows(
-    net: Network, w: NDArray, X: NDArray, free: NDArray, factors: NDArray
-) -> Iterator[NDArray]:
+class Triangle:
+    """R of a QR decomposition of rows; a sum is that of the rows of both."""
+
+    def __init__(self, blocks: Iterable[NDArray], n: int) -> None:
+        """Decompose rows of n numbers, a block at a time.
+
+        Blocks should have n rows or more, so that R is not most of what is decomposed.
+        """
+        self.R = np.zeros((0, n))
+        for rows in blocks:
+            self.R = np.asarray(np.linalg.qr(np.vstack([self.R, rows.reshape(-1, n)]), mode="r"))
+
+    def __add__(self, other: Triangle) -> Triangle:
+        return Triangle([self.R, other.R], self.R.shape[1])
+
+
+def _rows(at: At, X: NDArray, factors: NDArray) -> Iterator[NDArray]:
     """Yield the rows factor_bk ∇f_bk, (some b, K, free.size)."""
-    K = net.n_outputs
-    many = max(_ROWS, free.size) // K + 1 if K > 1 else max(_ROWS, free.size)
+    K, n = at.net.n_outputs, at.free.size
+    many = max(_ROWS, n) // K + 1 if K > 1 else max(_ROWS, n)
     for first in range(0, len(X), many):
         part = slice(first, first + many)
-        J = net.per_sample_grad(w, X[part])[..., free].reshape(-1, K, free.size)
+        J = at.net.per_sample_grad(at.w, X[part])[..., at.free].reshape(-1, K, n)
         yield factors[part].reshape(-1, K, 1) * J
 
 
-def _triangle(blocks: Iterable[NDArray], n: int) -> NDArray:
-    """Return R of a QR decomposition of rows of n numbers, a block at a time.
+class _Gradients(NamedTuple):
+    """Of some rows: weights, residuals, if any has a curvature, and the rows of a root of M."""
 
-    Blocks should have n rows or more, so that R is not most of what is decomposed.
-    """
-    R = np.zeros((0, n))
-    for rows in blocks:
-        R = np.asarray(np.linalg.qr(np.vstack([R, rows.reshape(-1, n)]), mode="r"))
-    return R
+    c: NDArray
+    r: NDArray
+    curved: bool
+    rows: Iterator[NDArray]
+
+
+def _gradients(rows: Rows, at: At) -> _Gradients:
+    X, t, c, y = at.of(rows)
+    curvature = (c * _curvature(at.net, at.loss, y, t).T).T
+    return _Gradients(c, y - t, bool(curvature.any()), _rows(at, X, np.sqrt(curvature)))
+
+
+def _root(rows: Rows, at: At) -> Statistic:
+    """Say the number of rows, if any has a curvature, a root of M, and one of Σ c r r^T."""
+    c, r, curved, each = _gradients(rows, at)
+    errors = Triangle([(np.sqrt(c) * r.T).T], at.net.n_outputs)
+    return Statistic((len(r), curved, Triangle(each if curved else [], at.free.size), errors))
+
+
+def _used(rows: Rows, at: At, directions: NDArray) -> Statistic:
+    """Say of each output tr(A⁻¹ M_k)."""
+    each = _gradients(rows, at).rows
+    return Statistic((sum(((some @ directions) ** 2).sum(axis=(0, 2)) for some in each),))
+
+
+def _mixed(rows: Rows, at: At, mix: NDArray) -> Statistic:
+    """Say a root of Σ_b c_b J_b^T mix^T mix J_b."""
+    each = _gradients(rows, at).rows
+    return Statistic((Triangle((mix @ some for some in each), at.free.size),))
+
+
+def _slopes(rows: Rows, at: At) -> Statistic:
+    """Say a root of Σ_b g_b g_b^T."""
+    X, t, c, y = at.of(rows)
+    each = _rows(at, X, (c * at.loss.derivative(y, t).T).T)
+    return Statistic((Triangle((rows.sum(axis=1) for rows in each), at.free.size),))
 
 
 def _curvature(net: Network, loss: Loss, y: NDArray, t: NDArray) -> NDArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -331,16 +332,12 @@ class Levenberg:
         """At most n iterations; returns the losses after each, and why it ended (0: it has not)."""
         history = np.empty(n)
         result = np.empty(2)
-        try:
+        with nullcontext() if self._work is None else self._work.course.begun():
             self._run(
                 self.w, self._X, self._t, self._c, self._settings, self.kept, self.own, self._kinds,
                 self.starts, self._g, self._G, self._free, self._each, *self._bounds, history,
                 result,
             )  # fmt: skip
-        except MemoryError as error:
-            if self._work is None or self._work.error is None:
-                raise
-            raise self._work.error from error
         reason, done = int(result[0]), int(result[1])
         if reason and self.settle():
             reason = lm.STALLED

@@ -7,7 +7,10 @@ of Python that have the parts computed elsewhere, 20 µs a call; the loop, and i
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,7 +26,15 @@ _C_TYPES: dict[type, Any] = {int: ctypes.c_int64, float: ctypes.c_double}
 
 
 class Sums(Protocol):
-    """Who adds over all observations, the same partition and the same tree as the drivers."""
+    """Who adds over all observations, the same partition and the same tree as the drivers.
+
+    Attributes
+    ----------
+    ends_at_once : bool
+        Whether Ctrl-C may end a sum on its way.
+    """
+
+    ends_at_once: bool
 
     def batch(self, w: NDArray, scale: float, g: NDArray | None = None) -> float:
         """Return Σ_b c_b ℓ_b at w; overwrite g with the gradient of `scale` times that."""
@@ -34,6 +45,8 @@ class Sums(Protocol):
 
 class OnThreads:
     """The sums of a batch here, its parts on several threads."""
+
+    ends_at_once = False  # the threads stay, for other fits, and so do their locks
 
     def __init__(
         self,
@@ -66,12 +79,11 @@ class SharedWork:
     ----------
     table : ndarray of int64
         The plan.
-    error : BaseException or None
-        What ended a call; the loop sees it as NO_MEMORY.
+    course : Course
     """
 
     def __init__(self, calls: Calls, sums: Sums, n_params: int) -> None:
-        self.error: BaseException | None = None
+        self.course = Course(sums.ends_at_once)
         dtype = calls.dtype
 
         def batch(given: Batch) -> float:
@@ -82,26 +94,85 @@ class SharedWork:
             G = _array(given.G, (n_params, n_params), dtype)
             return sums.matrix(w, given.scale, given.curvature, g, G)
 
-        self._held = [self._through(Batch, batch), self._through(Matrix, matrix)]
+        self._held = [_through(self.course, *each) for each in ((Batch, batch), (Matrix, matrix))]
         self.table = calls.plan.table.copy()
         for place, function in zip((BATCH, MATRIX), self._held, strict=True):
             self.table[place] = ctypes.cast(function, ctypes.c_void_p).value or 0
 
-    def _through(self, record: Any, function: Callable) -> Any:
-        """Return a C function with the record's arguments."""
 
-        def called(*values: Any) -> int:
+class Course:
+    """How a loop goes whose functions are Python's: what ended it, and Ctrl-C meanwhile.
+
+    At the entry of a function that C calls, an exception is printed and forgotten, and what the
+    function returns is anything. So Ctrl-C waits until one has begun. What ends a function is
+    NO_MEMORY to the loop.
+    """
+
+    def __init__(self, ends_at_once: bool) -> None:
+        self._error: BaseException | None = None
+        self._ends_at_once = ends_at_once
+        self._raises = self._pending = False
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Run the loop within; raises what has ended it."""
+        try:
+            with self._patient():
+                yield
+        except MemoryError:
+            error, self._error = self._error, None
+            if error is None:
+                raise
+            raise error from None
+
+    @contextmanager
+    def _patient(self) -> Iterator[None]:
+        """Hold Ctrl-C back, until a function has begun or the loop has ended."""
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before):
+            yield
+            return
+
+        def held(number: int, frame: Any) -> None:
+            self._pending = not self._raises
+            if self._raises:
+                before(number, frame)
+
+        signal.signal(signal.SIGINT, held)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+            if self._pending:
+                self._pending = False
+                before(signal.SIGINT, None)
+
+    def called(self, function: Callable[[], None]) -> int:
+        """Call a function; return what the loop is told."""
+        try:
+            if not self._pending:
+                self._raises = self._ends_at_once
+                function()
+            self._raises = False
+        except BaseException as error:  # Ctrl-C too: an exception can't go through the loop
+            self._raises = False
+            self._error = error
+            return NO_MEMORY
+        return NO_MEMORY if self._pending else DONE
+
+
+def _through(course: Course, record: Any, function: Callable[[Any], float]) -> Any:
+    """Return a C function with a record's arguments."""
+
+    def called(*values: Any) -> int:
+        def summed() -> None:
             given = record(*values)
-            try:
-                total = function(given)
-            except BaseException as error:  # Ctrl-C too: an exception can't go through the loop
-                self.error = error
-                return NO_MEMORY
-            ctypes.c_double.from_address(given.result).value = total
-            return DONE
+            ctypes.c_double.from_address(given.result).value = function(given)
 
-        kind = ctypes.CFUNCTYPE(ctypes.c_int64, *(_C_TYPES[k] for k in kinds(record).values()))
-        return kind(called)
+        return course.called(summed)
+
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, *(_C_TYPES[k] for k in kinds(record).values()))
+    return kind(called)
 
 
 def _array(address: int, shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
