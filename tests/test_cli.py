@@ -649,6 +649,31 @@ def test_a_reader_that_stops_is_no_error(people, tmp_path):
     assert done.returncode == 0 and b"rror" not in done.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_streams_that_are_closed_or_full(people, tmp_path):
+    """Nothing is lost without a word, and nobody sees a traceback."""
+    model, later = tmp_path / "model.npz", tmp_path / "later.npz"
+    run("train", people, *NUMBERS, "--save", model, "--epochs", "3", "--l2", "0.1")
+    run("predict", model, people, "--output", tmp_path / "y.csv")
+    predict = f"predict {model} {people}"
+    for words, code, said in [
+        (f"predict {model} - <&-", 2, "error: the standard input is closed\n"),
+        (f"{predict} >&-", 2, "error: the standard output is closed\n"),
+        (f"{predict} 2>&-", 0, ""),
+        (f"{predict} > /dev/full", 2, "No space left on device\n"),
+        (f"train --l2 0.1 --epochs 40 --save {later} | true; exit ${{PIPESTATUS[0]}}", 0, ""),
+    ]:
+        if "/dev/full" in words and not os.path.exists("/dev/full"):
+            continue
+        command = f"{sys.executable} -m fastbp {words}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert done.returncode == code and done.stderr.endswith(said)
+        assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+        if code == 0 and "predict" in words:
+            assert done.stdout == (tmp_path / "y.csv").read_text()
+    assert later.exists()  # though who read its report had gone
+
+
 def test_scales_and_fills_come_from_the_rows_to_fit_alone():
     _, t, names = fastbp.datasets.load_diabetes()
     problem = _problem.prepare(
@@ -693,6 +718,7 @@ def test_scales_and_fills_come_from_the_rows_to_fit_alone():
         ("train --loss sqared", "invalid choice: 'sqared'"),
         ("train --optimizer newton", "invalid choice: 'newton'"),
         ("predict model.npz", "required"),
+        ("train x.csv --separator ab", "'ab' was given, one character was expected, or tab"),
         ("trian", "invalid choice"),
         ("", "required"),
     ],

@@ -92,12 +92,29 @@ def test_compressed_files_by_their_content(read, compress):
         read(compress(PEOPLE.encode() * 50)[:-20])
 
 
+def test_archives_that_can_not_be_opened(read):
+    for compress, at in [(gzip.compress, -5), (bz2.compress, 20)]:
+        data = bytearray(compress(PEOPLE.encode() * 50))
+        data[at] ^= 255
+        with pytest.raises(TableError, match=r"data\.csv: it is compressed, and damaged"):
+            read(bytes(data))
+    data = zipped(PEOPLE, "people.csv")
+    for at, value, message in [(6, 1, "'people.csv' is encrypted"), (8, 9, "compression method")]:
+        changed = bytearray(data)
+        for start in (at, data.index(b"PK\1\2") + at + 2):
+            changed[start] = value
+        with pytest.raises(TableError, match=rf"data\.csv: .*{message}"):
+            read(bytes(changed))
+
+
 def test_what_is_no_table_of_ours_is_named(read):
     for data, message in [
         (zipped(b"", "a", "b"), "one file is expected in it, it has a, b"),
         (b"\xd0\xcf\x11\xe0", "this is an old workbook"),
         (b'\xef\xbb\xbf [{"a": 1}]', "this is JSON or XML"),
         (b"<html>", "this is JSON or XML"),
+        (b"<?xml version='1.0'?>", "this is JSON or XML"),
+        (zipped(b"", "mimetype", "content.xml"), "this is OpenDocument"),
         (b"a,b\n1,\0\n", "this is no text"),
         (b"PAR1" + bytes(40) + b"PAR1", "this Parquet file can't be read"),
         (zipped(b"<x/>", "xl/workbook.xml"), "this workbook can't be read"),
@@ -134,7 +151,7 @@ def test_workbooks(read, tmp_path):
         [2, "NA", "007", None, True, "x", None],
     ]:
         sheet.append(row)
-    sheet["J2"] = ""
+    sheet["J2"] = " "
     book.create_sheet("other").append(["a"])
     book.create_sheet("empty")
     book.save(tmp_path / "book")
@@ -150,12 +167,24 @@ def test_workbooks(read, tmp_path):
     assert "it names rows: 3 different values in 3 rows" in judged.lines[0]
     with pytest.raises(TableError, match="there are no rows below the header"):
         read(data, sheet="other")
-    with pytest.raises(TableError, match="the sheet 'empty' is empty"):
+    with pytest.raises(TableError, match="is empty; --sheet reads one of 'Sheet', 'other'"):
         read(data, sheet="empty")
     with pytest.raises(
         TableError, match="there is no sheet 'none'; it has 'Sheet', 'other', 'empty'"
     ):
         read(data, sheet="none")
+
+
+def test_numbers_among_text_of_a_workbook_have_the_decimal_mark_of_the_text(read, tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in [["a", "b"], [1.234, 1], ["2,5", 2], [3, 3]]:
+        book.active.append(row)
+    book.save(tmp_path / "book")
+    data = (tmp_path / "book").read_bytes()
+    assert encoded(read(data, decimal=","))[:, 0].tolist() == [1.234, 2.5, 3.0]
+    with pytest.raises(TableError, match="row 2, column 'a': '2,5' has a decimal comma"):
+        described(read(data))
 
 
 def test_parquet(read):
@@ -183,6 +212,10 @@ def test_parquet(read):
     np.testing.assert_array_equal(hours, [-1, -1])
     np.testing.assert_array_equal(table.columns["date"], table.columns["day"])
     np.testing.assert_array_equal(read(file.getvalue()).columns["x"], [1, np.nan, 3])
+    file = io.BytesIO()
+    index = pandas.Index([2.5, 3.5], name="k")
+    pandas.DataFrame({"id": [2**60, 2**60 + 1]}, index=index).to_parquet(file)
+    assert cells(read(file.getvalue())) == {"id": [str(2**60), str(2**60 + 1)], "k": [2.5, 3.5]}
     file = io.BytesIO()
     pandas.DataFrame({"x": [[1], [2]], "y": [1, 2]}).to_parquet(file)
     with pytest.raises(TableError, match="column 'x' has values of type ndarray"):
@@ -228,6 +261,8 @@ def test_blanks_separate_and_names_of_rows_need_no_name(read):
     assert cells(read("a:b\n1:2\n", separator=":")) == {"a": [1.0], "b": [2.0]}
     assert cells(read("a\n1\n2\n")) == {"a": [1.0, 2.0]}
     assert cells(read("a;b;;\n1,5;2;;\n3;4;;\n")) == {"a": [1.5, 3.0], "b": [2.0, 4.0]}
+    assert cells(read("a,b\n1,2,\n3,4,\n")) == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
+    assert cells(read("<T>,<OPEN>\n1,2\n")) == {"<T>": [1.0], "<OPEN>": [2.0]}
 
 
 def test_the_line_that_tells_excel_the_separator(read):
@@ -250,7 +285,9 @@ def test_comments(read):
 
 @pytest.mark.parametrize(
     "cell",
-    "|NA|n/a|NaN|null|None|?|-|--|.|..|missing|Missing|#N/A|<NA>|nA|#n/a|Not Available".split("|"),
+    "|\u2013|NA|n/a|NaN|null|None|?|-|--|.|..|missing|Missing|#N/A|<NA>|nA|Not Available".split(
+        "|"
+    ),
 )
 def test_missing_values(read, cell):
     table = read(f"a,b,c\n{cell},{cell},1\n2,x,1\n")
@@ -268,7 +305,9 @@ def test_missing_values(read, cell):
         ("a,b\n1,2\n\n1,2,3\n", "data.csv: Expected 2 fields in line 4, saw 3"),
         ("a,b\n1,2,3,4\n1,2,3,4\n", "data.csv: rows have more values than the header has columns"),
         ("a,b\n1,2\n1\n", "data.csv, line 3: 1 values, but the header has 2 columns"),
-        ("a,,b\n1,2,3\n", "data.csv: column 2 has no name"),
+        ("a,,b\n1,2,3\n", "data.csv: column 2 has no name; the names .* to be 'a, b'"),
+        (f"a,b\n1,2\n{'x' * 200000},\n3\n", "data.csv, below line 2: field larger than field"),
+        ("# x\n", "data.csv: there are no rows below the header"),
         ("a,b,,\n1,2,,\n1,2,,3\n", "data.csv: there are values in a column without a name"),
         ("a,b,a\n1,2,3\n", "data.csv: there are two columns 'a'"),
         ("1,2.5\n3,4\n", "data.csv, line 1: the names of the columns are expected here, but it"),
@@ -328,16 +367,20 @@ def test_blocks_of_different_kinds_are_one_column(read):
         ("1e-3", 1e-3, ""),
         ("+.5", 0.5, ""),
         ("2.", 2, ""),
+        ("\uffe51,234.5", 1234.5, "¥"),
+        ("12:30", 12.5, "h:mm"),
+        ("-1:00:36", -1.01, "h:mm:ss"),
+        ("1:30.6", 1.51, "m:ss"),
     ],
 )
 def test_numbers_as_people_write_them(cell, value, unit):
     number = numerals.written(cell)
-    assert number.value(".") == value and number.unit == unit
+    assert number.value(".") == pytest.approx(value, 1e-15) and number.unit == unit
 
 
 @pytest.mark.parametrize(
     "cell",
-    "1_0 0x1 inf ٣ . - city76 2024-01-01 12:30 10+ <5 5'11 1.2.3 1,23,4 3-4 (5 5) --5 $5€".split(),
+    "1_0 0x1 inf ٣ . - city76 2024-01-01 12:3 1:60 10+ <5 1.2.3 1,23,4 3-4 (5 5) --5 $5€".split(),
 )
 def test_what_is_no_number(cell):
     number = numerals.written(cell)
@@ -457,6 +500,8 @@ def test_numbers_are_exact_and_large_ones_are_numbers(read):
     values += (rng.normal(size=2000) * 10.0 ** rng.integers(-30, 30, 2000)).tolist()
     table = read("a\n" + "\n".join(map(repr, values)))
     np.testing.assert_array_equal(table.columns["a"], values)
+    table = read("id,y\n1152921504606846976,1\n1152921504606846977,2\n1152921504606846978,3\n")
+    assert "'id': left out, it names rows: 3 different" in described(table).lines[0]
     table = read("a\n12345678901234567890123\n22345678901234567890123\n")
     np.testing.assert_array_equal(
         encoded(table)[:, 0], [1.2345678901234567890123e22, 2.2345678901234567890123e22]
@@ -502,16 +547,22 @@ def test_columns_that_are_neither_are_refused(read, text, message):
         ("2024-q2", "2024-Q1", 8857),
         ("20240131", "20240201", 8796),
         ("31.12.1999", "1.1.2000", -1),
+        ("20240131T060000", "20240201T000000", 8796.25),
+        ("2024/01", "2024/02", 8766),
+        ("Q1 2024", "Q2/2024", 8766),
+        ("Wednesday, January 31, 2024", "Thursday, February 1, 2024", 8796),
+        ("Wed Jan 31 2024", "Thu Feb 01 2024", 8796),
+        ("Wed, 31 Jan 2024 06:00:00", "Thu, 01 Feb 2024 00:00:00", 8796.25),
     ],
 )
 def test_dates_are_days_since_2000(read, first, second, days):
-    table = read(f"day,x\n{first},1\n{second},2\n{second},3\n")
+    table = read(f'day,x\n"{first}",1\n"{second}",2\n"{second}",3\n')
     judged = described(table, fill=False)
     assert "dates, " in judged.lines[0] and _columns.labels(judged.columns)[0] == "day"
     X = _columns.encode(table, judged.columns, print)
     assert X.shape == (3, 2) and X[0, 0] == days
     # Read back by what was stored, whatever the other dates are.
-    again = read(f"day,x\n,1\n{first},1\nsome,1\n")
+    again = read(f'day,x\n,1\n"{first}",1\nsome,1\n')
     noted = []
     X = _columns.encode(again, judged.columns, noted.append)
     assert X[1, 0] == days and np.isnan(X[[0, 2], 0]).all() and len(noted) == 2
@@ -533,6 +584,10 @@ def test_the_season_where_there_is_more_than_one_year(read):
 def test_dates_that_may_be_others_are_refused(read):
     for text, message in [
         ("01/02/2024\n05/12/2024", "'01/02/2024' may have the day or the month first"),
+        (
+            "01-02-03\n01-05-06",
+            "'01-02-03' may have the day or the month or the year first.*year-f",
+        ),
         ("31/01/2024\n2024-05-06\n30/01/2024", "row 2, .*'2024-05-06' is no date as %d/%m/%Y, unl"),
         ("31/01/2024\n01/31/2024\n30/01/2024", "'01/31/2024' is no date as %d/%m/%Y, unlike 2"),
         ("2024-01-01T10:00Z\n2024-01-01T10:00", "row 2, .*has no time zone, but others"),
@@ -541,6 +596,9 @@ def test_dates_that_may_be_others_are_refused(read):
             described(read(f"day\n{text}\n"))
     table = read("day,x\n01/02/2024,1\n05/12/2024,2\n")
     for order, days in [("day-first", 8797), ("month-first", 8767)]:
+        assert encoded(table, order=order)[0, 0] == days
+    table = read("day,x\n01-02-03,1\n01-05-06,2\n")
+    for order, days in [("day-first", 1127), ("month-first", 1097), ("year-first", 399)]:
         assert encoded(table, order=order)[0, 0] == days
     assert described(read("a\n" + "10-19\n20-29\n" * 3)).lines == [
         "'a': 2 categories (10-19, 20-29)"
@@ -648,6 +706,16 @@ def test_data_that_do_not_fit_the_columns(read):
         f"'c': 1 of 4 values are none of the 2 that were fitted ('U' in row 2); {mean}",
         f"'c': 1 of 4 are missing; {mean}",
     ]
+
+
+def test_text_where_dates_were_fitted_is_read_where_it_can_be_one_date_alone(read):
+    rule = {"name": "day", "fill": None, "missing": False, "date": None, "season": False}
+    noted = []
+    for text, days in [("2024-02-03", 8799), ("31/01/2024", 8796)]:
+        assert _columns.encode(read(f"day\n{text}\n"), [rule], noted.append) == [[days]]
+    with pytest.raises(TableError, match="'03/02/2024' is no date as 2024-12-31"):
+        _columns.encode(read("day\n03/02/2024\n"), [rule], noted.append)
+    assert noted == []
 
 
 def test_rules_of_0_1_0_are_applied(read):

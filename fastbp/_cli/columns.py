@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import dates, numerals
-from .table import Array, Table, TableError, as_text
+from .table import Array, Table, TableError, as_text, shortened
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -112,7 +112,7 @@ def _counted(x: Array) -> dict[str, int]:
 def _place(table: Table, name: str, cell: str) -> str:
     """Return how a message names the first cell of its text."""
     row = int(np.flatnonzero(table.columns[name] == cell)[0])
-    return f"{table.place(row, name)}: {cell!r}"
+    return f"{table.place(row, name)}: {shortened(cell)!r}"
 
 
 def _unit(table: Table, name: str, cells: dict[str, int]) -> str | None:
@@ -270,10 +270,13 @@ def _values(table: Table, column: Column) -> tuple[Vector, Mask]:
 def _no_number(table: Table, column: Column, bad: Mask) -> TableError:
     row = int(np.flatnonzero(bad)[0])
     x = table.columns[column["name"]]
-    cell = x[row] if x.dtype == object else str(x[row])
-    expected = f"number of at most {_LARGEST:g}"
+    cell = shortened(x[row] if x.dtype == object else str(x[row]))
+    mark, expected = table.decimal or ".", f"number of at most {_LARGEST:g}"
+    written = numerals.written(x[row]) if x.dtype == object else None
     if "date" in column:
         expected = f"date as {column['date'] or '2024-12-31'}"
+    elif written and written.value(mark) is None:
+        expected = f"number by the decimal mark {mark!r} (--decimal gives another)"
     if "unit" in column:
         expected += f" in {column['unit']}"
     return TableError(
@@ -372,9 +375,10 @@ def _encode(table: Table, column: Column, X: Matrix, note: Callable[[str], None]
         X[:, -1] = missing
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
+        first = f"{shortened(str(x[row]))!r} in row {row + 1}"
         note(
-            f"{name!r}: {bad.sum()} of {len(bad)} values are {what} ({str(x[row])!r} in row "
-            f"{row + 1}); the mean of the rows that were fitted stands for them"
+            f"{name!r}: {bad.sum()} of {len(bad)} values are {what} ({first}); the mean of the "
+            "rows that were fitted stands for them"
         )
     if missing.any():
         stands = "the mean of the rows that were fitted" if fill is None else _filled(column)

@@ -23,15 +23,16 @@ _ISO = "ISO8601"
 _IS_ISO = re.compile(
     r"\d{4}-\d\d?(-\d\d?([T ]\d\d?:\d\d(:\d\d([.,]\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?)?", re.ASCII
 )
-_QUARTER = re.compile(r"(\d{4})[ -]?[Qq]([1-4])", re.ASCII)
+_QUARTER = re.compile(r"(\d{4})[ -]?[Qq]([1-4])|[Qq]([1-4])[ /-]?(\d{4})", re.ASCII)
 _HAS_ZONE = re.compile(r"(Z|UTC|:\d\d(\.\d+)? ?[+-]\d\d:?\d\d)$", re.ASCII)
 _DAYS = (
     "%d/%m/%Y|%m/%d/%Y|%d-%m-%Y|%m-%d-%Y|%d.%m.%Y|%d/%m/%y|%m/%d/%y|%d-%m-%y|%m-%d-%y|%d.%m.%y|"
-    "%Y/%m/%d|%Y.%m.%d|%b-%d-%Y|%d-%b-%Y|%d-%b-%y|%b-%Y|%b-%y|%B-%Y|%m/%Y|"
-    "%d %b %Y|%d %B %Y|%b %d %Y|%B %d %Y|%b %d, %Y|%B %d, %Y|%b %Y|%B %Y"
+    "%y/%m/%d|%y-%m-%d|%y.%m.%d|%Y/%m/%d|%Y.%m.%d|%b-%d-%Y|%d-%b-%Y|%d-%b-%y|%b-%Y|%b-%y|%B-%Y|"
+    "%m/%Y|%Y/%m|%d %b %Y|%d %B %Y|%b %d %Y|%B %d %Y|%b %d, %Y|%B %d, %Y|%b %Y|%B %Y|"
+    "%a %b %d %Y|%a, %d %b %Y|%A, %B %d, %Y|%A, %d %B %Y"
 ).split("|")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
-_FORMATS = [day + time for day in _DAYS for time in _TIMES]
+_FORMATS = [*(day + time for day in _DAYS for time in _TIMES), "%Y%m%dT%H%M%S"]
 
 
 def format_of(cells: Sequence[str], order: str | None, place: Callable[[str], str]) -> str | None:
@@ -41,7 +42,7 @@ def format_of(cells: Sequence[str], order: str | None, place: Callable[[str], st
     ------
     TableError
         Where most are dates of one format and others are not, where they may have the day first or
-        the month, and where some have a time zone.
+        the month or the year, and where some have a time zone.
     """
     formats = dict.fromkeys(f for cell in cells[:5] for f in _formats(cell))
     if not formats:
@@ -57,17 +58,19 @@ def format_of(cells: Sequence[str], order: str | None, place: Callable[[str], st
             f"{place(cells[odd[0]])} is no date as {format}, unlike {len(cells) - len(odd)} other "
             "values in the column (--categorical takes all of them as text)"
         )
-    first, *others = fitting
-    for other in others:
-        if not np.array_equal(fitting[first], fitting[other]):
-            if order is None:
-                raise TableError(
-                    f"{place(cells[0])} may have the day or the month first, as all of the column; "
-                    "--dates day-first or month-first says which"
-                )
-            by_day = first.startswith("%d")
-            first = first if by_day == (order == "day-first") else other
-            break
+    if order is None:
+        kept = [format for format in fitting if format[:2] != "%y"] if _ends_in_years(cells) else []
+    else:
+        kept = [format for format in fitting if format[1] == order[0]]
+    first, *others = kept or fitting
+    differing = [other for other in others if not np.array_equal(fitting[first], fitting[other])]
+    if differing:
+        names = {"%d": "day", "%m": "month", "%y": "year"}
+        orders = [names[format[:2]] for format in (first, *differing)]
+        raise TableError(
+            f"{place(cells[0])} may have the {' or the '.join(orders)} first, as all of the column;"
+            f" --dates {' or '.join(f'{name}-first' for name in orders)} says which"
+        )
     zones = [bool(_HAS_ZONE.search(cell)) for cell in cells]
     if first == _ISO and any(zones) and not all(zones):
         raise TableError(
@@ -75,6 +78,12 @@ def format_of(cells: Sequence[str], order: str | None, place: Callable[[str], st
             "one (--categorical takes all of them as text)"
         )
     return first
+
+
+def _ends_in_years(cells: Sequence[str]) -> bool:
+    """Whether fewer different numbers come last than first: there are more days than years."""
+    parts = [re.findall(r"\d+", cell) for cell in cells]
+    return len({part[0] for part in parts}) > len({part[2] for part in parts if len(part) > 2})
 
 
 def _formats(cell: str) -> list[str]:
@@ -99,7 +108,7 @@ def _parsed(cells: Any, format: str) -> Array:
 
     if format == "quarters":
         found = map(_QUARTER.fullmatch, cells)
-        cells = [f"{q[1]}-{3 * int(q[2]) - 2:02}" if q else "" for q in found]
+        cells = [f"{q[1] or q[4]}-{3 * int(q[2] or q[3]) - 2:02}" if q else "" for q in found]
         format = _ISO
     found = pandas.to_datetime(
         pandas.Series(cells, dtype=object), format=format, errors="coerce", utc=True

@@ -140,8 +140,8 @@ def _add_train(commands: Any) -> None:
     )
     add(
         "--dates",
-        choices=["day-first", "month-first"],
-        help="how 1/2/2024 is to be read, where a column does not show it",
+        choices=["day-first", "month-first", "year-first"],
+        help="how 1/2/2024 or 1-2-24 is to be read, where a column does not show it",
     )
     _add_reading(add)
     add(

@@ -31,6 +31,9 @@ _VALUE = {
     )
     for mark, other, lakhs in ((".", ",", r"|[1-9]\d?(?:,\d\d)+,\d{3}"), (",", ".", ""))
 }
+_CLOCK = re.compile(
+    r"(?P<sign>[+-]?)(?P<a>\d+):(?P<b>[0-5]\d)(:(?P<c>[0-5]\d))?([.,](?P<part>\d+))?", re.ASCII
+)
 _LEADING_ZERO = re.compile(r"0\d+", re.ASCII)
 
 
@@ -58,8 +61,10 @@ class Written(NamedTuple):
 def written(cell: str) -> Written | None:
     """Return the number that a cell of text holds; None where it holds none.
 
-    A number in brackets is negative, as accountants write it.
+    A number in brackets is negative, as accountants write it. 1:30 is 1.5.
     """
+    if ":" in cell and (clock := _CLOCK.fullmatch(cell)):
+        return _of_clock(clock)
     found = _CELL.fullmatch(cell if cell.isascii() else cell.translate(_ASCII).strip())
     if not found or bool(found["open"]) != bool(found["close"]):
         return None
@@ -77,6 +82,17 @@ def written(cell: str) -> Written | None:
         else:
             unit = found["times"]
     return Written(found["digits"], found["exponent"] or "", factor, unit)
+
+
+def _of_clock(found: re.Match[str]) -> Written:
+    """Return a time of day or a duration, in hours or as minutes where a fraction follows them."""
+    whole = 60 * int(found["a"]) + int(found["b"])
+    unit, factor = ("m:ss" if found["part"] else "h:mm"), 1.0 / 60.0
+    if found["c"]:
+        whole, unit, factor = 60 * whole + int(found["c"]), "h:mm:ss", 1.0 / 3600.0
+    part = found["part"] or ""
+    exponent = f"e-{len(part)}" if part else ""
+    return Written(f"{whole}{part}", exponent, -factor if found["sign"] == "-" else factor, unit)
 
 
 def is_currency(unit: str) -> bool:

@@ -28,7 +28,6 @@ _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
-_DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _MARKUP = re.compile(rb"\s*(\{|\[|<!|<(\?xml|html|table|svg)\b)", re.IGNORECASE)
 _OTHERS = {
     b"\xd0\xcf\x11\xe0": "an old workbook (.xls), or one with a password",
@@ -67,7 +66,9 @@ def read(path: str | os.PathLike[str], **how: Any) -> Table:
             raise ImportError("a table is read by pandas: pip install 'fastbp[cli]'") from None
         try:
             table = _read(file, source, wanted)
-        except _DAMAGED as error:
+        except (EOFError, OSError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the file, not of what is in it
             raise TableError(f"{source}: it is compressed, and damaged ({error})") from None
         except RuntimeError as error:  # of zipfile: a password, another method
             raise TableError(f"{source}: {error}") from None
@@ -121,6 +122,8 @@ def _archive(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         if "xl/workbook.xml" in members:
             return _workbook(file, source, wanted)
         members = [name for name in members if name[-1] != "/" and name[:9] != "__MACOSX/"]
+        if "content.xml" in members:
+            raise TableError(f"{source}: this is OpenDocument (as .ods); save it as .csv or .xlsx")
         if len(members) != 1:
             raise TableError(
                 f"{source}: one file is expected in it, it has {', '.join(members[:9])}"
@@ -151,10 +154,12 @@ def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         raise ImportError("a workbook is read by openpyxl: pip install 'fastbp[cli]'") from None
     except Exception as error:  # whatever openpyxl meets in a damaged file
         raise _damaged(source, "workbook", error) from None
-    filled = ~(frame.isna() | (frame == ""))
+    filled = ~(frame.isna() | frame.isin(["", " "]))
     frame = frame.loc[filled.any(axis=1), filled.any()]
     if not len(frame):
-        raise TableError(f"{source}: the sheet {sheet!r} is empty")
+        others = ", ".join(repr(other) for other in sheets if other != sheet)
+        hint = f"; --sheet reads one of {others}" if others else ""
+        raise TableError(f"{source}: the sheet {sheet!r} is empty{hint}")
     names = [wanted.clean("" if cell is None else as_text(cell)) for cell in frame.iloc[0]]
     if names[0] == "" and len(names) > 1:
         names[0] = ROW_NAMES

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import numerals
-from .table import EXACT, MISSING, ROW_NAMES, Array, Table, TableError, Wanted
+from .table import EXACT, MISSING, ROW_NAMES, Array, Table, TableError, Wanted, shortened
 
 SEPARATORS = ",;\t|"
 _BLANK = r"\s+"
@@ -242,7 +242,8 @@ class Separated:
         except pandas.errors.ParserWarning:
             raise TableError(
                 f"{self.source}: rows have more values than the header has columns, which are "
-                f"{len(self.names)} (separator {self.separator!r})"
+                f"{len(self.names)} ({shortened(', '.join(self.names))!r}, separator "
+                f"{self.separator!r})"
             ) from None
         except pandas.errors.ParserError as error:
             said = str(error).replace("Error tokenizing data. C error: ", "").strip()

@@ -131,7 +131,10 @@ class Wanted:
         seen = set()
         for k, name in enumerate(names):
             if not name:
-                raise TableError(f"{source}: column {k + 1} has no name")
+                raise TableError(
+                    f"{source}: column {k + 1} has no name; the names of the columns are taken to "
+                    f"be {shortened(', '.join(filter(None, names)))!r}"
+                )
             if name in seen:
                 raise TableError(f"{source}: there are two columns {name!r}")
             seen.add(name)
@@ -147,6 +150,11 @@ class Wanted:
         """Return a cell of text, "" for a missing one."""
         cell = cell.strip()
         return "" if cell.lower() in MISSING or cell in self.missing else cell
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text that is too long for a message."""
+    return text if len(text) <= 60 else f"{text[:59]}\u2026"
 
 
 def as_text(x: Any, mark: str = ".") -> str:
