@@ -146,6 +146,21 @@ def test_classes_that_a_line_parts_have_no_minimum_and_end() -> None:
     assert result.loss < 1e-8
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")  # saturated neurons, on the way to −∞
+@pytest.mark.parametrize("optimizer", ["SLSQP", "BFGS", "lbfgs"])
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+def test_a_loss_that_vanishes_is_none(loss: str, optimizer: str) -> None:
+    """With a penalty and targets 0 all goes to 0: past it, methods step where no numbers are."""
+    net = fastbp.Network(2, activations=["tanh"] * 16 + ["one"], output="identity")
+    c = (np.arange(net.n_params) < net.n_neurons - 1).astype(float)
+    for seed in range(3):
+        result = fastbp.fit(
+            net, [[0.0, 1.0]], [0.0], w0=net.init(seed), optimizer=optimizer, loss=loss, l2=0.01 * c
+        )
+        assert 0.0 <= result.loss < 1e-8
+        assert loss == "poisson" or result.converged
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "trust-ncg", "dogleg"])
 def test_targets_of_any_size_whose_squares_are_numbers(optimizer: str) -> None:
     y = fitted(optimizer)[1]

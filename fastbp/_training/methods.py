@@ -569,6 +569,7 @@ class SciPy(_WithoutMoments):
         self._objective = problem.objective()
         self._free = np.flatnonzero(problem.free)
         self._loss = np.nan
+        self._nothing = -np.inf  # a loss that is none beside the start's
         # A method's memory can't be stored. So with a checkpoint it starts afresh every so many
         # iterations, whether or not the run is interrupted there.
         self._segments = segments
@@ -601,6 +602,7 @@ class SciPy(_WithoutMoments):
         units = self._units()
         if not gradient[self._free].any() and problem.bounds is None:
             return REASONS[SADDLE if self._loss > self._rounding() else SMALL_GRADIENT]
+        self._nothing = float(np.finfo(problem.net.dtype).eps) ** 2 * self._loss
         end = watch.step + n
         ftol = self._options.get("ftol", self._options.get("fatol", _FTOL))
         share = min(_WORTH * ftol, 0.5)
@@ -613,9 +615,10 @@ class SciPy(_WithoutMoments):
             units = self._units()
             limited = any(word in message.lower() for word in _LIMITED)
             reason = self._judged(units, limited)
-            if reason == REASONS[SMALL_GRADIENT] or limited or not worth or watch.step >= end:
+            done = reason == REASONS[SMALL_GRADIENT] or abs(self._loss) <= self._nothing
+            if done or limited or not worth or watch.step >= end:
                 break
-        if not self._polishes or limited:
+        if not self._polishes or limited or abs(self._loss) <= self._nothing:
             return reason
         return self._polished(watch, end, units, reason)
 
@@ -700,8 +703,8 @@ class SciPy(_WithoutMoments):
             return REASONS[SMALL_GRADIENT]
         # What rounding leaves of a gradient whose loss it keeps from falling.
         small = float(np.finfo(self._problem.net.dtype).eps) ** (1.0 / 3.0)
-        nothing = problem.loss.name == "cross_entropy" and self._loss <= _NOTHING
-        if steepest <= small or nothing or abs(self._loss) <= self._rounding():
+        nothing = _NOTHING if problem.loss.name == "cross_entropy" else self._nothing
+        if steepest <= small or abs(self._loss) <= max(nothing, self._rounding()):
             return REASONS[SMALL_GAIN]
         return _SPENT if limited else REASONS[STALLED]
 
@@ -770,8 +773,9 @@ class SciPy(_WithoutMoments):
             nonlocal still
             w = whole(np.asarray(z))
             value = last[1] if np.array_equal(w, last[0]) else objective.value(w)
-            if not np.isfinite(value):
-                raise diverged(watch, problem.w.copy())
+            if not np.isfinite(value):  # no step down, whatever the method takes it for
+                raise _Still
+            done = abs(value) <= self._nothing
             still = 0 if value < self._loss else still + 1
             problem.w[:] = w
             self._loss = value
@@ -780,7 +784,7 @@ class SciPy(_WithoutMoments):
                 raise _Stopped(reason)
             if watch.step > _GAINING and watch.losses[-1 - _GAINING] - value < self._gain:
                 raise _Stopped(_ENOUGH)
-            if with_gradient and about is None and still >= _STILL:
+            if with_gradient and about is None and (still >= _STILL or done):
                 raise _Still
 
         method, origin = self._method, np.zeros(0)
