@@ -353,7 +353,7 @@ class LevenbergMarquardt(Optimizer):
         squared loss: no column's cosine with the residuals does); where an undamped step is
         shorter than `xtol` times the parameters, both in D; where an undamped step is foreseen to
         lower the loss by less than `ftol` times the loss, or, for cross_entropy and poisson, whose
-        loss has no zero, times 1/2. Rounding sets a floor to `ftol`. 0 turns a test off.
+        loss has no zero, times 1/2. 0 turns a test off.
 
     Notes
     -----
@@ -361,7 +361,9 @@ class LevenbergMarquardt(Optimizer):
     input, or of the output, of neurons that are alike. Steps and stops are the same in any units of
     inputs and targets. The stops are taken only where no damping holds the step back; a run whose
     steps vanish before is begun once more with much damping, and the better of both is given back,
-    with `converged` False ("stalled") where it is not stationary.
+    with `converged` False ("stalled") where it is not stationary. Where the loss is flat to
+    rounding, steps go on while gradients lessen; where those leave more than `ftol` to gain, as in
+    float32 they may, that is "stalled" too.
 
     References
     ----------

@@ -72,6 +72,10 @@ def test_likelihoods_are_those_of_statsmodels(loss):
     assert got.r2 is got.rmse is got.residual_standard_error is None
     assert "R²" not in [label for label, _ in got._figures()]
 
+    for optimizer in (None, "lm"):
+        errors = linear(t, output, loss=loss, optimizer=optimizer).report().standard_errors
+        assert_close(errors[1:], want.bse, rtol=1e-6)
+
     # Weights that count observations.
     other = sm.GLM(t, X, family=family(), freq_weights=C).fit(tol=1e-13)
     options = {"sample_weight": C, "absolute_sigma": True}

@@ -366,6 +366,27 @@ def test_levenberg_reweights_robust_losses(loss: str) -> None:
     )  # least squares: more than 2
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_levenberg_claims_stationary_points_alone(dtype: str) -> None:
+    """In float32 too, whose losses are flat to rounding before: by the gradient in float64."""
+    activations = ["tanh", "tanh", "one"]
+    net = fastbp.Network(3, activations=activations, output="identity", dtype=dtype)
+    exact = fastbp.Network(3, activations=activations, output="identity")
+    claims = 0
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        X = np.column_stack([rng.standard_normal((60, 2)), np.ones(60)]).astype(dtype)
+        t = np.tanh(2.0 * X[:, 0] - 0.5) + np.tanh(X[:, 1])
+        t = (t + 10.0 ** -(1 + seed % 3) * rng.standard_normal(60)).astype(dtype)
+        result = fastbp.fit(net, X, t, seed=seed, epochs=400)
+        if result.converged:
+            claims += 1
+            objective = exact.objective(X.astype(float), t.astype(float))
+            loss, g, G = objective.gauss_newton(result.w.astype(float))
+            assert (np.abs(g) <= 1e-4 * np.sqrt(2.0 * loss * np.diag(G))).all()
+    assert claims >= 12
+
+
 def test_levenberg_float32() -> None:
     case = random_case(4, 3, 6, 90, activations=("tanh",), outputs=("identity",)).astype("f4")
     single, double = (levenberg(c, 30).history["loss"] for c in (case, case.astype("f8")))

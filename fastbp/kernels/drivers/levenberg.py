@@ -12,7 +12,9 @@ over the one that the quadratic model foresaw (Nielsen 1999).
   columns. And only where no parameter alone would lower the loss by more, by its column as it is
   there: D remembers far larger ones, beside which all steps and gradients look small. Where steps
   become small at a larger μ, D is made anew, μ set to P ε, and the next prediction decides; after
-  three such questions the run is stalled, and says so.
+  three such questions the run is stalled, and says so. Where the loss is flat to rounding, undamped
+  steps go on while they lessen what the gradients foresee, which see more; where that is not
+  enough, the run says that rounding ended it.
 - *Bounds.* `bounded`; no stop is taken while a gradient remains that the bounds leave room for.
 - *Second run.* A stalled run begins once more at its start, with much damping and Moré's D; the
   better of both is kept.
@@ -53,6 +55,7 @@ from ..machine.levenberg_settings import (
     NU,
     ON_TARGET,
     RMS,
+    ROUNDED,
     SADDLE,
     SECOND,
     SIZE,
@@ -65,6 +68,7 @@ from ..machine.levenberg_settings import (
     STUCK,
     TARGET,
     TOTAL,
+    TRUSTED,
     XTOL,
 )
 from ..machine.places import BATCH, MATRIX, N_PARAMS, PRODUCT
@@ -274,6 +278,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
             copied(w, starts, P)
             state[MU] = s[START]
             state[NU] = 2.0
+            state[TRUSTED] = np.inf
         if n_free == 0.0:
             reason = NOTHING_FREE
         while reason == GOING and done < n:
@@ -286,6 +291,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 state[FRESH] = 0.0
                 state[ASKED] = 0.0
                 state[STEPS] = 0.0
+                state[TRUSTED] = np.inf
                 state[MU] = _SECOND_DAMPING
                 state[NU] = 2.0
             if state[FRESH] == 0.0:
@@ -326,12 +332,15 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 largest = steepest(g, inverse, free, P)
             size_of_loss = abs(state[LOSS]) if s[SIZE] < 0.0 else s[SIZE]
             rounding = abs(state[LOSS]) + math.sqrt(abs(state[LOSS])) * s[RMS]
-            quiet = max(ftol * size_of_loss, 4.0 * epsilon * rounding)
+            rounding *= 4.0 * epsilon
+            quiet = max(ftol * size_of_loss, rounding)
+            # What gradients can tell, which see residuals and not their squares.
+            nothing = max(s[FTOL] * size_of_loss, (2.0 * epsilon * s[RMS]) ** 2)
             single = alone(w, g, G, low, high, free, P)
             if not (abs(state[LOSS]) < np.inf and largest < np.inf):
                 reason = NOT_FINITE
             elif largest <= s[GTOL] * math.sqrt(2.0 * size_of_loss) and single <= max(
-                quiet, s[GTOL] * s[GTOL] * size_of_loss
+                nothing, s[GTOL] * s[GTOL] * size_of_loss
             ):
                 exact = largest == 0.0 and held == 0 and state[STEPS] == 0.0
                 reason = SADDLE if exact and state[LOSS] > quiet else SMALL_GRADIENT
@@ -358,15 +367,25 @@ def levenberg(dtype: np.dtype) -> Kernel:
             if definite:
                 foreseen = found[0]
                 short = found[1] <= s[XTOL] * s[XTOL] * found[2]
-                enough = max(quiet, 100.0 * ftol * size_of_loss) if state[HELD] else quiet
                 # D remembers slopes from far away, and parameters may be held wrongly at their
                 # bounds: neither hides what one of them would lower the loss by.
-                still = single <= enough or (
+                still = single <= nothing or (
                     short and single <= s[XTOL] * s[XTOL] * s[RMS] * s[RMS]
                 )
-                sure = still and (low == 0 or foreseen >= -quiet)
-                if stops and sure and state[MU] <= least and (short or foreseen <= enough):
+                undamped = stops and state[MU] <= least and (low == 0 or foreseen >= -quiet)
+                surely = undamped and single <= 0.25 * nothing and state[HELD] != 0.0
+                if undamped and (
+                    (still and (short or foreseen <= nothing))
+                    or (surely and foreseen <= 100.0 * ftol * size_of_loss)
+                ):
                     reason = SMALL_STEP if short else SMALL_GAIN
+                    if not foreseen > rounding:
+                        break
+                # Where the loss is flat to rounding, steps are taken while they lessen what the
+                # gradients foresee.
+                trusted = undamped and single <= quiet and nothing < foreseen <= quiet
+                if trusted and foreseen > 0.9 * state[TRUSTED]:
+                    reason = SMALL_GAIN if still else ROUNDED
                     break
                 state[HELD] = 0.0
                 status = call_batch(
@@ -386,6 +405,14 @@ def levenberg(dtype: np.dtype) -> Kernel:
                     return NO_MEMORY
                 value = out[0] * scale + penalty(s[L2], each, trial, 0, P)
                 fall = state[LOSS] - value
+                if reason != GOING:  # the last step is taken where the model is right about it
+                    if fall >= 0.25 * foreseen:
+                        copied(trial, w, P)
+                        state[LOSS] = value
+                        state[FRESH] = 0.0
+                        losses[done] = value
+                        done += 1
+                    break
                 small = (
                     short
                     or (abs(fall) <= ftol * size_of_loss and foreseen <= ftol * size_of_loss)
@@ -393,14 +420,21 @@ def levenberg(dtype: np.dtype) -> Kernel:
                     or state[MU] > _PARALYSED
                 )
                 moved = fall > 0.0 and foreseen > 0.0
+                if trusted:
+                    if not fall >= -0.25 * rounding:
+                        reason = SMALL_GAIN if still else ROUNDED
+                        break
+                    state[TRUSTED] = foreseen
+                    moved, small = True, False
                 if moved:
                     copied(trial, w, P)
                     state[LOSS] = value
                     state[FRESH] = 0.0
                     state[NU] = 2.0
-                    gain = fall / foreseen
-                    shrink = max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3)
-                    state[MU] = max(least, state[MU] * (shrink if nielsen else 1.0 / _FACTOR))
+                    if not trusted:
+                        gain = fall / foreseen
+                        shrink = max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3)
+                        state[MU] = max(least, state[MU] * (shrink if nielsen else 1.0 / _FACTOR))
                     if value <= s[TARGET]:
                         reason = ON_TARGET
             if not definite:
@@ -426,11 +460,13 @@ def levenberg(dtype: np.dtype) -> Kernel:
             elif (
                 (low or each)
                 and 0.5 * largest * largest <= 0.01 * ftol * size_of_loss
-                and single <= quiet
+                and single <= nothing
             ):
                 # Undamped steps in a valley that bounds cut across, or along which only some
                 # parameters are penalised, are no good ones: the gradient decides.
                 reason = SMALL_GAIN
+            elif rounding > s[FTOL] * size_of_loss and single <= quiet:
+                reason = ROUNDED
             elif state[SECOND] != 0.0:
                 reason = STALLED
             else:

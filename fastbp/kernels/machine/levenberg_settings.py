@@ -6,14 +6,15 @@ N_SETTINGS = 11
 NIELSEN, MARQUARDT = 0, 1
 # Kept from call to call. FRESH: g and G belong to w; BEGUN: LOSS does. HELD: the last step was left
 # out to ask an undamped one, ASKED so many times. SECOND: the run from the start once more, the
-# first having stalled at FIRST_LOSS; −1 where it is next. STEPS: iterations of this run.
-FRESH, MU, NU, LOSS, BEGUN, HELD, ASKED, SECOND, FIRST_LOSS, STEPS = range(10)
-N_KEPT = 10
+# first having stalled at FIRST_LOSS; −1 where it is next. STEPS: iterations of this run. TRUSTED:
+# the least fall foreseen of steps that the gradients alone judge.
+FRESH, MU, NU, LOSS, BEGUN, HELD, ASKED, SECOND, FIRST_LOSS, STEPS, TRUSTED = range(11)
+N_KEPT = 11
 # Why a call ended.
 (
     GOING, SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN, ON_TARGET, NOT_FINITE, STUCK, STALLED, SADDLE,
-    NOTHING_FREE,
-) = range(10)  # fmt: skip
+    NOTHING_FREE, ROUNDED,
+) = range(11)  # fmt: skip
 # In words, for the methods of SciPy too.
 REASONS = (
     "",
@@ -26,4 +27,5 @@ REASONS = (
     "stalled: steps no longer lower the loss, though it is not stationary",
     "saddle: the gradient is zero at the start; begin elsewhere (w0, seed)",
     "converged: no parameter is free to move",
+    "stalled: what is left to gain is below rounding",
 )
