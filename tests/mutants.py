@@ -499,16 +499,23 @@ KERNELS = (
     _kernel(
         "converged while the damping holds the steps back",
         "kernels/drivers/levenberg.py",
-        "if stops and sure and state[MU] <= least and (short or foreseen <= enough):",
-        "if stops and sure and (short or foreseen <= enough):",
+        "undamped = stops and state[MU] <= least and (low == 0 or foreseen >= -quiet)",
+        "undamped = stops and (low == 0 or foreseen >= -quiet)",
         "test_nist.py::test_the_certified_sum_from_both_starts[Lanczos1-1]",
     ),
     _kernel(
         "converged where steps are short by slopes from far away",
         "kernels/drivers/levenberg.py",
-        "sure = still and (low == 0 or foreseen >= -quiet)",
-        "sure = low == 0 or foreseen >= -quiet",
+        "still = single <= nothing or (",
+        "still = single < np.inf or (",
         "test_bounds.py::test_steps_that_are_short_by_slopes_from_far_away_claim_nothing[None-float64]",
+    ),
+    _kernel(
+        "converged where the loss is flat to rounding",
+        "kernels/drivers/levenberg.py",
+        "nothing = max(s[FTOL] * size_of_loss, (2.0 * epsilon * s[RMS]) ** 2)",
+        "nothing = quiet",
+        "test_training_kernels.py::test_levenberg_claims_stationary_points_alone[f4]",
     ),
     _kernel(
         "steps of Levenberg–Marquardt in the units of the columns",
