@@ -5,6 +5,7 @@ Each is drawn on the axes given. Colours are those of Okabe and Ito, told apart 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
@@ -43,7 +44,8 @@ def axes(ax: Any, width: float = 5.5, height: float = 3.8) -> Any:
 
 
 def labelled(ax: Any, x: str, y: str, title: str = "") -> Any:
-    """Name the axes, and draw a light grid behind."""
+    """Name the axes, by lines that fit beside them, and draw a light grid behind."""
+    x, y = (text if len(text) <= 46 else textwrap.fill(text, 32) for text in (x, y))
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     if title:
@@ -112,9 +114,12 @@ def observed(
     margin = 0.05 * (high - low) or 1.0
     ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
     ax.axline((low, low), slope=1.0, color=GREY, linewidth=1.0, zorder=1)
-    labelled(ax, f"{name}, predicted", f"{name}, observed")
+    labelled(ax, f"{_short(name)}, predicted", f"{_short(name)}, observed")
+    _few_ticks(ax)
     title = f"n = {len(known)}, {which}"
-    ax.legend(loc="upper left", fontsize="small", title=title, title_fontsize="small")
+    # Where there are no points; for many of them that takes long to find.
+    corner = "best" if len(known) < 2000 else "upper left"
+    ax.legend(loc=corner, fontsize="small", title=title, title_fontsize="small")
 
 
 def residuals(ax: Any, name: str, known: NDArray, network: NDArray, which: str) -> None:
@@ -124,7 +129,20 @@ def residuals(ax: Any, name: str, known: NDArray, network: NDArray, which: str) 
     ax.scatter(network, left, s=size, c=BLUE, linewidths=0.0, alpha=0.7)
     ax.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
     rmse = float(np.sqrt(np.mean(left**2)))
-    labelled(ax, f"{name}, predicted", f"{name}, observed − predicted", f"RMSE {rmse:.4g}, {which}")
+    of = _short(name)
+    labelled(ax, f"{of}, predicted", f"{of}, observed − predicted", f"RMSE {rmse:.4g}, {which}")
+    _few_ticks(ax)
+
+
+def _short(name: str) -> str:
+    """Return a name that leaves room for the picture."""
+    return name if len(name) <= 70 else f"{name[:69]}…"
+
+
+def _few_ticks(ax: Any) -> None:
+    """Let numbers of ticks not run into each other: few of them, and large ones by their power."""
+    ax.locator_params(nbins=6)
+    ax.ticklabel_format(scilimits=(-4, 5), useMathText=True)
 
 
 def confusion(
@@ -142,8 +160,8 @@ def confusion(
     long = max(map(len, names)) * K > 40
     ax.set_xticks(range(K), names, rotation=90 if long else 0)
     ax.set_yticks(range(K), names)
-    ax.set_xlabel(f"{name}, predicted")
-    ax.set_ylabel(f"{name}, observed")
+    labelled(ax, f"{_short(name)}, predicted", f"{_short(name)}, observed")
+    ax.grid(False)
     right = f"network {np.trace(counts) / n:.3f}, logistic regression {of_linear / n:.3f}"
     ax.set_title(f"right: {right}\nn = {n} rows, {which}", fontsize="medium")
 
@@ -173,7 +191,7 @@ def calibration(
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     labelled(
         ax,
-        f"probability that {name} {what}",
+        f"probability that {_short(name)} {what}",
         "share of rows where it is",
         f"{len(groups)} groups of about {len(given) // len(groups)} rows, {which}",
     )
@@ -185,7 +203,15 @@ def losses(ax: Any, steps: Any, of: Mapping[str, Any], name: str) -> None:
         ax.plot(steps, values, color=colour, label=label, linewidth=1.3)
     every = np.concatenate([np.asarray(values, float) for values in of.values()])
     if len(every) and (every > 0.0).all():
+        from matplotlib.ticker import LogFormatter
+
+        class Plain(LogFormatter):  # 0.25, not 2.5 × 10⁻¹
+            def __call__(self, x: float, pos: int | None = None) -> str:
+                return f"{x:.4g}" if super().__call__(x, pos) else ""
+
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(Plain())
+        ax.yaxis.set_minor_formatter(Plain(minor_thresholds=(1.5, 0.5)))
     labelled(ax, "step (epoch or iteration)", name)
     if len(of) > 1 and len(steps):
         label, values = list(of.items())[-1]
@@ -209,8 +235,12 @@ def prediction(
     level: float,
     column: int,
     points: tuple[NDArray, NDArray] | None,
+    within: tuple[float, float],
 ) -> Any:
-    """Draw outputs (M,) or (M, K) over an input, with intervals where they are known and finite."""
+    """Draw outputs (M,) or (M, K) over an input, with intervals where they are known and finite.
+
+    `within` is where outputs lie, and so the intervals.
+    """
     Y, K = y.reshape(len(x), -1), y.size // len(x)
     times = NormalDist().inv_cdf(0.5 + 0.5 * level)
     for k in range(K):
@@ -223,7 +253,7 @@ def prediction(
         if std is not None:
             half = times * std.reshape(len(x), -1)[:, k]
             half[~np.isfinite(half)] = np.nan
-            low, high = Y[:, k] - half, Y[:, k] + half
+            low, high = (np.clip(Y[:, k] + side, *within) for side in (-half, half))
             label = f"{level:.0%} interval" if k == 0 else None
             ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0.0, label=label)
         ax.plot(x, Y[:, k], color=colour, linewidth=1.5, label=name)

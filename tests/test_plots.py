@@ -2,6 +2,7 @@
 
 import io
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -84,6 +85,12 @@ def test_prediction_with_other_inputs_outputs_and_losses():
     at = np.column_stack([np.full(len(x), np.median(Z[:, 0])), x, np.ones(len(x))])
     np.testing.assert_allclose(ax.lines[1].get_ydata(), result.predict(at)[:, 1])
     assert len(ax.collections) == 2  # the intervals: points of a plane are on no line
+    classes = fastbp.Network(3, 4, n_outputs=3, output="softmax")
+    t = np.digitize(Z[:, 0], [-0.5, 0.5])
+    result = fastbp.fit(classes, Z, t, loss="cross_entropy", l2=1e-2)
+    bands = [band.get_paths()[0].vertices for band in result.plot_prediction(Z, 0).collections]
+    assert len(bands) == 3 and all(0.0 <= band[:, 1].min() for band in bands)
+    assert all(band[:, 1].max() <= 1.0 for band in bands)  # probabilities
     result = fastbp.fit(fastbp.Network(3, 4, output="identity"), Z, Z[:, 0], loss="pinball")
     assert legend(result.plot_prediction(Z, 0)) == ["f"]
 
@@ -213,6 +220,23 @@ def test_the_picture_of_several_targets_and_of_fitted_rows(drawn, tmp_path):
     assert panels["1 left"].get_ylabel() == "bmi, observed"
     assert panels["1 left"].get_legend().get_title().get_text() == "n = 442, fitted"
     assert legend(panels["losses"]) == ["fitted"]
+
+
+def test_a_long_name_and_large_numbers_have_room(drawn, tmp_path):
+    pytest.importorskip("pandas")
+    name, path = "household income per year, in dollars, before tax", tmp_path / "t.csv"
+    rows = [f"{x},{1e5 * (t + 3.0)}" for x, t in zip(X[:, 0], T, strict=True)]
+    path.write_text("\n".join([f'x,"{name}"', *rows]) + "\n")
+    panels = drawn(path, "--epochs", "5", "--l2", "0.1", "--plot", tmp_path / "f.png")
+    left, right, losses = panels.values()
+    assert left.get_xlabel().replace("\n", " ") == f"{name}, predicted"
+    assert "\n" in left.get_ylabel() and all(in_figure(ax) for ax in panels.values())
+    for ax in (left, right):
+        boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+        assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+        assert ax.get_xaxis().get_offset_text().get_text()
+    ticks = [label.get_text() for label in losses.get_yticklabels(which="both")]
+    assert not any("times" in tick for tick in ticks)
 
 
 def test_endings_of_pictures():

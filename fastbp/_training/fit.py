@@ -328,7 +328,8 @@ class FitResult:
         if alone and not self.data.far:
             fitted = self.data.taken()
             points = fitted.X[:, column], fitted.t
-        return plots.prediction(plots.axes(ax), x, y, std, level, column % N, points)
+        within = (0.0, 1.0) if self.data.loss.name == "cross_entropy" else (-np.inf, np.inf)
+        return plots.prediction(plots.axes(ax), x, y, std, level, column % N, points, within)
 
     def plot_l2_path(self, ax: Axes | None = None) -> Axes:
         """Plot the loss of what was held out over the penalties that ``l2="auto"`` looked at.
