@@ -23,6 +23,7 @@ from dask.distributed import Client, LocalCluster, get_client
 
 import fastbp
 import fastbp.dask
+from fastbp._dask import blocks
 from fastbp._dask import cluster as private
 from fastbp._dask.worker import Answering, cut, largest_nodes
 from fastbp._parts import middle
@@ -342,6 +343,15 @@ def test_arrays_from_here_are_sent_with_a_warning() -> None:
             pytest.raises(RuntimeError, match="nobody can make them again"),
         ):
             fastbp.dask.fit(NET, X, T, epochs=9, w0=NET.init(0), callback=kill)
+
+
+def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_MOST_LOSSES", 1)  # each takes the start of a worker
+    net = fastbp.Network(16, 4, output="identity")
+    x = da.random.default_rng(0).normal(size=(2_000_000, 16), chunks=(100_000, 16))  # 256 MB
+    with cluster(1, memory_limit="250MiB", silence_logs=50) as (_, client):
+        with pytest.raises(RuntimeError, match="have the workers enough memory"):
+            fastbp.dask.fit(net, x, x[:, 0], w0=net.init(0), epochs=3, client=client)
 
 
 def test_a_stopped_machine_is_named() -> None:
