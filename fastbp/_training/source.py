@@ -467,9 +467,10 @@ class Streamed(Far):
 
 def _taken(table: NDArray, columns: Any) -> NDArray:
     """Return one column of a table, or some: a copy."""
-    some = np.atleast_1d(columns)
-    if np.ndim(columns) and (np.diff(some) == 1).all():  # whole pieces of rows: 5 times as fast
-        return np.ascontiguousarray(table[:, some[0] : some[-1] + 1])
+    if not np.ndim(columns):
+        return table[:, columns].copy()
+    if (np.diff(columns) == 1).all():  # 7 ns a row of 16, which `take` copies one by one
+        return table[:, columns[0] : columns[-1] + 1].copy()
     return np.take(table, columns, axis=1)
 
 
@@ -509,7 +510,7 @@ def _ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 def _touch(array: Any) -> None:
     """Have the pages of an array read, if a file is mapped there."""
-    if isinstance(array, np.ndarray) and array.flags.c_contiguous and array.size:
+    if isinstance(array, np.ndarray) and array.flags.c_contiguous and not array.flags.owndata:
         int(array.reshape(-1).view(np.uint8)[::_PAGE].sum())
 
 
