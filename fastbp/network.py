@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _boundary as boundary
 from ._lock import LOCK, importing, inside_compiler
+from ._uniform import uniform
 from .activations import Activation, Softmax, get_activation, softmax
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
     from ._training.source import Source
     from .kernels.calls.prepared import Calls
     from .objective import Objective
@@ -317,15 +319,12 @@ class Network:
         >>> (scaled / W).round(2)[:, 0], float((scaled @ [800.0, 1.0] - W[:, 1])[0].round(12))
         (array([0.01]), 0.0)
         """
-        with importing():
-            from numpy.random import default_rng  # 10 ms that a process with weights need not take
-
-        rng = default_rng(seed)
+        drawn = uniform(seed, self.n_params)
         w = np.empty(self.n_params, self.dtype)
         a, W = self.split(w)
         N, H, K = self.n_inputs, self.n_neurons, self.n_outputs
-        a[:] = rng.uniform(-1.0, 1.0, a.shape) * np.sqrt(6.0 / (H + K))
-        W[:] = rng.uniform(-1.0, 1.0, (H, N)) * np.sqrt(6.0 / (N + H))
+        a[:] = drawn[: a.size].reshape(a.shape) * np.sqrt(6.0 / (H + K))
+        W[:] = drawn[a.size :].reshape(W.shape) * np.sqrt(6.0 / (N + H))
         if X is None:
             return w
         rows, single = boundary.observations(X, N, self.dtype, check_finite=True)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from . import _boundary as boundary
 from ._lock import LOCK
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
     from .kernels.calls.objective import Bound
     from .network import Network
 

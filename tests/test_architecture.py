@@ -33,7 +33,7 @@ FLOORS = (
     ("kernels/machine",),
     ("_symbolic",),
     ("_boundary", "_html", "_plots"),
-    ("_described", "_lock", "_screen"),
+    ("_described", "_lock", "_screen", "_uniform"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What kernels may import of the package beside themselves.

@@ -129,6 +129,27 @@ def test_second_process_compiles_nothing(warm):
     assert warm.files() == before
 
 
+NEEDLESS = """
+import sys
+import numpy as np
+before = set(sys.modules)
+import fastbp
+
+net = fastbp.Network(3, 4)
+X = np.ones((50, 3))
+net.loss_and_grad(net.init(seed=0), X, X[:, 0].copy())
+needless = "numba numpy.random numpy.typing hashlib dataclasses inspect json".split()
+found = [name for name in needless if name in sys.modules and name not in before]
+import json
+print(json.dumps(found))
+"""
+
+
+def test_a_first_gradient_imports_only_what_it_needs(warm):
+    """Each of those takes milliseconds, and memory, of every start."""
+    assert warm.finish(warm.start("-c", NEEDLESS)) == []
+
+
 def test_renamed_activation_is_found_and_changed_ones_are_compiled(warm):
     original = warm.run()
     try:

@@ -3,6 +3,8 @@
 import copy
 import inspect
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import support
 from support import CALLS, array_of, flat, random_case
 
 import fastbp
-from fastbp import reference
+from fastbp import _uniform, reference
 from fastbp.activations import get_activation
 
 N, H, P, B = 3, 4, 16, 5
@@ -175,6 +177,30 @@ def test_split_gives_views():
         net.split(w.tolist())
     with pytest.raises(ValueError, match=r"shape \(9,\); got \(3, 3\)"):
         net.split(w.reshape(3, 3))
+
+
+def test_uniform_numbers_without_numpy_random_are_those_of_it():
+    rng = np.random.default_rng(0)
+    drawn = [int.from_bytes(rng.bytes(n), "little") for n in rng.integers(1, 50, 100)]
+    edges = [2**n + d for n in (0, 32, 64, 128, 160, 320) for d in (-1, 0, 1)]
+    for seed in (*edges, *drawn):
+        want = np.random.default_rng(seed)
+        assert _uniform._pcg64(seed, 70) == want.random(70).tolist()
+    assert "numpy.random" in sys.modules  # so what follows is NumPy's own
+    np.testing.assert_array_equal(
+        _uniform.uniform(5, 9), np.random.default_rng(5).uniform(-1.0, 1.0, 9)
+    )
+
+
+def test_a_fresh_process_draws_the_same_start():
+    program = (
+        "import sys, numpy as np, fastbp\n"
+        "few, many = (fastbp.Network(3, H).init(seed=H) for H in (50, 2000))\n"
+        "print(few.tobytes().hex(), many.tobytes().hex())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    want = [fastbp.Network(3, H).init(seed=H).tobytes().hex() for H in (50, 2000)]
+    assert done.stdout.split() == want, done.stderr
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

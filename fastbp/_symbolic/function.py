@@ -6,11 +6,10 @@ needs none of the functions that go by name.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Callable
 from functools import cache, lru_cache, wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -19,9 +18,20 @@ from fastbp._symbolic.texts import ActivationError, Extras, Scalar, Texts
 
 __all__ = ["ActivationError", "Extras", "Function", "Scalar", "decorator", "named", "traced"]
 
-F = TypeVar("F", bound="Function")
-F_co = TypeVar("F_co", bound="Function", covariant=True)
-Options = ParamSpec("Options")
+if TYPE_CHECKING:  # a thousandth of a start, and nothing asks for them
+    F = TypeVar("F", bound="Function")
+    F_co = TypeVar("F_co", bound="Function", covariant=True)
+    Options = ParamSpec("Options")
+
+    class Decorator(Protocol[Options, F_co]):
+        """What makes a `Function` of a scalar function, or where that is left out, a decorator."""
+
+        @overload
+        def __call__(self, fn: Scalar, *args: Options.args, **options: Options.kwargs) -> F_co: ...
+        @overload
+        def __call__(
+            self, fn: None = None, *args: Options.args, **options: Options.kwargs
+        ) -> Callable[[Scalar], F_co]: ...
 
 
 class Function:
@@ -171,8 +181,11 @@ def _in_numpy() -> Callable[..., tuple[np.ndarray, ...]]:
 
 @lru_cache(maxsize=512)
 def _digest(texts: tuple[str, ...], extras: Extras) -> str:
+    with importing():
+        from hashlib import sha256  # 3 ms, and no named function needs it
+
     parts = [*texts, *itertools.chain(*extras)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return sha256("\0".join(parts).encode()).hexdigest()
 
 
 def named(kind: type[Function], name: str, *functions: Scalar | None, **more: Any) -> Any:
@@ -199,17 +212,6 @@ def traced(
     what = kind.__name__.lower()
     label = name or str(getattr(fn, "__name__", what))
     return kind(label, *_tracer()((fn, *derivatives), kind.variables, f"{what} {label!r}"), **more)
-
-
-class Decorator(Protocol[Options, F_co]):
-    """What makes a `Function` of a scalar function, or where that is left out, a decorator."""
-
-    @overload
-    def __call__(self, fn: Scalar, *args: Options.args, **options: Options.kwargs) -> F_co: ...
-    @overload
-    def __call__(
-        self, fn: None = None, *args: Options.args, **options: Options.kwargs
-    ) -> Callable[[Scalar], F_co]: ...
 
 
 def decorator(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..._described import Described, DescribedLoss
 from ..._lock import LOCK
@@ -30,6 +29,9 @@ from ..machine.sizes import batch_workspace, matrix_part_size, part_size, sizes
 from . import units
 from .plan import Plan
 from .threads import automatic, operations, over_nodes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _OF_PLAN = {
     "value", "value_of_one", "value_and_grad", "vjp", "input_grad", "per_sample_grad", "jvp",

@@ -7,13 +7,15 @@ import os
 import threading
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..._lock import importing
 from ..machine.sizes import levels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Handing work to another thread takes 30 to 50 µs; below this many operations (about 0.5 ms) it
 # does not pay. 30 operations stand for an activation with its derivative.

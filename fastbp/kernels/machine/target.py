@@ -5,7 +5,6 @@ Nothing here imports Numba: its options are read where it reads them, in the env
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
@@ -21,6 +20,11 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from .processors import WITH_256_BITS
+
+try:  # what `hashlib` has of it: that loads OpenSSL besides, 3 ms and 3 MiB of a start
+    from _blake2 import blake2b
+except ImportError:  # a Python that is built otherwise
+    from hashlib import blake2b
 
 # On these Numba leaves AVX off (`numba.core.config.ENABLE_AVX`).
 _WITHOUT_AVX = ("corei7-avx", "core-avx-i", "sandybridge", "ivybridge", "nocona")
@@ -43,6 +47,11 @@ _HARMLESS = {
     "NUMBA_WARNINGS",
 }
 _CONFIG_FILE = ".numba_config.yaml"  # in the working folder, over the environment
+
+
+def new_hash(content: bytes = b"") -> Any:
+    """Hash of 32 bytes, as those of `hashlib`."""
+    return blake2b(content, digest_size=32)
 
 
 @cache
@@ -127,7 +136,7 @@ def options() -> str:
 
 def sources_digest() -> bytes:
     """Hash of all sources of the package, or of its bytecode where it comes without sources."""
-    digest = hashlib.sha256()
+    digest = new_hash()
     package = Path(__file__).parents[2]
     found = False
     for name, content in _in_folder(package) if package.is_dir() else _in_archive():
@@ -199,7 +208,7 @@ def build_key() -> str:
     """Hash of all that machine code depends on beside a unit's own key."""
     versions = (sys.version, llvmlite.__version__, llvm.llvm_version_info, np.__version__)
     given = _settings_at_start()[0]
-    digest = hashlib.sha256(repr((versions, target(), given)).encode())
+    digest = new_hash(repr((versions, target(), given)).encode())
     digest.update(_numba_version())
     digest.update(_sources_at_start())
     return digest.hexdigest()
