@@ -386,6 +386,19 @@ def outputs(report):
     report.ratio("LM 5-16-3, 1000 samples against L-BFGS", 10, ratio)
 
 
+def small(report):
+    """Time a fit of 200 × (3, 10) with 20 iterations, the start given and left out."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=(200, 2)), np.ones(200)])
+    t = np.sin(2.0 * X[:, 0]) + 0.5 * X[:, 1] + 0.1 * rng.normal(size=200)
+    net = fastbp.Network(3, 10, output="identity")
+    given = {"epochs": 20, "optimizer": fastbp.LevenbergMarquardt(gtol=0.0, xtol=0.0, ftol=0.0)}
+    w0 = net.init(0, X)
+    for what, start in (("w0 given", w0), ("w0 left out", None)):
+        (best,) = seconds([lambda w0=start: fastbp.fit(net, X, t, w0=w0, **given)], 2000)
+        report.line(f"ms of a fit, {what}", "<= 0.5", f"{1e3 * best:.3f}", best <= 0.5e-3)
+
+
 # ---- restarts ------------------------------------------------------------------------------------
 
 
@@ -563,7 +576,7 @@ def quality(report):
         report.line(what, f">= {theirs:.3f}", f"{ours:.3f}", ours >= theirs - error)
 
 
-SECTIONS = {f.__name__: f for f in (epochs, lm, outputs, restarts, groups, quality)}
+SECTIONS = {f.__name__: f for f in (epochs, lm, outputs, small, restarts, groups, quality)}
 
 
 def main():

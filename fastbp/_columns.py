@@ -68,6 +68,11 @@ class Columns:
         unit = np.where(self.constant, np.abs(self.mean), self.deviation)
         return np.where(unit > 0.0, unit, 1.0)
 
+    @cached_property
+    def _shift(self) -> NDArray:
+        """What the weights of each column add to that of the bias."""
+        return np.where(self.constant, 0.0, self.mean) / self.mean[self.bias]
+
     def standardised(self, X: NDArray) -> NDArray:
         """Return X in these units and, where there is a bias, counted from the means."""
         mean = np.where(self.constant, 0.0, self.mean) if self.bias is not None else None
@@ -92,18 +97,18 @@ class Columns:
         ValueError
             Where a weight is no finite number then.
         """
-        mean, bias = self.mean, self.bias
+        bias = self.bias
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = W / self.unit
             if bias is not None:
-                others = ~self.constant
-                scaled[:, bias] -= scaled[:, others] @ (mean[others] / mean[bias])
+                scaled[:, bias] -= scaled @ self._shift
             W[:] = scaled
         if not np.isfinite(W).all():
             j = int(np.argmin(np.isfinite(W).all(axis=0)))
             raise ValueError(
-                f"column {j} of X, of mean {mean[j]:.3g} and deviation {self.deviation[j]:.3g}, "
-                f"leaves its weights no finite number in {W.dtype}; rescale the columns"
+                f"column {j} of X, of mean {self.mean[j]:.3g} and deviation "
+                f"{self.deviation[j]:.3g}, leaves its weights no finite number in {W.dtype}; "
+                "rescale the columns"
             )
 
 
@@ -115,7 +120,7 @@ def _weighed(rows: Rows, name: str) -> tuple[NDArray, NDArray | None]:
 
 
 def _sum(values: NDArray, c: NDArray | None) -> Any:
-    return values.sum(axis=0) if c is None else (values.T * c).T.sum(axis=0)
+    return np.add.reduce(values if c is None else (values.T * c).T)
 
 
 def _extent(rows: Rows, name: str) -> Statistic:
@@ -123,7 +128,8 @@ def _extent(rows: Rows, name: str) -> Statistic:
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(len(values)) if c is None else float(c.sum())
         sums = (len(values), total, _sum(values, c))
-    return Statistic(sums, values.min(axis=0, initial=np.inf), values.max(axis=0, initial=-np.inf))
+    least = np.minimum.reduce(values, initial=np.inf)  # the methods take 2 µs more
+    return Statistic(sums, least, np.maximum.reduce(values, initial=-np.inf))
 
 
 def _squares(rows: Rows, name: str, mean: NDArray, unit: NDArray) -> Statistic:

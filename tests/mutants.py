@@ -1049,8 +1049,8 @@ FITS = (
     Mutant(
         "a start whose bias does not follow the means",
         "_columns.py",
-        "(mean[others] / mean[bias])",
-        "(mean[others] * mean[bias])",
+        "0.0, self.mean) / self.mean[self.bias]",
+        "0.0, self.mean) * self.mean[self.bias]",
         ("test_doubts.py::test_the_start_does_with_the_columns_what_it_does_with_scaled_ones",),
     ),
     Mutant(

@@ -176,7 +176,7 @@ def _beyond(name: str, sigma: Activation | Softmax, t: NDArray, c: NDArray | Non
 def _too_many(problem: Problem, held_back: bool, known_noise: bool) -> str:
     net, B = problem.net, problem.n
     n_free, numbers = identified(net, problem.free, B)
-    if n_free < numbers + known_noise or np.any(problem.l2) or held_back:
+    if n_free < numbers + known_noise or problem.penalised or held_back:
         return ""
     of_each = f" of {net.n_outputs} outputs" if net.n_outputs > 1 else ""
     return (
@@ -215,7 +215,7 @@ def _no_gain(problem: Problem, loss: float) -> str:
         if not reached >= constant - _GAIN * max(constant - least, 0.0) or not constant > least:
             continue
         # With a penalty it may be meant to leave no more than a constant.
-        if not np.any(problem.l2) or not all(_shrunk(problem, k, columns[k]) for k in of):
+        if not problem.penalised or not all(_shrunk(problem, k, columns[k]) for k in of):
             alike = "targets of one scale, " if len(losses) > 1 else ""
             return (
                 f"the loss{name}, {reached:.6g}, is no better than that of a constant, "

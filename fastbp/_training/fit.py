@@ -943,14 +943,15 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
         units = np.where(linear, Columns.over(problem.reduce, "t", net.dtype).unit, 1.0)
         A = net.split(w)[0].reshape(net.n_outputs, -1)
         A *= units[:, np.newaxis]
-        if all(linear):
+        if all(linear) and isinstance(optimizer, SGD | Adam):
             of_targets = float(units.max() * np.sqrt(np.mean((units / units.max()) ** 2)))
     # Where nothing but the function itself is minimised, over whole neurons; AdamW's decay is of
     # what it works with.
-    _, rows = net.split(problem.free)
     shrunk = isinstance(optimizer, SGD) and optimizer.weight_decay > 0.0
-    decay = bool(np.any(problem.l2)) or shrunk
-    neutral = not decay and bounds is None and bool((rows.all(axis=1) == rows.any(axis=1)).all())
+    neutral = not (problem.penalised or shrunk) and bounds is None
+    if neutral and not problem.free.all():
+        _, rows = net.split(problem.free)
+        neutral = bool((rows.all(axis=1) == rows.any(axis=1)).all())
     columns.unscaled(net.split(w.copy() if neutral else w)[1])
     if bounds is not None:
         problem.w = mirrored(w, bounds)

@@ -127,8 +127,13 @@ class Problem:
             mean = mean_loss(prepared(self.net), self.w, self.X, self.t, self.c, self.loss)
         return mean + self.penalty()
 
+    @property
+    def penalised(self) -> bool:
+        l2 = self.l2
+        return bool(l2.any() if isinstance(l2, np.ndarray) else l2)
+
     def penalty(self) -> float:
-        if not isinstance(self.l2, np.ndarray) and not self.l2:  # np.any takes 2 µs
+        if not self.penalised:
             return 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             return penalty(self.l2, self.w)
