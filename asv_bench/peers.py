@@ -248,6 +248,7 @@ def plot(result, file):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     rows = [row for row in result["rows"] if row["call"] == "loss_and_grad"]
     dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
@@ -272,9 +273,12 @@ def plot(result, file):
                 if row["dtype"] == dtype and name in row["ratios"]
             ]
             if points:
-                axis.plot(*zip(*points, strict=True), mark, color=colour, label=name)
+                # Open marks, so that none hides another.
+                style = {"markerfacecolor": "none", "markeredgewidth": 1.6, "markersize": 6.5}
+                axis.plot(*zip(*points, strict=True), mark, color=colour, label=name, **style)
         axis.axvline(1.0, color="black", linewidth=1)
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}×")
         axis.grid(color="0.9", linewidth=0.6)
         axis.set_axisbelow(True)
