@@ -282,7 +282,7 @@ def test_two_classes(people, tmp_path):
     shown = re.sub(" +", " ", run("info", model))
     assert "target: verdict (high or low)" in shown
     assert "neurons: 16 tanh, identity, one" in shown and "output: logistic" in shown
-    assert "columns: age, city=Bern, city=Oslo, city=Rome, smoker=yes, height" in shown
+    assert "'age': numbers\n'city': 3 categories (Bern, Oslo, Rome)\n'smoker': 2 categ" in shown
 
 
 def test_several_classes(people, tmp_path):
@@ -606,6 +606,8 @@ def test_options_that_do_nothing_are_refused(people, capsys):
     ):
         assert _cli.main(["train", str(people), *NUMBERS, *words]) == 2
         assert message in capsys.readouterr().err
+    assert _cli.main(["train", "--dates", "day-first"]) == 2
+    assert "--dates does nothing with the bundled data" in capsys.readouterr().err
 
 
 def test_the_installed_command_is_the_module(capfd):

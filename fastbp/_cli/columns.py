@@ -213,13 +213,9 @@ def _completed(table: Table, column: Column, rows: Array, fill: bool) -> str:
         fitted = fitted[~np.isnan(fitted)]
         if "date" in column:
             column["season"] = dates.has_season(fitted)
-            said = f"dates, {dates.shown(fitted.min())} to {dates.shown(fitted.max())}"
-            if column["date"]:
-                said += f" ({column['date']})"
-            said += ", as days since 2000"
-            said += " with sine and cosine of the year" if column["season"] else ""
+            said = kind(column, f", {dates.shown(fitted.min())} to {dates.shown(fitted.max())}")
         else:
-            said = "numbers" + (f" in {column['unit']}" if "unit" in column else "")
+            said = kind(column)
         mean = float(np.mean(fitted))
         column["fill"] = mean if fill else None
         found = f"the mean, {dates.shown(mean) if 'date' in column else format(mean, '.6g')}"
@@ -235,6 +231,19 @@ def _completed(table: Table, column: Column, rows: Array, fill: bool) -> str:
         said += f"; {missing.sum()} missing, filled with {found}"
         said += " and marked" if column["missing"] else ""
     return said
+
+
+def kind(column: Column, span: str = "") -> str:
+    """Say what a column is taken for; of dates, `span` is from where to where they go."""
+    if "categories" in column:
+        others = " and others" if column.get("others") else ""
+        categories = column["categories"]
+        return f"{len(categories)} categories ({_listed(categories)}){others}"
+    if "date" in column:
+        said = f"dates{span}" + (f" ({column['date']})" if column["date"] else "")
+        said += ", as days since 2000"
+        return said + (" with sine and cosine of the year" if column.get("season") else "")
+    return "numbers" + (f" in {column['unit']}" if "unit" in column else "")
 
 
 def _values(table: Table, column: Column) -> tuple[Vector, Mask]:

@@ -163,7 +163,7 @@ def _add_train(commands: Any) -> None:
         "--linear",
         action=argparse.BooleanOptionalAction,
         default=standardise.LINEAR,
-        help="one more neuron, which takes the linear part (%(default)s)",
+        help="one more neuron, which takes the linear part (--linear)",
     )
     add("--activation", default="tanh", metavar="NAME", help="their activation (%(default)s)")
     add("--output", metavar="NAME", help="(identity; logistic for two classes, softmax for more)")
@@ -335,7 +335,8 @@ def _run_train(options: argparse.Namespace) -> int:
         _paths.check_ending("--plot", options.plot, _report.picture_formats())
     how = _how(options)
     if options.data is None:
-        for name in filter(how.get, how):
+        others = {"dates": options.dates, "impute": options.impute}
+        for name in (name for name, given in (how | others).items() if given):
             raise ValueError(f"--{name} does nothing with the bundled data")
         table = _problem.bundled(options.categorical)
     else:

@@ -155,7 +155,7 @@ def info_rows(header: dict[str, Any], w: NDArray) -> Rows:
                 ("target", name + (f" ({' or '.join(names)})" if names else ""))
                 for name, names in zip(prepared.targets, classes, strict=True)
             ),
-            ("columns", ", ".join(columns.labels(preparation["inputs"]))),
+            *((repr(column["name"]), columns.kind(column)) for column in preparation["inputs"]),
         ]
         rows += _fit_rows(metadata.pop("training"))
         if held_out := metadata.pop("held_out"):
