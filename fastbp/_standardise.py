@@ -13,13 +13,18 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import _boundary as boundary
 from ._columns import Columns
-from .activations import Activation, get_activation, identity
+from .activations import Activation, get_activation, identity, one
 from .network import Network
+from .optimizers import LBFGS, Optimizer
 
 # What estimators and the command line take where nothing is said.
 N_NEURONS = 16
 L2 = "auto"
 LINEAR = True
+
+# From this penalty on, where neurons vanish, Gauss–Newton steps leave out what it is weighed
+# against, the curvature of the residuals' part: 1000 do not arrive where L-BFGS does.
+_STRONG = 0.02
 
 
 class Scaling(NamedTuple):
@@ -96,20 +101,49 @@ def network(
 
 
 def free(net: Network) -> NDArray[np.bool_]:
-    """Return which parameters matter: all but the inputs' weights of the constant neuron."""
+    """Return which parameters matter.
+
+    All but the inputs' weights of the constant neuron, and the bias of a linear one, which says
+    what the outputs' biases say.
+    """
     mask = np.ones(net.n_params, dtype=bool)
-    mask[-net.n_inputs :] = False
+    W = net.split(mask)[1]
+    W[[v == identity for v in net.activations], -1] = False
+    W[-1] = False
     return mask
 
 
-def penalties(net: Network, l2: float) -> NDArray[np.float64]:
-    """Return λ of each parameter: l2, but 0 for the biases, of the neurons and of the outputs.
+def solver(optimizer: str | Optimizer | None, epochs: int | None, l2: float) -> Any:
+    """Return what is to fit by such a penalty: what is given, or None for the default of `fit`."""
+    return LBFGS() if optimizer is None and epochs is None and l2 > _STRONG else optimizer
 
-    A penalised bias draws the mean output towards σ(0), so that rare classes get too much.
+
+def penalties(net: Network, l2: float, linear: float = np.inf) -> NDArray[np.float64]:
+    """Return λ of each parameter: l2, half of it for linear neurons, and 0 for the biases.
+
+    To linear neurons l2 is at most `linear`. Half, as a bent neuron of small weights is as good as
+    a linear one: at the same price any share of both would be. A penalty on biases, those of the
+    neurons and of the outputs, would draw the mean output towards σ(0), so that rare classes get
+    too much.
     """
     each = np.full(net.n_params, boundary.penalty(l2, net.n_params))
     for weights in net.split(each):
         weights[..., -1] = 0.0
+    return at_most(net, at_most(net, each, l2, 0.5 * l2), l2, linear)
+
+
+def at_most(net: Network, each: NDArray, l2: float, linear: float) -> NDArray:
+    """Return λ of each parameter with that of linear neurons as if l2 were `linear`, if less.
+
+    So a large l2 leaves a straight line by a penalty of its own. In place; without bent neurons
+    nothing is changed.
+    """
+    straight = np.array([v == identity for v in net.activations])
+    bent = np.array([v not in (identity, one) for v in net.activations])
+    if linear < l2 and bent.any():
+        A, W = net.split(each)
+        A[..., straight] *= linear / l2
+        W[straight] *= linear / l2
     return each
 
 

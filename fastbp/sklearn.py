@@ -52,16 +52,13 @@ from ._training.fit import mirrored, split, without_data
 from .activations import Activation, Softmax, identity, softmax
 from .losses import Loss, get_loss, poisson
 from .network import Network, before_outputs
-from .optimizers import LBFGS, SGD, Adam, Optimizer, get_optimizer
+from .optimizers import SGD, Adam, Optimizer, get_optimizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["NetworkClassifier", "NetworkRegressor"]
 
-# From this penalty on, where neurons vanish, Gauss–Newton steps leave out what it is weighed
-# against, the curvature of the residuals' part: 1000 do not arrive where L-BFGS does.
-_STRONG = 0.02
 _FAR = 1e300  # an s that stands for infinity, without differences that are no numbers
 
 
@@ -123,6 +120,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
     # What pickles of 0.1.0 do not have:
     _row = tuple[int, ...]()  # of y in the first call
     _unsettled = cast("_Rows | None", None)  # what partial_fit has seen, until there is enough
+    l2_linear_ = np.inf
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # 0.1.0 had no linear neuron: what it pickled means none.
@@ -262,9 +260,9 @@ class _NetworkEstimator(BaseEstimator, ABC):
             seen = rows if anew or self._unsettled is None else self._unsettled.and_of(rows)
             self._unsettled = seen if by and len(seen.X) < _SETTLED else None
             self._scale(seen)
-            self.l2_ = self._penalty(seen.total)
+            self.l2_, self.l2_linear_ = self._penalty(seen.total), np.inf
         elif by is None and not isinstance(self.l2, str):
-            self.l2_ = self._penalty(rows.total)
+            self.l2_, self.l2_linear_ = self._penalty(rows.total), np.inf
         choice = None
         if anew and by is None and any(isinstance(x, str) for x in (self.n_neurons, self.l2)):
             choice, doubt = self._choose(rows, held)
@@ -366,7 +364,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
             bool(self.verbose),
             self._unit(targets[0]),
         )
-        self.network_, self.l2_ = network(self.n_neurons_), choice.l2
+        self.network_ = network(self.n_neurons_)
+        self.l2_, self.l2_linear_ = choice.l2, choice.linear
         return choice, doubt
 
     def _penalty(self, total: float) -> float:
@@ -423,8 +422,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
 
     def _solver(self) -> str | Optimizer | None:
         """Return the optimizer of a whole fit."""
-        strong = self.optimizer is None and self.epochs is None and self.l2_ > _STRONG
-        return LBFGS() if strong else self.optimizer
+        return standardise.solver(self.optimizer, self.epochs, self.l2_)
 
     def _forget(self) -> None:
         self._moments: dict[int, dict[str, Any]] = {}  # of each network's optimizer
@@ -456,7 +454,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
                     loss=self.loss,
                     sample_weight=c,
                     validation=None if judge is None else (judge[0], judge[1][k], judge[2]),
-                    l2=standardise.penalties(self.network_, self.l2_),
+                    l2=standardise.penalties(self.network_, self.l2_, self.l2_linear_),
                     seed=int(self._rng.integers(2**31)),
                     shuffle=self.shuffle,
                     free=standardise.free(self.network_),
@@ -516,7 +514,7 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         v_i: a name, one's own by :func:`fastbp.activation`, or one for each neuron.
     linear : bool
         Whether a neuron `identity` beside these takes the linear part, where `activation` is one
-        for all.
+        for all. Its bias is the output's.
     output : str, Activation, sequence of K of them, or "softmax"
         σ of all targets, or of each; or the softmax of all, for shares that sum to 1.
     loss : str or Loss
@@ -525,10 +523,11 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, "auto" or None
-        Penalty: l2/2 times the sum of the squared weights, without the biases, is added to the mean
-        loss. "auto" chooses it from 1 to 1e-6 as :func:`fastbp.fit` does, by 5 folds or by what is
-        held out to validate. With None, and in :meth:`partial_fit`, it is 0.01, or 4 over the
-        number of observations (the sum of their weights) where that is less.
+        Penalty: l2/2 times the sum of the squared weights, of the linear neuron half as much and
+        without the biases, is added to the mean loss. "auto" chooses it from 1 to 1e-6 as
+        :func:`fastbp.fit` does, by 5 folds or by what is held out to validate; at 1 what is left is
+        the straight line. With None, and in :meth:`partial_fit`, it is 0.01, or 4 over the number
+        of observations (the sum of their weights) where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
     shuffle : bool
@@ -577,6 +576,9 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         ``predict(…, return_std=True)`` was called before.
     l2_ : float
         The penalty's weight; ``result_.l2_path`` is what it was chosen from.
+    l2_linear_ : float
+        What it is at most to the linear neuron: so much that this is the straight line that is best
+        by itself. Infinite where l2 was not chosen.
     n_neurons_ : int
         How many neurons there are.
     scaling_, target_scaling_ : Scaling
@@ -759,7 +761,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         As that of :class:`NetworkRegressor`.
     n_iter_ : int
         The most epochs or iterations of a network.
-    network_, n_neurons_, l2_, scaling_, n_features_in_, feature_names_in_
+    network_, n_neurons_, l2_, l2_linear_, scaling_, n_features_in_, feature_names_in_
         As those of :class:`NetworkRegressor`.
 
     Examples

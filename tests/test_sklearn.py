@@ -10,14 +10,15 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, make_friedman1
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from support import fresh_process
 
 import fastbp
-from fastbp._standardise import Scaling
+from fastbp._standardise import Scaling, penalties
 from fastbp.datasets import load_diabetes
 from fastbp.optimizers import SGD, Adam
 from fastbp.sklearn import NetworkClassifier, NetworkRegressor
@@ -369,8 +370,7 @@ def test_several_classes_by_a_softmax(iris):
     np.testing.assert_allclose(p.sum(axis=0), np.bincount(y), rtol=1e-3)
     Z = model.scaling_.inputs(X)
     loss, _ = net.loss_and_grad(model.w_[0], Z, y, loss="cross_entropy")
-    A, W = net.split(model.w_[0])
-    penalty = 0.5 * model.l2_ * float(np.sum(A[:, :-1] ** 2) + np.sum(W[:, :-1] ** 2))
+    penalty = 0.5 * float(penalties(net, model.l2_, model.l2_linear_) @ model.w_[0] ** 2)
     assert model.loss_[0] == pytest.approx(loss + penalty, rel=1e-9)
 
 
@@ -388,7 +388,8 @@ def test_several_classes_by_one_network_each(iris):
         loss, _ = model.network_.loss_and_grad(
             model.w_[k], Z, (y == k).astype(float), loss="cross_entropy"
         )
-        penalty = 0.5 * model.l2_ * unbiased(model.network_, model.w_[k])
+        each = penalties(model.network_, model.l2_, model.l2_linear_)
+        penalty = 0.5 * float(each @ model.w_[k] ** 2)
         assert model.loss_[k] == pytest.approx(loss + penalty, rel=1e-9)
 
 
@@ -1063,4 +1064,31 @@ def test_few_rows_end_at_a_line_or_the_mean():
 def test_one_penalty_for_all_classes(iris, multi_class):
     X, X_test, y, y_test = iris
     model = NetworkClassifier(2, multi_class=multi_class, random_state=0).fit(X, y)
-    assert model.l2_ < 0.1 and model.score(X_test, y_test) > 0.9
+    assert model.l2_ <= 1.0 and model.score(X_test, y_test) > 0.9
+
+
+def test_a_linear_neuron_has_half_the_penalty_and_no_bias():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = X @ [1.0, -0.5, 0.0] + 0.5 * np.sin(3.0 * X[:, 2]) + 0.1 * rng.normal(size=60)
+    model = NetworkRegressor(2, l2=0.01, random_state=0).fit(X, y)
+    A, W = model.network_.split(penalties(model.network_, 0.01))
+    np.testing.assert_array_equal(A, [0.01, 0.01, 0.005, 0.0])
+    np.testing.assert_array_equal(W[2], [0.005, 0.005, 0.005, 0.0])
+    assert model.network_.split(model.w_)[1][2, -1] == 0.0 and model.l2_linear_ == np.inf
+    alike = NetworkRegressor(2, activation="identity", l2=0.01, epochs=1).fit(X, y)
+    assert penalties(alike.network_, 0.01).max() == 0.01  # no bent neuron, nothing to part
+
+
+def test_where_a_line_is_all_there_is_what_is_chosen_is_that_line():
+    """Of as good a penalty as cross-validated ridge regression has."""
+    rng = np.random.default_rng(8)
+    X, X_new = rng.normal(size=(40, 12)), rng.normal(size=(2000, 12))
+    beta = rng.normal(size=12)
+    y, y_new = X @ beta + 4.0 * rng.normal(size=40), X_new @ beta
+    model = NetworkRegressor(random_state=0).fit(X, y)
+    ridge = make_pipeline(StandardScaler(), RidgeCV(np.geomspace(1e-3, 1e4, 29))).fit(X, y)
+    assert model.l2_ > 0.1 and 0.0 < model.l2_linear_ <= model.l2_
+    assert model.score(X_new, y_new) > ridge.score(X_new, y_new) - 0.05
+    bent = np.abs(model.network_.split(model.w_)[0][:16])
+    assert bent.max() < 0.02

@@ -380,13 +380,11 @@ def _run_train(options: argparse.Namespace) -> int:
     chosen = _train.choose(problem, how_to_fit, "auto")
     choosing = time.perf_counter() - started
     problem, preparation, net = chosen.problem, problem.preparation, chosen.problem.net
-    optimizer = options.optimizer or _train.default_optimizer(net.n_params)
     for line in _report.before(problem):
         say(line)
     fit = _train.fit(
-        problem,
+        chosen,
         how_to_fit,
-        chosen.l2,
         lambda step, loss, norm: say(
             f"step {step:5}: training loss {loss:.6f}, gradient with penalty {norm:.1e}"
         ),
@@ -405,7 +403,7 @@ def _run_train(options: argparse.Namespace) -> int:
         _note(f"warning: {warning}")
     results: dict[str, Any] = {
         "training": {
-            "optimizer": optimizer,
+            "optimizer": how_to_fit.name(net, problem.loss, chosen.l2),
             "loss": problem.loss,
             "l2": chosen.l2,
             "neurons": chosen.neurons,

@@ -18,7 +18,14 @@ from .._training.fit import has_intervals
 from ..activations import softmax
 from ..losses import get_loss
 from ..network import Network
-from ..optimizers import MOST_OF_LEVENBERG, SGD, Adam, Optimizer, get_optimizer
+from ..optimizers import (
+    MOST_OF_LEVENBERG,
+    SGD,
+    Adam,
+    LevenbergMarquardt,
+    Optimizer,
+    get_optimizer,
+)
 from . import self_check as self_check
 from .problem import Data, Preparation, Problem
 
@@ -34,11 +41,6 @@ _SHOWN = 1.05  # the steps whose losses are kept for the picture grow by this fa
 _AS_GOOD = 0.002  # a difference of R² or accuracy that is none
 
 
-def default_optimizer(n_params: int) -> str:
-    """Return Levenberg–Marquardt, or where its matrix is large L-BFGS, as `fastbp.fit` chooses."""
-    return "lm" if n_params <= MOST_OF_LEVENBERG else "lbfgs"
-
-
 class Options(NamedTuple):
     """How to fit: what the shell was given."""
 
@@ -50,12 +52,18 @@ class Options(NamedTuple):
     l2: float | str
     seed: int
 
-    def method(self, net: Network, loss: str) -> Optimizer:
-        """Return the optimizer of a network, with its learning rate."""
-        method = get_optimizer(self.optimizer, loss, net.n_params)
+    def method(self, net: Network, loss: str, l2: float = 0.0) -> Optimizer:
+        """Return the optimizer of a network and a penalty, with its learning rate."""
+        given = standardise.solver(self.optimizer, self.epochs, l2)
+        method = get_optimizer(given, loss, net.n_params)
         if isinstance(method, SGD | Adam):
             return replace(method, learning_rate=self.learning_rate or LEARNING_RATE)
         return method
+
+    def name(self, net: Network, loss: str, l2: float) -> str:
+        """Return the name of that optimizer."""
+        method = self.method(net, loss, l2)
+        return self.optimizer or ("lm" if isinstance(method, LevenbergMarquardt) else "lbfgs")
 
 
 class Choice(NamedTuple):
@@ -64,6 +72,7 @@ class Choice(NamedTuple):
     problem: Problem
     neurons: int
     l2: float
+    linear: float = np.inf  # at most, of the linear neuron
     path: L2Path | None = None
     doubt: str = ""
 
@@ -99,7 +108,7 @@ def choose(problem: Problem, options: Options, progress: bool | str) -> Choice:
         progress,
     )
     chosen = replace(problem, net=problem.network(size))
-    return Choice(chosen, size, choice.l2, choice.path, doubt)
+    return Choice(chosen, size, choice.l2, choice.linear, choice.path, doubt)
 
 
 class Fit(NamedTuple):
@@ -117,12 +126,13 @@ class Fit(NamedTuple):
     result: fastbp.FitResult
 
 
-def fit(problem: Problem, options: Options, l2: float, report: Report, progress: bool | str) -> Fit:
+def fit(chosen: Choice, options: Options, report: Report, progress: bool | str) -> Fit:
     """Fit the network from a random start."""
+    problem, l2 = chosen.problem, chosen.l2
     net, (X, t) = problem.net, problem.fit
     w0 = standardise.start(net, options.seed)
-    each = standardise.penalties(net, l2)
-    method, epochs = options.method(net, problem.loss), options.epochs or EPOCHS
+    each = standardise.penalties(net, l2, chosen.linear)
+    method, epochs = options.method(net, problem.loss, l2), options.epochs or EPOCHS
     tenth = max(1, epochs // 10) if options.optimizer in STOCHASTIC else 0
     held_out = net.objective(*problem.held_out, loss=problem.loss) if problem.has_held_out else None
     steps, losses, held_out_losses = list[int](), list[float](), list[float]()
@@ -348,7 +358,7 @@ def _logistic_regression(problem: Problem) -> Callable[[NDArray], NDArray]:
         fit.X,
         fit.t,
         w0=w0,
-        optimizer=default_optimizer(int(free.sum())),
+        optimizer="lm" if free.sum() <= MOST_OF_LEVENBERG else "lbfgs",
         loss="cross_entropy",
         l2=l2,
         free=free,

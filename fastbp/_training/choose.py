@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import _boundary as boundary
 from .._columns import Columns
-from .._standardise import penalties
+from .._standardise import at_most, penalties
 from ..activations import identity, one, softmax
 from ..losses import Loss
 from ..network import Network, before_outputs
@@ -26,7 +26,7 @@ Result = TypeVar("Result", bound=Any)  # a FitResult, whose module stands above 
 
 PATH = np.geomspace(1.0, 1e-6, 13)  # from where scaled data leave no neuron to next to nothing
 SIZES = (1, 2, 4, 8, 16, 32)
-_OF_LINE = np.r_[1e6, np.geomspace(1.0, 1e-4, 5)]  # the first leaves a constant
+_OF_LINE = np.r_[1e6, np.geomspace(10.0, 1e-5, 13)]  # the first leaves a constant
 _FEW = 20  # steps that are too few to judge by
 _WORSE = 0.005  # than a straight line by this part of what a constant leaves is worth a word
 _FOLDS = 5
@@ -39,7 +39,8 @@ class L2Path(NamedTuple):
     Attributes
     ----------
     l2 : ndarray
-        λ, from the largest on, until two in a row were not as good as the best.
+        λ, from 1 on, or from what leaves the best straight line if that is more, until two in a
+        row were clearly worse than the best.
     loss, error : ndarray
         The mean loss of the observations, each judged by a fit that has not seen it, and its
         standard error.
@@ -55,6 +56,7 @@ class Choice:
     """A penalty, and what it was chosen by."""
 
     l2: float
+    linear: float  # at most, of linear neurons
     path: L2Path
     losses: NDArray  # of each that judges
 
@@ -89,24 +91,25 @@ class Data:
         n = each * (n_values + len(_OF_LINE))
         return replace(self, shown=Progress(progress, n, "choosing, fit"))
 
-    def losses(
+    def judged(
         self,
         net: Network,
-        l2: float | NDArray,
+        l2: Callable[[int], NDArray],
         options: dict[str, Any],
         tried: Mapping[str, float],
-    ) -> NDArray:
-        """Return the losses of what judges, by fits with this penalty; infinite where one diverges.
+    ) -> tuple[NDArray, list[list[NDArray]]]:
+        """Return the losses of what judges, and the parameters of each fold's networks.
 
-        Those of like observations are one, and weighted, so that their mean is that of all. Every
-        fold has a start of its own, the same for all penalties. `tried` is what is shown of it.
+        By fits with the penalty of each fold; losses are infinite where one diverges. Those of
+        like observations are one, and weighted, so that their mean is that of all. Every fold has
+        a start of its own, the same for all penalties. `tried` is what is shown of it.
         """
         X, targets, c = self.judges or (self.X, self.targets, self.c)
         folds = self.folds or [(np.arange(len(self.X)), np.arange(len(X)))]
         jobs = [(number, k) for number in range(len(folds)) for k in range(len(targets))]
-        each, before = max(self.threads // len(jobs), 1), self.shown.done
+        threads, before = max(self.threads // len(jobs), 1), self.shown.done
 
-        def judged(job: tuple[int, int], stop: threading.Event) -> NDArray:
+        def judged(job: tuple[int, int], stop: threading.Event) -> tuple[NDArray, NDArray]:
             number, k = job
             fitted, held = folds[number]
             validation = {"validation": (X, targets[k], c)} if self.judges else {}
@@ -117,33 +120,36 @@ class Data:
                     self.targets[k][fitted],
                     loss=self.loss,
                     sample_weight=None if self.c is None else self.c[fitted],
-                    l2=l2,
+                    l2=l2(number),
                     seed=int(np.random.default_rng([self.seed, 4, number]).integers(2**31)),
                     progress=False,
-                    threads=each,
+                    threads=threads,
                     _stop=stop,
                     _quiet=True,
                     **options | validation,
                 )
             except NonFiniteLossError:
-                return np.full(len(held), np.inf)
+                return np.full(len(held), np.inf), np.zeros(net.n_params)
             if result.reason == "interrupted":
                 raise KeyboardInterrupt
-            return losses_of_each(net, self.loss, result.w, X[held], targets[k][held])
+            w = result.w
+            return losses_of_each(net, self.loss, w, X[held], targets[k][held]), w
 
-        def show(known: list[NDArray]) -> None:
+        def show(known: list[Any]) -> None:
             self.shown.show(before + len(known), tried)
 
-        found = [losses for _, losses in outcomes(judged, jobs, self.threads, show)]
+        found = [of_one for _, of_one in outcomes(judged, jobs, self.threads, show)]
         if len(found) < len(jobs):
             raise KeyboardInterrupt
-        rows = np.concatenate([held for _, held in folds])
-        losses = np.sum([np.concatenate(found[k :: len(targets)]) for k in range(len(targets))], 0)
+        rows, K = np.concatenate([held for _, held in folds]), len(targets)
+        each, w = ([of_one[i] for of_one in found] for i in (0, 1))
+        losses = np.sum([np.concatenate(each[k::K]) for k in range(K)], 0)
         weights = np.ones(len(rows)) if c is None else c[rows].astype(np.float64)
         losses = np.where(weights > 0.0, losses, 0.0) * weights
         like = np.arange(len(rows)) if self.like is None else self.like[rows]
         distinct = np.bincount(like, losses)
-        return distinct * (len(distinct) / weights.sum())
+        distinct *= len(distinct) / weights.sum()
+        return distinct, [w[n : n + K] for n in range(0, len(w), K)]
 
 
 def data(
@@ -240,14 +246,29 @@ def choose(
     unit: NDArray,
     options: dict[str, Any],
     path: NDArray = PATH,
+    line: Line | None = None,
     tried: Mapping[str, float] | None = None,
 ) -> Choice:
-    """Choose l2 for a network: the largest that is not worse than the best by a standard error."""
+    """Choose l2 for a network: the largest that is not worse than the best by a standard error.
+
+    Linear neurons have at most the penalty of the best straight line, so that the path begins there
+    and bent neurons are taken where they are worth it.
+    """
     if of.judges is None and not of.folds:  # like observations alone
-        return Choice(float(path[0]), L2Path(*np.empty((3, 0))), np.empty(0))
+        return Choice(float(path[0]), np.inf, L2Path(*np.empty((3, 0))), np.empty(0))
+    most = (
+        np.full(max(len(of.folds), 1) + 1, np.inf) if line is None else _of_neuron(net, unit, line)
+    )
     options = options | _enough(net, of.loss, options)
     tried = tried or {}
-    losses = _path(path, lambda l2: of.losses(net, l2 * unit, options, {**tried, "l2": l2}))
+    if path[0] < most[-1] < np.inf:  # many inputs that go together
+        path = np.r_[most[-1], path]
+
+    def judged(l2: float) -> NDArray:
+        of_fold = [at_most(net, l2 * unit, l2, linear) for linear in most]
+        return of.judged(net, of_fold.__getitem__, options, {**tried, "l2": l2})[0]
+
+    losses = _path(path, judged)
     means = losses.mean(axis=1)
     chosen = _first_as_good(losses)
     if not np.isfinite(means[chosen]):
@@ -255,7 +276,7 @@ def choose(
             "no fit of any l2 had a finite loss; scaled inputs may help", np.empty(0), 0, {}
         )
     looked_at = L2Path(path[: len(losses)], means, _errors(losses))
-    return Choice(float(path[chosen]), looked_at, losses[chosen])
+    return Choice(float(path[chosen]), float(most[-1]), looked_at, losses[chosen])
 
 
 def decide(
@@ -275,36 +296,62 @@ def decide(
     """
     path = unit * PATH if isinstance(l2, str) else np.array([l2])
     choices: list[Choice] = []
+    sizes = SIZES if isinstance(n_neurons, str) else (n_neurons,)
 
     def losses(size: int) -> NDArray:
         net = network(size)
         tried = {"neurons": size} if len(sizes) > 1 else {}
-        choices.append(choose(net, of, penalties(net, 1.0), options(net), path, tried))
+        choices.append(choose(net, of, penalties(net, 1.0), options(net), path, own, tried))
         return choices[-1].losses
 
-    sizes = SIZES if isinstance(n_neurons, str) else (n_neurons,)
     of = of.counted(progress, len(sizes) * len(path))
     with of.shown:
+        first = network(sizes[0])
+        line = line_of_data(first, of, options(first))
+        own = line if isinstance(l2, str) else None
         found = _path(sizes, losses)
         chosen = _first_as_good(found) if found.size else 0
-        net, choice = network(sizes[chosen]), choices[chosen]
-        doubted = doubt(net, of, choice, options(net))
+        choice = choices[chosen]
         of.shown.end(f"{sizes[chosen]} neurons and l2 {choice.l2:.3g} are chosen")
-    return sizes[chosen], choice, doubted
+    return sizes[chosen], choice, doubt(choice, line)
 
 
-def doubt(net: Network, of: Data, choice: Choice, options: dict[str, Any]) -> str:
-    """Say so where a straight line meets better what it has not seen."""
-    epochs = options.get("epochs")
-    if not choice.losses.size or (epochs is not None and epochs < _FEW):
+def doubt(choice: Choice, line: Line | None) -> str:
+    """Say so where a straight line meets better what it has not seen, by a standard error."""
+    if line is None or not choice.losses.size:
         return ""
-    off, (constant, line) = float(choice.losses.mean()), _losses_of_a_line(net, of)
-    if not off - line > _WORSE * abs(constant):
+    off = choice.losses - line.losses
+    error = float(_errors(off[np.newaxis])[0])
+    if not off.mean() > max(error, _WORSE * abs(line.constant)):
         return ""
     return (
-        f"the loss on what was held out, {off:.6g}, is above that of a straight line, {line:.6g}: "
-        "a linear model does better with these inputs"
+        f"the loss on what was held out, {choice.losses.mean():.6g}, is above that of a straight "
+        f"line, {line.losses.mean():.6g}: a linear model does better with these inputs"
     )
+
+
+class Line(NamedTuple):
+    """The straight line that is best on what was held out."""
+
+    constant: float  # the loss of a constant
+    losses: NDArray  # its own, of each that judges
+    strength: NDArray  # the norm of λ V for columns in the units, of each fold and of all
+    units: NDArray  # of the columns, squared; 0 for a bias
+
+
+def _of_neuron(net: Network, unit: NDArray, line: Line) -> NDArray:
+    """Return the l2 by which a linear neuron is that line, of each fold and of all.
+
+    ½ λ (u |a|² + |v|²), least at √u |a| = |v|, is λ √u |V| for V = a v: its slopes are those of
+    ½ λ' |V|² where λ √u = λ' |V|. Where columns are not penalised by their units, there is none.
+    """
+    straight, of = [v == identity for v in net.activations], line.units > 0.0
+    A, W = net.split(unit)
+    i = straight.index(True) if any(straight) else 0
+    ratios = W[i, of] / line.units[of]
+    if not any(straight) or not of.any() or np.ptp(ratios) > 0.1 * ratios.min():
+        return np.full(len(line.strength), np.inf)
+    return line.strength / float(np.sqrt(A[..., i].max() * ratios.mean()))
 
 
 def line_of(net: Network, output: Any) -> tuple[Network, NDArray, NDArray]:
@@ -321,24 +368,43 @@ def line_of(net: Network, output: Any) -> tuple[Network, NDArray, NDArray]:
     return line, w0, np.arange(line.n_params) >= K * K
 
 
-def _losses_of_a_line(net: Network, of: Data) -> tuple[float, float]:
-    """Return the held-out loss of a constant, and of s = V x with the best penalty on V."""
+def line_of_data(net: Network, of: Data, options: dict[str, Any]) -> Line | None:
+    """Return s = V x with the best penalty on V; None where steps are too few to judge by."""
+    epochs = options.get("epochs")
+    if (of.judges is None and not of.folds) or (epochs is not None and epochs < _FEW):
+        return None
     K, N = net.n_outputs, net.n_inputs
     line, w0, free = line_of(net, net.output)
-    unit = np.zeros(line.n_params)
     columns = Columns.of(of.X, of.c)
-    line.split(unit)[1][...] = columns.unit**2
+    units = columns.unit**2
     if columns.bias is not None:
-        line.split(unit)[1][:, columns.bias] = 0.0
-    options = {
-        "w0": w0,
-        "free": free,
-        "optimizer": LevenbergMarquardt() if K * N <= MOST_OF_LEVENBERG else None,
-    }
-    means = _path(
-        _OF_LINE, lambda l2: of.losses(line, l2 * unit, options, {"l2 of a line": l2})
-    ).mean(axis=1)
-    return float(means[0]), float(means.min())
+        units[columns.bias] = 0.0
+    unit = np.zeros(line.n_params)
+    line.split(unit)[1][...] = units
+    small = K * N <= MOST_OF_LEVENBERG
+    own = {"w0": w0, "free": free, "optimizer": LevenbergMarquardt() if small else None}
+    found: list[list[list[NDArray]]] = []
+
+    def judged(l2: float) -> NDArray:
+        losses, w = of.judged(line, lambda fold: l2 * unit, own, {"l2 of a line": l2})
+        found.append(w)
+        return losses
+
+    losses = _path(_OF_LINE, judged)
+    best = int(losses.mean(axis=1).argmin())
+    l2 = float(_OF_LINE[best])
+    of_all = [
+        of.fit(
+            line, of.X, t, loss=of.loss, sample_weight=of.c, l2=l2 * unit, progress=False,
+            _quiet=True, **own,
+        ).w
+        for t in of.targets
+    ]  # fmt: skip
+    strength = [
+        l2 * max(float(np.linalg.norm(line.split(w)[1] * np.sqrt(units), 2)) for w in fold)
+        for fold in [*found[best], of_all]
+    ]
+    return Line(float(losses[0].mean()), losses[best], np.array(strength), units)
 
 
 def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]:
@@ -350,14 +416,18 @@ def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]
 
 
 def _path(values: Iterable[Any], losses: Callable[[Any], NDArray]) -> NDArray:
-    """Return the losses of one value after the other, until two in a row are not as good."""
+    """Return the losses of one value after the other, until two in a row are clearly worse.
+
+    By a standard error, and by more than rounding and ends of fits make of two that are alike.
+    """
     found: list[NDArray] = []
     for value in values:
         found.append(losses(value))
         if not found[-1].size:
             break
         above, error = _above_the_best(np.array(found))
-        if len(found) > 2 and (above[-2:] > error[-2:]).all():
+        least = _WORSE * abs(float(found[int(above.argmin())].mean()))
+        if len(found) > 2 and (above[-2:] > np.maximum(error[-2:], least)).all():
             break
     return np.array(found)
 

@@ -305,6 +305,9 @@ def _saturated(problem: Problem) -> str:
         if not found.any():
             return ""
         found = flat(X)
+    if np.any(problem.l2):  # what the penalty has left no weight is not missed
+        A = net.split(problem.w)[0].reshape(net.n_outputs, -1)
+        found &= np.abs(A).max(axis=0) > _SHRUNK * max(map(_deviation, _columns(problem)[2]))
     n, bent = int(np.count_nonzero(found)), int(np.count_nonzero(~np.isnan(low)))
     if n <= _SATURATED * bent:
         return ""

@@ -21,6 +21,7 @@ from .. import _plots as plots
 from .._columns import Columns
 from .._lock import LOCK
 from .._parts import Rows, Statistic
+from .._standardise import at_most
 from ..activations import identity
 from ..losses import Loss, get_loss
 from ..network import Network
@@ -503,7 +504,9 @@ def fit(
         the largest of a path from 1 to 1e-6 whose loss is not above the least by more than the
         standard error of the difference. λ_j is then λ for columns and targets (of identity
         outputs, by squared loss) measured in their deviations, and 0 for what is a bias, a
-        constant column's weights and those of the neurons `one`; `result.data.l2` has it.
+        constant column's weights and those of the neurons `one`. Of neurons `identity` beside
+        bent ones it is at most that of the straight line that cross-validation finds best, which
+        is what the largest λ leave. `result.data.l2` has it.
     folds : int or iterable, optional
         What ``l2="auto"`` is judged by, as `fit_many` takes it; if left out, `validation` where it
         is given, else 5 folds, the same in any order of the observations, that share out the
@@ -660,11 +663,12 @@ def _chosen(given: Given) -> FitResult:
     ).counted(given.progress, len(choose.PATH))
     unit = choose.units(net, X, t, c, ell)
     with of.shown:
-        choice = choose.choose(net, of, unit, options)
-        doubt = choose.doubt(net, of, choice, options)
+        line = choose.line_of_data(net, of, options)
+        choice = choose.choose(net, of, unit, options, line=line)
         of.shown.end(f"l2 {choice.l2:.3g} is chosen")
-    alone = {"l2": choice.l2 * unit, "folds": None, "_quiet": True}
-    return choice.noted(fit(**(vars(given) | alone)), doubt)
+    each = at_most(net, choice.l2 * unit, choice.l2, choice.linear)
+    alone = {"l2": each, "folds": None, "_quiet": True}
+    return choice.noted(fit(**(vars(given) | alone)), choose.doubt(choice, line))
 
 
 def _of_sources(given: Given) -> Given:
