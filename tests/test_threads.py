@@ -212,6 +212,31 @@ def test_threads_that_meet_while_a_kernel_is_compiled():
     assert fresh_process("-c", RACE) == "done\n"
 
 
+AFTER_THE_MAIN_THREAD = """
+import atexit, threading
+import numpy as np
+import fastbp
+
+net = fastbp.Network(3, 4)
+w, X, t = net.init(seed=0), np.ones((5000, 3)), np.ones(5000)
+want = net.loss_and_grad(w, X, t, threads={before})[1]
+
+def work(before=lambda: None):
+    before()
+    print((net.loss_and_grad(w, X, t, threads=3)[1] == want).all())
+
+threading.Thread(target=work, args=[threading.main_thread().join]).start()
+atexit.register(work)
+"""
+
+
+@pytest.mark.parametrize("before", [1, 3])
+def test_what_goes_on_after_the_main_thread_does_so(before):
+    """Python begins no threads then, whether the pool is there or not."""
+    program = AFTER_THE_MAIN_THREAD.replace("{before}", str(before))
+    assert fresh_process("-c", program) == "True\n" * 2
+
+
 @pytest.mark.parametrize("B", [1024, 1025, 1600, 2400, 8193, 12345, 140000])
 def test_a_gradient_is_the_sum_of_those_of_its_parts_along_a_tree(B):
     """They are at most 256, of whole vectors and panels in either dtype, and at least two."""

@@ -102,6 +102,22 @@ class Tree:
         return left[0] + right[0], left[1]
 
 
+def _begun(work: Callable, workspaces: list[NDArray | None]) -> list[Any]:
+    """Have a thread of the pool work with each workspace; returns their futures.
+
+    Once the main thread has ended, Python lets nobody begin another: who calls then, a thread that
+    goes on or a function at exit, works alone.
+    """
+    begun: list[Any] = []
+    try:
+        for own in workspaces:
+            begun.append(_pool().submit(work, own))
+    except RuntimeError:
+        if threading.main_thread().is_alive():
+            raise
+    return begun
+
+
 def over_nodes(
     drive: Callable,
     n_samples: int,
@@ -152,14 +168,12 @@ def over_nodes(
             first, room = starts[k], tree.room(k)
             tree.add(k, drive(first, min(rows, n_samples - first), room, own), room)
 
-    pool = _pool()
-    from concurrent.futures import wait  # imported with the pool
-
-    others = [pool.submit(work, own) for own in workspaces[1:]]
+    others = _begun(work, workspaces[1:])
     try:
         work(workspaces[0])
     finally:
-        wait(others)
+        for other in others:
+            other.exception()  # waits
     for other in others:
         other.result()
     return tree.total() if starts else 0.0
