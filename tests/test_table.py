@@ -294,6 +294,9 @@ def test_missing_values(read, cell):
     np.testing.assert_array_equal(encoded(table)[:, 0], [2, 2])
     assert cells(table)["b"] == ["", "x"]
     assert cells(read("a,b\nunknown,x\n1,y\n", missing=["unknown"]))["a"][1] == 1.0
+    table = read("a,b\n-9.5,7\n1.5,x\n", missing=["-9.5", "7"])  # among numbers, and text
+    np.testing.assert_array_equal(table.columns["a"], [np.nan, 1.5])
+    assert cells(table)["b"] == ["", "x"]
 
 
 @pytest.mark.parametrize(
@@ -531,6 +534,7 @@ def test_columns_that_are_neither_are_refused(read, text, message):
         ("2024-01-31", "2024-02-01", 8796),
         ("2024-01-31 06:00", "2024-02-01 00:00", 8796.25),
         ("2024-01-31T06:00:00Z", "2024-02-01T00:00:00+02:00", 8796.25),
+        ("2024-01-31 08:00:00,000 +02", "2024-02-01 02:00:00,000 +02", 8796.25),
         ("2024-02", "2024-03", 8797),
         ("31/01/2024", "01/02/2024", 8796),
         ("1/31/2024 6:00 PM", "2/1/2024 11:15 AM", 8796.75),

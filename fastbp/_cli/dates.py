@@ -20,11 +20,12 @@ _YEAR = 365.2425
 _EPOCH = np.datetime64("2000-01-01", "s")
 _PIVOT = np.datetime64("2030-01-01", "s")  # years 30 to 99 are of the 1900s, as Excel has it
 _ISO = "ISO8601"
+_ZONE = r"(Z|UTC|[+-]\d\d(:?\d\d)?)"
 _IS_ISO = re.compile(
-    r"\d{4}-\d\d?(-\d\d?([T ]\d\d?:\d\d(:\d\d([.,]\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?)?", re.ASCII
+    rf"\d{{4}}-\d\d?(-\d\d?([T ]\d\d?:\d\d(:\d\d([.,]\d+)?)?( ?{_ZONE})?)?)?", re.ASCII
 )
 _QUARTER = re.compile(r"(\d{4})[ -]?[Qq]([1-4])|[Qq]([1-4])[ /-]?(\d{4})", re.ASCII)
-_HAS_ZONE = re.compile(r"(Z|UTC|:\d\d(\.\d+)? ?[+-]\d\d:?\d\d)$", re.ASCII)
+_HAS_ZONE = re.compile(rf":\d\d([.,]\d+)? ?{_ZONE}$", re.ASCII)
 _DAYS = (
     "%d/%m/%Y|%m/%d/%Y|%d-%m-%Y|%m-%d-%Y|%d.%m.%Y|%d/%m/%y|%m/%d/%y|%d-%m-%y|%m-%d-%y|%d.%m.%y|"
     "%y/%m/%d|%y-%m-%d|%y.%m.%d|%Y/%m/%d|%Y.%m.%d|%b-%d-%Y|%d-%b-%Y|%d-%b-%y|%b-%Y|%b-%y|%B-%Y|"
@@ -110,6 +111,8 @@ def _parsed(cells: Any, format: str) -> Array:
         found = map(_QUARTER.fullmatch, cells)
         cells = [f"{q[1] or q[4]}-{3 * int(q[2] or q[3]) - 2:02}" if q else "" for q in found]
         format = _ISO
+    if format == _ISO:
+        cells = [cell.replace(",", ".") for cell in cells]
     found = pandas.to_datetime(
         pandas.Series(cells, dtype=object), format=format, errors="coerce", utc=True
     )

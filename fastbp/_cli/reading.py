@@ -77,9 +77,9 @@ def read(path: str | os.PathLike[str], **how: Any) -> Table:
             number = float(word)
         except ValueError:
             continue
-        for x in table.columns.values():
+        for name, x in table.columns.items():
             if x.dtype.kind == "f":
-                x[x == number] = np.nan
+                table.columns[name] = np.where(x == number, np.nan, x)
     if not len(table):
         raise TableError(f"{source}: there are no rows below the header")
     return table

@@ -54,6 +54,7 @@ def before(problem: Problem) -> list[str]:
         f"target {', '.join(map(repr, preparation.targets))}",
         f"columns: {len(preparation.inputs)}, {names}{f' and {more} more' if more > 0 else ''}",
         f"network: {net.n_inputs} inputs, {net.n_neurons} neurons, {net.n_params} parameters",
+        f"the neurons are {_counted([v.name for v in net.activations])}; one input is constant",
         loss,
     ]
 
