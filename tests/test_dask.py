@@ -154,6 +154,18 @@ def test_a_data_frame(client: Client) -> None:
     same(got, fastbp.fit(NET, X, T, epochs=3))
 
 
+def test_chunks_of_unknown_and_of_no_length(client: Client) -> None:
+    which = np.arange(B) % 3 > 0
+    x, t = (far(a, 4000)[da.from_array(which, chunks=4000)] for a in (X, T))
+    want = fastbp.fit(NET, X[which], T[which], epochs=3)
+    same(fastbp.dask.fit(NET, x, t, client=client, epochs=3), want)
+    assert np.isnan(x.shape[0]) and np.isnan(t.chunks[0][0])  # the caller's are as they were
+    x = far(X, 4000)
+    x = da.concatenate([x[:0], x[:5], x[5:5], x[5:], x[:0]])
+    want = fastbp.fit(NET, X, T, epochs=3)
+    same(fastbp.dask.fit(NET, x, far(T, 4000), client=client, epochs=3), want)
+
+
 def test_regressors_of_all_kinds(client: Client) -> None:
     from fastbp.sklearn import NetworkRegressor
 
@@ -205,6 +217,10 @@ def test_classifiers(client: Client, labels: list[str]) -> None:
     lazy = model.predict_proba(x)
     assert lazy.shape == (B, len(labels))
     np.testing.assert_array_equal(lazy.compute(scheduler=client), want.predict_proba(X))
+    numbers = (y == labels[0]).astype(np.float64)
+    numbers[777] = np.nan
+    with pytest.raises(ValueError, match="y must have a label for each observation; got nan"):
+        model.fit(x, far(numbers, 3000))
 
 
 def test_many_fits(client: Client) -> None:
@@ -281,6 +297,11 @@ def test_what_is_refused(client: Client) -> None:
         fastbp.dask.fit(NET, x, t[1:], client=client)
     with pytest.raises(ValueError, match=r"shape \(B, 3\)"):
         fastbp.dask.fit(NET, x[:, :2], t, client=client)
+    narrow = x.map_blocks(lambda some: some[:, :2], dtype=float)  # not as it says
+    with pytest.raises(ValueError, match=r"among rows \d+ to \d+: X must have shape \(B, 3\)"):
+        fastbp.dask.fit(NET, narrow, t, w0=NET.init(0), client=client)
+    with pytest.raises(TypeError, match="X must hold real numbers"):
+        fastbp.dask.fit(NET, None, t, client=client)
     with pytest.raises(TypeError, match="client must be"):
         fastbp.dask.fit(NET, x, t, client="tcp://nowhere")
     with pytest.raises(TypeError, match="validation must be"):

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from .. import _boundary as boundary
 from .._parts import Node, Rows, Statistic, along_tree
 from .._training.far import Apart, Question, Shape
+from .._training.source import dask_array
 from ..losses import Loss
 from ..network import Network
 from . import cluster, worker
@@ -408,17 +409,15 @@ def _arrays(net: Network, X: Any, t: Any, c: Any) -> list[Any]:
     """Return all three as arrays, of Dask where they were its collections, of the same length."""
     arrays: list[Any] = []
     for name, value in (("X", X), ("t", t), ("sample_weight", c)):
-        if value is None:
+        if value is None and name == "sample_weight":
             arrays.append(None)
             continue
-        if hasattr(value, "to_dask_array"):
-            value = value.to_dask_array(lengths=True)
-        if isinstance(value, da.Array):
-            if any(np.isnan(length) for length in value.shape):
-                value = value.compute_chunk_sizes()
-        else:
-            value = boundary.numbers(name, value, net.dtype, check_finite=False)
-        arrays.append(value)
+        here = not hasattr(value, "dask")
+        arrays.append(
+            boundary.numbers(name, value, net.dtype, check_finite=False)
+            if here
+            else dask_array(value)
+        )
     X, t, c = arrays
     if X.ndim != 2 or X.shape[1] != net.n_inputs:
         raise ValueError(f"X must have shape (B, {net.n_inputs}); got {X.shape}")

@@ -21,6 +21,7 @@ from .._parts import Rows, weight
 from .._standardise import Scaling
 from .._training import fit as training
 from .._training.doubts import check_pair, warn
+from .._training.source import dask_array
 from ..activations import softmax
 from ..losses import get_loss
 from ..network import Network
@@ -209,11 +210,7 @@ class _OnDask:
 
 def _array(value: Any) -> Any:
     """Return an array whose lengths are known: of Dask, or here."""
-    if hasattr(value, "to_dask_array"):
-        return value.to_dask_array(lengths=True)
-    if isinstance(value, da.Array):
-        return value.compute_chunk_sizes() if np.isnan(value.shape).any() else value
-    return np.asarray(value)
+    return dask_array(value) if hasattr(value, "dask") else np.asarray(value)
 
 
 class NetworkRegressor(_OnDask, local.NetworkRegressor):  # type: ignore[misc]
@@ -266,6 +263,9 @@ class NetworkClassifier(_OnDask, local.NetworkClassifier):  # type: ignore[misc]
             raise ValueError("labels of several columns are not known on a cluster")
         with_client = {"scheduler": self.client_}
         unique = da.unique(y).compute(**with_client) if isinstance(y, da.Array) else np.unique(y)
+        missing = [label for label in unique.tolist() if label is None or label != label]
+        if missing:
+            raise ValueError(f"y must have a label for each observation; got {missing[0]}")
         self.classes_ = unique
         local._require_two(unique)
         if isinstance(y, da.Array):

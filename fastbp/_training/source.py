@@ -253,7 +253,7 @@ class Source:
         """
         import dask
 
-        arrays = [_dask_array(a) for a in (X, t, sample_weight) if a is not None]
+        arrays = [dask_array(a) for a in (X, t, sample_weight) if a is not None]
         chunks = arrays[0].chunks[0]
         if len({len(a) for a in arrays}) > 1:
             raise ValueError(f"X and t must have the same rows; got {[len(a) for a in arrays]}")
@@ -532,13 +532,13 @@ def _are_numbers(given: Any) -> bool:
     return bool(np.asarray(given).dtype.kind in "iu") if not isinstance(given, str) else False
 
 
-def _dask_array(given: Any) -> Any:
-    """Return a Dask collection as an array whose chunks are known."""
+def dask_array(given: Any) -> Any:
+    """Return a collection of Dask as an array whose chunks are known; it stays as it is."""
     if hasattr(given, "to_dask_array"):
         return given.to_dask_array(lengths=True)
     if not hasattr(given, "dask") or not hasattr(given, "chunks"):
         raise TypeError(f"X and t must be arrays or dataframes of Dask; got {type(given).__name__}")
-    if any(np.isnan(n) for n in given.chunks[0]):
+    if np.isnan(given.shape).any():
         given = given.copy()
         given.compute_chunk_sizes()
     return given
