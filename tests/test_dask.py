@@ -51,7 +51,8 @@ def cluster(
     # A client leaves its scheduler in the configuration where another client is open: in a worker.
     with dask.config.set(scheduler=None), LocalCluster(dashboard_address=":0", **given) as made:
         with Client(made, set_as_default=default) as client:
-            client.wait_for_workers(n)
+            if n:
+                client.wait_for_workers(n)
             yield made, client
 
 
@@ -424,6 +425,13 @@ def test_no_client_and_no_workers() -> None:
         client.retire_workers([*client.scheduler_info()["workers"]])
         with pytest.raises(TimeoutError, match="has had no workers for"):
             fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), timeout=1.0)
+
+
+def test_a_cluster_that_begins_workers_for_tasks() -> None:
+    with cluster(0, processes=False) as (made, client):
+        made.adapt(minimum=0, maximum=2, interval="100ms")
+        got = fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), epochs=3, client=client)
+    same(got, fastbp.fit(NET, X, T, epochs=3))
 
 
 def test_ctrl_c_ends_the_fit_and_frees_the_workers(client: Client) -> None:

@@ -173,7 +173,10 @@ class Blocks(Apart):
     async def _checked(self) -> dict[str, int]:
         """Return the workers and their threads, all of which give the same bits."""
         deadline = time.monotonic() + self.timeout
+        task = None
         while not (up := await cluster.workers(self.client)):
+            # A cluster that adapts begins workers for tasks alone.
+            task = task or self.client.submit(int, pure=False)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the cluster has had no workers for {self.timeout:.0f} s")
             await asyncio.sleep(0.1)

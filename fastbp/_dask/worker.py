@@ -161,24 +161,28 @@ class Answering(WorkerPlugin):
         }
         ready = largest_nodes(tuple(sorted(here)), shape.n_parts)
         grain = shape.grain(question)
-        grains = [
-            (node, block, rows) for block, rows in here.items() for node in cut(*block, grain)
-        ]
+        grains = [(node, block) for block in here for node in cut(*block, grain)]
+        left, done = iter(grains), dict[Node, Statistic]()
 
-        def one(node: Node, block: Node, rows: Rows) -> Statistic:
-            if step in self.abandoned:
-                raise Abandoned
-            first = node[0] - block[0]
-            own = rows.between(first * shape.part, (node[1] - block[0]) * shape.part)
-            return answers(question, node[0], own, self._room(answers, question))
+        def some() -> None:
+            """Answer for one grain after the other; to hand each over would take 80 µs."""
+            try:
+                for node, block in left:
+                    if step in self.abandoned:
+                        raise Abandoned
+                    first, end = node[0] - block[0], node[1] - block[0]
+                    own = here[block].between(first * shape.part, end * shape.part)
+                    done[node] = answers(question, node[0], own, self._room(answers, question))
+            finally:
+                deque(left, maxlen=0)  # nobody else is to go on where one failed
 
         def joined() -> list[Statistic]:
             return [
                 along_tree(lambda lo, hi: done.get((lo, hi)), Statistic.joined, *n) for n in ready
             ]
 
-        made = await asyncio.gather(*(run(self.pool, one, *each) for each in grains))
-        done = {node: each for (node, _, _), each in zip(grains, made, strict=True)}
+        n = min(self.worker.state.nthreads, len(grains))
+        await asyncio.gather(*(run(self.pool, some) for _ in range(n)))
         sums = await run(self.pool, joined) if len(done) > len(ready) else joined()
         return {"nodes": ready, "sums": to_serialize(sums)}
 
