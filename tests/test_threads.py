@@ -237,6 +237,27 @@ def test_what_goes_on_after_the_main_thread_does_so(before):
     assert fresh_process("-c", program) == "True\n" * 2
 
 
+def test_a_thread_that_cannot_be_started_is_an_error():
+    program = """
+import threading
+import numpy as np
+import fastbp
+
+net = fastbp.Network(3, 4)
+w, X, t = net.init(seed=0), np.ones((5000, 3)), np.ones(5000)
+
+def start(thread):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = start
+try:
+    net.loss_and_grad(w, X, t, threads=3)
+except RuntimeError as error:
+    print(error)
+"""
+    assert fresh_process("-c", program) == "can't start new thread\n"
+
+
 @pytest.mark.parametrize("B", [1024, 1025, 1600, 2400, 8193, 12345, 140000])
 def test_a_gradient_is_the_sum_of_those_of_its_parts_along_a_tree(B):
     """They are at most 256, of whole vectors and panels in either dtype, and at least two."""

@@ -105,15 +105,15 @@ class Tree:
 def _begun(work: Callable, workspaces: list[NDArray | None]) -> list[Any]:
     """Have a thread of the pool work with each workspace; returns their futures.
 
-    Once the main thread has ended, Python lets nobody begin another: who calls then, a thread that
-    goes on or a function at exit, works alone.
+    Once the main thread ends, Python lets nobody begin another: who calls then, a thread that goes
+    on or a function at exit, works alone.
     """
     begun: list[Any] = []
     try:
         for own in workspaces:
             begun.append(_pool().submit(work, own))
-    except RuntimeError:
-        if threading.main_thread().is_alive():
+    except RuntimeError as error:
+        if "shutdown" not in str(error):  # of the interpreter: refused, not left to be done later
             raise
     return begun
 
