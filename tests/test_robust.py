@@ -452,6 +452,60 @@ def test_a_first_call_while_another_thread_imports_numba(tmp_path):
     assert fresh(TWO_IMPORTS, NUMBA_CACHE_DIR=str(tmp_path)) == "2"
 
 
+ENDS = """
+import atexit, os, sys, threading, time
+import numpy as np
+import fastbp
+
+net = fastbp.Network(16, 64, output="identity")
+X = np.random.default_rng(0).standard_normal((20000, 16))
+w, t = net.init(seed=0), np.tanh(X[:, 0])
+want = net.loss_and_grad(w, X, t, threads=2)[0]
+
+def call():
+    net.loss_and_grad(w, X, t)
+
+def call_with_threads():
+    net.loss_and_grad(w, X, t, threads=2)
+
+def fit():
+    fastbp.fit(net, X, t, optimizer=sys.argv[2], epochs=3, seed=0, progress=False)
+
+def compile():
+    slope = time.perf_counter()
+    own = fastbp.activation(lambda z: z / (1.0 + abs(z)) + slope * z)
+    small = fastbp.Network(3, 4, activations=own)
+    small.value(small.init(seed=0), X[:, :3].copy())
+
+def work():
+    while True:
+        globals()[sys.argv[1]]()
+
+class Late:
+    call, given = net.loss_and_grad, (w, X, t)
+
+    def __del__(self, write=os.write, want=want):  # when there is no stdout any more
+        write(1, str(self.call(*self.given)[0] == want).encode())
+
+os.dup2(1, 2)
+late = Late()
+atexit.register(lambda: print(net.loss_and_grad(w, X, t)[0] == want))
+if sys.argv[1] != "nothing":
+    for _ in range(2):
+        threading.Thread(target=work, daemon=True).start()
+    time.sleep(0.4)
+"""
+
+
+@pytest.mark.parametrize(
+    "what", ["nothing", "call", "call_with_threads", "fit adam", "fit lm", "compile"]
+)
+def test_an_interpreter_ends_with_work_under_way(what):
+    said = fresh(ENDS, *what.split())
+    # Under a daemon thread, Python's end leaves alone what its globals hold.
+    assert said == ("True\nTrue" if what == "nothing" else "True")
+
+
 # --- Networks in compiled code --------------------------------------------------------------------
 
 
