@@ -487,9 +487,9 @@ def groups(report, n=10_000):
     found = {name: call() for name, call in calls.items()}
     for _ in range(3):
         for name, call in calls.items():
-            start = time.process_time()
+            before = time.process_time()
             done = len(call())
-            times[name].append((time.process_time() - start) / done)
+            times[name].append((time.process_time() - before) / done)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, seconds in medians.items():
         print(f"  {name:<24} {1e3 * seconds:8.3f} ms a group")

@@ -243,7 +243,10 @@ class NetworkRegressor(_OnDask, local.NetworkRegressor):  # type: ignore[misc]
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Return predictions: of a collection of Dask one, computed when it is asked for."""
         if return_std:
-            raise ValueError("a fit on a cluster has no standard deviations")
+            raise ValueError(
+                "estimators fitted on a cluster have no standard deviations; "
+                "fastbp.dask.fit(…, intervals=True) has"
+            )
         return self._lazily("predict", X, self._row[0] if self._row else 0)
 
 
