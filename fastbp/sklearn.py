@@ -23,7 +23,6 @@ try:
     from scipy.sparse import issparse
     from scipy.special import log_expit, log_softmax
     from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
-    from sklearn.preprocessing import label_binarize
     from sklearn.utils import check_random_state, check_scalar
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.multiclass import check_classification_targets, unique_labels
@@ -948,7 +947,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         return np.stack([self._random_start() for _ in range(1 if alone else K)])
 
     def _targets(self, y: NDArray) -> NDArray:
-        t = label_binarize(y, classes=self.classes_).astype(np.float64)
+        ones = y if y.ndim == 2 else y[:, np.newaxis] == self.classes_[len(self.classes_) == 2 :]
+        t = ones.astype(np.float64)
         return t[np.newaxis] if self.network_.n_outputs > 1 else np.ascontiguousarray(t.T)
 
     def _weighed(self, rows: _Rows, fitted: NDArray) -> NDArray | None:
