@@ -421,12 +421,13 @@ class Minimize(Optimizer):
     tolerances and first steps mean the same in any units of inputs and targets. S is the loss where
     the method begins, for cross_entropy at most 1/2, for poisson, whose loss has no zero, 1/2. D_j²
     is a mean of (∂f/∂w_j)², weighted by the squared residuals (the squares of ℓ'), the largest one
-    of j's kind (`LevenbergMarquardt`), plus the penalty's weight. Where a run ends by its own
-    tests, the next begins there, in new units, as long as one has lowered the loss by half of S or
-    by 10⁴ ftol; where the loss is then flat to rounding, up to 50 iterations of L-BFGS go on by
-    gradients alone, unless gtol is above 1e-8. Only a gradient says `converged`: one of at most
-    gtol in these units, or of the third root of the rounding unit, 6e-6 in float64, where the loss
-    no longer falls. "stalled" is all else.
+    of j's kind (`LevenbergMarquardt`; of a softmax over its outputs too), plus the penalty's
+    weight. Where a run ends by its own tests, the next begins there, in new units, as long as one
+    has lowered the loss by half of S or by 10⁴ ftol; where the loss is then flat to rounding, up to
+    50 iterations of L-BFGS go on by gradients alone, unless gtol is above 1e-8. Only a gradient
+    says `converged`: one of at most gtol in these units, or of the third root of the rounding unit,
+    6e-6 in float64, where the loss no longer falls; or a loss that is rounding beside the start's.
+    "stalled" is all else.
 
     Examples
     --------

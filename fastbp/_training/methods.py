@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import _boundary as boundary
 from .._lock import LOCK
 from .._parts import Rows, Statistic, over_parts
-from ..activations import Activation
+from ..activations import Activation, softmax
 from ..kernels.machine.levenberg_settings import (
     NOT_FINITE,
     NOTHING_FREE,
@@ -673,7 +673,11 @@ class SciPy(_WithoutMoments):
         kinds = kinds_of(net, problem.free)
         largest = np.zeros(net.n_params)
         np.maximum.at(largest, kinds, squares)
-        curvature = (largest[kinds] / (2.0 * (size / unit**2) * total) + problem.l2)[free]
+        largest = largest[kinds]
+        if net.output is softmax:  # else steps move where y stays: all of a neuron's by one number
+            A = net.split(largest)[0]
+            A[:] = A.max(axis=0)
+        curvature = (largest / (2.0 * (size / unit**2) * total) + problem.l2)[free]
         known = curvature[(curvature > 0.0) & np.isfinite(curvature)]
         if known.size < curvature.size:  # columns of zeros, or slopes beyond all numbers
             least = known.min() if known.size else size
