@@ -1300,6 +1300,23 @@ ROWS = (
         "np.arange(n)",
         ("test_source.py::test_shuffled_within_blocks",),
     ),
+    Mutant(
+        "another start in a process that has not imported numpy.random",
+        "_uniform.py",
+        "turn = state >> 64 ^ state & _64, state >> 122",
+        "turn = state >> 64 ^ state & _64, state >> 121",
+        (
+            "test_network.py::test_uniform_numbers_without_numpy_random_are_those_of_it",
+            "test_network.py::test_a_fresh_process_draws_the_same_start",
+        ),
+    ),
+    Mutant(
+        "threads are asked of an interpreter that ends",
+        "kernels/calls/threads.py",
+        'if "shutdown" not in str(error):',
+        "if True:",
+        ("test_threads.py::test_what_goes_on_after_the_main_thread_does_so",),
+    ),
 )
 
 MUTANTS = REFERENCE + KERNELS + OUTPUTS + TRACING + INTERVALS + FITS + COMPILED + TABLES + ROWS
