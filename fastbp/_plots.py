@@ -46,8 +46,8 @@ def axes(ax: Any, width: float = 5.5, height: float = 3.8) -> Any:
 def labelled(ax: Any, x: str, y: str, title: str = "") -> Any:
     """Name the axes, by lines that fit beside them, and draw a light grid behind."""
     x, y = (text if len(text) <= 46 else textwrap.fill(text, 32) for text in (x, y))
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
+    ax.set_xlabel(x, parse_math=False)  # a $ in a name is one
+    ax.set_ylabel(y, parse_math=False)
     if title:
         ax.set_title(title, fontsize="medium")
     ax.grid(color="0.9", linewidth=0.6)
@@ -158,8 +158,8 @@ def confusion(
             ax.text(j, i, str(counts[i, j]), ha="center", va="center", color=colour)
     names = [name if len(name) < 16 else f"{name[:14]}…" for name in classes]
     long = max(map(len, names)) * K > 40
-    ax.set_xticks(range(K), names, rotation=90 if long else 0)
-    ax.set_yticks(range(K), names)
+    ax.set_xticks(range(K), names, rotation=90 if long else 0, parse_math=False)
+    ax.set_yticks(range(K), names, parse_math=False)
     labelled(ax, f"{_short(name)}, predicted", f"{_short(name)}, observed")
     ax.grid(False)
     right = f"network {np.trace(counts) / n:.3f}, logistic regression {of_linear / n:.3f}"

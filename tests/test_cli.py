@@ -552,13 +552,34 @@ def test_predict_with_intervals(people, tmp_path):
 
 @pytest.mark.parametrize(
     ("train", "message"),
-    [(CLASSES, "of classes there are probabilities"), ((*NUMBERS, "--loss", "huber"), "squared")],
+    [
+        (CLASSES, "of classes there are probabilities"),
+        ((*NUMBERS, "--loss", "huber"), "needs a fit by the squared loss; this one was by huber"),
+        ((*NUMBERS, "--neurons", "70"), "of at most 500 parameters (fewer --neurons), and it has"),
+    ],
 )
 def test_intervals_that_there_are_not(people, tmp_path, capsys, train, message):
     model = tmp_path / "model.npz"
     run("train", people, *train, "--epochs", "3", "--save", model)
     assert _cli.main(["predict", str(model), str(people), "--interval", "0.9"]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_intervals_that_nothing_determines(tmp_path, capsys):
+    data, model = tmp_path / "t.csv", tmp_path / "model.npz"
+    data.write_text("a,y\n1,3\n2,4\n3,6\n4,1\n")
+    run("train", data, "--epochs", "3", "--l2", "0.1", "--save", model)
+    capsys.readouterr()
+    said = "warning: there are no more observations than free parameters, and no penalty"
+    for words, least in ([], "-inf"), (["--json"], None):
+        assert _cli.main(["predict", str(model), str(data), "--interval", "0.9", *words]) == 0
+        printed = capsys.readouterr()
+        assert printed.err.startswith(said) and len(printed.err.splitlines()) == 1
+        if least:
+            assert printed.out.splitlines()[1].split(",")[1] == least
+        else:
+            assert json.loads(printed.out)["y lower"] == [least] * 4
 
 
 def test_nothing_that_is_read_is_overwritten(people, tmp_path, monkeypatch, capsys):

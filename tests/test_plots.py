@@ -224,7 +224,7 @@ def test_the_picture_of_several_targets_and_of_fitted_rows(drawn, tmp_path):
 
 def test_a_long_name_and_large_numbers_have_room(drawn, tmp_path):
     pytest.importorskip("pandas")
-    name, path = "household income per year, in dollars, before tax", tmp_path / "t.csv"
+    name, path = "household income per year ($), with other $, before tax", tmp_path / "t.csv"
     rows = [f"{x},{1e5 * (t + 3.0)}" for x, t in zip(X[:, 0], T, strict=True)]
     path.write_text("\n".join([f'x,"{name}"', *rows]) + "\n")
     panels = drawn(path, "--epochs", "5", "--l2", "0.1", "--plot", tmp_path / "f.png")

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from statistics import NormalDist
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if sys.stdout is None:
             raise OSError("the standard output is closed")
-        code = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *where: _note(f"warning: {message}")
+            code = options.run(options)
         sys.stdout.flush()  # while it can be said that it failed
         return code
     except BrokenPipeError:  # who reads has enough
@@ -393,14 +396,14 @@ def _run_train(options: argparse.Namespace) -> int:
     judged = _train.judge(problem, fit.w)
     held_out, fitted = _train.quality(judged["held_out"]), _train.quality(judged["fitted"])
     words, worse = _train.verdict(held_out, judged["held_out"])
-    warnings = [
+    doubts = [
         *fit.result.warnings,
         *(f"cross-validation: {doubt}" for doubt in [chosen.doubt] if doubt),
     ]
     if worse:
-        warnings.append(f"{words}; a larger --l2 or fewer --neurons may help")
-    for warning in warnings:
-        _note(f"warning: {warning}")
+        doubts.append(f"{words}; a larger --l2 or fewer --neurons may help")
+    for doubt in doubts:
+        _note(f"warning: {doubt}")
     results: dict[str, Any] = {
         "training": {
             "optimizer": how_to_fit.name(net, problem.loss, chosen.l2),
@@ -418,7 +421,7 @@ def _run_train(options: argparse.Namespace) -> int:
             "training_loss": fit.loss,
             "held_out_loss": fit.held_out_loss,
             "reason": fit.reason,
-            "warnings": warnings,
+            "warnings": doubts,
             "seconds": round(fit.seconds, 6),
             "seconds_of_choice": round(choosing, 6),
         },
@@ -462,10 +465,12 @@ def _run_predict(options: argparse.Namespace) -> int:
     loss = model.metadata.get("training", {}).get("loss", "")
     columns = _columns(preparation, _train.predicted(preparation, loss, model.net(model.w, X)))
     if options.interval is not None:
+        if preparation.classes is None and loss not in ("", "squared"):
+            raise ValueError(f"--interval needs a fit by the squared loss; this one was by {loss}")
         columns = _with_interval(columns, model, preparation, X, options.interval)
     text = io.StringIO()
     if options.json:
-        text.write(json.dumps(columns, allow_nan=False) + "\n")
+        text.write(json.dumps({name: _finite(x) for name, x in columns.items()}) + "\n")
     else:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
@@ -476,6 +481,11 @@ def _run_predict(options: argparse.Namespace) -> int:
         sys.stdout.write(text.getvalue())
         sys.stdout.flush()
     return 0
+
+
+def _finite(values: list) -> list:
+    """Return values as JSON has them: what is not finite is null."""
+    return [x if isinstance(x, str) or np.isfinite(x) else None for x in values]
 
 
 def _columns(preparation: Preparation, y: NDArray) -> dict[str, list]:
@@ -506,6 +516,11 @@ def _with_interval(
     """Return the columns, after each target those of its interval for a new observation."""
     if preparation.classes is not None:
         raise ValueError("--interval is for targets of numbers; of classes there are probabilities")
+    if model._intervals is None:
+        raise ValueError(
+            f"the model keeps no intervals; `train` does of at most {_train.MOST_OF_INTERVALS} "
+            f"parameters (fewer --neurons), and it has {model.net.n_params}"
+        )
     _, std = model.predict(X, return_std=True, noise=True)
     half = NormalDist().inv_cdf(0.5 + 0.5 * probability) * std * preparation.target_scaling.scale
     found: dict[str, list] = {}

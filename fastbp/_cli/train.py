@@ -37,6 +37,7 @@ STOCHASTIC = ("adam", "sgd")
 OPTIMIZERS = ("lm", "lbfgs", *STOCHASTIC)
 LEARNING_RATE = 0.01
 EPOCHS = 1000
+MOST_OF_INTERVALS = 500  # parameters
 _SHOWN = 1.05  # the steps whose losses are kept for the picture grow by this factor
 _AS_GOOD = 0.002  # a difference of R² or accuracy that is none
 
@@ -185,7 +186,7 @@ def fit(chosen: Choice, options: Options, report: Report, progress: bool | str) 
 def with_intervals(problem: Problem, fit: Fit) -> fastbp.FitResult | None:
     """Return the fit for `fastbp.save` where its intervals exist and are cheap to keep."""
     P, B = problem.net.n_params, len(problem.fit.t)
-    if P > 500 or B * P * P > 2e9:  # 2 MB; about half a second
+    if P > MOST_OF_INTERVALS or B * P * P > 2e9:  # 2 MB; about half a second
         return None
     return fit.result if has_intervals(fit.result) else None
 
