@@ -33,7 +33,7 @@ AT_ONCE = "import fastbp._training.progress as p; p._SILENT = 60.0; fit(0.1); fi
 BAR = r"^step +(\d+)%\|.*\| +(\d+)/30 \d\d:\d\d<.*, loss [\d.e-]+, validation loss [\d.e-]+"
 LINE = r"^step (\d+) of 30: loss [\d.e-]+, validation loss [\d.e-]+"
 CHOOSE = "x = 3.0 * X[:, 0]; t = np.sin(x); fastbp.fit(net, X, t, l2='auto', progress=True);"
-CHOICE = r", l2 of a line [\d.e-]+, l2 [\d.e-]+ is chosen"
+CHOICE = r", l2 [\d.e-]+, l2 [\d.e-]+ is chosen"
 needs_tqdm = pytest.mark.skipif(not find_spec("tqdm"), reason="needs tqdm")
 
 
@@ -124,8 +124,9 @@ def test_a_choice_has_one_bar_over_its_fits_and_the_fit_another():
     written = states(on_terminal(CHOOSE))
     of_choice = [state for state in written if state.startswith("choosing, fit")]
     of_fit = [state for state in written if state.startswith("step ")]
-    assert written == of_choice + of_fit and re.search(r", l2 [\d.e-]+$", of_choice[1])
-    assert re.search(rf"\| \d+/95 \d\d:\d\d{CHOICE}$", of_choice[-1])
+    assert written == of_choice + of_fit
+    assert re.search(r"\d:\d\d<.*, l2 (of a line )?[\d.e+-]+$", of_choice[1])
+    assert re.search(rf"\| \d+/\d+ \d\d:\d\d{CHOICE}$", of_choice[-1])
     assert re.search(r"\| \d+/\d+ \d\d:\d\d, loss", of_fit[-1])
 
 
@@ -137,10 +138,10 @@ NetworkRegressor(n_neurons="auto", verbose=True).fit(X[:, :1], t)
     code = FIT + CHOOSE + (estimator if find_spec("sklearn") else "")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     of_choice = [line for line in done.stderr.splitlines() if line.startswith("choosing, fit ")]
-    assert re.match(rf"choosing, fit \d+ of 95: {CHOICE[2:]}, \d+\.\d s$", of_choice[1])
+    chosen = [line for line in of_choice if " chosen" in line]
+    assert re.match(rf"choosing, fit \d+ of \d+: {CHOICE[2:]}, \d+\.\d s$", chosen[0])
     if find_spec("sklearn"):
-        assert re.match(r"choosing, fit \d+ of 420: neurons 1, l2 1, ", of_choice[2])
-        assert re.search(r", \d+ neurons and l2 [\d.e-]+ are chosen, \d+\.\d s$", of_choice[-1])
+        assert re.search(r": neurons \d+, l2 .*, \d+ neurons and l2 \S+ are chosen, ", chosen[1])
 
 
 def test_a_pipe_has_lines_where_they_are_asked_for():
@@ -213,6 +214,6 @@ def test_a_notebook_has_one_bar_a_fit():
         shown.append(output["data"]["text/plain"])
     assert re.match(r"step 100%\|█+\| 30/30 \d\d:\d\d, loss .*, all epochs done$", shown[0])
     assert re.match(r"fit 100%\|█+\| 3/3 .*, least loss [\d.e-]+$", shown[1])
-    assert re.match(rf"choosing, fit +\d+%\|.*\| \d+/95 \d\d:\d\d{CHOICE}$", shown[3])
+    assert re.match(rf"choosing, fit +\d+%\|.*\| \d+/\d+ \d\d:\d\d{CHOICE}$", shown[3])
     assert re.match(LINE, shown[2]) and ", all epochs done, " in shown[2]
     assert none == []
