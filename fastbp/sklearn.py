@@ -963,6 +963,9 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
 
     def _keep(self, results: list[fastbp.FitResult]) -> None:
         self.w_ = np.stack([*(result.w for result in results), *self.w_[len(results) :]])
+        if self.network_.output is softmax:  # which is the same with one number added to all s
+            biases = self.network_.split(self.w_[0])[0][:, -1]
+            biases -= biases.mean()
         self.loss_ = np.array([float(result.loss) for result in results])
         self.histories_ = [result.history for result in results]
 

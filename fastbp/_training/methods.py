@@ -534,6 +534,9 @@ _ROWS = 4096  # in memory at a time, by neurons
 _TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-13  # where an optimizer's options name no tolerance
 _POLISH, _POLISHES = 50, 4  # iterations at the end by gradients alone, and how often at most
 _POLISHED = 1e-2 * _TOL  # a gradient that is not worth more
+# Parameters, and their square times the observations, up to which a Hessian costs no more than
+# the iterations in its place; and what of its largest entry is added to curvatures.
+_HESSIAN, _HESSIAN_WORK, _FLAT = 600, 1e8, 1e-10
 _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
 # What so many iterations are to gain, summed over the observations, for a fit of a likelihood with
 # many parameters to go on: less is noise. On scikit-learn's digits held-out scores are the same.
@@ -630,8 +633,9 @@ class SciPy(_WithoutMoments):
     def _polished(self, watch: Watch, end: int, units: Units, reason: str) -> str:
         """Go on where the loss is flat to rounding, by gradients alone; returns why it ended.
 
-        Again from where that ended, about which rounding and third powers of the way are less,
-        while the gradient falls to half. So fits whose sums differ by rounding have the same end.
+        By Newton's steps where the Hessian is small, else by L-BFGS, each time from where that
+        ended, about which rounding and third powers of the way are less, while the gradient falls
+        to half. So fits whose sums differ by rounding have the same end.
         """
         problem = self._problem
         for _ in range(_POLISHES):
@@ -640,9 +644,17 @@ class SciPy(_WithoutMoments):
             w, before, steepest = problem.w.copy(), self._loss, self._steepest(units)
             if steepest <= _POLISHED:
                 break
-            ended, message = self._run(watch, min(end - watch.step, _POLISH), units, about=w)
-            left = self._steepest(units)
-            if not left <= steepest or self._loss > before + self._rounding():
+            ended, message = False, ""
+            for by_newton in (True, False):
+                if by_newton and not self._newton(watch, units):
+                    continue
+                if not by_newton:
+                    n = min(end - watch.step, _POLISH)
+                    ended, message = self._run(watch, n, units, about=w)
+                left = self._steepest(units)
+                least = 0.5 * steepest if by_newton else steepest
+                if left <= least and self._loss <= before + self._rounding():
+                    break
                 problem.w[:], self._loss = w, before
                 left = steepest
             if ended:
@@ -651,6 +663,40 @@ class SciPy(_WithoutMoments):
             if not left <= 0.5 * steepest:
                 break
         return reason
+
+    def _newton(self, watch: Watch, units: Units) -> bool:
+        """Take a step of Newton's; False where the Hessian is large or bounds are in the way.
+
+        Along what has next to no curvature it is short, and where a unit is far larger than most:
+        the bias of a neuron without weight, which may be any.
+        """
+        problem, free, scale = self._problem, self._free, units.parameters
+        P = len(free)
+        if problem.far is not None or problem.bounds is not None:
+            return False
+        if P > _HESSIAN or problem.n * P**2 > _HESSIAN_WORK:
+            return False
+        directions = np.zeros((P, len(problem.w)), problem.net.dtype)
+        directions[np.arange(P), free] = scale
+        watch.n_evaluations += P
+        with np.errstate(all="ignore"):
+            rows = [self._objective.hvp(problem.w, p)[free] for p in directions]
+            H = np.array(rows, np.float64) * scale
+            gradient = self._objective(problem.w)[1][free].astype(np.float64) * scale
+            far = np.maximum(scale / np.median(scale), 1.0)
+            H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * far**2
+            if not np.isfinite(H).all():
+                return False
+            try:
+                step = np.linalg.solve(H, gradient)
+            except np.linalg.LinAlgError:
+                return False
+            w = problem.w[free] - step * scale
+        if not np.isfinite(w).all():
+            return False
+        problem.w[free] = w
+        self._loss = self._objective.value(problem.w)
+        return True
 
     def _units(self) -> Units:
         """S, what a small fall of the loss is measured by, and √(S / 2) / D at the parameters.
