@@ -154,7 +154,7 @@ def drawn(monkeypatch):
 
 def test_the_picture_of_numbers(drawn, tmp_path, capsys):
     path = tmp_path / "fit.png"
-    panels = drawn("--plot", path, "--epochs", "30")
+    panels = drawn("--plot", path, "--epochs", "5")
     assert list(panels) == ["0 left", "0 right", "losses"]
     left, right, losses = panels.values()
     assert left.get_aspect() == 1.0 and left.get_xlim() == left.get_ylim()
@@ -175,7 +175,7 @@ def test_the_picture_of_numbers(drawn, tmp_path, capsys):
     )
     assert legend(losses)[:2] == ["fitted", "held out"] and "least held out" in legend(losses)[2]
     assert losses.get_ylabel() == "squared loss, without the penalty"
-    assert losses.lines[0].get_xdata()[-1] == 30
+    assert losses.lines[0].get_xdata()[-1] == 5
     assert all(in_figure(ax) for ax in panels.values())
     pixels = image.imread(path)
     assert pixels.shape[:2] == (800, 2400)  # 4 by 12 inches of 200 dots
