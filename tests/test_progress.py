@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from importlib.util import find_spec
+from shutil import which
 
 import pytest
 
@@ -63,6 +64,28 @@ def on_terminal(code, *words, size=(24, 100), term="xterm"):
     os.close(ours)
     assert child.returncode == 0, written
     return written.decode()
+
+
+@needs_tqdm
+@pytest.mark.skipif(not which("tmux"), reason="needs tmux")
+@pytest.mark.parametrize("columns", [120, 60])
+def test_what_stays_on_the_screen(columns, tmp_path):
+    """A line for each fit, where the window is narrow too."""
+    script = tmp_path / "script.py"
+    script.write_text(FIT + "fit(validation=0.2); fit(seeds=3)")
+    tmux = ["tmux", "-S", str(tmp_path / "socket"), "-f", os.devnull]
+    command = f"{sys.executable} {script}; {' '.join(tmux)} wait-for -S done; sleep 60"
+    window = ["new-session", "-d", "-x", str(columns), "-y", "24", command]
+    environment = os.environ | {"FASTBP_QUIET": "1", "LC_ALL": "C.UTF-8"}
+    subprocess.run([*tmux, *window], env=environment, check=True)
+    try:
+        subprocess.run([*tmux, "wait-for", "done"], check=True, timeout=120)
+        shown = subprocess.run([*tmux, "capture-pane", "-p"], check=True, capture_output=True)
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=True)
+    fit, many = filter(None, map(str.strip, shown.stdout.decode().splitlines()))
+    assert fit.startswith("step 100%") and "30/30" in fit
+    assert many.startswith("fit 100%") and "3/3" in many
 
 
 def states(written):
