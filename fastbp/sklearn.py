@@ -120,10 +120,11 @@ class _NetworkEstimator(BaseEstimator, ABC):
     _row = tuple[int, ...]()  # of y in the first call
     _unsettled = cast("_Rows | None", None)  # what partial_fit has seen, until there is enough
     l2_linear_ = np.inf
+    _rule = np.nan  # l2_ where none was chosen
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # 0.1.0 had no linear neuron: what it pickled means none.
-        super().__setstate__({"linear": False, **state})
+        super().__setstate__({"linear": False, "_rule": state.get("l2_"), **state})
 
     def fit(
         self,
@@ -259,7 +260,10 @@ class _NetworkEstimator(BaseEstimator, ABC):
             seen = rows if anew or self._unsettled is None else self._unsettled.and_of(rows)
             self._unsettled = seen if by and len(seen.X) < _SETTLED else None
             self._scale(seen)
-            self.l2_, self.l2_linear_ = self._penalty(seen.total), np.inf
+            self._rule = self.l2_ = self._penalty(seen.total)
+            self.l2_linear_ = np.inf
+        elif by is not None and isinstance(self.l2, str):  # more data than were chosen by
+            self.l2_, self.l2_linear_ = self._rule, np.inf
         elif by is None and not isinstance(self.l2, str):
             self.l2_, self.l2_linear_ = self._penalty(rows.total), np.inf
         choice = None
@@ -617,7 +621,8 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
         The first call decides the start, the first 100 observations the scales and the penalty: so
         many at most are kept until then. An optimizer that works in batches makes an epoch; in
         place of any other, `Adam` does. Its moments go on from call to call, its schedule begins
-        anew with each. Weights compare the observations of one call.
+        anew with each. Weights compare the observations of one call. Where l2 is "auto", the
+        penalty is that of None, after a :meth:`fit` too.
 
         Parameters
         ----------

@@ -387,6 +387,16 @@ def test_several_classes_by_one_network_each(iris):
         assert model.loss_[k] == pytest.approx(loss + penalty, rel=1e-9)
 
 
+def test_partial_fit_has_a_penalty_for_more_data_than_were_chosen_by():
+    model = NetworkRegressor(42, activation="relu", optimizer=Adam(0.01), random_state=42)
+    model.set_params(standardize=False).fit([[2.0]], [4.0])
+    assert model.l2_ > 0.1  # one observation says nothing of a penalty
+    for _ in range(600):
+        model.partial_fit([[2.0]], [1.0])
+    assert model.l2_ == NetworkRegressor(l2=None).partial_fit([[2.0]], [1.0]).l2_ == 0.01
+    np.testing.assert_allclose(model.predict([[2.0]]), 1.0, atol=5e-3)
+
+
 @pytest.mark.parametrize("multi_class", ["softmax", "ovr"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_probabilities_far_from_all_classes_are_finite(iris, multi_class, n_classes):
