@@ -4,8 +4,8 @@
     python asv_bench/peers.py --quick                            # a minute: is anything far off?
     python asv_bench/peers.py --calls loss_and_grad --shapes 1,4,8 256,64,256 --dtypes float32
     python asv_bench/peers.py --calls several                    # several outputs, two losses
-    python asv_bench/peers.py --json new.json --plot docs/peers.svg
-    python asv_bench/peers.py --read new.json --plot docs/peers.png
+    python asv_bench/peers.py --json docs/peers.json
+    python asv_bench/peers.py --read docs/peers.json --calls loss_and_grad --plot docs/peers.svg
     python asv_bench/peers.py --least 1.05                       # exit 1 where a ratio is below
 
 Peers come with ``pip install --group peers`` (for PyTorch, see its own page first: a plain install
@@ -242,58 +242,69 @@ def geometric_means(rows):
     return {name: float(np.exp(np.mean(values))) for name, values in logs.items()}
 
 
-def plot(result, file):
-    """Draw the ratios of `loss_and_grad`: a panel for each number type, a mark for each peer."""
+def plot(result, calls, file):
+    """Draw the ratios of these calls: a row of panels for each, a panel for each number type."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogLocator
 
-    rows = [row for row in result["rows"] if row["call"] == "loss_and_grad"]
-    dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
-    shapes = sorted(
-        {tuple(row["shape"]) for row in rows}, key=lambda shape: (np.prod(shape), shape)
-    )
-    styles = {"NumPy": ("o", "#0072b2"), "PyTorch": ("s", "#d55e00"), "JAX": ("^", "#009e73")}
+    kinds = {}
+    for row in result["rows"]:
+        if row["call"].split(",")[0] in calls:
+            kinds.setdefault(row["call"], []).append(row)
+    dtypes = list(dict.fromkeys(row["dtype"] for rows in kinds.values() for row in rows))
+    heights = [0.6 + 0.24 * len({tuple(row["shape"]) for row in rows}) for rows in kinds.values()]
     figure, axes = plt.subplots(
-        1,
+        len(kinds),
         len(dtypes),
-        figsize=(4.6 * len(dtypes), 1.7 + 0.26 * len(shapes)),
+        figsize=(4.6 * len(dtypes), 1.2 + sum(heights)),
+        height_ratios=heights,
         sharex=True,
-        sharey=True,
+        sharey="row",
         squeeze=False,
         layout="constrained",
     )
-    for axis, dtype in zip(axes[0], dtypes, strict=True):
-        for name, (mark, colour) in styles.items():
-            points = [
-                (row["ratios"][name], shapes.index(tuple(row["shape"])))
-                for row in rows
-                if row["dtype"] == dtype and name in row["ratios"]
-            ]
-            if points:
-                # Open marks, so that none hides another.
-                style = {"markerfacecolor": "none", "markeredgewidth": 1.6, "markersize": 6.5}
-                axis.plot(*zip(*points, strict=True), mark, color=colour, label=name, **style)
-        axis.axvline(1.0, color="black", linewidth=1)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}×")
-        axis.grid(color="0.9", linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.set_title(dtype)
+    for panels, (call, rows) in zip(axes, kinds.items(), strict=True):
+        shapes = sorted({tuple(row["shape"]) for row in rows}, key=lambda s: (np.prod(s), s))
+        for axis, dtype in zip(panels, dtypes, strict=True):
+            _draw(axis, [row for row in rows if row["dtype"] == dtype], shapes)
+            title = call.replace("several", "loss_and_grad of several outputs")
+            axis.set_title(f"{title}, {dtype}", fontsize="medium")
+        panels[0].set_yticks(range(len(shapes)), [", ".join(map(str, s)) for s in shapes])
+        panels[0].set_ylim(len(shapes) - 0.4, -0.6)
+        panels[0].set_ylabel(", ".join("BNHK"[: len(shapes[0])]))
+    for axis in axes[-1]:
         axis.set_xlabel("peer's time / fastbp's; fastbp faster →")
-    axes[0, 0].set_yticks(range(len(shapes)), [", ".join(map(str, shape)) for shape in shapes])
-    axes[0, 0].set_ylabel("B, N, H, by work: B N H grows downwards")
-    axes[0, 0].invert_yaxis()
-    axes[0, 0].legend()
+    marks = {mark.get_label(): mark for axis in axes.flat for mark in axis.lines[1:]}
+    figure.legend(marks.values(), marks, loc="outside lower center", ncols=len(marks))
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     figure.suptitle(
-        f"Loss and gradient on one core: {machine['processor']}\n{versions}", fontsize="medium"
+        f"One core of {machine['processor']}; shapes by their work\n{versions}", fontsize="medium"
     )
     figure.savefig(file, dpi=200)
+
+
+STYLES = {"NumPy": ("o", "#0072b2"), "PyTorch": ("s", "#d55e00"), "JAX": ("^", "#009e73")}
+
+
+def _draw(axis, rows, shapes):
+    axis.axvline(1.0, color="black", linewidth=1)
+    for name, (mark, colour) in STYLES.items():
+        points = [
+            (row["ratios"][name], shapes.index(tuple(row["shape"])))
+            for row in rows
+            if name in row["ratios"]
+        ]
+        if points:
+            # Open marks, so that none hides another.
+            style = {"markerfacecolor": "none", "markeredgewidth": 1.6, "markersize": 6.5}
+            axis.plot(*zip(*points, strict=True), mark, color=colour, label=name, **style)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}×")
+    axis.grid(color="0.9", linewidth=0.6)
+    axis.set_axisbelow(True)
 
 
 def shape_of(argument):
@@ -362,7 +373,7 @@ def main():
     parser.add_argument("--least", type=float, metavar="R", help="exit 1 where a ratio is below R")
     parser.add_argument("--json", metavar="FILE", help="write all that was measured")
     parser.add_argument("--read", metavar="FILE", help="take what an earlier run wrote instead")
-    parser.add_argument("--plot", metavar="FILE", help="draw loss_and_grad: .svg or .png")
+    parser.add_argument("--plot", metavar="FILE", help="draw these calls: .svg or .png")
     options = parser.parse_args()
     if options.seconds is None:
         options.seconds = 0.3 if options.quick else 1.5
@@ -375,7 +386,7 @@ def main():
         with open(options.json, "w") as file:
             json.dump(result, file, indent=1, ensure_ascii=False)
     if options.plot:
-        plot(result, options.plot)
+        plot(result, options.calls, options.plot)
     below = [
         f"{row['call']} at {tuple(row['shape'])} in {row['dtype']}: {name} {ratio:.2f}"
         for row in result["rows"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._lock import importing
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "_training.fit": ("FitResult", "fit"),
