@@ -986,10 +986,7 @@ INTERVALS = (
         "_training/uncertainty.py",
         "return n_free - int(np.count_nonzero(shifts)), n * (K - 1)",
         "return n_free, n * K",
-        (
-            "test_intervals_outputs.py::test_no_more_numbers_than_parameters",
-            "test_doubts.py::test_more_parameters_than_numbers_of_several_outputs",
-        ),
+        ("test_doubts.py::test_more_parameters_than_numbers_of_several_outputs",),
     ),
     Mutant(
         "outputs of an observation out of order",
