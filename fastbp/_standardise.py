@@ -6,6 +6,7 @@ A constant input is the bias of every neuron, and a neuron that is constant is t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,8 +115,12 @@ def free(net: Network) -> NDArray[np.bool_]:
 
 
 def solver(optimizer: str | Optimizer | None, epochs: int | None, l2: float) -> Any:
-    """Return what is to fit by such a penalty: what is given, or None for the default of `fit`."""
-    return LBFGS() if optimizer is None and epochs is None and l2 > _STRONG else optimizer
+    """Return what is to fit by such a penalty: what is given, or None for the default of `fit`.
+
+    That is so without SciPy too, which the better choice needs.
+    """
+    strong = optimizer is None and epochs is None and l2 > _STRONG
+    return LBFGS() if strong and find_spec("scipy") else optimizer
 
 
 def penalties(net: Network, l2: float, linear: float = np.inf) -> NDArray[np.float64]:

@@ -38,6 +38,16 @@ def printed():
     return done.stdout
 
 
+def test_train_needs_nothing_but_numpy_and_numba():
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(('scipy', 'sklearn', 'pandas', 'tqdm'));"
+        "from fastbp._cli.main import main; sys.exit(main(['train']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "held-out R2, network" in done.stdout
+
+
 def test_train_prints_progress_and_converges(printed):
     pattern = r"^step +(\d+): training loss (\S+), gradient with penalty (\S+)$"
     progress = re.findall(pattern, printed, flags=re.MULTILINE)
