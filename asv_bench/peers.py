@@ -269,7 +269,7 @@ def plot(result, calls, file):
         shapes = sorted({tuple(row["shape"]) for row in rows}, key=lambda s: (np.prod(s), s))
         for axis, dtype in zip(panels, dtypes, strict=True):
             _draw(axis, [row for row in rows if row["dtype"] == dtype], shapes)
-            title = call.replace("several", "loss_and_grad of several outputs")
+            title = call.replace("several", "K outputs")
             axis.set_title(f"{title}, {dtype}", fontsize="medium")
         panels[0].set_yticks(range(len(shapes)), [", ".join(map(str, s)) for s in shapes])
         panels[0].set_ylim(len(shapes) - 0.4, -0.6)
