@@ -18,14 +18,7 @@ from .._training.fit import has_intervals
 from ..activations import softmax
 from ..losses import get_loss
 from ..network import Network
-from ..optimizers import (
-    MOST_OF_LEVENBERG,
-    SGD,
-    Adam,
-    LevenbergMarquardt,
-    Optimizer,
-    get_optimizer,
-)
+from ..optimizers import SGD, Adam, LevenbergMarquardt, Optimizer, get_optimizer
 from . import self_check as self_check
 from .problem import Data, Preparation, Problem
 
@@ -351,19 +344,17 @@ def _logistic_regression(problem: Problem) -> Callable[[NDArray], NDArray]:
     """Return the probabilities of a model without neurons, penalised as scikit-learn's is."""
     fit = problem.fit
     output = softmax if problem.net.output is softmax else "logistic"
-    net, w0, free = line_of(problem.net, output)
+    net, own = line_of(problem.net, output)
     l2 = np.full(net.n_params, 1.0 / len(fit.t))
     net.split(l2)[1][:, -1] = 0.0
     result = fastbp.fit(
         net,
         fit.X,
         fit.t,
-        w0=w0,
-        optimizer="lm" if free.sum() <= MOST_OF_LEVENBERG else "lbfgs",
         loss="cross_entropy",
         l2=l2,
-        free=free,
         progress=False,
         _quiet=True,
+        **own,
     )
     return lambda X: net(result.w, X)

@@ -354,18 +354,19 @@ def _of_neuron(net: Network, unit: NDArray, line: Line) -> NDArray:
     return line.strength / float(np.sqrt(A[..., i].max() * ratios.mean()))
 
 
-def line_of(net: Network, output: Any) -> tuple[Network, NDArray, NDArray]:
-    """Return σ(V x) as a network of the same sizes, its start, and what is free: V alone.
+def line_of(net: Network, output: Any) -> tuple[Network, dict[str, Any]]:
+    """Return σ(V x) as a network of the same sizes, and how to fit it: V alone is free.
 
     It has K neurons `identity`, each for one output.
     """
-    K = net.n_outputs
+    K, small = net.n_outputs, net.n_outputs * net.n_inputs <= MOST_OF_LEVENBERG
     line = Network(
         net.n_inputs, K, activations="identity", output=output, n_outputs=K, dtype=net.dtype
     )
     w0 = np.zeros(line.n_params, net.dtype)
     line.split(w0)[0][...] = np.eye(K) if K > 1 else 1.0
-    return line, w0, np.arange(line.n_params) >= K * K
+    free = np.arange(line.n_params) >= K * K
+    return line, {"w0": w0, "free": free, "optimizer": LevenbergMarquardt() if small else None}
 
 
 def line_of_data(net: Network, of: Data, options: dict[str, Any]) -> Line | None:
@@ -373,16 +374,13 @@ def line_of_data(net: Network, of: Data, options: dict[str, Any]) -> Line | None
     epochs = options.get("epochs")
     if (of.judges is None and not of.folds) or (epochs is not None and epochs < _FEW):
         return None
-    K, N = net.n_outputs, net.n_inputs
-    line, w0, free = line_of(net, net.output)
+    line, own = line_of(net, net.output)
     columns = Columns.of(of.X, of.c)
     units = columns.unit**2
     if columns.bias is not None:
         units[columns.bias] = 0.0
     unit = np.zeros(line.n_params)
     line.split(unit)[1][...] = units
-    small = K * N <= MOST_OF_LEVENBERG
-    own = {"w0": w0, "free": free, "optimizer": LevenbergMarquardt() if small else None}
     found: list[list[list[NDArray]]] = []
 
     def judged(l2: float) -> NDArray:
