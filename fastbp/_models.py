@@ -135,6 +135,11 @@ class Model(_Fields):
         return y, uncertainty.standard_deviation(self.net, self.w, X, given, noise=noise)
 
 
+def has_intervals(model: Model) -> bool:
+    """Return whether a model keeps those of a fit."""
+    return model._intervals is not None
+
+
 def save(
     path: str | os.PathLike[str],
     net: Network,

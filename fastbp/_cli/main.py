@@ -516,7 +516,7 @@ def _with_interval(
     """Return the columns, after each target those of its interval for a new observation."""
     if preparation.classes is not None:
         raise ValueError("--interval is for targets of numbers; of classes there are probabilities")
-    if model._intervals is None:
+    if not _models.has_intervals(model):
         raise ValueError(
             f"the model keeps no intervals; `train` does of at most {_train.MOST_OF_INTERVALS} "
             f"parameters (fewer --neurons), and it has {model.net.n_params}"
