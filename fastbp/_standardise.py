@@ -16,7 +16,7 @@ from . import _boundary as boundary
 from ._columns import Columns
 from .activations import Activation, get_activation, identity, one
 from .network import Network
-from .optimizers import LBFGS, Optimizer
+from .optimizers import LBFGS, LevenbergMarquardt, Optimizer
 
 # What estimators and the command line take where nothing is said.
 N_NEURONS = 16
@@ -117,10 +117,11 @@ def free(net: Network) -> NDArray[np.bool_]:
 def solver(optimizer: str | Optimizer | None, epochs: int | None, l2: float) -> Any:
     """Return what is to fit by such a penalty: what is given, or None for the default of `fit`.
 
-    That is so without SciPy too, which the better choice needs.
+    Without SciPy, which the other choices need, it is Levenberg–Marquardt.
     """
-    strong = optimizer is None and epochs is None and l2 > _STRONG
-    return LBFGS() if strong and find_spec("scipy") else optimizer
+    if optimizer is None and not find_spec("scipy"):
+        return LevenbergMarquardt()
+    return LBFGS() if optimizer is None and epochs is None and l2 > _STRONG else optimizer
 
 
 def penalties(net: Network, l2: float, linear: float = np.inf) -> NDArray[np.float64]:

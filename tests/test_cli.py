@@ -48,6 +48,20 @@ def test_train_needs_nothing_but_numpy_and_numba():
     assert "held-out R2, network" in done.stdout
 
 
+def test_classes_need_no_scipy(tmp_path):
+    x = np.random.default_rng(0).standard_normal((90, 2)).round(3)
+    kinds = np.where(x.sum(axis=1) > 0.0, "u", np.where(x[:, 0] > 0.0, "v", "w"))
+    rows = [f"{a},{b},{kind}" for (a, b), kind in zip(x, kinds, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,kind", *rows]))
+    program = (
+        "import sys; sys.modules['scipy'] = None; from fastbp._cli.main import main;"
+        f"sys.exit(main(['train', {str(tmp_path / 't.csv')!r}, '--target', 'kind', '--json']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["training"]["optimizer"] == "lm"
+
+
 def test_train_prints_progress_and_converges(printed):
     pattern = r"^step +(\d+): training loss (\S+), gradient with penalty (\S+)$"
     progress = re.findall(pattern, printed, flags=re.MULTILINE)
