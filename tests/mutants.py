@@ -1310,8 +1310,8 @@ ROWS = (
     Mutant(
         "threads are asked of an interpreter that ends",
         "kernels/calls/threads.py",
-        'if "shutdown" not in str(error):',
-        "if True:",
+        'return "shutdown" in str(error)',
+        "return False",
         ("test_threads.py::test_what_goes_on_after_the_main_thread_does_so",),
     ),
 )

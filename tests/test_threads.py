@@ -218,12 +218,18 @@ import numpy as np
 import fastbp
 
 net = fastbp.Network(3, 4)
-w, X, t = net.init(seed=0), np.ones((5000, 3)), np.ones(5000)
-want = net.loss_and_grad(w, X, t, threads={before})[1]
+w, t = net.init(seed=0), np.linspace(0.1, 0.9, 5000)
+X = np.column_stack([t**2, t, np.ones(5000)])
+source = fastbp.Source.from_batches(lambda: iter([(X, t)]), 5000)
+
+def asked(threads):
+    return {what}
+
+want = asked({before})
 
 def work(before=lambda: None):
     before()
-    print((net.loss_and_grad(w, X, t, threads=3)[1] == want).all())
+    print((asked(3) == want).all())
 
 threading.Thread(target=work, args=[threading.main_thread().join]).start()
 atexit.register(work)
@@ -231,9 +237,17 @@ atexit.register(work)
 
 
 @pytest.mark.parametrize("before", [1, 3])
-def test_what_goes_on_after_the_main_thread_does_so(before):
-    """Python begins no threads then, whether the pool is there or not."""
-    program = AFTER_THE_MAIN_THREAD.replace("{before}", str(before))
+@pytest.mark.parametrize(
+    "what",
+    [
+        "net.loss_and_grad(w, X, t, threads=threads)[1]",
+        "fastbp.fit_many(net, X, t, seeds=3, epochs=3, threads=threads).losses",
+        "fastbp.fit(net, source, epochs=3, threads=threads).w",
+    ],
+)
+def test_what_goes_on_after_the_main_thread_does_so(what, before):
+    """Python begins no threads then, whether a pool is there or not."""
+    program = AFTER_THE_MAIN_THREAD.replace("{before}", str(before)).replace("{what}", what)
     assert fresh_process("-c", program) == "True\n" * 2
 
 

@@ -883,12 +883,12 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
     far = given.X if isinstance(given.X, Far) else None
     X: NDArray
     c: NDArray | None
+    w = boundary.parameters(w0, net.n_params, net.dtype, check_finite=True, name="w0")
     if far is not None:
-        w = boundary.parameters(w0, net.n_params, net.dtype, check_finite=True)
         X, t, c = one_row(net)
     else:
-        w, X, t, c = boundary.loss_inputs(
-            net, ell, w0, given.X, given.t, given.sample_weight, check_finite=True
+        _, X, t, c = boundary.loss_inputs(
+            net, ell, w, given.X, given.t, given.sample_weight, check_finite=True
         )
     l2 = boundary.penalty(given.l2, net.n_params)
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
@@ -1053,7 +1053,10 @@ def _split(
         return X[fitted], t[fitted], None if c is None else c[fitted], judged
     w, (X_held, t_held, *rest) = np.zeros(net.n_params, net.dtype), validation
     weights = rest[0] if rest else None
-    judged = boundary.loss_inputs(net, loss, w, X_held, t_held, weights, check_finite=True)[1:]
+    try:
+        judged = boundary.loss_inputs(net, loss, w, X_held, t_held, weights, check_finite=True)[1:]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"in validation: {error}") from error
     return X, t, c, judged
 
 

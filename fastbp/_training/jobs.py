@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
+from .pool import Pool
 
 _SECONDS = 1.0  # of a task
 
@@ -36,7 +37,7 @@ def outcomes(
         return _on_cluster(work, jobs, show, client)
     stop = threading.Event()
     futures: list[Future[Outcome]] = []
-    with ThreadPoolExecutor(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
+    with Pool(min(n, len(jobs)), thread_name_prefix="fastbp-fit") as pool:
         try:
             futures = [pool.submit(work, job, stop) for job in jobs]
             running, known = set(futures), list[Outcome]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from os import PathLike, fspath
 from typing import Any
 
@@ -18,6 +18,7 @@ from .._parts import Rows, Statistic, along_tree
 from ..losses import Loss, get_loss
 from ..network import Network
 from .far import Answers, Far, FarObjective, Question, Shape
+from .pool import Pool
 
 __all__ = ["Source"]
 
@@ -419,7 +420,7 @@ class Streamed(Far):
                 yield answer(first, block)
             return
         waiting: deque[Future[Statistic]] = deque()
-        with ThreadPoolExecutor(self._threads, "fastbp-source") as pool:
+        with Pool(self._threads, "fastbp-source") as pool:
             for first, block in blocks:
                 waiting.append(pool.submit(answer, first, block))
                 if len(waiting) > self._threads:
@@ -501,7 +502,7 @@ def _joined(pieces: list[tuple[Any, ...]]) -> tuple[Any, ...]:
 
 def _ahead(items: Iterator[Any]) -> Iterator[Any]:
     """Yield items, the next one being made meanwhile."""
-    with ThreadPoolExecutor(1, "fastbp-read") as pool:
+    with Pool(1, "fastbp-read") as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:
             coming = pool.submit(next, items, None)

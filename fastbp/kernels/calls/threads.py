@@ -102,6 +102,11 @@ class Tree:
         return left[0] + right[0], left[1]
 
 
+def is_python_ending(error: RuntimeError) -> bool:
+    """Whether Python refused to begin a thread, and will not do it later, because it ends."""
+    return "shutdown" in str(error)
+
+
 def _begun(work: Callable, workspaces: list[NDArray | None]) -> list[Any]:
     """Have a thread of the pool work with each workspace; returns their futures.
 
@@ -113,7 +118,7 @@ def _begun(work: Callable, workspaces: list[NDArray | None]) -> list[Any]:
         for own in workspaces:
             begun.append(_pool().submit(work, own))
     except RuntimeError as error:
-        if "shutdown" not in str(error):  # of the interpreter: refused, not left to be done later
+        if not is_python_ending(error):
             raise
     return begun
 
