@@ -26,7 +26,9 @@ import fastbp.dask
 from fastbp._dask import blocks
 from fastbp._dask import cluster as private
 from fastbp._dask.worker import Answering, cut, largest_nodes
-from fastbp._parts import middle
+from fastbp._parts import Rows, middle
+from fastbp._training.far import Answers, Question, Shape
+from fastbp.losses import squared
 
 pytestmark = [
     # Of a cluster that goes while its client, or a test's threads, still look at it.
@@ -518,6 +520,43 @@ def test_blocks_are_nodes(n_parts: int) -> None:
         found = largest_nodes(tuple(some), n_parts)
         assert set(found) <= whole
         assert sum(b - a for a, b in found) == sum(b - a for a, b in some)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_node_of_any_size_has_room(dtype: str) -> None:
+    net = fastbp.Network(N, 4, output="identity", dtype=dtype)
+    w, x, t = net.init(0), X.astype(dtype), T.astype(dtype)
+    answers = Answers(net, squared, Shape.of(B, net.n_params))
+    whole = np.full(answers.room + 1000, 7.0, dtype)
+    question = Question("gradient", w, 1.0 / B)
+    (total, g), _, _ = answers(question, 0, Rows(x, t), whole[: answers.room])
+    loss, want = net.loss_and_grad(w, x, t)
+    assert total / B == loss and (whole[answers.room :] == 7.0).all()
+    np.testing.assert_array_equal(g, want)
+
+
+def test_parcels(client: Client) -> None:
+    with cluster(1, processes=False, default=False) as (_, inproc):
+        for n in (3, 1 << 15):  # copied into the message, and beside it
+            value = {"a": np.arange(n * 1.0), "b": lambda k: k + 1, "none": np.empty((0, 2))}
+            for got in (_sent(client, value), _sent(inproc, value)):
+                np.testing.assert_array_equal(got["a"], value["a"])
+                assert got["b"](1) == 2 and got["none"].shape == (0, 2)
+
+
+def _sent(client: Client, value: Any) -> Any:
+    """Return a value that has been to a worker and back, in messages."""
+
+    def add(dask_worker: Any) -> str:
+        dask_worker.handlers["fastbp_back"] = lambda value: private.parcel(private.opened(value))
+        return dask_worker.address
+
+    address = next(iter(client.run(add)))
+
+    async def ask() -> Any:
+        return await private.ask(client, address, "fastbp_back", value=private.parcel(value))
+
+    return private.opened(client.sync(ask))
 
 
 def test_what_distributed_does_not_promise(client: Client) -> None:

@@ -21,7 +21,6 @@ import dask
 import dask.array as da
 import numpy as np
 from distributed import Client
-from distributed.protocol import to_serialize
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
@@ -83,7 +82,7 @@ class Blocks(Apart):
         self.shape = Shape.of(len(arrays[0]), n_params or net.n_params)
         up = client.sync(self._checked)
         n_parts = self.shape.n_parts
-        most = 1 << max((n_parts // (_EACH * len(up))).bit_length() - 1, 0)
+        most = 1 << ((-(-n_parts // (_EACH * len(up)))).bit_length() - 1)
         least = self.shape.parts_of_matrix if by_matrix else 1
         if batch is not None:
             least = self.shape.parts_of_batch(batch)
@@ -321,32 +320,30 @@ class Blocks(Apart):
         await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), self.timeout)
 
     async def _ask(
-        self, address: str, blocks: list[int], question: Question, step: str
-    ) -> dict[str, Any]:
+        self, address: str, blocks: list[int], question: list[Any], step: str
+    ) -> list[tuple[Node, Statistic]]:
         message = {
             "fit": self._ident,
             "step": step,
             "blocks": [(self.futures[i].key, *self.nodes[i]) for i in blocks],
-            "question": to_serialize(question),
+            "question": question,
         }
-        context = to_serialize((self.net, self.loss, self.shape))
         for told in (address in self._told, False):
+            context = None if told else cluster.parcel((self.net, self.loss, self.shape))
             answer = await cluster.ask(
-                self.client,
-                address,
-                "fastbp_answer",
-                context=None if told else context,
-                **message,
+                self.client, address, "fastbp_answer", context=context, **message
             )
             if "unknown" not in answer:
                 break
         self._told.add(address)
-        return answer
+        sums = cluster.opened(answer["sums"])
+        return [(tuple(node), of) for node, of in zip(answer["nodes"], sums, strict=True)]
 
     async def _answers(
         self, question: Question, step: str, blocks: Sequence[int]
     ) -> dict[Node, Statistic]:
         have: dict[Node, Statistic] = {}
+        message = cluster.parcel(question)
         n_parts = sum(hi - lo for lo, hi in (self.nodes[i] for i in blocks))
         losses = 0
         while True:
@@ -357,7 +354,7 @@ class Blocks(Apart):
                 if i in self._where and not any(a <= lo and hi <= b for a, b in done):
                     groups.setdefault(self._where[i], []).append(i)
             asked = {
-                address: asyncio.ensure_future(self._ask(address, blocks, question, step))
+                address: asyncio.ensure_future(self._ask(address, blocks, message, step))
                 for address, blocks in groups.items()
             }
             try:
@@ -368,10 +365,9 @@ class Blocks(Apart):
                     task.cancel()
             new = 0
             for reply in replies:
-                if isinstance(reply, dict):
-                    nodes = [tuple(node) for node in reply["nodes"]]
-                    have.update(zip(nodes, reply["sums"], strict=True))
-                    new += len(nodes)
+                if isinstance(reply, list):
+                    have.update(reply)
+                    new += len(reply)
                 elif not isinstance(reply, OSError | asyncio.CancelledError):
                     raise reply
             if sum(hi - lo for lo, hi in have) == n_parts:

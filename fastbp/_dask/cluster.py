@@ -6,10 +6,14 @@ known to work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from distributed import Client, Worker
+from distributed.protocol import to_serialize
+from distributed.protocol.pickle import dumps, loads
+
+_SMALL = 1 << 16  # bytes of an array that are copied into a message
 
 
 def add_handler(worker: Worker, name: str, handler: Callable[..., Any]) -> None:
@@ -31,6 +35,22 @@ def ask(client: Client, address: str, name: str, **message: Any) -> Any:
     `client.rpc` keeps connections open; what the handler raises is raised here.
     """
     return getattr(client.rpc(address), name)(**message)
+
+
+def parcel(value: Any) -> list[Any]:
+    """Return what a message carries of a value, to be `opened`.
+
+    `to_serialize` copies nothing, but takes 0.3 ms for an array or two, ten times as long as this.
+    """
+    arrays: list[Any] = []
+    head = dumps(value, buffer_callback=lambda array: arrays.append(array.raw()))
+    return [head, *(a.tobytes() if a.nbytes < _SMALL else to_serialize(a) for a in arrays)]
+
+
+def opened(parcel: Sequence[Any]) -> Any:
+    """Return the value; its arrays are not to be written to."""
+    head, *arrays = parcel
+    return loads(head, buffers=arrays)
 
 
 async def workers(client: Client) -> dict[str, int]:

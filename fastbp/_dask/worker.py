@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from distributed import Worker, WorkerPlugin
-from distributed.protocol import to_serialize
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
@@ -20,10 +20,12 @@ from .._parts import Node, Rows, Statistic, along_tree, middle
 from .._training.far import Answers, Question, Shape
 from ..losses import Loss
 from ..network import Network
-from .cluster import add_handler, remove_handler
+from .cluster import add_handler, opened, parcel, remove_handler
 
 _FITS = 16  # whose networks a worker keeps
 _STEPS = 16  # the last that were abandoned
+_AT_ONCE = 2e8  # operations, some 5 ms, that a thread does without a look at what was abandoned
+_TURNS = 4  # at least of each thread, for they don't take the same time
 
 
 def identity() -> tuple[str, str]:
@@ -142,30 +144,51 @@ class Answering(WorkerPlugin):
         self.abandoned.append(step)
 
     async def answer(
-        self, fit: str, step: str, blocks: list[tuple[str, int, int]], question: Any, context: Any
+        self,
+        fit: str,
+        step: str,
+        blocks: list[tuple[str, int, int]],
+        question: list[Any],
+        context: list[Any] | None,
     ) -> dict[str, Any]:
         """Answer for the largest nodes of the blocks that are here."""
         run = asyncio.get_running_loop().run_in_executor
         if context is not None:
-            net, loss, shape = context
+            net, loss, shape = opened(context)
             self.fits[fit] = shape, await run(self.pool, Answers, net, loss, shape)
             while len(self.fits) > _FITS:
                 self.fits.popitem(last=False)
         if fit not in self.fits:
             return {"unknown": True}
         self.fits.move_to_end(fit)
-        shape, answers = self.fits[fit]
         # One that is missing is on its way, or was lost: the client asks again.
         here = {
             (lo, hi): self.worker.data[key] for key, lo, hi in blocks if key in self.worker.data
         }
-        ready = largest_nodes(tuple(sorted(here)), shape.n_parts)
-        grain = shape.grain(question)
-        grains = [(node, block) for block in here for node in cut(*block, grain)]
-        left, done = iter(grains), dict[Node, Statistic]()
+        ready = largest_nodes(tuple(sorted(here)), self.fits[fit][0].n_parts)
+        some, threads = self._work(*self.fits[fit], opened(question), step, here, ready)
+        ends = await asyncio.gather(*(run(self.pool, some) for _ in range(threads)))
+        return {"nodes": ready, "sums": next(filter(None, ends), parcel([]))}
 
-        def some() -> None:
-            """Answer for one grain after the other; to hand each over would take 80 µs."""
+    def _work(
+        self,
+        shape: Shape,
+        answers: Answers,
+        question: Question,
+        step: str,
+        here: dict[Node, Rows],
+        ready: tuple[Node, ...],
+    ) -> tuple[Callable[[], list[Any] | None], int]:
+        """Return what threads are to do, and how many; the last has the sums of what is ready."""
+        threads = self.worker.state.nthreads
+        most = sum(hi - lo for lo, hi in here) // (_TURNS * threads)
+        grain = shape.grain(question, min(most, int(_AT_ONCE / answers.operations)) or 1)
+        grains = [(node, block) for block in here for node in cut(*block, grain)]
+        threads = min(threads, len(grains))
+        left, ended, done = iter(grains), itertools.count(1), dict[Node, Statistic]()
+
+        def some() -> list[Any] | None:
+            """Answer for one grain after the other: to hand each over would take 80 µs."""
             try:
                 for node, block in left:
                     if step in self.abandoned:
@@ -175,16 +198,13 @@ class Answering(WorkerPlugin):
                     done[node] = answers(question, node[0], own, self._room(answers, question))
             finally:
                 deque(left, maxlen=0)  # nobody else is to go on where one failed
+            if next(ended) < threads:
+                return None
+            return parcel(
+                [along_tree(lambda lo, hi: done.get((lo, hi)), Statistic.joined, *n) for n in ready]
+            )
 
-        def joined() -> list[Statistic]:
-            return [
-                along_tree(lambda lo, hi: done.get((lo, hi)), Statistic.joined, *n) for n in ready
-            ]
-
-        n = min(self.worker.state.nthreads, len(grains))
-        await asyncio.gather(*(run(self.pool, some) for _ in range(n)))
-        sums = await run(self.pool, joined) if len(done) > len(ready) else joined()
-        return {"nodes": ready, "sums": to_serialize(sums)}
+        return some, threads
 
     def _room(self, answers: Answers, question: Question) -> NDArray | None:
         if question.what not in ("loss", "gradient"):

@@ -80,13 +80,13 @@ class Shape(NamedTuple):
             f"a worker has whole batches; got {batch}: take a power of two, or 48 times one"
         )
 
-    def grain(self, question: Question) -> int:
+    def grain(self, question: Question, most: int = _GRAIN) -> int:
         """Most parts of a node that is answered for at once."""
         if question.what == "epoch":
             return self.n_parts
         if question.what == "matrix":
             return self.parts_of_matrix
-        return _GRAIN if question.what in ("loss", "gradient", "hvp") else 1
+        return most if question.what in ("loss", "gradient", "hvp") else 1
 
 
 class Answers:
@@ -95,13 +95,15 @@ class Answers:
     def __init__(self, net: Network, loss: Loss, shape: Shape) -> None:
         with LOCK:
             from ..kernels.calls.prepared import prepared
+            from ..kernels.calls.threads import operations
             from ..kernels.machine.sizes import batch_workspace
 
         self._calls = prepared(net)
         self._net, self._loss, self._shape = net, loss, shape
         sizes = net.n_inputs, net.n_neurons, net.n_outputs
         self.dtype = np.dtype(net.dtype.name)  # NumPy's own
-        self.room = batch_workspace(net.dtype, *sizes, _GRAIN * shape.part, shape.part)
+        self.room = batch_workspace(net.dtype, *sizes, shape.n, shape.part)
+        self.operations = operations(shape.part, net.n_inputs, net.n_neurons)  # of a part
 
     def __call__(
         self, question: Question, first: int, rows: Rows, workspace: NDArray | None
