@@ -17,7 +17,10 @@ _WIDE, _MANY = 1024, 16
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of some observations are like: each of shape (N,)."""
+    """What the columns of some observations are like: each of shape (N,).
+
+    Or of M groups of as many, X being (B, M, N): (M, N).
+    """
 
     mean: NDArray
     deviation: NDArray
@@ -44,12 +47,12 @@ class Columns:
         (n, total, sums), least, largest = reduce(_extent, name)
         rounding = max(n * float(np.finfo(np.float64).eps), float(np.finfo(dtype).eps))
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = sums / total
+            mean = (sums.T / total).T
             # In units of the largest: the squares of 1e-170 are zero.
             size = np.maximum(np.abs(largest - mean), np.abs(least - mean))
             unit = np.where(size > 0.0, size, 1.0)
             ((squares,), _, _) = reduce(_squares, name, mean, unit)
-            deviation = unit * np.sqrt(squares / total)
+            deviation = unit * np.sqrt((squares.T / total).T)
         if not np.isfinite(deviation).all():
             most = float(np.max(np.maximum(np.abs(least), np.abs(largest))))
             raise ValueError(f"numbers up to {most:.3g} have no finite deviation; rescale them")
@@ -59,8 +62,13 @@ class Columns:
     @cached_property
     def bias(self) -> int | None:
         """The first constant column that is not 0: what every neuron has for a bias."""
-        found = np.flatnonzero(self.constant & (self.mean != 0.0))
+        found = np.flatnonzero(self._is_bias)
         return int(found[0]) if found.size else None
+
+    @cached_property
+    def _is_bias(self) -> NDArray:
+        found = self.constant & (self.mean != 0.0)
+        return found & (np.cumsum(found, axis=-1) == 1)
 
     @cached_property
     def unit(self) -> NDArray:
@@ -69,15 +77,16 @@ class Columns:
         return np.where(unit > 0.0, unit, 1.0)
 
     @cached_property
-    def _shift(self) -> NDArray:
-        """What the weights of each column add to that of the bias."""
-        return np.where(self.constant, 0.0, self.mean) / self.mean[self.bias]
+    def _origin(self) -> NDArray:
+        """What each column is counted from: 0 where no bias makes up for it."""
+        fixed = self.constant | ~self._is_bias.any(axis=-1, keepdims=True)
+        return np.where(fixed, 0.0, self.mean)
 
     def standardised(self, X: NDArray) -> NDArray:
         """Return X in these units and, where there is a bias, counted from the means."""
-        mean = np.where(self.constant, 0.0, self.mean) if self.bias is not None else None
+        mean = self._origin if self.bias is not None else None
         unit, wide = self.unit, _WIDE // X.shape[1]
-        n = len(X) // wide * wide if wide > 1 and X.flags.c_contiguous else 0
+        n = len(X) // wide * wide if wide > 1 and X.ndim == 2 and X.flags.c_contiguous else 0
         if n < _MANY * wide:
             return _scaled(X, mean, unit)
         # NumPy's loops are along a row: of _WIDE numbers that takes half the time.
@@ -88,7 +97,7 @@ class Columns:
         return Z
 
     def unscaled(self, W: NDArray) -> None:
-        """Turn weights for standardised columns, (H, N), into those that do the same as they are.
+        """Turn weights, (…, H, N), for standardised columns into those that do the same as given.
 
         In place; see `Network.init`.
 
@@ -97,17 +106,20 @@ class Columns:
         ValueError
             Where a weight is no finite number then.
         """
-        bias = self.bias
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled = W / self.unit
-            if bias is not None:
-                scaled[:, bias] -= scaled @ self._shift
+            scaled = W / self.unit[..., np.newaxis, :]
+            if self.bias is not None:
+                of_bias = np.where(self._is_bias, self.mean, 0.0).sum(axis=-1, keepdims=True)
+                shift = self._origin / np.where(of_bias, of_bias, 1.0)
+                moved = scaled @ shift[..., np.newaxis]
+                np.subtract(scaled, moved, out=scaled, where=self._is_bias[..., np.newaxis, :])
             W[:] = scaled
         if not np.isfinite(W).all():
-            j = int(np.argmin(np.isfinite(W).all(axis=0)))
+            *group, _, j = np.argwhere(~np.isfinite(W))[0]
+            mean, deviation = (of[(*group, j)] for of in (self.mean, self.deviation))
             raise ValueError(
-                f"column {j} of X, of mean {self.mean[j]:.3g} and deviation "
-                f"{self.deviation[j]:.3g}, leaves its weights no finite number in {W.dtype}; "
+                f"column {j} of X, of mean {mean:.3g} and deviation "
+                f"{deviation:.3g}, leaves its weights no finite number in {W.dtype}; "
                 "rescale the columns"
             )
 
@@ -120,13 +132,13 @@ def _weighed(rows: Rows, name: str) -> tuple[NDArray, NDArray | None]:
 
 
 def _sum(values: NDArray, c: NDArray | None) -> Any:
-    return np.add.reduce(values if c is None else (values.T * c).T)
+    return np.add.reduce(values if c is None else (values.T * c.T).T)
 
 
 def _extent(rows: Rows, name: str) -> Statistic:
     values, c = _weighed(rows, name)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = float(len(values)) if c is None else float(c.sum())
+        total = float(len(values)) if c is None else c.sum(axis=0)
         sums = (len(values), total, _sum(values, c))
     least = np.minimum.reduce(values, initial=np.inf)  # the methods take 2 µs more
     return Statistic(sums, least, np.maximum.reduce(values, initial=-np.inf))

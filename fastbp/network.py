@@ -241,12 +241,13 @@ class Network:
         Parameters
         ----------
         w : ndarray, shape (P,)
-            Any dtype.
+            Any dtype; or many of them, (M, P), as `fit_groups` finds.
 
         Returns
         -------
-        a : ndarray, shape (H,)
+        a : ndarray, shape (H,); (K, H) where K > 1
         W : ndarray, shape (H, N)
+            Of many, both with a first axis of M.
 
         Raises
         ------
@@ -263,11 +264,12 @@ class Network:
         """
         if not isinstance(w, np.ndarray):
             raise TypeError(f"w must be a NumPy array, of which views can be taken; got {type(w)}")
-        if w.shape != (self.n_params,):
+        if w.ndim not in (1, 2) or w.shape[-1] != self.n_params:
             raise ValueError(f"w must have shape ({self.n_params},); got {w.shape}")
         H, K = self.n_neurons, self.n_outputs
-        a = w[: K * H]
-        return (a if K == 1 else a.reshape(K, H)), w[K * H :].reshape(H, self.n_inputs)
+        a, W = w[..., : K * H], w[..., K * H :]
+        many = w.shape[:-1]
+        return (a if K == 1 else a.reshape(*many, K, H)), W.reshape(*many, H, self.n_inputs)
 
     def init(
         self,

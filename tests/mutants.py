@@ -1046,8 +1046,8 @@ FITS = (
     Mutant(
         "a start whose bias does not follow the means",
         "_columns.py",
-        "0.0, self.mean) / self.mean[self.bias]",
-        "0.0, self.mean) * self.mean[self.bias]",
+        "self._origin / np.where(of_bias",
+        "self._origin * np.where(of_bias",
         ("test_doubts.py::test_the_start_does_with_the_columns_what_it_does_with_scaled_ones",),
     ),
     Mutant(
@@ -1253,6 +1253,13 @@ ROWS = (
         "kernels/drivers/groups.py",
         "t=t + at * K * size",
         "t=t + load(first, M - m - 1) * K * size",
+        ("test_groups.py::test_each_fit_has_the_bits_of_fit",),
+    ),
+    Mutant(
+        "groups side by side that are dealt out each other's observations",
+        "_training/groups.py",
+        "some.reshape(M, -1, *some.shape[1:]).swapaxes(0, 1)",
+        "some.reshape(-1, M, *some.shape[1:])",
         ("test_groups.py::test_each_fit_has_the_bits_of_fit",),
     ),
     Mutant(

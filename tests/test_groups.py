@@ -15,8 +15,8 @@ from fastbp.optimizers import Adam, LevenbergMarquardt
 pytestmark = pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
 
 NET = fastbp.Network(3, 4, output="identity")
-# A group of one observation, of few, of two parts.
-SIZES = (1, 3, 17, 1200, 40, 2)
+# Groups of one observation, of few, of two parts; of the same size, which are begun side by side.
+SIZES = (1, 17, 3, 1200, 17, 1, 17, 2, 1200, 17)
 
 
 def data(sizes=SIZES, K=1):
@@ -25,10 +25,14 @@ def data(sizes=SIZES, K=1):
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     X = rng.normal(size=(len(labels), 3)) * [1e3, 1.0, 1.0] + [5e3, 0.0, 1.0]
     X[:, -1] = 1.0
+    X[labels == 4, -1] = rng.normal(size=np.sum(labels == 4))  # no constant column
+    X[labels == 6, 1] = 2.0  # two, of which the first is the bias
     t = np.sin(X[:, 0] / 700.0) + X[:, 1] * labels + 0.1 * rng.normal(size=len(X))
     if K > 1:
         t = np.column_stack([t, *(np.cos(k * X[:, 1]) for k in range(1, K))])
-    return labels, X, t, rng.uniform(0.5, 2.0, len(X))
+    c = rng.uniform(0.5, 2.0, len(X))
+    c[np.flatnonzero(labels == 1)[::2]] = 0.0
+    return labels, X, t, c
 
 
 def agree(net, labels, X, t, c=None, threads=2, **options):
@@ -65,6 +69,20 @@ def agree(net, labels, X, t, c=None, threads=2, **options):
 def test_each_fit_has_the_bits_of_fit(options, weighted):
     labels, X, t, c = data()
     agree(NET, labels, X, t, c if weighted else None, **options)
+
+
+def test_one_input():
+    labels, X, t, c = data()
+    agree(fastbp.Network(1, 4, output="identity"), labels, X[:, :1], t, c)
+
+
+def test_a_group_that_is_too_large_to_be_copied():
+    n = 300_000
+    labels = np.repeat([0, 1], [n, 9])
+    X = np.column_stack([np.linspace(4.0, 9.0, n + 9), *np.ones((7, n + 9))])
+    net = fastbp.Network(8, 1, output="identity")
+    assert X[:n].nbytes > 16 << 20
+    agree(net, labels, X, np.sin(X[:, 0]), epochs=1)
 
 
 def test_single_numbers_and_several_outputs():

@@ -173,6 +173,11 @@ def test_split_gives_views():
     np.testing.assert_array_equal(W, [[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
     a[0], W[2, 1] = 10.0, 18.0
     assert (w[0], w[8]) == (10.0, 18.0)
+    for of in (net, fastbp.Network(2, 3, n_outputs=2)):
+        many = np.arange(2.0 * of.n_params).reshape(2, -1)
+        for both, of_one in zip(of.split(many), of.split(many[1]), strict=True):
+            assert np.shares_memory(both, many)
+            np.testing.assert_array_equal(both[1], of_one, strict=True)
     with pytest.raises(TypeError, match=r"must be a NumPy array.*list"):
         net.split(w.tolist())
     with pytest.raises(ValueError, match=r"shape \(9,\); got \(3, 3\)"):

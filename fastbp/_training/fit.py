@@ -832,7 +832,7 @@ class Start:
         self, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
     ) -> Objective | FarObjective:
         """Return what a fit is validated by."""
-        if self.moved is None or _copies(self.net, len(X)):
+        if self.moved is None or is_copied(self.net, len(X)):
             return Objective(self.net, self.inputs(X), t, loss=loss, sample_weight=c)
         return FarObjective(self.streamed(loss, X, t, c, 1), 0.0)
 
@@ -895,7 +895,7 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
     boundary.thread_count(given.threads)
     free = _free(net, given.free)
     held: _Data | Far | None = None
-    copies = copies or _copies(net, len(X))
+    copies = copies or is_copied(net, len(X))
     if far is None and isinstance(given.validation, float) and not copies:
         far, held = _shared_out(given, ell, X, t, c)
         X, t, c = one_row(net)
@@ -927,7 +927,10 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
 
 
 def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
-    """Begin: where the start is `made` by us, w and X of the problem become those to work with."""
+    """Begin: where the start is `made` by us, w and X of the problem become those to work with.
+
+    Groups side by side, too.
+    """
     net, X, w, bounds = problem.net, problem.X, problem.w, problem.bounds
     if not made:
         if bounds is not None:
@@ -945,8 +948,8 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
     if problem.loss.name == "squared":
         linear = [sigma == identity for sigma in boundary.sigmas(net)]
         units = np.where(linear, Columns.over(problem.reduce, "t", net.dtype).unit, 1.0)
-        A = net.split(w)[0].reshape(net.n_outputs, -1)
-        A *= units[:, np.newaxis]
+        A = net.split(w)[0].reshape(*w.shape[:-1], net.n_outputs, -1)
+        A *= units.reshape(*A.shape[:-1], 1)
         if all(linear) and isinstance(optimizer, SGD | Adam):
             of_targets = float(units.max() * np.sqrt(np.mean((units / units.max()) ** 2)))
     # Where nothing but the function itself is minimised, over whole neurons; AdamW's decay is of
@@ -960,7 +963,7 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
     if bounds is not None:
         problem.w = mirrored(w, bounds)
     start = Start(net, X, columns, neutral, problem.far)
-    if start.moved is None or problem.far is not None or _copies(net, len(X)):
+    if start.moved is None or problem.far is not None or is_copied(net, len(X)):
         problem.X, problem.far = start.inputs(X), start.elsewhere(problem.far)
     else:
         problem.far = start.streamed(problem.loss, X, problem.t, problem.c, problem.threads)
@@ -974,18 +977,18 @@ def check_size(problem: Problem) -> None:
     if not name.startswith(("squared", "huber", "log_cosh")):
         return
     least = float(np.sqrt(np.finfo(dtype).tiny / np.finfo(dtype).eps))
-    largest = float(problem.reduce(_largest).largest)
-    if 0.0 < largest < least:
+    largest = np.reshape(problem.reduce(_largest).largest, (*problem.w.shape[:-1], -1)).max(axis=-1)
+    if ((largest > 0.0) & (largest < least)).any():
         raise ValueError(
             f"targets must be 0 or so large that the {name!r} loss tells them apart, from "
-            f"{least:.1g} on in {dtype}; the largest is {largest:.3g}: rescale them"
+            f"{least:.1g} on in {dtype}; the largest is {largest.max():.3g}: rescale them"
         )
 
 
 def _largest(rows: Rows) -> Statistic:
     t = rows.weighing().t
     assert t is not None
-    return Statistic((), largest=np.abs(t).max(initial=0.0))
+    return Statistic((), largest=np.abs(t).max(axis=0, initial=0.0))
 
 
 def mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:
@@ -1011,7 +1014,7 @@ def _free(net: Network, given: ArrayLike | None) -> NDArray:
 _Data = tuple[NDArray, NDArray, NDArray | None]
 
 
-def _copies(net: Network, B: int) -> bool:
+def is_copied(net: Network, B: int) -> bool:
     """Whether so many observations are copied where a fit needs others than those given."""
     with LOCK:
         from ..kernels.machine.sizes import is_packed

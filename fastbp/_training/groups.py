@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,9 +21,9 @@ from ..kernels.machine.levenberg_settings import GOING, NOT_FINITE, REASONS
 from ..losses import Loss
 from ..network import Network
 from ..optimizers import LevenbergMarquardt, Optimizer
-from .fit import ALL_DONE, EPOCHS, Given, check_size, checked, fit, started
+from .fit import ALL_DONE, EPOCHS, Given, Start, check_size, checked, fit, is_copied, started
 from .jobs import outcomes
-from .methods import Problem, levenberg_options, squares_of
+from .methods import Problem, levenberg_options, squares
 from .watch import NonFiniteLossError
 
 __all__ = ["GroupFits", "fit_groups"]
@@ -30,6 +31,7 @@ __all__ = ["GroupFits", "fit_groups"]
 _Block = tuple[int, int]  # the first of its groups, and that behind the last
 _FAILED = "failed: the loss is no longer finite"
 _INTERRUPTED = "interrupted"
+_REASONS = {**dict(enumerate(REASONS)), GOING: ALL_DONE, NOT_FINITE: _FAILED}
 # Groups that a thread takes at a time: what is prepared in Python for them, with the GIL held, is
 # followed by a long call without it.
 _BLOCK, _BLOCK_NUMBERS = 64, 1 << 20
@@ -199,7 +201,10 @@ def fit_groups(
         labels, codes, X, t, sample_weight = _flat(X, t, sample_weight)
     else:
         labels, codes = _labelled(groups, X, len(np.asarray(X)))
-    order, first = _sorted(codes, len(labels))
+    # Those of the same size one after the other: they are begun side by side.
+    by_size = np.argsort(np.bincount(codes), kind="stable")
+    place = np.argsort(by_size)
+    order, first = _sorted(place[codes], len(labels))
     problem, _, chosen = checked(
         Given(
             net=net, X=X, t=t, w0=w0, optimizer=optimizer, loss=loss, sample_weight=sample_weight,
@@ -209,12 +214,14 @@ def fit_groups(
             _quiet=True, _moments=None,
         )
     )  # fmt: skip
-    problem.X, problem.t = problem.X[order], problem.t[order]
-    problem.c = None if problem.c is None else problem.c[order]
-    work = _Work(problem, chosen, w0 is None, epochs, batch_size, labels, first)
+    if (order[1:] < order[:-1]).any():
+        problem.X, problem.t = problem.X[order], problem.t[order]
+        problem.c = None if problem.c is None else problem.c[order]
+    work = _Work(problem, chosen, w0 is None, epochs, batch_size, labels[by_size], first)
     work.check()
     work.run(boundary.thread_count(threads) or os.cpu_count() or 1, client)
-    failed = [m for m, reason in enumerate(work.reasons) if reason == _FAILED]
+    reasons = [work.reasons[k] for k in place]
+    failed = [m for m, reason in enumerate(reasons) if reason == _FAILED]
     if failed:
         warnings.warn(
             f"{len(failed)} of {len(first) - 1} fits failed, their loss no longer finite, the "
@@ -222,7 +229,20 @@ def fit_groups(
             RuntimeWarning,
             stacklevel=2,
         )
-    return GroupFits(net, labels, work.w, work.losses, tuple(work.reasons))
+    return GroupFits(net, labels, work.w[place], work.losses[place], tuple(reasons))
+
+
+class _Begun(NamedTuple):
+    """A group, or some side by side, ready for the optimizer."""
+
+    problem: Problem
+    start: Start
+
+    @property
+    def X(self) -> NDArray:
+        """Its observations, group by group."""
+        X = self.problem.X
+        return X if X.ndim == 2 else X.swapaxes(0, 1).reshape(-1, X.shape[2])
 
 
 class _Work:
@@ -245,6 +265,10 @@ class _Work:
         self._problem, self._optimizer, self._made = problem, optimizer, made
         self._epochs, self._batch_size = epochs, batch_size
         self._labels, self._first = labels, first
+        c, sizes = problem.c, np.diff(first)
+        vanishing = np.zeros(M, bool) if c is None else np.minimum.reduceat(c, first[:-1]) == 0.0
+        self._apart = np.ones(M, bool)  # whether a group is begun apart from the one before
+        self._apart[1:] = (sizes[1:] != sizes[:-1]) | vanishing[1:] | vanishing[:-1]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over what was sent: arrays with a dtype of their own, which entries refuse."""
@@ -301,18 +325,42 @@ class _Work:
         return self._levenberg(chosen) if isinstance(chosen, LevenbergMarquardt) else self._by_fit
 
     def _blocks(self) -> Iterator[_Block]:
-        start, first, N = 0, self._first, self._problem.net.n_inputs
-        for m in range(1, len(first)):
-            if m - start == _BLOCK or (first[m] - first[start]) * N > _BLOCK_NUMBERS:
+        net, start, M = self._problem.net, 0, len(self.losses)
+        most = _BLOCK_NUMBERS // (net.n_inputs + net.n_outputs + 1)  # a large group is alone
+        ends = self._first[1:].tolist()
+        for m in range(1, M + 1):
+            if m == M or m - start == _BLOCK or ends[m] - self._first[start] > most:
                 yield start, m
                 start = m
-        if start < len(first) - 1:
-            yield start, len(first) - 1
 
-    def _of(self, m: int) -> Problem:
-        whole, rows = self._problem, slice(self._first[m], self._first[m + 1])
-        c = None if whole.c is None else whole.c[rows]
-        return replace(whole, w=whole.w.copy(), X=whole.X[rows], t=whole.t[rows], c=c)
+    def _rows(self, start: int, end: int) -> slice:
+        return slice(self._first[start], self._first[end])
+
+    def _of(self, start: int, end: int) -> Problem:
+        """Return the problem of a group, or of some of the same size, side by side."""
+        whole, M = self._problem, end - start
+        rows = self._rows(start, end)
+
+        def own(array: NDArray) -> NDArray:
+            some = array[rows]
+            return some if M == 1 else some.reshape(M, -1, *some.shape[1:]).swapaxes(0, 1)
+
+        w = whole.w.copy() if M == 1 else np.tile(whole.w, (M, 1))
+        c = None if whole.c is None else own(whole.c)
+        return replace(whole, w=w, X=own(whole.X), t=own(whole.t), c=c)
+
+    def _begun(self, start: int, end: int) -> _Begun:
+        """Begin the fits of a group, or of some side by side."""
+        problem = self._of(start, end)
+        try:
+            check_size(problem)
+            return _Begun(problem, started(problem, self._optimizer, self._made))
+        except ValueError as error:
+            if end - start == 1:
+                raise self._at_fault(start, error) from error
+            for m in range(start, end):
+                self._begun(m, m + 1)
+            raise
 
     def _at_fault(self, m: int, error: ValueError) -> ValueError:
         return ValueError(f"group {self._labels[m]}: {error}")
@@ -322,7 +370,7 @@ class _Work:
         for m in range(*block):
             if stop.is_set():
                 return
-            own = self._of(m)
+            own = self._of(m, m + 1)
             try:
                 result = fit(
                     own.net,
@@ -358,40 +406,36 @@ class _Work:
             from ..kernels.calls.optimizers import LevenbergGroups
             from ..kernels.calls.prepared import prepared
 
-        whole = self._problem
+        whole, sizes = self._problem, np.diff(self._first)
         options = levenberg_options(whole, optimizer)
-        options["squares"] = squares_of if whole.loss.name == "squared" else None
-        counts = {int(n) for n in np.diff(self._first)}
-        loop = LevenbergGroups(prepared(whole.net), whole.loss, counts, **options)
+        loop = LevenbergGroups(prepared(whole.net), whole.loss, {*sizes.tolist()}, **options)
         n = EPOCHS[LevenbergMarquardt] if self._epochs is None else self._epochs
 
         def fitted(block: _Block, stop: threading.Event) -> None:
             start, end = block
-            first = self._first[start : end + 1] - self._first[start]
-            t = whole.t[self._first[start] : self._first[end]]
-            c = None if whole.c is None else whole.c[self._first[start] : self._first[end]]
-            X = np.empty((first[-1], whole.net.n_inputs), whole.X.dtype)
-            w = np.empty((end - start, whole.net.n_params), X.dtype)
-            starts = []
-            for k, m in enumerate(range(start, end)):
-                own = self._of(m)
-                try:
-                    check_size(own)
-                    starts.append(started(own, self._optimizer, self._made))
-                except ValueError as error:
-                    raise self._at_fault(m, error) from error
-                w[k] = own.w
-                X[first[k] : first[k + 1]] = own.X
-            losses, reasons = loop.run(w, X, t, c, first, n)
-            for k, m in enumerate(range(start, end)):
-                if reasons[k] == NOT_FINITE:
-                    self.reasons[m] = _FAILED
-                    continue
-                own = starts[k].of(self._of(m), w[k])
-                self.w[m] = own.w
-                again = starts[k].standardised or not n
-                self.losses[m] = own.value() if again else losses[k]
-                self.reasons[m] = ALL_DONE if reasons[k] == GOING else REASONS[reasons[k]]
+            if not is_copied(whole.net, sizes[start]):
+                self._by_fit(block, stop)
+                return
+            edges = [start, *(start + 1 + np.flatnonzero(self._apart[start + 1 : end])), end]
+            begun = [self._begun(*some) for some in itertools.pairwise(edges)]
+            w = np.concatenate([each.problem.w.reshape(-1, whole.w.size) for each in begun])
+            X = np.concatenate([each.X for each in begun])
+            sums = np.concatenate([np.atleast_1d(squares(each.problem)) for each in begun])
+            rows, first = self._rows(start, end), self._first[start : end + 1] - self._first[start]
+            t, c = whole.t[rows], None if whole.c is None else whole.c[rows]
+            losses, reasons = loop.run(w, X, t, c, first, sums, n)
+            failed = reasons == NOT_FINITE
+            w[failed] = 0.0
+            for each, (k, after) in zip(begun, itertools.pairwise(edges), strict=True):
+                some = k - start if after - k == 1 else slice(k - start, after - start)
+                w[some] = each.start.as_given(w[some])
+            if begun[0].start.standardised or not n:
+                losses = loop.mean_losses(w, whole.X[rows], t, c, first)
+                if whole.penalised:
+                    losses += [replace(whole, w=of).penalty() for of in w]
+            w[failed], losses[failed] = np.nan, np.nan
+            self.w[start:end], self.losses[start:end] = w, losses
+            self.reasons[start:end] = [_REASONS[reason] for reason in reasons.tolist()]
 
         return fitted
 

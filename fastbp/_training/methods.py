@@ -58,7 +58,10 @@ _CALL_OPERATIONS = 2e8  # of Levenberg–Marquardt in one compiled call: about 0
 
 @dataclass
 class Problem:
-    """A fit's arguments, checked."""
+    """A fit's arguments, checked.
+
+    Of M groups that are begun side by side, w is (M, P), X (B, M, N), t (B, M, …) and c (B, M).
+    """
 
     net: Network
     w: NDArray  # moves
@@ -356,7 +359,7 @@ class Levenberg(_WithoutMoments):
             problem.c,
             problem.loss,
             **levenberg_options(problem, optimizer),
-            squares=problem.reduce(_squares).sums[0] if problem.loss.name == "squared" else 0.0,
+            squares=float(squares(problem)),
             threads=boundary.thread_count(problem.threads),
             elsewhere=None if far is None else (far, far.total),
         )
@@ -425,16 +428,20 @@ def one_row(net: Network) -> tuple[NDArray, NDArray, None]:
     return np.zeros((1, net.n_inputs), net.dtype), np.zeros(t, net.dtype), None
 
 
-def squares_of(t: NDArray, c: NDArray | None) -> float:
-    """Σ c t²."""
-    return float(over_parts(_squares, Rows(t, t, c)).sums[0])
+def squares(problem: Problem) -> NDArray:
+    """Σ c t² for the squared loss, else 0, of each group that is begun; else of shape ()."""
+    groups = problem.w.shape[:-1]
+    if problem.loss.name != "squared":
+        return np.zeros(groups)
+    (found,), _, _ = problem.reduce(_squares)
+    return np.reshape(found, (*groups, -1)).sum(axis=-1)
 
 
 def _squares(rows: Rows) -> Statistic:
     assert rows.t is not None
     t = rows.t.astype(np.float64, copy=False)
-    squares = t * t if rows.c is None else (rows.c * (t * t).T).T
-    return Statistic((float(squares.sum()),))
+    squares = t * t if rows.c is None else (rows.c.T * (t * t).T).T
+    return Statistic((squares.sum(axis=0),))
 
 
 def kinds_of(net: Network, free: NDArray) -> NDArray:

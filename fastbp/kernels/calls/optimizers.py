@@ -18,7 +18,7 @@ from .prepared import plain
 from .shared_work import OnThreads, SharedWork, Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..._described import DescribedLoss
     from .prepared import Calls
@@ -235,9 +235,9 @@ def _levenberg_settings(
     return settings
 
 
-def _set_data(settings: NDArray, total: float, squares: float) -> None:
-    settings[lm.TOTAL] = total
-    settings[lm.RMS] = math.sqrt(squares / total)
+def _set_data(settings: NDArray, total: float | NDArray, squares: float | NDArray) -> None:
+    settings[..., lm.TOTAL] = total
+    settings[..., lm.RMS] = np.sqrt(squares / total)
 
 
 class Levenberg:
@@ -357,24 +357,24 @@ class Levenberg:
 class LevenbergGroups:
     """Levenberg–Marquardt for many groups; arguments as those of `Levenberg`, one set for all.
 
-    `squares` returns Σ_b c_b t_b² of a group, for the squared loss.
+    `counts` are the numbers of observations that groups have.
     """
 
     def __init__(
         self,
         calls: Calls,
         loss: DescribedLoss,
-        counts: Iterable[int],
+        counts: set[int],
         *,
         each: NDArray | None,
         free: NDArray,
         bounds: tuple[NDArray, NDArray] | None,
         kinds: NDArray,
-        squares: Callable[[NDArray, NDArray | None], float] | None,
         **settings: Any,
     ) -> None:
-        self._calls, self._squares = calls, squares
+        self._calls = calls
         table = _prepare_levenberg(calls, loss, counts)
+        self._mean_loss = calls.prepare_loss("loss", loss, loss, min(counts))
         self._levenberg = units.levenberg(calls.dtype).address
         self._run = calls.driver(
             "levenberg_groups", units.levenberg_groups(calls.dtype).address, table
@@ -390,6 +390,7 @@ class LevenbergGroups:
         t: NDArray,
         c: NDArray | None,
         first: NDArray,
+        squares: NDArray,
         n: int,
     ) -> tuple[NDArray, NDArray]:
         """At most n iterations for each group; several threads may be in here.
@@ -402,6 +403,8 @@ class LevenbergGroups:
             Data, group by group.
         first : ndarray of int64, shape (M + 1,)
             Where the groups begin, and the last one ends.
+        squares : ndarray, shape (M,)
+            As for `Levenberg`.
         n : int
 
         Returns
@@ -411,10 +414,10 @@ class LevenbergGroups:
         """
         M, P = w.shape
         settings = np.tile(self._settings, (M, 1))
-        for row, at, end in zip(settings, first[:-1], first[1:], strict=True):
-            own = None if c is None else c[at:end]
-            total = float(end - at) if own is None else self._calls.weight_sum(own)
-            _set_data(row, total, self._squares(t[at:end], own) if self._squares else 0.0)
+        totals = np.diff(first).astype(np.float64)
+        if c is not None:
+            totals[:] = [self._calls.weight_sum(c[of]) for of in _slices(first)]
+        _set_data(settings, totals, squares)
         kept, own = np.zeros((M, lm.N_KEPT)), np.zeros((M, P))
         starts = np.repeat(w[:, np.newaxis], 2, axis=1)
         g, G = np.empty(P, w.dtype), np.empty((P, P), w.dtype)
@@ -430,3 +433,17 @@ class LevenbergGroups:
         kept[back, lm.LOSS] = kept[back, lm.FIRST_LOSS]
         reasons[back & (reasons != lm.GOING)] = lm.STALLED
         return kept[:, lm.LOSS].copy(), reasons
+
+    def mean_losses(
+        self, w: NDArray, X: NDArray, t: NDArray, c: NDArray | None, first: NDArray
+    ) -> NDArray:
+        """Mean losses of all groups; arguments as those of `run`."""
+        each = zip(w, _slices(first), strict=True)
+        value = self._mean_loss
+        return np.array(
+            [value(of, X[some], t[some], None if c is None else c[some]) for of, some in each]
+        )
+
+
+def _slices(first: NDArray) -> list[slice]:
+    return [*map(slice, first[:-1].tolist(), first[1:].tolist())]
