@@ -115,7 +115,7 @@ class Model(_Fields):
         ------
         TypeError, ValueError
             Where X does not fit; `return_std` of a model that was saved without a result; `noise`
-            of one whose loss defines none.
+            without it, or of one whose loss defines none.
 
         Warns
         -----
@@ -128,6 +128,7 @@ class Model(_Fields):
         >>> fastbp.Model(fastbp.Network(1, 1, activations="exp"), [0.0, 1.0], {}).predict([2.0])
         0.0
         """
+        uncertainty.check_noise(noise, return_std)
         y = self.net.value(self.w, X, threads=threads)
         if not return_std:
             return y

@@ -174,6 +174,15 @@ def test_intervals_come_back_to_the_last_bit(path, dtype, options):
     assert np.isinf(want[1]) == ("B" in options)
 
 
+@pytest.mark.parametrize("kind", ["result", "model", "ensemble"])
+def test_noise_without_a_deviation_is_refused(path, kind):
+    X, result = fitted("float64")
+    many = fastbp.fit_many(result.net, X, X[:, 0], seeds=2, epochs=2, l2=0.1, threads=1)
+    of = {"result": result, "model": stored(path, result), "ensemble": many}[kind]
+    with pytest.raises(ValueError, match="noise=True is a part of the standard deviation"):
+        of.predict(X, noise=True)
+
+
 @pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("output", ["identity", ["identity", "tanh"], "softmax"])

@@ -204,8 +204,8 @@ class FitResult:
         Raises
         ------
         TypeError, ValueError
-            Where X does not fit; `noise` with a loss that defines none; with `return_std`, a loss
-            without curvature.
+            Where X does not fit; `noise` without `return_std`, or with a loss that defines none;
+            with `return_std`, a loss without curvature.
 
         Warns
         -----
@@ -240,6 +240,7 @@ class FitResult:
         estimating seemingly unrelated regressions, JASA 57 (1962); A. R. Gallant: Seemingly
         unrelated nonlinear regressions, Journal of Econometrics 3 (1975).
         """
+        uncertainty.check_noise(noise, return_std)
         y = self.net.value(self.w, X, threads=threads)
         if not return_std:
             return y

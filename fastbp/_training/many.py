@@ -20,6 +20,7 @@ from .doubts import warn
 from .fit import FitResult, checked_validation, fit, noise_variance, split
 from .jobs import folds_of, outcomes
 from .progress import Progress
+from .uncertainty import check_noise
 from .watch import NonFiniteLossError
 
 __all__ = ["Fits", "fit_many"]
@@ -159,14 +160,15 @@ class Fits(Sequence[FitResult]):
         Raises
         ------
         TypeError, ValueError
-            Where X does not fit; `return_std` with a single member; `noise` with a loss that
-            defines none.
+            Where X does not fit; `return_std` with a single member; `noise` without it, or with a
+            loss that defines none.
 
         References
         ----------
         B. Lakshminarayanan, A. Pritzel, C. Blundell: Simple and scalable predictive uncertainty
         estimation using deep ensembles, NeurIPS 2017.
         """
+        check_noise(noise, return_std)
         values = np.array([result.predict(X) for result in self.results])
         mean = values.mean(axis=0)
         if not return_std:

@@ -431,6 +431,12 @@ def _curvature_of(sigma: Activation, loss: Loss, y: NDArray, t: NDArray) -> NDAr
 _DEPENDS = 1e-6
 
 
+def check_noise(noise: bool, return_std: bool) -> None:
+    """Raise ValueError where the noise is asked for, and no deviation that it is part of."""
+    if noise and not return_std:
+        raise ValueError("noise=True is a part of the standard deviation: give return_std=True too")
+
+
 def standard_deviation(
     net: Network, w: NDArray, X: ArrayLike, given: Spread, *, noise: bool
 ) -> Any:
