@@ -196,17 +196,6 @@ _RESOLVE_ADDRESS = ctypes.cast(_callback, ctypes.c_void_p).value or 0
 
 
 @intrinsic
-def _plan(typingctx, net):
-    """Address of a network's plan."""
-
-    def codegen(context, builder, signature, args):
-        network = cgutils.create_struct_proxy(signature.args[0])
-        return network(context, builder, value=args[0]).plan
-
-    return types.int64(net), codegen
-
-
-@intrinsic
 def _data(typingctx, array):
     """Address of the first number of an array; 0 for None."""
     if isinstance(array, types.NoneType | types.Omitted):
@@ -223,6 +212,10 @@ def _data(typingctx, array):
     return types.int64(array), codegen
 
 
+# Said here, or they would be those of whichever function of the user's compiles them first.
+_INLINED = {"nogil": True, "forceinline": True, "fastmath": False, "error_model": "numpy"}
+_helper = register_jitable(**_INLINED)  # what the implementations below share
+
 _PLACES = {"N": N_INPUTS, "K": N_OUTPUTS, "P": N_PARAMS}
 
 
@@ -230,10 +223,11 @@ def _checked(net: NetworkType, name: str, **arrays: Any) -> Callable:
     """Refuse, at the user's compile time, what the kernels could not read.
 
     Each array comes with its axes, or with those of which it may have one: B, N, K and P, where K
-    is there for several outputs alone. Returns ``fits(plan, (w, X, …))``, by which the arrays'
-    sizes are checked when the function runs; B is that of the first that has it.
+    is there for several outputs alone. Returns ``plan_for(net, (w, X, …))``, the address of the
+    plan, by which the arrays' sizes are checked when the function runs; B is that of the first that
+    has it.
     """
-    found = []
+    found, names = [], list(arrays)
     for label, (kind, *choice) in arrays.items():
         choice = [axes if net.several else axes.replace("K", "") for axes in choice]
         if not (
@@ -254,9 +248,11 @@ def _checked(net: NetworkType, name: str, **arrays: Any) -> Callable:
         found += [axes for axes in choice if len(axes) == kind.ndim]
 
     @intrinsic
-    def fits(typingctx, plan, arrays):
+    def fitting(typingctx, net, arrays):
         def codegen(context, builder, signature, args):
-            table = builder.inttoptr(args[0], INT64.as_pointer())
+            network = cgutils.create_struct_proxy(signature.args[0])
+            plan = network(context, builder, value=args[0]).plan
+            table = builder.inttoptr(plan, INT64.as_pointer())
             sizes = {
                 axis: builder.load(builder.gep(table, [ir.Constant(INT64, place)]))
                 for axis, place in _PLACES.items()
@@ -269,11 +265,23 @@ def _checked(net: NetworkType, name: str, **arrays: Any) -> Callable:
                 for axis, size in zip(axes, cgutils.unpack_tuple(builder, shape), strict=True):
                     same = builder.icmp_signed("==", size, sizes.setdefault(axis, size))
                     right = builder.and_(right, same)
-            return right
+            if "t" in names:  # a mean needs observations
+                some = builder.icmp_signed("!=", sizes["B"], ir.Constant(INT64, 0))
+                right = builder.and_(right, some)
+            return builder.select(right, plan, ir.Constant(INT64, 0))
 
-        return types.boolean(types.int64, arrays), codegen
+        return types.int64(net, arrays), codegen
 
-    return fits
+    message = f"fastbp.{name}: {', '.join(names[:-1])} or {names[-1]} does not fit the network"
+
+    @_helper
+    def plan_for(net, arrays):
+        plan = fitting(net, arrays)
+        if plan == 0:
+            raise ValueError(message)
+        return plan
+
+    return plan_for
 
 
 def _loss_place(kind: Any, name: str) -> int:
@@ -287,10 +295,6 @@ def _loss_place(kind: Any, name: str) -> int:
     return LOSSES.index(value)
 
 
-# Said here, or they would be those of whichever function of the user's compiles them first.
-_INLINED = {"nogil": True, "forceinline": True, "fastmath": False, "error_model": "numpy"}
-
-
 def _overload(function: Callable) -> Callable:
     """Register an implementation for compiled code; constants arrive as literals."""
 
@@ -302,229 +306,6 @@ def _overload(function: Callable) -> Callable:
         return overload(function, prefer_literal=True, jit_options=_INLINED)(of_network)
 
     return register
-
-
-_helper = register_jitable(**_INLINED)  # what the implementations below share
-
-
-@_overload(functions.value)
-def _value(net, w, X, out=None):
-    one = isinstance(X, types.Array) and X.ndim == 1
-    if one and not net.several:
-        fits = _checked(net, "value", w=(w, "P"), X=(X, "N"))
-        if isinstance(out, types.Array):
-            raise TypingError("fastbp.value returns the value of one observation; leave out away")
-
-        def number(net, w, X, out=None):
-            plan = _plan(net)
-            if not fits(plan, (w, X)):
-                raise ValueError("fastbp.value: w or X does not fit the network")
-            if not _ready(plan, 0):
-                _fill(plan, _VALUE)
-            y = stack_number()  # large enough for one number of either type
-            result = stack_number()
-            _done(
-                call_batch(
-                    load(plan, BATCH), plan=plan, w=_data(w), X=_data(X), B=1, y=y, result=result
-                )
-            )
-            return _number(y, w)
-
-        return number
-    fits = _checked(net, "value", w=(w, "P"), X=(X, "N", "BN"), out=(out, "K" if one else "BK"))
-
-    def rows(net, w, X, out=None):
-        plan = _plan(net)
-        if not fits(plan, (w, X, out)):
-            raise ValueError("fastbp.value: w, X or out does not fit the network")
-        if not _ready(plan, 0):
-            _fill(plan, _VALUE)
-        B = 1 if one else X.shape[0]
-        if B:
-            _done(
-                call_batch(
-                    load(plan, BATCH),
-                    plan=plan,
-                    w=_data(w),
-                    X=_data(X),
-                    B=B,
-                    y=_data(out),
-                    result=stack_number(),
-                )
-            )
-
-    return rows
-
-
-@_overload(functions.value_and_grad)
-def _value_and_grad(net, w, x, out, y=None):
-    if net.several:
-        fits = _checked(net, "value_and_grad", w=(w, "P"), x=(x, "N"), out=(out, "KP"), y=(y, "K"))
-
-        def rows(net, w, x, out, y=None):
-            plan = _plan(net)
-            if not fits(plan, (w, x, out, y)):
-                raise ValueError("fastbp.value_and_grad: w, x, out or y does not fit the network")
-            _drive_per_sample(plan, _data(w), _data(x), 1, _data(y), _data(out), 0)
-
-        return rows
-    fits = _checked(net, "value_and_grad", w=(w, "P"), x=(x, "N"), out=(out, "P"))
-    if isinstance(y, types.Array):
-        raise TypingError("fastbp.value_and_grad returns the value of one output; leave y away")
-
-    def number(net, w, x, out, y=None):
-        plan = _plan(net)
-        if not fits(plan, (w, x, out)):
-            raise ValueError("fastbp.value_and_grad: w, x or out does not fit the network")
-        if not _ready(plan, 1):
-            _fill(plan, _GRADIENT)
-        value = stack_number()
-        _done(
-            call_batch(
-                load(plan, BATCH),
-                plan=plan,
-                w=_data(w),
-                X=_data(x),
-                B=1,
-                y=value,
-                g=_data(out),
-                result=stack_number(),
-            )
-        )
-        return _number(value, w)
-
-    return number
-
-
-@intrinsic
-def _number(typingctx, address, like):
-    """The number at an address, of an array's number type."""
-
-    def codegen(context, builder, signature, args):
-        kind = context.get_value_type(like.dtype)
-        return builder.load(builder.inttoptr(args[0], kind.as_pointer()))
-
-    return like.dtype(types.int64, like), codegen
-
-
-@_overload(functions.vjp)
-def _vjp(net, w, X, ybar, out):
-    fits = _checked(net, "vjp", w=(w, "P"), X=(X, "BN"), ybar=(ybar, "BK"), out=(out, "P"))
-
-    def implementation(net, w, X, ybar, out):
-        plan = _plan(net)
-        if not fits(plan, (w, X, ybar, out)):
-            raise ValueError("fastbp.vjp: w, X, ybar or out does not fit the network")
-        if not _ready(plan, 1):
-            _fill(plan, _GRADIENT)
-        B = X.shape[0]
-        if B == 0:
-            out[:] = 0.0
-            return
-        _done(
-            call_batch(
-                load(plan, BATCH),
-                plan=plan,
-                w=_data(w),
-                X=_data(X),
-                B=B,
-                ybar=_data(ybar),
-                g=_data(out),
-                result=stack_number(),
-            )
-        )
-
-    return implementation
-
-
-@_overload(functions.input_grad)
-def _input_grad(net, w, X, out):
-    one = isinstance(X, types.Array) and X.ndim == 1
-    axes = "KN" if one else "BKN"
-    fits = _checked(net, "input_grad", w=(w, "P"), X=(X, "N", "BN"), out=(out, axes))
-    several = net.several
-
-    def implementation(net, w, X, out):
-        plan = _plan(net)
-        if not fits(plan, (w, X, out)):
-            raise ValueError("fastbp.input_grad: w, X or out does not fit the network")
-        B = 1 if one else X.shape[0]
-        if several:
-            _drive_per_sample(plan, _data(w), _data(X), B, 0, 0, _data(out))
-            return
-        if not _ready(plan, 1):
-            _fill(plan, _GRADIENT)
-        if B:
-            _done(
-                call_batch(
-                    load(plan, BATCH),
-                    plan=plan,
-                    w=_data(w),
-                    X=_data(X),
-                    B=B,
-                    xbar=_data(out),
-                    result=stack_number(),
-                )
-            )
-
-    return implementation
-
-
-@_overload(functions.per_sample_grad)
-def _per_sample_grad(net, w, X, out):
-    fits = _checked(net, "per_sample_grad", w=(w, "P"), X=(X, "BN"), out=(out, "BKP"))
-
-    def implementation(net, w, X, out):
-        plan = _plan(net)
-        if not fits(plan, (w, X, out)):
-            raise ValueError("fastbp.per_sample_grad: w, X or out does not fit the network")
-        _drive_per_sample(plan, _data(w), _data(X), X.shape[0], 0, _data(out), 0)
-
-    return implementation
-
-
-@_helper
-def _drive_per_sample(plan, w, X, B, y, J, xbar):
-    """Write y, and the rows of the Jacobians by w and by x, each where it is wanted."""
-    if not (load(plan, PER_SAMPLE) and load_published(plan, READY + 1)):
-        _fill(plan, _ROWS)
-    if B:
-        _done(
-            call_per_sample(load(plan, PER_SAMPLE), plan=plan, w=w, X=X, B=B, y=y, J=J, xbar=xbar)
-        )
-
-
-@_overload(functions.loss_and_grad)
-def _loss_and_grad(net, w, X, t, out, loss="squared"):
-    fits = _checked(net, "loss_and_grad", w=(w, "P"), X=(X, "BN"), t=(t, "BK"), out=(out, "P"))
-    place = _loss_place(loss, "loss_and_grad")
-    request = _GRADIENT + _KINDS * (place + 1)
-
-    def implementation(net, w, X, t, out, loss="squared"):
-        plan = _plan(net)
-        B = X.shape[0]
-        if not fits(plan, (w, X, t, out)) or B == 0:
-            raise ValueError("fastbp.loss_and_grad: w, X, t or out does not fit the network")
-        table = _ready_loss(plan, place, 1, _ready(plan, 1), request)
-        result = stack_number()
-        _check_targets(table, t, B, result)
-        _done(
-            call_batch(
-                load(plan, BATCH),
-                plan=plan,
-                loss=table,
-                w=_data(w),
-                X=_data(X),
-                B=B,
-                t=_data(t),
-                scale=1.0 / B,
-                g=_data(out),
-                result=result,
-            )
-        )
-        return load_float(result) / B
-
-    return implementation
 
 
 @_helper
@@ -551,41 +332,202 @@ def _ready(plan, order):
 
 
 @_helper
-def _ready_loss(plan, place, order, ready, request):
-    """Table of a named loss, filled in at the given order; with what else is not `ready`."""
+def _ready_tangent(plan, order):
+    """Whether directional derivatives can be driven at an order."""
+    return load(plan, TANGENT) != 0 and load_published(plan, READY + order) != 0
+
+
+@_helper
+def _drive(plan, order, w, X, B, y=0, ybar=0, g=0, xbar=0):
+    """Write y, and Σ ȳ ∇_w f and the rows ȳ ∇_x f at order 1, each where it is wanted."""
+    if not _ready(plan, order):
+        _fill(plan, _GRADIENT if order else _VALUE)
+    if B:
+        _done(
+            call_batch(
+                load(plan, BATCH),
+                plan=plan,
+                w=w,
+                X=X,
+                B=B,
+                ybar=ybar,
+                y=y,
+                g=g,
+                xbar=xbar,
+                result=stack_number(),
+            )
+        )
+
+
+@_helper
+def _drive_per_sample(plan, w, X, B, y=0, J=0, xbar=0):
+    """Write y, and the rows of the Jacobians by w and by x, each where it is wanted."""
+    if not (load(plan, PER_SAMPLE) and load_published(plan, READY + 1)):
+        _fill(plan, _ROWS)
+    if B:
+        _done(
+            call_per_sample(load(plan, PER_SAMPLE), plan=plan, w=w, X=X, B=B, y=y, J=J, xbar=xbar)
+        )
+
+
+@_helper
+def _loss_table(plan, place, order, ready, request, t):
+    """Table of a named loss, filled in at an order, with what else is not `ready`; t is checked."""
     named = load(plan, NAMED_LOSSES)
     table = load(named, place)
     if not ready or table == 0 or load_published(table, LOSS_READY + order) == 0:
         _fill(plan, request)
         table = load(named, place)
-    return table
-
-
-@_helper
-def _check_targets(table, t, n, result):
-    """Refuse targets outside the range of a loss."""
     if load(table, LOSS_CHECK):
-        call_targets(load(table, LOSS_CHECK), table, _data(t), n, result)
-        if load_float(result) > 0.0:
+        outside = stack_number()
+        call_targets(load(table, LOSS_CHECK), table, _data(t), t.shape[0], outside)
+        if load_float(outside) > 0.0:
             if t.ndim == 2:
                 raise ValueError(
                     "fastbp: targets outside the range of the loss; for cross entropy on a "
                     "softmax, rows are probabilities, none negative, and sum to 1"
                 )
             raise ValueError("fastbp: targets outside the range of the loss")
+    return table
+
+
+@_overload(functions.value)
+def _value(net, w, X, out=None):
+    one = isinstance(X, types.Array) and X.ndim == 1
+    if one and not net.several:
+        plan_for = _checked(net, "value", w=(w, "P"), X=(X, "N"))
+        if isinstance(out, types.Array):
+            raise TypingError("fastbp.value returns the value of one observation; leave out away")
+
+        def number(net, w, X, out=None):
+            y = stack_number()  # large enough for one number of either type
+            _drive(plan_for(net, (w, X)), 0, _data(w), _data(X), 1, y=y)
+            return _number(y, w)
+
+        return number
+    axes = "K" if one else "BK"
+    plan_for = _checked(net, "value", w=(w, "P"), X=(X, "N", "BN"), out=(out, axes))
+
+    def rows(net, w, X, out=None):
+        B = 1 if one else X.shape[0]
+        _drive(plan_for(net, (w, X, out)), 0, _data(w), _data(X), B, y=_data(out))
+
+    return rows
+
+
+@_overload(functions.value_and_grad)
+def _value_and_grad(net, w, x, out, y=None):
+    name, arrays = "value_and_grad", {"w": (w, "P"), "x": (x, "N"), "out": (out, "KP")}
+    if net.several:
+        plan_for = _checked(net, name, **arrays, y=(y, "K"))
+
+        def rows(net, w, x, out, y=None):
+            plan = plan_for(net, (w, x, out, y))
+            _drive_per_sample(plan, _data(w), _data(x), 1, y=_data(y), J=_data(out))
+
+        return rows
+    plan_for = _checked(net, name, **arrays)
+    if isinstance(y, types.Array):
+        raise TypingError("fastbp.value_and_grad returns the value of one output; leave y away")
+
+    def number(net, w, x, out, y=None):
+        value = stack_number()
+        _drive(plan_for(net, (w, x, out)), 1, _data(w), _data(x), 1, y=value, g=_data(out))
+        return _number(value, w)
+
+    return number
+
+
+@intrinsic
+def _number(typingctx, address, like):
+    """The number at an address, of an array's number type."""
+
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(like.dtype)
+        return builder.load(builder.inttoptr(args[0], kind.as_pointer()))
+
+    return like.dtype(types.int64, like), codegen
+
+
+@_overload(functions.vjp)
+def _vjp(net, w, X, ybar, out):
+    plan_for = _checked(net, "vjp", w=(w, "P"), X=(X, "BN"), ybar=(ybar, "BK"), out=(out, "P"))
+
+    def implementation(net, w, X, ybar, out):
+        plan, B = plan_for(net, (w, X, ybar, out)), X.shape[0]
+        _drive(plan, 1, _data(w), _data(X), B, ybar=_data(ybar), g=_data(out))
+        if B == 0:
+            out[:] = 0.0
+
+    return implementation
+
+
+@_overload(functions.input_grad)
+def _input_grad(net, w, X, out):
+    one = isinstance(X, types.Array) and X.ndim == 1
+    axes = "KN" if one else "BKN"
+    plan_for = _checked(net, "input_grad", w=(w, "P"), X=(X, "N", "BN"), out=(out, axes))
+    several = net.several
+
+    def implementation(net, w, X, out):
+        plan, B = plan_for(net, (w, X, out)), (1 if one else X.shape[0])
+        if several:
+            _drive_per_sample(plan, _data(w), _data(X), B, xbar=_data(out))
+        else:
+            _drive(plan, 1, _data(w), _data(X), B, xbar=_data(out))
+
+    return implementation
+
+
+@_overload(functions.per_sample_grad)
+def _per_sample_grad(net, w, X, out):
+    plan_for = _checked(net, "per_sample_grad", w=(w, "P"), X=(X, "BN"), out=(out, "BKP"))
+
+    def implementation(net, w, X, out):
+        plan = plan_for(net, (w, X, out))
+        _drive_per_sample(plan, _data(w), _data(X), X.shape[0], J=_data(out))
+
+    return implementation
+
+
+@_overload(functions.loss_and_grad)
+def _loss_and_grad(net, w, X, t, out, loss="squared"):
+    name = "loss_and_grad"
+    plan_for = _checked(net, name, w=(w, "P"), X=(X, "BN"), t=(t, "BK"), out=(out, "P"))
+    place = _loss_place(loss, name)
+    request = _GRADIENT + _KINDS * (place + 1)
+
+    def implementation(net, w, X, t, out, loss="squared"):
+        plan, B = plan_for(net, (w, X, t, out)), X.shape[0]
+        table = _loss_table(plan, place, 1, _ready(plan, 1), request, t)
+        result = stack_number()
+        _done(
+            call_batch(
+                load(plan, BATCH),
+                plan=plan,
+                loss=table,
+                w=_data(w),
+                X=_data(X),
+                B=B,
+                t=_data(t),
+                scale=1.0 / B,
+                g=_data(out),
+                result=result,
+            )
+        )
+        return load_float(result) / B
+
+    return implementation
 
 
 @_overload(functions.jvp)
 def _jvp(net, w, X, p, out):
-    fits = _checked(net, "jvp", w=(w, "P"), X=(X, "BN"), p=(p, "P"), out=(out, "BK"))
+    plan_for = _checked(net, "jvp", w=(w, "P"), X=(X, "BN"), p=(p, "P"), out=(out, "BK"))
 
     def implementation(net, w, X, p, out):
-        plan = _plan(net)
-        if not fits(plan, (w, X, p, out)):
-            raise ValueError("fastbp.jvp: w, X, p or out does not fit the network")
-        if not (load(plan, TANGENT) and load_published(plan, READY + 1)):
+        plan, B = plan_for(net, (w, X, p, out)), X.shape[0]
+        if not _ready_tangent(plan, 1):
             _fill(plan, _TANGENT + NOTHING)
-        B = X.shape[0]
         if B:
             _done(
                 call_tangent(
@@ -604,22 +546,20 @@ def _jvp(net, w, X, p, out):
 
 @_overload(functions.input_hvp)
 def _input_hvp(net, w, X, v, out):
-    fits = _checked(net, "input_hvp", w=(w, "P"), X=(X, "BN"), v=(v, "BN"), out=(out, "BKN"))
+    plan_for = _checked(net, "input_hvp", w=(w, "P"), X=(X, "BN"), v=(v, "BN"), out=(out, "BKN"))
 
     def implementation(net, w, X, v, out):
-        plan = _plan(net)
-        if not fits(plan, (w, X, v, out)):
-            raise ValueError("fastbp.input_hvp: w, X, v or out does not fit the network")
-        if not (load(plan, TANGENT) and load(plan, OUTPUT + 2) and load_published(plan, READY + 2)):
+        plan, B = plan_for(net, (w, X, v, out)), X.shape[0]
+        if not (_ready_tangent(plan, 2) and load(plan, OUTPUT + 2)):
             _fill(plan, _TANGENT + HESSIAN)
-        if X.shape[0]:
+        if B:
             _done(
                 call_tangent(
                     load(plan, TANGENT),
                     plan=plan,
                     w=_data(w),
                     X=_data(X),
-                    B=X.shape[0],
+                    B=B,
                     dX=_data(v),
                     what=HESSIAN,
                     xbar=_data(out),
@@ -636,21 +576,14 @@ def _overload_product(function: Callable, what: int) -> None:
 
     @_overload(function)
     def _product(net, w, X, t, p, out, loss="squared"):
-        if not isinstance(net, NetworkType):
-            return None
         arrays = {"w": (w, "P"), "X": (X, "BN"), "t": (t, "BK"), "p": (p, "P"), "out": (out, "P")}
-        fits = _checked(net, name, **arrays)
+        plan_for = _checked(net, name, **arrays)
         place = _loss_place(loss, name)
         request = _TANGENT + what + _KINDS * (place + 1)
 
         def implementation(net, w, X, t, p, out, loss="squared"):
-            plan = _plan(net)
-            B = X.shape[0]
-            if not fits(plan, (w, X, t, p, out)) or B == 0:
-                raise ValueError("fastbp: w, X, t, p or out does not fit the network")
-            ready = load(plan, TANGENT) != 0 and load_published(plan, READY + order) != 0
-            table = _ready_loss(plan, place, 2, ready, request)
-            _check_targets(table, t, B, stack_number())
+            plan, B = plan_for(net, (w, X, t, p, out)), X.shape[0]
+            table = _loss_table(plan, place, 2, _ready_tangent(plan, order), request, t)
             _done(
                 call_tangent(
                     load(plan, TANGENT),
