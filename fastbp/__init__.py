@@ -15,7 +15,8 @@ from ._lock import importing
 __version__ = "0.2.0"
 
 _PUBLIC = {
-    "_training.fit": ("FitResult", "fit"),
+    "_training.fit": ("fit",),
+    "_training.result": ("FitResult",),
     "_training.report": ("FitReport",),
     "_training.groups": ("GroupFits", "fit_groups"),
     "_training.many": ("Fits", "fit_many"),
@@ -98,10 +99,11 @@ if TYPE_CHECKING:
     from . import activations, calculus, datasets, losses, optimizers, reference
     from ._models import Model, load, save
     from ._symbolic.function import ActivationError
-    from ._training.fit import FitResult, fit
+    from ._training.fit import fit
     from ._training.groups import GroupFits, fit_groups
     from ._training.many import Fits, fit_many
     from ._training.report import FitReport
+    from ._training.result import FitResult
     from ._training.source import Source
     from ._training.uncertainty import FitWarning
     from ._training.watch import EarlyStopping, FitState, NonFiniteLossError

@@ -39,7 +39,7 @@ from .activations import NAMES, Activation, get_activation, softmax
 from .network import Network, describe
 
 if TYPE_CHECKING:
-    from ._training.fit import FitResult
+    from ._training.result import FitResult
 
 FORMAT, VERSION = "fastbp model", 2
 _INTERVALS = ("factor", "undetermined", "scale")

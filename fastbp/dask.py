@@ -18,7 +18,7 @@ except ImportError as error:  # pragma: no cover
 
 from ._dask.session import asks_for_matrices, session
 from ._training import fit as local
-from ._training.fit import FitResult
+from ._training.result import FitResult, let_go
 from ._training.watch import EarlyStopping, FitState
 from .losses import Loss, get_loss
 from .network import Network
@@ -153,7 +153,7 @@ def fit(
         rows: Any = blocks(X, t, sample_weight)
         held = None if validation is None else blocks(*validation)
         result = local.fit(net, rows, None, validation=held, **options)  # type: ignore[arg-type]
-        return local.let_go(result, intervals)
+        return let_go(result, intervals)
 
 
 def __getattr__(name: str) -> Any:

@@ -47,7 +47,8 @@ from ._parts import Rows, over_parts, weight
 from ._standardise import Scaling
 from ._training.choose import SIZES, Choice, data, decide
 from ._training.doubts import check_pair, direction_of, warn
-from ._training.fit import mirrored, split, without_data
+from ._training.given import mirrored, split
+from ._training.result import without_data
 from .activations import Activation, Softmax, identity, softmax
 from .losses import Loss, get_loss, poisson
 from .network import Network, before_outputs

@@ -1066,7 +1066,7 @@ FITS = (
     ),
     Mutant(
         "observations of weight 0 in a share to validate by",
-        "_training/fit.py",
+        "_training/given.py",
         "weighs = c > 0.0",
         "weighs = c >= 0.0",
         ("test_fit.py::test_what_has_no_weight_is_not_shared_out",),

@@ -14,7 +14,7 @@ import fastbp
 
 from .. import _standardise as standardise
 from .._training.choose import L2Path, data, decide, line_of
-from .._training.fit import has_intervals
+from .._training.result import has_intervals
 from ..activations import softmax
 from ..losses import get_loss
 from ..network import Network

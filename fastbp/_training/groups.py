@@ -21,7 +21,8 @@ from ..kernels.machine.levenberg_settings import GOING, NOT_FINITE, REASONS
 from ..losses import Loss
 from ..network import Network
 from ..optimizers import LevenbergMarquardt, Optimizer
-from .fit import ALL_DONE, EPOCHS, Given, Start, check_size, checked, fit, is_copied, started
+from .fit import ALL_DONE, EPOCHS, fit
+from .given import Given, Start, check_size, checked, is_copied, started
 from .jobs import outcomes
 from .methods import Problem, levenberg_options, squares
 from .watch import NonFiniteLossError

@@ -17,9 +17,11 @@ from .. import _boundary as boundary
 from ..losses import Loss, get_loss
 from ..network import Network
 from .doubts import warn
-from .fit import FitResult, checked_validation, fit, noise_variance, split
+from .fit import fit
+from .given import checked_validation, split
 from .jobs import folds_of, outcomes
 from .progress import Progress
+from .result import FitResult, noise_variance
 from .uncertainty import check_noise
 from .watch import NonFiniteLossError
 

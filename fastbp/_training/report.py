@@ -19,7 +19,7 @@ from ..network import Network
 from . import uncertainty as uncertainty
 
 if TYPE_CHECKING:
-    from .fit import FitResult
+    from .result import FitResult
 
 _SHOWN = 30  # parameters, and outputs; all are in the attributes
 

@@ -1,0 +1,372 @@
+"""From what `fit` is given to the problem that an optimizer works on, checked once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _boundary as boundary
+from .._columns import Columns
+from .._lock import LOCK
+from .._parts import Rows, Statistic
+from ..activations import identity
+from ..losses import Loss, get_loss
+from ..network import Network
+from ..objective import Objective
+from ..optimizers import SGD, Adam, Optimizer, get_optimizer
+from . import uncertainty as uncertainty
+from .far import Far, FarObjective
+from .methods import Problem, one_row, stream
+from .source import Streamed
+from .watch import EarlyStopping, FitState
+
+
+@dataclass(frozen=True)
+class Given:
+    """The arguments of `fit`, as they were given."""
+
+    net: Network
+    X: Any  # arrays, or what is Far
+    t: Any
+    w0: ArrayLike | None
+    optimizer: str | Optimizer | None
+    loss: str | Loss
+    sample_weight: ArrayLike | None
+    absolute_sigma: bool
+    l2: ArrayLike | str
+    folds: int | Iterable[Any] | None
+    epochs: int | None
+    batch_size: int | None
+    shuffle: bool
+    seed: int | np.random.Generator | None
+    validation: Any
+    early_stopping: EarlyStopping | int | None
+    free: ArrayLike | None
+    bounds: tuple[ArrayLike, ArrayLike] | str | None
+    callback: Callable[[FitState], Any] | None
+    progress: bool | str
+    threads: int | str
+    checkpoint: str | Path | None
+    _stop: threading.Event | None
+    _quiet: bool
+    _moments: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """X as it was given, and what its columns are like where the start is made for them."""
+
+    net: Network
+    X: NDArray
+    columns: Columns | None
+    standardised: bool  # whether the optimizer works on standardised columns
+    far: Far | None = None  # where the observations given are elsewhere
+
+    @property
+    def moved(self) -> Columns | None:
+        """The columns, where the optimizer is not given X."""
+        return self.columns if self.standardised else None
+
+    def inputs(self, X: NDArray) -> NDArray:
+        """Return what the optimizer is given for X."""
+        return X if self.moved is None else self.moved.standardised(X)
+
+    def streamed(
+        self, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None, threads: int | str
+    ) -> Far:
+        """Return observations that are standardised block by block."""
+        assert self.moved is not None
+        far = Streamed.of_arrays(self.net, loss, (X, t, c), threads_of(threads))
+        return far.changed(self.moved.standardised)
+
+    def objective(
+        self, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
+    ) -> Objective | FarObjective:
+        """Return what a fit is validated by."""
+        if self.moved is None or is_copied(self.net, len(X)):
+            return Objective(self.net, self.inputs(X), t, loss=loss, sample_weight=c)
+        return FarObjective(self.streamed(loss, X, t, c, 1), 0.0)
+
+    def elsewhere(self, far: Far | None) -> Far | None:
+        """Return what it is given for observations elsewhere."""
+        return far if self.moved is None or far is None else far.changed(self.moved.standardised)
+
+    def of(self, problem: Problem, w: NDArray) -> Problem:
+        """Return a problem as it was given, with the parameters for it, of those worked with."""
+        return replace(problem, w=self.as_given(w), X=self.X, far=self.far)
+
+    def as_given(self, w: NDArray) -> NDArray:
+        """Return the parameters for X, of those for what the optimizer is given."""
+        if self.columns and self.standardised:
+            w = w.copy()
+            self.columns.unscaled(self.net.split(w)[1])
+        return w
+
+
+def problem_of(
+    given: Given,
+) -> tuple[Problem, Objective | FarObjective | None, Optimizer, Start]:
+    """Check what is given; also returns the objective of the validation."""
+    problem, held, chosen = checked(given)
+    start = started(problem, chosen, given.w0 is None)
+    if isinstance(held, Far):
+        return problem, FarObjective(start.elsewhere(held) or held, 0.0), chosen, start
+    judged = start.elsewhere(given.validation) if isinstance(given.validation, Far) else None
+    if judged is not None:
+        return problem, FarObjective(judged, 0.0), chosen, start
+    if held is None:
+        return problem, None, chosen, start
+    X_held, t_held, c_held = held
+    return problem, start.objective(problem.loss, X_held, t_held, c_held), chosen, start
+
+
+def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | None, Optimizer]:
+    """Check what is given; also returns what is held out.
+
+    With `copies` that is copied however large it is.
+    """
+    net, batch = given.net, given.batch_size
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network; got {net!r}")
+    bounds = boundary.bounds(given.bounds, net.n_params, net.dtype)
+    w0 = net.init(given.seed) if given.w0 is None else given.w0
+    ell = get_loss(given.loss)
+    far = given.X if isinstance(given.X, Far) else None
+    X: NDArray
+    c: NDArray | None
+    w = boundary.parameters(w0, net.n_params, net.dtype, check_finite=True, name="w0")
+    if far is not None:
+        X, t, c = one_row(net)
+    else:
+        _, X, t, c = boundary.loss_inputs(
+            net, ell, w, given.X, given.t, given.sample_weight, check_finite=True
+        )
+    l2 = boundary.penalty(given.l2, net.n_params)
+    uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
+    boundary.thread_count(given.threads)
+    free = _free(net, given.free)
+    held: _Data | Far | None = None
+    copies = copies or is_copied(net, len(X))
+    if far is None and isinstance(given.validation, float) and not copies:
+        far, held = _shared_out(given, ell, X, t, c)
+        X, t, c = one_row(net)
+    elif far is None:
+        X, t, c, held = _split(given, ell, X, t, c)
+    if batch is None:
+        batch = 32
+    if not isinstance(batch, int | np.integer) or batch < 1:
+        raise ValueError(f"batch_size must be a positive integer; got {batch!r}")
+    chosen = get_optimizer(given.optimizer, ell.name, net.n_params)
+    problem = Problem(
+        net,
+        w.copy(),
+        X,
+        t,
+        c,
+        ell,
+        l2=l2,
+        free=free,
+        bounds=bounds,
+        batch=min(int(batch), len(far or X)),
+        shuffle=given.shuffle,
+        seed=given.seed,
+        threads=given.threads,
+        far=far,
+    )
+    check_size(problem)
+    return problem, held, chosen
+
+
+def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
+    """Begin: where the start is `made` by us, w and X of the problem become those to work with.
+
+    Groups side by side, too.
+    """
+    net, X, w, bounds = problem.net, problem.X, problem.w, problem.bounds
+    if not made:
+        if bounds is not None:
+            outside = np.flatnonzero((w < bounds[0]) | (w > bounds[1]))
+            if outside.size:
+                j = outside[0]
+                raise ValueError(
+                    f"w0 must lie within the bounds; parameter {j} is {w[j]}, outside "
+                    f"[{bounds[0][j]}, {bounds[1][j]}]"
+                )
+        return Start(net, X, None, False, problem.far)
+    columns = Columns.over(problem.reduce, "X", net.dtype)
+    # Other losses have a unit of their own, or are not to be moved by a few far targets.
+    of_targets = 1.0
+    if problem.loss.name == "squared":
+        linear = [sigma == identity for sigma in boundary.sigmas(net)]
+        units = np.where(linear, Columns.over(problem.reduce, "t", net.dtype).unit, 1.0)
+        A = net.split(w)[0].reshape(*w.shape[:-1], net.n_outputs, -1)
+        A *= units.reshape(*A.shape[:-1], 1)
+        if all(linear) and isinstance(optimizer, SGD | Adam):
+            of_targets = float(units.max() * np.sqrt(np.mean((units / units.max()) ** 2)))
+    # Where nothing but the function itself is minimised, over whole neurons; AdamW's decay is of
+    # what it works with.
+    shrunk = isinstance(optimizer, SGD) and optimizer.weight_decay > 0.0
+    neutral = not (problem.penalised or shrunk) and bounds is None
+    if neutral and not problem.free.all():
+        _, rows = net.split(problem.free)
+        neutral = bool((rows.all(axis=1) == rows.any(axis=1)).all())
+    columns.unscaled(net.split(w.copy() if neutral else w)[1])
+    if bounds is not None:
+        problem.w = mirrored(w, bounds)
+    start = Start(net, X, columns, neutral, problem.far)
+    if start.moved is None or problem.far is not None or is_copied(net, len(X)):
+        problem.X, problem.far = start.inputs(X), start.elsewhere(problem.far)
+    else:
+        problem.far = start.streamed(problem.loss, X, problem.t, problem.c, problem.threads)
+    problem.unit = of_targets if neutral else 1.0
+    return start
+
+
+def check_size(problem: Problem) -> None:
+    """Raise ValueError for targets whose squares, to the last digit, are below all numbers."""
+    name, dtype = problem.loss.name, problem.net.dtype
+    if not name.startswith(("squared", "huber", "log_cosh")):
+        return
+    least = float(np.sqrt(np.finfo(dtype).tiny / np.finfo(dtype).eps))
+    largest = np.reshape(problem.reduce(_largest).largest, (*problem.w.shape[:-1], -1)).max(axis=-1)
+    if ((largest > 0.0) & (largest < least)).any():
+        raise ValueError(
+            f"targets must be 0 or so large that the {name!r} loss tells them apart, from "
+            f"{least:.1g} on in {dtype}; the largest is {largest.max():.3g}: rescale them"
+        )
+
+
+def _largest(rows: Rows) -> Statistic:
+    t = rows.weighing().t
+    assert t is not None
+    return Statistic((), largest=np.abs(t).max(axis=0, initial=0.0))
+
+
+def mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:
+    """Return a start within bounds: what lies outside is mirrored at them."""
+    low, high = bounds
+    w = np.where(w < low, 2 * low - w, w)
+    w = np.where(w > high, 2 * high - w, w)
+    return np.clip(w, low, high)
+
+
+def _free(net: Network, given: ArrayLike | None) -> NDArray:
+    if given is None:
+        return np.ones(net.n_params, bool)
+    free = np.asarray(boundary.unmasked("free", given))
+    if free.shape != (net.n_params,) or free.dtype != bool:
+        raise ValueError(
+            f"free must be an array of {net.n_params} booleans; got shape {free.shape} and dtype "
+            f"{free.dtype}"
+        )
+    return free
+
+
+_Data = tuple[NDArray, NDArray, NDArray | None]
+
+
+def is_copied(net: Network, B: int) -> bool:
+    """Whether so many observations are copied where a fit needs others than those given."""
+    with LOCK:
+        from ..kernels.machine.sizes import is_packed
+
+    return is_packed(B, net.n_inputs, net.n_outputs, net.dtype.itemsize)
+
+
+def threads_of(given: int | str) -> int:
+    return boundary.thread_count(given) or os.cpu_count() or 1
+
+
+def _shared_out(
+    given: Given, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
+) -> tuple[Far, Far]:
+    """Return what is left to fit and a share to validate by, of which nothing is copied."""
+    weighs = None if c is None or c.all() else np.flatnonzero(c > 0.0).astype(np.int32)
+    rows = split(given.validation, given.seed, len(X) if weighs is None else len(weighs))
+    held, fitted = (part if weighs is None else weighs[part] for part in rows)
+    n = threads_of(given.threads)
+    return (
+        Streamed.of_arrays(given.net, loss, (X, t, c), n, fitted),
+        Streamed.of_arrays(given.net, loss, (X, t, c), n, held),
+    )
+
+
+def _split(
+    given: Given, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
+) -> tuple[NDArray, NDArray, NDArray | None, _Data | None]:
+    """Return what is left to fit, and what is held out or given to validate."""
+    net, validation = given.net, checked_validation(given.validation)
+    if validation is None:
+        return X, t, c, None
+    if isinstance(validation, float):
+        if c is not None and not c.all():  # what has no weight is no observation to be shared out
+            weighs = c > 0.0
+            X, t, c = X[weighs], t[weighs], c[weighs]
+        held, fitted = split(validation, given.seed, len(X))
+        judged = X[held], t[held], None if c is None else c[held]
+        return X[fitted], t[fitted], None if c is None else c[fitted], judged
+    w, (X_held, t_held, *rest) = np.zeros(net.n_params, net.dtype), validation
+    weights = rest[0] if rest else None
+    try:
+        judged = boundary.loss_inputs(net, loss, w, X_held, t_held, weights, check_finite=True)[1:]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"in validation: {error}") from error
+    return X, t, c, judged
+
+
+def checked_validation(given: Any) -> tuple[Any, ...] | float | None:
+    """Return observations to validate by, the share to hold out, a float, or None."""
+    if given is None or (isinstance(given, tuple) and len(given) in (2, 3)):
+        return given
+    if isinstance(given, int | float | np.number):
+        return float(given)
+    raise TypeError(
+        "validation must be (X, t), (X, t, sample_weight) or the share to hold out; got "
+        f"{type(given).__name__}"
+    )
+
+
+def split(
+    share: float,
+    seed: int | np.random.Generator | None,
+    B: int,
+    classes: NDArray | None = None,
+) -> tuple[NDArray, NDArray]:
+    """Return which of B observations validate, and which are fitted.
+
+    With the class of each observation, every class has its part of both as far as whole numbers
+    allow, and one observation at least to fit.
+    """
+    n = round(share * B) if 0.0 < share < 1.0 else 0
+    if not 0 < n < B:
+        raise ValueError(
+            f"validation must hold out at least one of {B} observations and not all; got the "
+            f"share {share!r}"
+        )
+    order = np.arange(B, dtype=np.int32 if B < 2**31 else np.int64)
+    stream(seed, 2).shuffle(order)
+    if classes is not None:
+        order = order[_by_share(classes[order])]
+    order[n:].sort()
+    return order[:n], order[n:]
+
+
+def _by_share(classes: NDArray) -> NDArray:
+    """Order observations so that any first ones have of every class its part.
+
+    The k-th of n observations of a class has its place at the part (k - ½) / n of all; the last
+    is left to fit.
+    """
+    place = np.empty(len(classes))
+    for each in np.unique(classes):
+        rows = np.flatnonzero(classes == each)
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+        place[rows[-1]] = 1.0
+    return np.argsort(place, kind="stable")
