@@ -221,7 +221,10 @@ _NAMED: dict[str, Activation] = {}
 
 
 def _named(
-    name: str, fn: Scalar, derivative: Scalar | None = None, second: Scalar | None = None
+    name: str,
+    fn: Callable[..., Any],
+    derivative: Scalar | None = None,
+    second: Scalar | None = None,
 ) -> Activation:
     """Make and register a named activation; the tests compare it with mpmath, so no check here."""
     _NAMED[name] = named(Activation, name, fn, derivative, second)
@@ -242,21 +245,9 @@ def _square_up_to(z: float, limit: float) -> Any:
     return np.minimum(z * z, limit)
 
 
-def _identity(z: float) -> float:
-    return z
-
-
-def _one(z: float) -> float:
-    return 1.0
-
-
-def _square(z: float) -> float:
-    return z * z
-
-
-identity = _named("identity", _identity)
-one = constant = _named("one", _one)
-square = _named("square", _square)
+identity = _named("identity", lambda z: z)
+one = constant = _named("one", lambda z: 1.0)
+square = _named("square", lambda z: z * z)
 tanh = _named("tanh", math.tanh)
 sin = _named("sin", math.sin)
 cos = _named("cos", math.cos)
@@ -268,40 +259,24 @@ def _arctan_derivative(z: float) -> float:
     return 1.0 / (1.0 + z * z)
 
 
-def _arctan_second(z: float) -> float:
-    return -2.0 * ((z * _arctan_derivative(z)) * _arctan_derivative(z))
+arctan = _named(
+    "arctan",
+    math.atan,
+    _arctan_derivative,
+    lambda z: -2.0 * ((z * _arctan_derivative(z)) * _arctan_derivative(z)),
+)
 
 
-arctan = _named("arctan", math.atan, _arctan_derivative, _arctan_second)
-
-
-def _relu(z: float) -> Any:
-    return np.where(z <= 0.0, 0.0, z)  # in this order NaN stays NaN
-
-
-def _leaky_relu(z: float) -> Any:
-    return np.where(z <= 0.0, 0.01 * z, z)
-
-
-relu = _named("relu", _relu)
-leaky_relu = _named("leaky_relu", _leaky_relu)
-
-
+relu = _named("relu", lambda z: np.where(z <= 0.0, 0.0, z))  # in this order NaN stays NaN
+leaky_relu = _named("leaky_relu", lambda z: np.where(z <= 0.0, 0.01 * z, z))
 # Clevert, Unterthiner & Hochreiter 2016, with α = 1.
-def _elu(z: float) -> Any:
-    return np.where(z <= 0.0, math.expm1(z), z)
-
-
+elu = _named("elu", lambda z: np.where(z <= 0.0, math.expm1(z), z))
 # Klambauer et al. 2017; the constants are theirs, in double precision.
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-
-
-def _selu(z: float) -> Any:
-    return np.where(z <= 0.0, _SELU_SCALE * _SELU_ALPHA * math.expm1(z), _SELU_SCALE * z)
-
-
-elu = _named("elu", _elu)
-selu = _named("selu", _selu)
+selu = _named(
+    "selu",
+    lambda z: np.where(z <= 0.0, _SELU_SCALE * _SELU_ALPHA * math.expm1(z), _SELU_SCALE * z),
+)
 
 
 def _sigma(z: float) -> Any:
@@ -316,41 +291,33 @@ def _sigma_derivative(z: float) -> float:
     return e * r * r
 
 
-def _logistic_second(z: float) -> float:
-    return -(_sigma_derivative(z) * math.tanh(0.5 * z))  # tanh(z/2) is 2σ(z) - 1, uncancelled
-
-
-def _softplus(z: float) -> Any:
-    return np.maximum(z, 0.0) + math.log1p(_decay(z))
-
-
-logistic = _named("logistic", _sigma, _sigma_derivative, _logistic_second)
-softplus = _named("softplus", _softplus, _sigma, _sigma_derivative)
+logistic = _named(
+    "logistic",
+    _sigma,
+    _sigma_derivative,
+    lambda z: -(_sigma_derivative(z) * math.tanh(0.5 * z)),  # 2σ(z) - 1, uncancelled
+)
+softplus = _named(
+    "softplus", lambda z: np.maximum(z, 0.0) + math.log1p(_decay(z)), _sigma, _sigma_derivative
+)
 
 
 # silu: Elfwing, Uchibe & Doya 2018. v' = σ + z σ', v'' = σ' (2 - z tanh(z/2)).
-def _silu(z: float) -> float:
-    return z * _sigma(z)
-
-
-def _silu_derivative(z: float) -> float:
-    return _sigma(z) + z * _sigma_derivative(z)
-
-
 def _silu_second(z: float) -> float:
     e = _decay(z)
     r = 1.0 / (1.0 + e)
     return _sigma_derivative(z) * (2.0 - abs(z) * ((1.0 - e) * r))
 
 
-silu = _named("silu", _silu, _silu_derivative, _silu_second)
+silu = _named(
+    "silu",
+    lambda z: z * _sigma(z),
+    lambda z: _sigma(z) + z * _sigma_derivative(z),
+    _silu_second,
+)
 
 
 # gelu: Hendrycks & Gimpel 2016. v' = Φ + z φ, v'' = φ (2 - z²), by erfc: no cancellation for z < 0.
-def _gelu(z: float) -> float:
-    return z * _normal_cdf(z)
-
-
 def _normal_cdf(z: float) -> float:
     return 0.5 * math.erfc(-math.sqrt(0.5) * z)
 
@@ -359,15 +326,12 @@ def _normal_pdf(z: float) -> float:
     return math.exp(-0.5 * _square_up_to(z, 3000.0)) * (1.0 / math.sqrt(2.0 * math.pi))
 
 
-def _gelu_derivative(z: float) -> float:
-    return _normal_cdf(z) + z * _normal_pdf(z)
-
-
-def _gelu_second(z: float) -> float:
-    return _normal_pdf(z) * (2.0 - _square_up_to(z, 3000.0))
-
-
-gelu = _named("gelu", _gelu, _gelu_derivative, _gelu_second)
+gelu = _named(
+    "gelu",
+    lambda z: z * _normal_cdf(z),
+    lambda z: _normal_cdf(z) + z * _normal_pdf(z),
+    lambda z: _normal_pdf(z) * (2.0 - _square_up_to(z, 3000.0)),
+)
 
 
 # mish: Misra 2020. With E = exp(z) and n = E² + 2E, tanh(log(1 + E)) = n / (n + 2) =: m, so
@@ -408,47 +372,35 @@ def _mish_second(z: float) -> float:
 mish = _named("mish", _mish, _mish_derivative, _mish_second)
 
 
-def _softsign(z: float) -> float:
-    return z * (1.0 / (1.0 + abs(z)))
+def _shrinking(z: float) -> float:
+    return 1.0 / (1.0 + abs(z))
 
 
-def _softsign_derivative(z: float) -> float:
-    r = 1.0 / (1.0 + abs(z))
-    return r * r
-
-
-def _softsign_second(z: float) -> float:
-    r = 1.0 / (1.0 + abs(z))
-    return -2.0 * (np.sign(z) * (r * r * r))
-
-
-softsign = _named("softsign", _softsign, _softsign_derivative, _softsign_second)
+softsign = _named(
+    "softsign",
+    lambda z: z * _shrinking(z),
+    lambda z: _shrinking(z) * _shrinking(z),
+    lambda z: -2.0 * (np.sign(z) * (_shrinking(z) * _shrinking(z) * _shrinking(z))),
+)
 
 
 def _gaussian(z: float) -> float:
     return math.exp(-_square_up_to(z, 3000.0))
 
 
-def _gaussian_derivative(z: float) -> float:
-    return -2.0 * (z * _gaussian(z))
-
-
-def _gaussian_second(z: float) -> float:
-    return (4.0 * _square_up_to(z, 3000.0) - 2.0) * _gaussian(z)
-
-
-gaussian = _named("gaussian", _gaussian, _gaussian_derivative, _gaussian_second)
+gaussian = _named(
+    "gaussian",
+    _gaussian,
+    lambda z: -2.0 * (z * _gaussian(z)),
+    lambda z: (4.0 * _square_up_to(z, 3000.0) - 2.0) * _gaussian(z),
+)
 
 
 def _erf_derivative(z: float) -> float:
     return 2.0 / math.sqrt(math.pi) * math.exp(-(z * z))
 
 
-def _erf_second(z: float) -> float:
-    return -2.0 * (z * _erf_derivative(z))
-
-
-erf = _named("erf", math.erf, _erf_derivative, _erf_second)
+erf = _named("erf", math.erf, _erf_derivative, lambda z: -2.0 * (z * _erf_derivative(z)))
 
 
 # For |z| < 1: log(1 + (cosh z - 1)) with cosh z - 1 = m² / (2 (1 + m)), m = exp(-|z|) - 1;

@@ -202,30 +202,10 @@ def get_loss(name: str | Loss) -> Loss:
     return _NAMED[name]
 
 
-def _residual_halved(y: float, t: float) -> float:
-    return 0.5 * ((y - t) * (y - t))
-
-
 # 0 · log 0 is 0, and its derivatives in y too: a target of 0 or 1 switches its term off.
 def _cross_entropy(y: float, t: float) -> Any:
     first = np.where(t == 0.0, 0.0, t * math.log(y))
     return -first - np.where(t == 1.0, 0.0, (1.0 - t) * math.log1p(-y))
-
-
-def _log_cosh(y: float, t: float) -> float:
-    return activations.log_cosh_at(y - t)
-
-
-def _log_cosh_derivative(y: float, t: float) -> float:
-    return activations.log_cosh_slope(y - t)
-
-
-def _log_cosh_second(y: float, t: float) -> float:
-    return activations.log_cosh_curvature(y - t)
-
-
-def _poisson(y: float, t: float) -> float:
-    return math.exp(y) - t * y
 
 
 # σ(s) - t is taken as (1 - t) - σ(-s) for s > 0: no cancellation where it is small.
@@ -249,7 +229,7 @@ def _named(name: str, *functions: Scalar | None, target_range: tuple[float, floa
     return named(Loss, name, *functions, target_range=target_range)
 
 
-squared = _named("squared", _residual_halved)
+squared = _named("squared", lambda y, t: 0.5 * ((y - t) * (y - t)))
 cross_entropy = _named("cross_entropy", _cross_entropy, target_range=(0.0, 1.0))
 _cross_entropy_from_s = _named(
     "cross_entropy from s",
@@ -258,8 +238,13 @@ _cross_entropy_from_s = _named(
     _from_s_second,
     target_range=(0.0, 1.0),
 )
-log_cosh = _named("log_cosh", _log_cosh, _log_cosh_derivative, _log_cosh_second)
-poisson = _named("poisson", _poisson, target_range=(0.0, math.inf))
+log_cosh = _named(
+    "log_cosh",
+    lambda y, t: activations.log_cosh_at(y - t),
+    lambda y, t: activations.log_cosh_slope(y - t),
+    lambda y, t: activations.log_cosh_curvature(y - t),
+)
+poisson = _named("poisson", lambda y, t: math.exp(y) - t * y, target_range=(0.0, math.inf))
 
 
 def huber(delta: float = 1.0) -> Loss:

@@ -134,6 +134,21 @@ def _refuse(what: str) -> Callable[..., NoReturn]:
     return method
 
 
+Operator = Callable[["Expr", Any], "Expr"]
+
+
+def _sides(rule: Callable[[Expr, Expr], Expr]) -> tuple[Operator, Operator]:
+    """Return what an operator does of what is to the right of it, and to the left."""
+    return (
+        lambda self, other: rule(self.graph.lift(self), self.graph.lift(other)),
+        lambda self, other: rule(self.graph.lift(other), self.graph.lift(self)),
+    )
+
+
+def _compared(op: str) -> Callable[[Expr, Any], Condition]:
+    return lambda self, other: compare(op, self.graph.lift(self), self.graph.lift(other))
+
+
 class Expr:
     """A node of the graph; it behaves like the float that the function would be given."""
 
@@ -148,47 +163,15 @@ class Expr:
         """The number this node stands for if it is a constant."""
         return self.args[0] if self.op == "const" else None
 
-    def __add__(self, other: Any) -> Expr:
-        return add(*_both(self, other))
-
-    def __radd__(self, other: Any) -> Expr:
-        return add(*_both(self, other)[::-1])
-
-    def __sub__(self, other: Any) -> Expr:
-        return sub(*_both(self, other))
-
-    def __rsub__(self, other: Any) -> Expr:
-        return sub(*_both(self, other)[::-1])
-
-    def __mul__(self, other: Any) -> Expr:
-        return mul(*_both(self, other))
-
-    def __rmul__(self, other: Any) -> Expr:
-        return mul(*_both(self, other)[::-1])
-
-    def __truediv__(self, other: Any) -> Expr:
-        return div(*_both(self, other))
-
-    def __rtruediv__(self, other: Any) -> Expr:
-        return div(*_both(self, other)[::-1])
-
-    def __mod__(self, other: Any) -> Expr:
-        return self.graph.call("np", "remainder", (self, other))
-
-    def __rmod__(self, other: Any) -> Expr:
-        return self.graph.call("np", "remainder", (other, self))
-
-    def __floordiv__(self, other: Any) -> Expr:
-        return self.graph.call("np", "floor_divide", (self, other))
-
-    def __rfloordiv__(self, other: Any) -> Expr:
-        return self.graph.call("np", "floor_divide", (other, self))
-
-    def __pow__(self, other: Any) -> Expr:
-        return power(*_both(self, other))
-
-    def __rpow__(self, other: Any) -> Expr:
-        return power(*_both(self, other)[::-1])
+    __add__, __radd__ = _sides(lambda a, b: add(a, b))
+    __sub__, __rsub__ = _sides(lambda a, b: sub(a, b))
+    __mul__, __rmul__ = _sides(lambda a, b: mul(a, b))
+    __truediv__, __rtruediv__ = _sides(lambda a, b: div(a, b))
+    __mod__, __rmod__ = _sides(lambda a, b: a.graph.call("np", "remainder", (a, b)))
+    __floordiv__, __rfloordiv__ = _sides(lambda a, b: a.graph.call("np", "floor_divide", (a, b)))
+    __pow__, __rpow__ = _sides(lambda a, b: power(a, b))
+    __lt__, __le__, __gt__, __ge__ = map(_compared, COMPARISONS[:4])
+    __eq__, __ne__ = map(_compared, COMPARISONS[4:])  # type: ignore[assignment]
 
     def __neg__(self) -> Expr:
         return neg(self.graph.lift(self))
@@ -198,24 +181,6 @@ class Expr:
 
     def __abs__(self) -> Expr:
         return unary("abs", self.graph.lift(self))
-
-    def __lt__(self, other: Any) -> Condition:
-        return compare("<", *_both(self, other))
-
-    def __le__(self, other: Any) -> Condition:
-        return compare("<=", *_both(self, other))
-
-    def __gt__(self, other: Any) -> Condition:
-        return compare(">", *_both(self, other))
-
-    def __ge__(self, other: Any) -> Condition:
-        return compare(">=", *_both(self, other))
-
-    def __eq__(self, other: Any) -> Condition:  # type: ignore[override]
-        return compare("==", *_both(self, other))
-
-    def __ne__(self, other: Any) -> Condition:  # type: ignore[override]
-        return compare("!=", *_both(self, other))
 
     def __and__(self, other: Any) -> Condition:
         return both(truth(self), truth(other))
@@ -260,10 +225,6 @@ class Expr:
 
     def __getattr__(self, name: str) -> NoReturn:
         raise ActivationError(f"its input is one number and has no attribute {name!r}")
-
-
-def _both(a: Expr, b: Any) -> tuple[Expr, Expr]:
-    return a.graph.lift(a), a.graph.lift(b)
 
 
 # Building, with the simplifications that keep the value: 0 · x stays, as it is NaN where x is. That

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastbp._symbolic import special
 from fastbp._symbolic.graph import (
+    COMPARISONS,
     Condition,
     Expr,
     Graph,
@@ -112,29 +113,15 @@ CALLS: dict[str, Call] = {
             "acosh atanh erf erfc floor ceil trunc sign logistic sech2"
         ).split()
     },
+    **{f"arc{name[1:]}": _unary(name) for name in "asin acos atan asinh acosh atanh".split()},
+    **dict.fromkeys(("fabs", "absolute"), _unary("abs")),
     **{
-        numpy: _unary(op)
-        for numpy, op in {
-            "arcsin": "asin",
-            "arccos": "acos",
-            "arctan": "atan",
-            "arcsinh": "asinh",
-            "arccosh": "acosh",
-            "arctanh": "atanh",
-            "fabs": "abs",
-            "absolute": "abs",
-        }.items()
-    },
-    **{
-        numpy: _comparison(op)
-        for numpy, op in {
-            "less": "<",
-            "less_equal": "<=",
-            "greater": ">",
-            "greater_equal": ">=",
-            "equal": "==",
-            "not_equal": "!=",
-        }.items()
+        name: _comparison(op)
+        for name, op in zip(
+            "less less_equal greater greater_equal equal not_equal".split(),
+            COMPARISONS,
+            strict=True,
+        )
     },
     "log": _log,
     "add": _lifted(add),

@@ -94,29 +94,17 @@ def _llvm(name: str) -> Callable:
     return codegen
 
 
-@intrinsic
-def _abs(typingctx, x):
-    return x(x), _llvm("fabs")
+def _of_one(name: str) -> Callable:
+    """LLVM's own function of one number as an intrinsic."""
+
+    @intrinsic
+    def function(typingctx, x):
+        return x(x), _llvm(name)
+
+    return function
 
 
-@intrinsic
-def _sqrt(typingctx, x):
-    return x(x), _llvm("sqrt")
-
-
-@intrinsic
-def _floor(typingctx, x):
-    return x(x), _llvm("floor")
-
-
-@intrinsic
-def _ceil(typingctx, x):
-    return x(x), _llvm("ceil")
-
-
-@intrinsic
-def _trunc(typingctx, x):
-    return x(x), _llvm("trunc")
+_abs, _sqrt, _floor, _ceil, _trunc = map(_of_one, "fabs sqrt floor ceil trunc".split())
 
 
 @intrinsic
