@@ -6,7 +6,6 @@ it already fits, or raises one sentence: what was given and what was expected.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 
 from ._described import PROBABILITY_TOLERANCE, Described, DescribedLoss, Refused, joins
+from ._masked import unmasked as unmasked
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -55,28 +55,6 @@ def _plain(array: NDArray, dtype: np.dtype) -> NDArray:
     if type(array) is np.ndarray and array.dtype is dtype:
         return array
     return np.asarray(array).view(dtype)
-
-
-def unmasked(name: str, value: Any) -> Any:
-    """Refuse what has masked entries, whose numbers mean nothing: conversion would forget the mask.
-
-    Also for a list or tuple of masked arrays; and a collection of Dask, which would be computed.
-    """
-    if hasattr(value, "__dask_graph__"):
-        raise TypeError(
-            f"{name} is a collection of Dask, which this call does not pull into memory: take "
-            f"fastbp.dask.fit or the estimators of fastbp.dask, or {name}.compute()"
-        )
-    masked = sys.modules.get("numpy.ma")  # where it is not imported, nothing is masked
-    if masked is not None:
-        parts = value if isinstance(value, list | tuple) else (value,)
-        for part in parts:
-            if isinstance(part, masked.MaskedArray) and masked.is_masked(part):
-                raise TypeError(
-                    f"{name} has masked entries, which stand for no numbers; fill them in, or "
-                    "leave their observations out"
-                )
-    return value
 
 
 def penalty(l2: ArrayLike, n_params: int) -> float | NDArray:

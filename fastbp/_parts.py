@@ -24,20 +24,16 @@ class Rows(NamedTuple):
     t: NDArray | None = None
     c: NDArray | None = None
 
-    def between(self, first: int, end: int) -> Rows:
-        """Return some of them: views."""
-        return self._each(lambda array: array[first:end])
+    def of(self, chosen: Any) -> Rows:
+        """Return some of them; of a slice, views."""
+        t, c = (None if array is None else array[chosen] for array in self[1:])
+        return Rows(self.X[chosen], t, c)
 
     def weighing(self) -> Rows:
         """Return those that have a weight, of whatever says something of the data."""
         if self.c is None or self.c.all():
             return self
-        weighs = self.c > 0
-        return self._each(lambda array: array[weighs])
-
-    def _each(self, take: Callable[[NDArray], NDArray]) -> Rows:
-        t, c = (None if array is None else take(array) for array in self[1:])
-        return Rows(take(self.X), t, c)
+        return self.of(self.c > 0)
 
 
 class Statistic(NamedTuple):
@@ -94,6 +90,6 @@ def over_parts(function: Callable[..., Statistic], rows: Rows, *arguments: Any) 
     def known(lo: int, hi: int) -> Statistic | None:
         if hi > lo + 1:
             return None
-        return function(rows.between(lo * part, hi * part), *arguments)
+        return function(rows.of(slice(lo * part, hi * part)), *arguments)
 
     return along_tree(known, Statistic.joined, 0, -(-B // part))

@@ -124,7 +124,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ._boundary import unmasked
+from ._masked import unmasked
 from .activations import softmax
 from .losses import Loss, get_loss
 

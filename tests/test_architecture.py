@@ -31,9 +31,9 @@ FLOORS = (
     ("kernels/drivers",),
     ("kernels/scalar",),
     ("kernels/machine",),
+    ("_boundary", "_described"),
     ("_symbolic",),
-    ("_boundary", "_html", "_plots"),
-    ("_described", "_lock", "_screen", "_uniform"),
+    ("_html", "_lock", "_masked", "_plots", "_screen", "_uniform"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What kernels may import of the package beside themselves.

@@ -194,7 +194,7 @@ class Answering(WorkerPlugin):
                     if step in self.abandoned:
                         raise Abandoned
                     first, end = node[0] - block[0], node[1] - block[0]
-                    own = here[block].between(first * shape.part, end * shape.part)
+                    own = here[block].of(slice(first * shape.part, end * shape.part))
                     done[node] = answers(question, node[0], own, self._room(answers, question))
             finally:
                 deque(left, maxlen=0)  # nobody else is to go on where one failed

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp._boundary import unmasked
+from fastbp._masked import unmasked
 
 _PLAIN = {
     **{

@@ -503,7 +503,7 @@ def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -
     a, W = net.split(w.astype(np.float64))
     A = a.reshape(net.n_outputs, -1)
     for first in range(0, len(rows.X), _ROWS):
-        X, t, c = rows.between(first, first + _ROWS)
+        X, t, c = rows.of(slice(first, first + _ROWS))
         assert t is not None
         with np.errstate(over="ignore", invalid="ignore"):
             X = X.astype(np.float64)

@@ -60,7 +60,7 @@ class Data:
     def _some(self, rows: slice) -> Rows:
         """Return some of what was fitted."""
         some = rows if self.rows is None else self.rows[rows]
-        return Rows(self.X, self.t, self.sample_weight)._each(lambda array: array[some])
+        return Rows(self.X, self.t, self.sample_weight).of(some)
 
     def reduce(self, what: Callable[..., Statistic], *arguments: Any) -> Statistic:
         """Return what ``what(rows, *arguments)`` says of all that was fitted, some at a time.
