@@ -5,7 +5,17 @@ import pytest
 from numba import float64, njit, typeof
 from numba.core.errors import TypingError
 from numba.experimental import jitclass
-from support import DTYPES, LIMITS, OUTPUTS, assert_close, outputs_for, random_case
+from support import (
+    CALLS,
+    DTYPES,
+    LIMITS,
+    OUTPUTS,
+    arguments,
+    assert_close,
+    outputs_for,
+    random_case,
+    room,
+)
 from test_functions import COMPILED, INTERPRETED
 
 import fastbp
@@ -18,24 +28,7 @@ def value_and_jacobian(net, w, x, out, y):
     return fastbp.value_and_grad(net, w, x, out, y)
 
 
-# What each takes after w, by the names of `Case`, and the axes of `out`.
-CALLS = {
-    "value": (("X",), "BK"),
-    "value_and_grad": (("x",), "KP"),
-    "vjp": (("X", "ybar"), "P"),
-    "jvp": (("X", "p"), "BK"),
-    "input_grad": (("X",), "BKN"),
-    "input_hvp": (("X", "dX"), "BKN"),
-    "per_sample_grad": (("X",), "BKP"),
-    "loss_and_grad": (("X", "t"), "P"),
-    "hvp": (("X", "t", "p"), "P"),
-    "gauss_newton_product": (("X", "t", "p"), "P"),
-}
 FUNCTIONS = (INTERPRETED, COMPILED | {"value_and_grad": value_and_jacobian})
-
-
-def test_no_function_is_forgotten():
-    assert CALLS.keys() == COMPILED.keys()
 
 
 def several(seed, K, B, outputs=OUTPUTS, shape=(4, 6), dtype="float64"):
@@ -44,27 +37,12 @@ def several(seed, K, B, outputs=OUTPUTS, shape=(4, 6), dtype="float64"):
 
 def net_of(case):
     """Return a network that nothing has been asked of."""
-    net = case.net
-    return fastbp.Network(
-        net.n_inputs,
-        activations=net.activations,
-        n_outputs=net.n_outputs,
-        output=net.output,
-        dtype=case.w.dtype,
-    )
+    return case.net.network(case.w.dtype)
 
 
 def taken(case, name):
-    names, axes = CALLS[name]
-    given = vars(case) | {"x": case.X[0]}
-    sizes = {
-        "B": len(case.X),
-        "K": case.net.n_outputs,
-        "N": case.net.n_inputs,
-        "P": case.net.n_params,
-    }
-    out = np.full([sizes[axis] for axis in axes], np.nan, case.w.dtype)
-    return [given[name] for name in ("w", *names)], out
+    """Return what a call takes after the network, and an array to write into."""
+    return list(arguments(name, vars(case))[0]), room(name, case)
 
 
 def run(functions, name, net, case):
@@ -188,7 +166,7 @@ ROOMS = {name: taken(NET, name)[1] for name in CALLS}
 def without_axis_of_outputs(name):
     """Return a call's arguments as those of one output."""
     given, out = taken(NET, name)
-    names, axes = CALLS[name]
+    names, axes = CALLS[name].arguments, CALLS[name].axes
     given = [np.ascontiguousarray(a[:, 0]) if n in ("ybar", "t") else a
              for a, n in zip(given, ("w", *names), strict=True)]  # fmt: skip
     return given, np.ascontiguousarray(out.take(0, axes.index("K"))) if "K" in axes else out
