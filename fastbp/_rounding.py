@@ -21,6 +21,7 @@ import numpy as np
 
 import fastbp.reference as reference
 
+from . import _heads as heads
 from .activations import softmax
 from .losses import Loss, get_loss
 
@@ -98,7 +99,7 @@ class _MovedSoftmax:
     """The softmax about s, of how far rounding moves that: in its place in the reference."""
 
     def __init__(self, s: Any) -> None:
-        self.y, self.rest, self.minus_log_y = reference._softmax(s)
+        self.y, self.rest, self.minus_log_y = heads.softmax_parts(s)
 
     def output(self, order: int, S: Any) -> tuple[Any, ...]:
         """Return y, J = diag(y) − y y^T, and its derivative along a direction."""
@@ -106,13 +107,13 @@ class _MovedSoftmax:
         R = S + (y * S).sum(axis=1, keepdims=True)
         moved = y * (1.0 + R)
         J = (y[..., np.newaxis] * y[:, np.newaxis]) * (1.0 + R[..., np.newaxis] + R[:, np.newaxis])
-        J = reference._with_diagonal(J, np.zeros_like(y))
-        J = reference._with_diagonal(J, J.sum(axis=2))  # y_k (1 − y_k) = Σ_{l ≠ k} y_k y_l
+        J = heads.with_diagonal(J, np.zeros_like(y))
+        J = heads.with_diagonal(J, J.sum(axis=2))  # y_k (1 − y_k) = Σ_{l ≠ k} y_k y_l
 
         def curvature(r: Any) -> Any:
-            dy = reference._times(J, r)
+            dy = heads.times(J, r)
             outer = dy[..., np.newaxis] * moved[:, np.newaxis]
-            return reference._with_diagonal(outer + outer.swapaxes(1, 2), dy)
+            return heads.with_diagonal(outer + outer.swapaxes(1, 2), dy)
 
         return (moved, J, curvature)[: order + 1]
 
@@ -125,7 +126,7 @@ class _MovedSoftmax:
         at_top = np.where(t == T, 0.0, T + t) + T * rest
         slope = np.where(self.y > self.rest, at_top, T * y + t)
         kappa = (c[:, np.newaxis] * T)[..., np.newaxis] * J
-        return reference._Head(c @ losses.sum(axis=1), c[:, np.newaxis] * slope, kappa, kappa)
+        return heads.Head(c @ losses.sum(axis=1), c[:, np.newaxis] * slope, kappa, kappa)
 
 
 class _MovedLoss(Loss):

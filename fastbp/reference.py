@@ -124,6 +124,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._heads import Head, entrywise, head_at, output, times, whole
 from ._masked import unmasked
 from .activations import softmax
 from .losses import Loss, get_loss
@@ -195,7 +196,7 @@ def L(net: NetworkLike, w: Array, x: Array) -> Array:
 
 def V(net: NetworkLike, z: Array) -> Array:
     """Return u, u_i = v_i(z_i), of the shape of z."""
-    return _entrywise(net.activations, 0, z)[0]
+    return entrywise(net.activations, 0, z)[0]
 
 
 def M(net: NetworkLike, w: Array, u: Array) -> Any:
@@ -205,7 +206,7 @@ def M(net: NetworkLike, w: Array, u: Array) -> Any:
 
 def sigma(net: NetworkLike, s: Any) -> Any:
     """Return y, y_k = σ_k(s_k) or the softmax of s, of the shape of s."""
-    return _output(_sigmas(net), 0, np.reshape(s, (-1, _n_outputs(net))))[0].reshape(np.shape(s))
+    return output(_sigmas(net), 0, np.reshape(s, (-1, _n_outputs(net))))[0].reshape(np.shape(s))
 
 
 # --- Question 6: their Jacobians, at one observation ----------------------------------------------
@@ -224,7 +225,7 @@ def J_L_x(net: NetworkLike, w: Array, x: Array) -> Array:
 
 def J_V(net: NetworkLike, z: Array) -> Array:
     """Return the Jacobian of V, (H, H): diag(v_i'(z_i))."""
-    return np.diag(_entrywise(net.activations, 1, z)[1])
+    return np.diag(entrywise(net.activations, 1, z)[1])
 
 
 def J_M_w(net: NetworkLike, w: Array, u: Array) -> Array:
@@ -249,7 +250,7 @@ def J_M_u(net: NetworkLike, w: Array, u: Array) -> Array:
 
 def J_sigma(net: NetworkLike, s: Any) -> Array:
     """Return the Jacobian of σ, (K, K): diag(σ_k'(s_k)), or diag(y) - y y^T of the softmax."""
-    return _whole(_output(_sigmas(net), 1, np.reshape(s, (1, _n_outputs(net))))[1])[0]
+    return whole(output(_sigmas(net), 1, np.reshape(s, (1, _n_outputs(net))))[1])[0]
 
 
 # --- Questions 7 to 9: their product, in two orders, counted --------------------------------------
@@ -302,7 +303,7 @@ def grad_from_input_layer(
     """
     count, w, x, z, u, J = _counted(net, w, x, structure)
     if structure:
-        J_VL = count.scale(_entrywise(net.activations, 1, z)[1][:, np.newaxis], x)
+        J_VL = count.scale(entrywise(net.activations, 1, z)[1][:, np.newaxis], x)
         J_MVL = count.scale(J_M_u(net, w, u)[:, :, np.newaxis], J_VL)
         g_W = count.by_sigma(J, J_MVL.reshape(len(J), x.size * z.size))
         rows = np.hstack([_counted_g_A(J, u, count), g_W])
@@ -342,7 +343,7 @@ def input_grad_from_input_layer(
     """
     count, w, x, z, u, J = _counted(net, w, x, structure)
     if structure:
-        J_VL = count.scale(_entrywise(net.activations, 1, z)[1][:, np.newaxis], J_L_x(net, w, x))
+        J_VL = count.scale(entrywise(net.activations, 1, z)[1][:, np.newaxis], J_L_x(net, w, x))
     else:
         J_VL = count.product(J_V(net, z), J_L_x(net, w, x))
     rows = count.by_sigma(J, count.product(J_M_u(net, w, u), J_VL))
@@ -371,13 +372,13 @@ def _counted(net: NetworkLike, w: Numbers, x: Numbers, structure: bool) -> tuple
     w, (x,) = _one_observation(net, w, x)
     z = L(net, w, x)
     u = V(net, z)
-    J = _output(_sigmas(net), 1, np.reshape(M(net, w, u), (1, _n_outputs(net))))[1]
-    return _Counter(), w, x, z, u, (J if structure else _whole(J))[0]
+    J = output(_sigmas(net), 1, np.reshape(M(net, w, u), (1, _n_outputs(net))))[1]
+    return _Counter(), w, x, z, u, (J if structure else whole(J))[0]
 
 
 def _counted_delta(net: NetworkLike, w: Array, z: Array, J: Array, count: _Counter) -> Array:
     """Return δ, (K, H), δ_{k,i} = σ_k' a_{k,i} v_i'(z_i), in 2 K H operations."""
-    return count.scale(count.by_sigma(J, _parts(net, w)[0]), _entrywise(net.activations, 1, z)[1])
+    return count.scale(count.by_sigma(J, _parts(net, w)[0]), entrywise(net.activations, 1, z)[1])
 
 
 def _counted_g_A(J: Array, u: Array, count: _Counter) -> Array:
@@ -410,22 +411,9 @@ def _parts(net: NetworkLike, w: Array) -> tuple[Array, Array]:
     return w[: K * H].reshape(K, H), w[K * H :].reshape(H, net.n_inputs)
 
 
-def _entrywise(functions: Sequence[Any], order: int, *arrays: Array) -> tuple[Array, ...]:
-    """Evaluate functions, one for each entry of the last axis, and derivatives up to `order`."""
-    results = tuple(np.empty_like(arrays[0]) for _ in range(order + 1))
-    columns: dict[Any, list[int]] = {}
-    for i, v in enumerate(functions):
-        columns.setdefault(v, []).append(i)
-    for v, which in columns.items():
-        parts = v.evaluate(order, *(array[..., which] for array in arrays))
-        for result, part in zip(results, parts, strict=True):
-            result[..., which] = part
-    return results
-
-
 def _forward(net: NetworkLike, w: Array, X: Array, order: int) -> _Pass:
     """Evaluate s = M(w, V ∘ L(w, x)), and the derivatives of v up to `order`."""
-    U, *slopes = _entrywise(net.activations, order, L(net, w, X))
+    U, *slopes = entrywise(net.activations, order, L(net, w, X))
     s = M(net, w, U).reshape(len(X), _n_outputs(net))
     return _Pass(*_parts(net, w), X, s, U, *slopes)
 
@@ -469,122 +457,10 @@ def _by_inputs(f: _Pass, D: Array) -> Array:
     return (D.reshape(B * R, H) @ f.W).reshape(B, R, f.W.shape[1])
 
 
-# J_σ, and all that acts on s by observations, is (B, K) where it is diagonal, else (B, K, K).
-
-
-def _times(J: Array, ds: Array) -> Array:
-    """Return J ṡ, (B, K)."""
-    return J * ds if J.ndim == 2 else (J @ ds[..., np.newaxis])[..., 0]
-
-
-def _between(J: Array, d: Array) -> Array:
-    """Return J^T diag(d) J; J is symmetric."""
-    return d * J * J if J.ndim == 2 else (J * d[:, np.newaxis]) @ J
-
-
-def _whole(J: Array) -> Array:
-    """Return J with the zeros that a diagonal leaves out, (B, K, K)."""
-    return J if J.ndim == 3 else _with_diagonal(np.zeros((*J.shape, J.shape[1]), J.dtype), J)
-
-
-def _with_diagonal(J: Array, diagonal: Array) -> Array:
-    np.einsum("bkk->bk", J)[...] = diagonal  # a view of J
-    return J
-
-
 def _sigmas(net: NetworkLike) -> Any:
     """Return (σ_1 … σ_K), or `softmax`."""
     one = hasattr(net.output, "evaluate")
     return (net.output,) * _n_outputs(net) if one else net.output
-
-
-def _output(sigmas: Any, order: int, s: Array) -> tuple[Any, ...]:
-    """Return y and, up to an order, J_σ and the function r ↦ Σ_k r_k ∂²y_k/∂s²."""
-    if sigmas is softmax:
-        y, rest, _ = _softmax(s)
-        J = _softmax_jacobian(y, rest)
-
-        def curvature(r: Array) -> Array:
-            """Differentiate diag(y) - y y^T along r; ∂²y_k/∂s_l∂s_m is symmetric in k, l, m."""
-            dy = _times(J, r)
-            outer = dy[..., np.newaxis] * y[:, np.newaxis]
-            return _with_diagonal(-outer - outer.swapaxes(1, 2), dy * (rest - y))
-
-        return (y, J, curvature)[: order + 1]
-    if not isinstance(sigmas, Sequence):
-        return sigmas.output(order, s)  # what stands in for the softmax in `_rounding`
-    y, *slopes = _entrywise(sigmas, order, s)
-    return (y, *slopes) if order < 2 else (y, slopes[0], lambda r: r * slopes[1])
-
-
-def _softmax(s: Array) -> tuple[Array, Array, Array]:
-    """Return y, 1 - y and -log y, of which none overflows or cancels."""
-    top = np.argmax(s.real, axis=1)[:, np.newaxis]
-    with np.errstate(over="ignore"):
-        below = np.take_along_axis(s, top, 1) - s
-    e = np.exp(-below)
-    np.put_along_axis(e, top, 0.0, 1)
-    others = e.sum(axis=1, keepdims=True)  # their sum beside the largest, which counts as 1
-    y = e / (1.0 + others)
-    rest = 1.0 - y
-    np.put_along_axis(y, top, 1.0 / (1.0 + others), 1)
-    np.put_along_axis(rest, top, others / (1.0 + others), 1)
-    return y, rest, below + np.log1p(others)
-
-
-def _softmax_jacobian(y: Array, rest: Array) -> Array:
-    """Return diag(y) - y y^T, given 1 - y."""
-    return _with_diagonal(-y[..., np.newaxis] * y[:, np.newaxis], y * rest)
-
-
-class _Head(NamedTuple):
-    """The mean loss as a function of s, and its derivatives there; c sums to 1 here."""
-
-    mean: Any
-    sbar: Array
-    """c J_σ^T τ ℓ', (B, K)."""
-    kappa: Any = None
-    """c J_σ^T diag(τ ℓ'') J_σ; it and the next where asked for."""
-    h: Any = None
-    """kappa + c Σ_k τ_k ℓ_k' ∂²y_k/∂s²."""
-
-
-def _head(
-    net: NetworkLike, loss: str | Loss, s: Array, t: Array, c: Array, tau: Array, order: int
-) -> _Head:
-    """Evaluate the head up to the derivatives of an order, 1 or 2.
-
-    A loss may take σ over from the network: cross entropy does so with the softmax, and by
-    `Loss.with_output` with the logistic function: then y is s, and σ the identity.
-    """
-    sigmas, loss = _sigmas(net), get_loss(loss)
-    pointwise: Any = (loss,) * s.shape[1]
-    if isinstance(sigmas, Sequence):
-        sigmas, pointwise = zip(*(loss.with_output(v) for v in sigmas), strict=True)
-    elif loss.fuses_with_softmax:
-        fused = _softmax_cross_entropy if sigmas is softmax else sigmas.cross_entropy
-        return fused(s, tau * t, c)
-    y, J, *curvature = _output(sigmas, order, s)
-    losses, dl, *ddl = _entrywise(pointwise, order, y, t)
-    mean, c = c @ (tau * losses).sum(axis=1), c[:, np.newaxis] * tau
-    first = _Head(mean, _times(J, c * dl))
-    if order == 1:
-        return first
-    kappa = _between(J, c * ddl[0])
-    return first._replace(kappa=kappa, h=kappa + curvature[0](c * dl))
-
-
-def _softmax_cross_entropy(s: Array, t: Array, c: Array) -> _Head:
-    """Evaluate ℓ = -Σ_k t_k log y_k = Σ_k t_k (log Σ exp(s) - s_k), whose slope is (Σ_k t_k) y - t.
-
-    Where y is near 1 it is taken from 1 - y, so that it does not cancel.
-    """
-    y, rest, minus_log_y = _softmax(s)
-    T = t.sum(axis=1, keepdims=True)
-    losses = t * np.where(t == 0.0, 0.0, minus_log_y)
-    slope = np.where(y.real > rest.real, (T - t) - T * rest, T * y - t)
-    kappa = (c[:, np.newaxis] * T)[..., np.newaxis] * _softmax_jacobian(y, rest)
-    return _Head(c @ losses.sum(axis=1), c[:, np.newaxis] * slope, kappa, kappa)
 
 
 def _probabilities(t: Array, K: int) -> Array:
@@ -657,14 +533,14 @@ def _common_dtype(*arguments: Any) -> np.dtype[Any]:
 def value(net: NetworkLike, w: Numbers, X: Numbers) -> Any:
     """Return y = f(w, x) at every row of X, (B, K): for one output equation (1)."""
     single, w, X = _arguments(net, w, X)
-    return _result(_output(_sigmas(net), 0, _forward(net, w, X, 0).s)[0], single)
+    return _result(output(_sigmas(net), 0, _forward(net, w, X, 0).s)[0], single)
 
 
 def value_and_grad(net: NetworkLike, w: Numbers, x: Numbers) -> tuple[Any, Array]:
     """Return f(w, x), (K,), and its Jacobian by w, (K, P), at one observation: for K = 1, ∇_w f."""
     f = _forward(net, *_one_observation(net, w, x), 1)
-    y, J = _output(_sigmas(net), 1, f.s)
-    rows = [_reverse(f, row) for row in _whole(J).swapaxes(0, 1)]
+    y, J = output(_sigmas(net), 1, f.s)
+    rows = [_reverse(f, row) for row in whole(J).swapaxes(0, 1)]
     return _result(y, True), _result(np.stack(rows)[np.newaxis], True)
 
 
@@ -672,14 +548,14 @@ def per_sample_grad(net: NetworkLike, w: Numbers, X: Numbers) -> Array:
     """Return the Jacobian of the batch, (B, K, P): row (b, k) is ∇_w f_{b,k}."""
     single, w, X = _arguments(net, w, X)
     f = _forward(net, w, X, 1)
-    return _result(_rows(f, _whole(_output(_sigmas(net), 1, f.s)[1])), single)
+    return _result(_rows(f, whole(output(_sigmas(net), 1, f.s)[1])), single)
 
 
 def input_grad(net: NetworkLike, w: Numbers, X: Numbers) -> Array:
     """Return the rows ∇_x f_{b,k}, (B, K, N)."""
     single, w, X = _arguments(net, w, X)
     f = _forward(net, w, X, 1)
-    D = _delta(f, _whole(_output(_sigmas(net), 1, f.s)[1]))
+    D = _delta(f, whole(output(_sigmas(net), 1, f.s)[1]))
     return _result(_by_inputs(f, D), single)
 
 
@@ -692,8 +568,8 @@ def input_hvp(net: NetworkLike, w: Numbers, X: Numbers, v: Numbers) -> Array:
     single, w, X, v = _arguments(net, w, X, v=("BN", v))
     f = _forward(net, w, X, 2)
     dZ, _, ds = _tangent(f, _parts(net, np.zeros_like(w)), v)
-    _, J, curvature = _output(_sigmas(net), 2, f.s)
-    D, dV_rest = _delta(f, _whole(curvature(ds))), _back(_whole(J), f.A)
+    _, J, curvature = output(_sigmas(net), 2, f.s)
+    D, dV_rest = _delta(f, whole(curvature(ds))), _back(whole(J), f.A)
     D = D + dV_rest * f.ddV[:, np.newaxis] * dZ[:, np.newaxis]
     return _result(_by_inputs(f, D), single)
 
@@ -702,7 +578,7 @@ def vjp(net: NetworkLike, w: Numbers, X: Numbers, ybar: Numbers, *, inputs: bool
     """Return Σ_{b,k} ȳ_{b,k} ∇_w f_{b,k}, (P,), and with `inputs` Σ_k ȳ_{b,k} ∇_x f_{b,k} too."""
     single, w, X, ybar = _arguments(net, w, X, ybar=("BK", ybar))
     f = _forward(net, w, X, 1)
-    sbar = _times(_output(_sigmas(net), 1, f.s)[1], ybar)
+    sbar = times(output(_sigmas(net), 1, f.s)[1], ybar)
     g = _reverse(f, sbar)
     if not inputs:
         return g
@@ -714,7 +590,7 @@ def jvp(net: NetworkLike, w: Numbers, X: Numbers, p: Numbers, *, dX: Numbers | N
     single, w, X, p, dX = _arguments(net, w, X, p=("P", p), dX=("BN", dX))
     f = _forward(net, w, X, 1)
     ds = _tangent(f, _parts(net, p), dX)[2]
-    return _result(_times(_output(_sigmas(net), 1, f.s)[1], ds), single)
+    return _result(times(output(_sigmas(net), 1, f.s)[1], ds), single)
 
 
 def loss_and_grad(
@@ -741,7 +617,7 @@ def hvp(
     dV, ddV, dZ = (part[:, np.newaxis] for part in (f.dV, f.ddV, dZ))
     dD = _back(head.sbar[:, np.newaxis], P_A * dV + f.A * ddV * dZ)[:, 0]  # (S̄˙ A)∘V': _reverse
     rest = np.concatenate([(dU.T @ head.sbar).T.ravel(), (dD.T @ f.X).ravel()])
-    return _reverse(f, _times(head.h, ds)) + rest
+    return _reverse(f, times(head.h, ds)) + rest
 
 
 def gauss_newton_product(
@@ -756,7 +632,7 @@ def gauss_newton_product(
     keeps ℓ'' = y (1 - y), or diag(y) - y y^T, whatever the target.
     """
     f, head, p = _loss_pass(net, w, X, t, p, loss, sample_weight, target_weight, 2)
-    return _reverse(f, _times(head.kappa, _tangent(f, p)[2]))
+    return _reverse(f, times(head.kappa, _tangent(f, p)[2]))
 
 
 def gauss_newton(
@@ -768,7 +644,7 @@ def gauss_newton(
     The matrix of `gauss_newton_product`, made of the whole Jacobian of s, (B, K, P).
     """
     f, head, _ = _loss_pass(net, w, X, t, None, loss, sample_weight, target_weight, 2)
-    J = _rows(f, _whole(np.ones_like(f.s)))
+    J = _rows(f, whole(np.ones_like(f.s)))
     QJ = head.kappa[..., np.newaxis] * J if head.kappa.ndim == 2 else head.kappa @ J
     J, QJ = (rows.reshape(f.s.size, f.A.size + f.W.size) for rows in (J, QJ))
     return head.mean, J.T @ head.sbar.ravel(), J.T @ QJ
@@ -777,7 +653,7 @@ def gauss_newton(
 def _loss_pass(
     net: NetworkLike, w: Numbers, X: Numbers, t: Numbers, p: Numbers | None, loss: str | Loss,
     c: Numbers | None, tau: Numbers | None, order: int,
-) -> tuple[_Pass, _Head, Any]:  # fmt: skip
+) -> tuple[_Pass, Head, Any]:  # fmt: skip
     """Return the pass and its head up to an order, and (P_A, P_W) where p is given."""
     joint = net.output is softmax and get_loss(loss).fuses_with_softmax
     classes = joint and np.ndim(t) == np.ndim(X) - 1
@@ -794,5 +670,5 @@ def _loss_pass(
     if total == 0:
         raise ValueError("sample_weight has the sum 0, but a mean needs a sum above 0")
     f = _forward(net, w, X, order)
-    head = _head(net, loss, f.s, t, c / total, tau, order)
+    head = head_at(_sigmas(net), loss, f.s, t, c / total, tau, order)
     return f, head, None if p is None else _parts(net, p)

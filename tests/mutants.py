@@ -6,7 +6,7 @@ is kept: a test that is changed has to go on killing what it killed. `test_mutan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Mutant:
 def _reference(name: str, old: str, new: str, *tests: str) -> Mutant:
     """Return a fault in the reference; tests are named within test_reference.py."""
     return Mutant(name, "reference.py", old, new, tuple(f"test_reference.py::{t}" for t in tests))
+
+
+def _head(name: str, old: str, new: str, *tests: str) -> Mutant:
+    """Return a fault in what the reference ends in."""
+    return replace(_reference(name, old, new, *tests), file="_heads.py")
 
 
 REFERENCE = (
@@ -48,13 +53,13 @@ REFERENCE = (
     ),
     _reference(
         "the cotangent in single precision",
-        "    sbar = _times(_output(_sigmas(net), 1, f.s)[1], ybar)\n",
-        "    sbar = _times(_output(_sigmas(net), 1, f.s)[1], ybar)\n"
+        "    sbar = times(output(_sigmas(net), 1, f.s)[1], ybar)\n",
+        "    sbar = times(output(_sigmas(net), 1, f.s)[1], ybar)\n"
         "    sbar = sbar.astype('f4').astype(ybar.dtype)\n",
         "test_first_order_to_50_digits",
         "test_jvp_is_adjoint_to_vjp",
     ),
-    _reference(
+    _head(
         "neurons of one activation take the columns of another",
         "            result[..., which] = part",
         "            result[..., which[::-1]] = part",
@@ -78,8 +83,8 @@ REFERENCE = (
     ),
     _reference(
         "a conjugate in the gradient, which only a complex step sees",
-        "    sbar = _times(_output(_sigmas(net), 1, f.s)[1], ybar)\n",
-        "    sbar = _times(_output(_sigmas(net), 1, f.s)[1].conj(), ybar)\n",
+        "    sbar = times(output(_sigmas(net), 1, f.s)[1], ybar)\n",
+        "    sbar = times(output(_sigmas(net), 1, f.s)[1].conj(), ybar)\n",
         "test_vjp_and_jvp_have_one_derivative",
     ),
     _reference(
@@ -112,14 +117,14 @@ REFERENCE = (
         "test_losses_to_50_digits",
         "test_losses_by_complex_step",
     ),
-    _reference(
+    _head(
         "weights left out of the curvature of σ",
         "h=kappa + curvature[0](c * dl))",
         "h=kappa + curvature[0](dl / len(s)))",
         "test_losses_to_50_digits",
         "test_losses_by_complex_step",
     ),
-    _reference(
+    _head(
         "no curvature of the output in the Hessian",
         "h=kappa + curvature[0](c * dl))",
         "h=kappa)",
@@ -141,7 +146,7 @@ REFERENCE = (
         "test_losses_to_50_digits",
         "test_second_derivatives_are_symmetric",
     ),
-    _reference(
+    _head(
         "the curvature of the loss by s with one σ' in the place of two",
         "    return d * J * J if",
         "    return d * J if",
@@ -158,16 +163,16 @@ REFERENCE = (
     ),
     _reference(
         "the second derivative by x without that of σ",
-        "_whole(curvature(ds))",
-        "_whole(curvature(0.0 * ds))",
+        "whole(curvature(ds))",
+        "whole(curvature(0.0 * ds))",
         "test_second_order_by_hand",
         "test_second_order_by_inputs_to_50_digits",
         "test_input_curvature_by_complex_step",
     ),
-    _reference(
+    _head(
         "the logistic output applied before the fused cross entropy",
-        "    y, J, *curvature = _output(sigmas, order, s)\n",
-        "    y, J, *curvature = _output(_sigmas(net), order, s)\n",
+        "sigmas, pointwise = zip(*(loss.with_output(v)",
+        "_, pointwise = zip(*(loss.with_output(v)",
         "test_losses_to_50_digits",
         "test_cross_entropy_is_finite_and_exact_for_any_s",
     ),
@@ -191,7 +196,7 @@ REFERENCE = (
         "test_first_order_to_50_digits",
         "test_jvp_is_adjoint_to_vjp",
     ),
-    _reference(
+    _head(
         "the curvature of the softmax on one side of the diagonal only",
         "-outer - outer.swapaxes(1, 2)",
         "-2.0 * outer",
@@ -199,26 +204,26 @@ REFERENCE = (
         "test_losses_by_complex_step",
         "test_second_derivatives_are_symmetric",
     ),
-    _reference(
+    _head(
         "1 - y of the softmax, which cancels",
         "    np.put_along_axis(rest, top, others / (1.0 + others), 1)\n",
         "    np.put_along_axis(rest, top, 1.0 - 1.0 / (1.0 + others), 1)\n",
         "test_softmax_cross_entropy_is_finite_and_exact_for_any_s",
     ),
-    _reference(
+    _head(
         "exp(s) without the largest s taken off",
         "        below = np.take_along_axis(s, top, 1) - s\n",
         "        below = -s\n",
         "test_first_order_to_50_digits",
     ),
-    _reference(
+    _head(
         "weights of outputs in the loss, but not in its slope",
         "c[:, np.newaxis] * tau\n    first",
         "c[:, np.newaxis] * np.ones_like(tau)\n    first",
         "test_losses_to_50_digits",
         "test_losses_by_complex_step",
     ),
-    _reference(
+    _head(
         "weights of classes that count in the class alone",
         "T * y - t)",
         "y - t)",

@@ -25,7 +25,7 @@ FLOORS = (
     ("objective",),
     ("_in_numba",),
     ("functions", "reference", "_columns", "_parts"),
-    ("losses",),
+    ("_heads", "losses"),
     ("activations",),
     ("kernels/calls",),
     ("kernels/drivers",),

@@ -13,9 +13,10 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
+from .._heads import entrywise, head_at
 from .._lock import LOCK
 from .._parts import Rows, Statistic, over_parts
-from ..activations import Activation, softmax
+from ..activations import softmax
 from ..kernels.machine.levenberg_settings import (
     NOT_FINITE,
     NOTHING_FREE,
@@ -467,33 +468,14 @@ def _kinds(activations: tuple[str, ...], N: int, K: int, free: bytes) -> NDArray
     return np.unique(kinds, return_inverse=True)[1].astype(np.int64)
 
 
-def _neurons(net: Network, Z: NDArray) -> tuple[NDArray, NDArray]:
-    """v and v' of each neuron, (B, H)."""
-    U, slopes = np.empty_like(Z), np.empty_like(Z)
-    for v in set(net.activations):
-        at = [i for i, other in enumerate(net.activations) if other == v]
-        U[:, at], slopes[:, at] = v.evaluate(1, Z[:, at])
-    return U, slopes
-
-
 def _cotangents(net: Network, loss: Loss, s: NDArray, t: NDArray) -> NDArray:
     """∂ℓ/∂s of each observation, of the shape of s."""
-    s, t = s.astype(np.float64), t.astype(np.float64)
-    sigmas = boundary.sigmas(net)
-    if not isinstance(sigmas[0], Activation):
-        y = np.exp(s - s.max(axis=1, keepdims=True))
-        y /= y.sum(axis=1, keepdims=True)
-        if loss.fuses_with_softmax:
-            return y * t.sum(axis=1, keepdims=True) - t
-        slopes = loss.derivative(y, t)
-        return y * (slopes - (y * slopes).sum(axis=1, keepdims=True))
-    columns = []
-    for k, sigma in enumerate(sigmas):
-        at, of = (s, t) if net.n_outputs == 1 else (s[:, k], t[:, k])
-        output, matched = loss.with_output(sigma)
-        y, slope = output.evaluate(1, at)
-        columns.append(matched.derivative(y, of) * slope)
-    return columns[0] if net.n_outputs == 1 else np.stack(columns, axis=1)
+    rows = (len(s), net.n_outputs)
+    at, of = (array.astype(np.float64).reshape(rows) for array in (s, t))
+    sigmas = softmax if net.output is softmax else boundary.sigmas(net)
+    with np.errstate(all="ignore"):
+        head = head_at(sigmas, loss, at, of, np.ones(len(s)), np.ones(net.n_outputs), 1)
+    return head.sbar.reshape(s.shape)
 
 
 def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -> Statistic:
@@ -507,7 +489,7 @@ def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -
         assert t is not None
         with np.errstate(over="ignore", invalid="ignore"):
             X = X.astype(np.float64)
-            U, slopes = _neurons(net, X @ W.T)
+            U, slopes = entrywise(net.activations, 1, X @ W.T)
             s = U @ A.T
             weights = (_cotangents(net, loss, s.reshape(t.shape), t).reshape(s.shape) / unit) ** 2
             if c is not None:
