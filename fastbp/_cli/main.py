@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 import fastbp
 
 from .. import _models
-from .. import _screen as screen
 from .. import _standardise as standardise
 from .._files import write_atomically
+from .._screen import say as note
 from ..losses import NAMES as LOSSES
 from . import paths as _paths
 from . import problem as _problem
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is None:
             raise OSError("the standard output is closed")
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *where: _note(f"warning: {message}")
+            warnings.showwarning = lambda message, *where: note(f"warning: {message}")
             code = options.run(options)
         sys.stdout.flush()  # while it can be said that it failed
         return code
@@ -62,20 +62,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except fastbp.NonFiniteLossError as error:
         hint = "a smaller --learning-rate or a larger --l2 may help"
-        _note(f"error: the loss is infinite after step {error.step}; {hint}")
+        note(f"error: the loss is infinite after step {error.step}; {hint}")
         return 1
     except MemoryError:
-        _note("error: there is not enough memory for this")
+        note("error: there is not enough memory for this")
         return 2
     except (OSError, ValueError, ImportError) as error:
-        _note(f"error: {error}")
+        note(f"error: {error}")
         try:
             sys.stdout.flush()
         except (AttributeError, OSError):
             _forget_output()
         return 2
     except KeyboardInterrupt:
-        _note("interrupted")
+        note("interrupted")
         return _INTERRUPTED
 
 
@@ -236,11 +236,6 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
-def _note(line: str) -> None:
-    """Say what is no result: where results go into a pipe, it still is seen."""
-    screen.say(line)
-
-
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
@@ -336,42 +331,11 @@ def _run_train(options: argparse.Namespace) -> int:
     _paths.check_ending("--save", options.save, ("npz",))
     if options.plot:
         _paths.check_ending("--plot", options.plot, _report.picture_formats())
-    how = _how(options)
-    if options.data is None:
-        others = {"dates": options.dates, "impute": options.impute}
-        for name in (name for name, given in (how | others).items() if given):
-            raise ValueError(f"--{name} does nothing with the bundled data")
-        table = _problem.bundled(options.categorical)
-    else:
-        table = _reading.read(options.data, drop=options.drop, text=options.categorical, **how)
-    problem = _problem.prepare(
-        table,
-        targets=options.target,
-        drop=options.drop,
-        categorical=options.categorical,
-        fill=options.impute == "mean",
-        test_fraction=options.test_fraction,
-        neurons=options.neurons,
-        linear=options.linear,
-        activation=options.activation,
-        output=options.output,
-        loss=options.loss,
-        regression=options.regression,
-        seed=options.seed,
-        dates=options.dates,
-        missing=options.missing,
-    )
+    problem = _problem_of(options)
     for line in problem.lines:
-        _note(line)
+        note(line)
     _train.check_loss(problem)
-    if (options.optimizer or "lm") not in _train.STOCHASTIC:
-        for name in ("batch_size", "learning_rate"):
-            if getattr(options, name) is not None:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} does nothing with "
-                    f"{options.optimizer or 'lm and lbfgs'}; it is for "
-                    f"--optimizer {' or '.join(_train.STOCHASTIC)}"
-                )
+    _check_optimizer(options)
     how_to_fit = _train.Options(*(getattr(options, name) for name in _train.Options._fields))
 
     def plain(line: str) -> None:
@@ -382,7 +346,7 @@ def _run_train(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     chosen = _train.choose(problem, how_to_fit, "auto")
     choosing = time.perf_counter() - started
-    problem, preparation, net = chosen.problem, problem.preparation, chosen.problem.net
+    problem = chosen.problem
     for line in _report.before(problem):
         say(line)
     fit = _train.fit(
@@ -394,46 +358,15 @@ def _run_train(options: argparse.Namespace) -> int:
         progress,
     )
     judged = _train.judge(problem, fit.w)
-    held_out, fitted = _train.quality(judged["held_out"]), _train.quality(judged["fitted"])
-    words, worse = _train.verdict(held_out, judged["held_out"])
-    doubts = [
-        *fit.result.warnings,
-        *(f"cross-validation: {doubt}" for doubt in [chosen.doubt] if doubt),
-    ]
-    if worse:
-        doubts.append(f"{words}; a larger --l2 or fewer --neurons may help")
-    for doubt in doubts:
-        _note(f"warning: {doubt}")
-    results: dict[str, Any] = {
-        "training": {
-            "optimizer": how_to_fit.name(net, problem.loss, chosen.l2),
-            "loss": problem.loss,
-            "l2": chosen.l2,
-            "neurons": chosen.neurons,
-            "chosen": [name for name in ("neurons", "l2") if getattr(options, name) == "auto"],
-            "l2_path": chosen.path and {k: v.tolist() for k, v in chosen.path._asdict().items()},
-            "parameters": net.n_params,
-            "seed": options.seed,
-            "rows": len(problem.fit.t),
-            "columns": [column["name"] for column in preparation.inputs],
-            "steps": len(fit.result.history["loss"]),
-            "reached": fit.result.loss,
-            "training_loss": fit.loss,
-            "held_out_loss": fit.held_out_loss,
-            "reason": fit.reason,
-            "warnings": doubts,
-            "seconds": round(fit.seconds, 6),
-            "seconds_of_choice": round(choosing, 6),
-        },
-        "held_out": held_out,
-        "fitted": fitted,
-        "in_words": words,
-    }
+    results = _results(options, how_to_fit, chosen, fit, judged)
+    for doubt in results["training"]["warnings"]:
+        note(f"warning: {doubt}")
+    results["training"]["seconds_of_choice"] = round(choosing, 6)
     if options.save:
         metadata = {name: results[name] for name in ("training", "held_out")}
         result = _train.with_intervals(problem, fit)
-        stored = preparation.stored()
-        fastbp.save(options.save, net, fit.w, result=result, preparation=stored, **metadata)
+        stored = problem.preparation.stored()
+        fastbp.save(options.save, problem.net, fit.w, result=result, preparation=stored, **metadata)
         results["saved"] = options.save
     if options.plot:
         _report.plot(options.plot, problem, fit, judged)
@@ -443,6 +376,78 @@ def _run_train(options: argparse.Namespace) -> int:
     else:
         _report.table(_report.train_rows(results))
     return _INTERRUPTED if fit.reason == "interrupted" else 0
+
+
+def _problem_of(options: argparse.Namespace) -> _problem.Problem:
+    """Read the table, and make a problem of it."""
+    how = _how(options)
+    if options.data is None:
+        others = {"dates": options.dates, "impute": options.impute}
+        for name in (name for name, given in (how | others).items() if given):
+            raise ValueError(f"--{name} does nothing with the bundled data")
+        table = _problem.bundled(options.categorical)
+    else:
+        table = _reading.read(options.data, drop=options.drop, text=options.categorical, **how)
+    same = "drop categorical test_fraction neurons linear activation output loss regression seed"
+    return _problem.prepare(
+        table,
+        targets=options.target,
+        fill=options.impute == "mean",
+        dates=options.dates,
+        missing=options.missing,
+        **{name: getattr(options, name) for name in same.split()},
+    )
+
+
+def _check_optimizer(options: argparse.Namespace) -> None:
+    """Raise ValueError for what the optimizer does nothing with."""
+    if (options.optimizer or "lm") in _train.STOCHASTIC:
+        return
+    for name in ("batch_size", "learning_rate"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} does nothing with "
+                f"{options.optimizer or 'lm and lbfgs'}; it is for "
+                f"--optimizer {' or '.join(_train.STOCHASTIC)}"
+            )
+
+
+def _results(
+    options: argparse.Namespace,
+    how: _train.Options,
+    chosen: _train.Choice,
+    fit: _train.Fit,
+    judged: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what a fit reached, as JSON has it, and as it is stored with the model."""
+    problem = chosen.problem
+    held_out, fitted = _train.quality(judged["held_out"]), _train.quality(judged["fitted"])
+    words, worse = _train.verdict(held_out, judged["held_out"])
+    doubts = [*fit.result.warnings]
+    if chosen.doubt:
+        doubts.append(f"cross-validation: {chosen.doubt}")
+    if worse:
+        doubts.append(f"{words}; a larger --l2 or fewer --neurons may help")
+    training = {
+        "optimizer": how.name(problem.net, problem.loss, chosen.l2),
+        "loss": problem.loss,
+        "l2": chosen.l2,
+        "neurons": chosen.neurons,
+        "chosen": [name for name in ("neurons", "l2") if getattr(options, name) == "auto"],
+        "l2_path": chosen.path and {k: v.tolist() for k, v in chosen.path._asdict().items()},
+        "parameters": problem.net.n_params,
+        "seed": options.seed,
+        "rows": len(problem.fit.t),
+        "columns": [column["name"] for column in problem.preparation.inputs],
+        "steps": len(fit.result.history["loss"]),
+        "reached": fit.result.loss,
+        "training_loss": fit.loss,
+        "held_out_loss": fit.held_out_loss,
+        "reason": fit.reason,
+        "warnings": doubts,
+        "seconds": round(fit.seconds, 6),
+    }
+    return {"training": training, "held_out": held_out, "fitted": fitted, "in_words": words}
 
 
 # ---- predict and info ------------------------------------------------------------------------
@@ -460,8 +465,8 @@ def _run_predict(options: argparse.Namespace) -> int:
     preparation = Preparation.restored(model.metadata["preparation"])
     table = preparation.read(options.data, **_how(options))
     for line in table.notes:
-        _note(line)
-    X = preparation.encode(table, _note)
+        note(line)
+    X = preparation.encode(table, note)
     loss = model.metadata.get("training", {}).get("loss", "")
     columns = _columns(preparation, _train.predicted(preparation, loss, model.net(model.w, X)))
     if options.interval is not None:
