@@ -23,55 +23,34 @@ class Refused(Exception):
 
 
 class Described(Protocol):
-    """What kernels know of a network."""
+    """What kernels know of a network: N, H, K, P, v, σ, the number type.
 
-    @property
-    def n_inputs(self) -> int:
-        """N."""
+    `output` is σ; where K > 1 a tuple of K, or the softmax, whose `steps` are exp and log1p.
+    `_calls` is what `kernels.calls.prepared` keeps of the network, or None.
+    """
 
-    @property
-    def n_neurons(self) -> int:
-        """H."""
+    n_inputs: int
+    n_neurons: int
+    n_outputs: int
+    n_params: int
+    output: Any
+    dtype: np.dtype
+    _calls: Any
 
     @property
     def activations(self) -> tuple[Function, ...]:
         """v_1 … v_H."""
 
-    @property
-    def n_outputs(self) -> int:
-        """K."""
-
-    @property
-    def n_params(self) -> int:
-        """P."""
-
-    @property
-    def output(self) -> Any:
-        """σ; where K > 1 a tuple of K, or the softmax, whose `steps` are exp and log1p."""
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The number type."""
-
-    @property
-    def _calls(self) -> Any:
-        """What `kernels.calls.prepared` keeps of the network, or None."""
-
 
 class DescribedLoss(Protocol):
-    """What kernels know of a loss."""
+    """What kernels know of a loss: its name, and the least and the greatest target."""
 
-    @property
-    def name(self) -> str:
-        """What it is called."""
+    name: str
+    target_range: tuple[float, float]
 
     @property
     def key(self) -> str:
         """What machine code of it is known by."""
-
-    @property
-    def target_range(self) -> tuple[float, float]:
-        """Least and greatest target."""
 
     @property
     def fuses_with_softmax(self) -> bool:
