@@ -25,7 +25,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,11 +35,9 @@ import fastbp
 from . import _boundary as boundary
 from ._files import write_atomically
 from ._training import uncertainty as uncertainty
+from ._training.result import FitResult, spread_of
 from .activations import NAMES, Activation, get_activation, softmax
 from .network import Network, describe
-
-if TYPE_CHECKING:
-    from ._training.result import FitResult
 
 FORMAT, VERSION = "fastbp model", 2
 _INTERVALS = ("factor", "undetermined", "scale")
@@ -362,14 +360,14 @@ def _check(header: Any, w: NDArray) -> None:
 
 def _spread_of(result: Any, net: Network, w: NDArray) -> uncertainty.Spread:
     """Return what the intervals of a fit need, or say refuse where they are of others."""
-    if not isinstance(result, Model | fastbp.FitResult):
+    if not isinstance(result, Model | FitResult):
         raise TypeError(f"result must be what fastbp.fit or load returned; got {result!r}")
     if result.net != net or not np.array_equal(result.w, w):
         raise ValueError(
             "result must be the fit of this net with these parameters; got one of "
             + (f"{result.net!r}" if result.net != net else "other parameters w")
         )
-    given: uncertainty.Spread = result._spread
+    given = result._spread if isinstance(result, Model) else spread_of(result)
     if not np.isfinite(given.factor).all():
         raise ValueError("result must have intervals of finite numbers; its covariance has none")
     return given

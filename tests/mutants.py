@@ -911,8 +911,8 @@ INTERVALS = (
     Mutant(
         "information criteria that count the variance of the noise",
         "_training/report.py",
-        "aic, bic = 2.0 * k - 2.0 * log_l,",
-        "aic, bic = 2.0 * (k + 1.0) - 2.0 * log_l,",
+        '["aic"] = 2.0 * k - 2.0 * log_l',
+        '["aic"] = 2.0 * (k + 1.0) - 2.0 * log_l',
         ("test_report.py::test_least_squares_is_that_of_statsmodels",),
     ),
     Mutant(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,7 +222,6 @@ def report_of(result: FitResult) -> FitReport:
     """Return the report of a fit."""
     net, data = result.net, result.data
     weights = data.weights()
-    n, total = weights.n, weights.sum
     exact, w = uncertainty.in_float64(net), result.w.astype(np.float64)
     at = uncertainty.At(exact, data.loss, w, weights.unit, np.arange(0))
     given: uncertainty.Spread | None = None
@@ -231,25 +230,55 @@ def report_of(result: FitResult) -> FitReport:
         given = result._spread
     except ValueError as error:  # a loss without curvature
         warnings.append(str(error))
-    errors = condition = k = s = None
+    found: dict[str, Any] = {}
     if given is not None:
-        errors = uncertainty.standard_errors(given, data.free)
+        errors = found["standard_errors"] = uncertainty.standard_errors(given, data.free)
         unknown = int(np.isinf(errors).sum())
         warnings += uncertainty.doubts(given, f"{unknown} of the parameters" if unknown else "")
         if not math.isnan(given.effective):  # in a pickle of 0.1.0 they may be missing
-            condition, k = given.condition, given.effective
+            found |= {"condition": given.condition, "n_effective": given.effective}
         if given.noise is not None:
             s = math.sqrt(given.noise) if net.n_outputs == 1 else np.sqrt(given.noise)
+            found["residual_standard_error"] = s
+    found |= _of_residuals(data, at, weights, given)
+    log_l, k = found.get("log_likelihood"), found.get("n_effective")
+    if log_l is not None and k is not None:
+        found["aic"] = 2.0 * k - 2.0 * log_l
+        found["bic"] = math.log(weights.n) * k - 2.0 * log_l
+    found |= {
+        "net": net,
+        "loss_name": data.loss.name,
+        "loss": result.loss,
+        "reason": result.reason,
+        "n_observations": weights.n,
+        "n_free": int(data.free.sum()),
+        "l2": result.l2,
+        "names": _names(net),
+        "w": result.w,
+        "free": data.free,
+        "warnings": tuple(warnings),
+    }
+    # None for what this fit does not have.
+    every: dict[str, Any] = {each.name: found.get(each.name) for each in fields(FitReport)}
+    return FitReport(**every)
 
-    r2 = rmse = log_l = deviance = null_deviance = pseudo_r2 = None
+
+def _of_residuals(
+    data: uncertainty.Data,
+    at: uncertainty.At,
+    weights: uncertainty.Weights,
+    given: uncertainty.Spread | None,
+) -> dict[str, Any]:
+    """Return what y − t says: R² and its like, and of a likelihood how likely the fit is."""
+    found: dict[str, Any] = {}
+    net, n, total = at.net, weights.n, weights.sum
     (squares, targets, of_weights), least, largest = data.reduce(_sums, at)
     means = targets / total
     if _of_the_residual(data.loss):
         about = data.reduce(_about, at, means).sums[0]  # but for rounding
-        r2 = _r2(squares, np.where(least == largest, 0.0, about))
+        found["r2"] = _r2(squares, np.where(least == largest, 0.0, about))
         rmse = np.sqrt(squares / total)
-        if net.n_outputs == 1:
-            rmse = float(rmse)
+        found["rmse"] = float(rmse) if net.n_outputs == 1 else rmse
     if data.loss == losses.squared:
         known = data.absolute_sigma
         each = np.atleast_1d(squares).tolist()
@@ -259,46 +288,21 @@ def report_of(result: FitResult) -> FitReport:
         reached, least, constant = data.reduce(_likelihood, at, joint).sums
         null = total * float(np.sum(_least(data.loss, means, joint)))  # ℓ is linear in t
         log_l, null_log_l = -reached - constant, -null - constant
-        deviance = 2.0 * (reached - least)
-        null_deviance = 2.0 * (null - least)
-        pseudo_r2 = 1.0 - log_l / null_log_l if null_log_l else None
-    aic = bic = None
-    if log_l is not None and k is not None:
-        aic, bic = 2.0 * k - 2.0 * log_l, math.log(n) * k - 2.0 * log_l
-    log_evidence = None
-    if log_l is not None and given is not None and net.n_outputs == 1:
+        found["deviance"] = 2.0 * (reached - least)
+        found["null_deviance"] = 2.0 * (null - least)
+        found["pseudo_r2"] = 1.0 - log_l / null_log_l if null_log_l else None
+    else:
+        return found
+    found["log_likelihood"] = log_l
+    if given is not None and net.n_outputs == 1:
         s2, of_data = 1.0, log_l
         if data.loss == losses.squared:
             s2 = 1.0 if data.absolute_sigma else float(given.noise or 0.0)
             of_weights -= 0.5 * n * math.log(s2) if s2 else 0.0
             of_data = _normal(float(squares) / s2, of_weights, n, known=True) if s2 else math.inf
-        log_evidence = _log_evidence(of_data, w, data, total / s2 if s2 else math.inf, s2, given)
-    return FitReport(
-        net=net,
-        loss_name=data.loss.name,
-        loss=result.loss,
-        reason=result.reason,
-        n_observations=n,
-        n_free=int(data.free.sum()),
-        n_effective=k,
-        r2=r2,
-        rmse=rmse,
-        residual_standard_error=s,
-        log_likelihood=log_l,
-        aic=aic,
-        bic=bic,
-        deviance=deviance,
-        null_deviance=null_deviance,
-        pseudo_r2=pseudo_r2,
-        l2=result.l2,
-        log_evidence=log_evidence,
-        condition=condition,
-        names=_names(net),
-        w=result.w,
-        standard_errors=errors,
-        free=data.free,
-        warnings=tuple(warnings),
-    )
+        unit = total / s2 if s2 else math.inf
+        found["log_evidence"] = _log_evidence(of_data, at.w, data, unit, s2, given)
+    return found
 
 
 def _r2(squares: Any, total: Any) -> Any:

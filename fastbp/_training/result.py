@@ -312,6 +312,11 @@ class FitResult:
         return plots.l2_path(plots.axes(ax), *self.l2_path, self.l2, name)
 
 
+def spread_of(result: FitResult) -> uncertainty.Spread:
+    """Return what the intervals of a fit need."""
+    return result._spread
+
+
 def noise_variance(result: FitResult) -> float | NDArray | None:
     """Return the variance of an observation about the function, where K > 1 of each output.
 
