@@ -164,35 +164,16 @@ def prepare(
 
     `dates` is the order of day and month; `missing` are the spellings by which it was read.
     """
-    table.check((*drop, *categorical, *targets))
-    targets = list(dict.fromkeys(targets)) or [[*table.columns][-1]]
-    names = [name for name in table.columns if name not in (*targets, *drop)]
-    if absent := [name for name in targets if name in drop]:
-        raise TableError(f"{table.source}: {_named(absent)} can't be target and left out")
-    if unused := [name for name in categorical if name in drop]:
-        raise TableError(f"{table.source}: {_named(unused)} can't be categorical and left out")
+    targets, names = _chosen(table, targets, drop, categorical)
     lines = [f"{table.source}: {len(table)} rows, {len(table.names)} columns", *table.notes]
-    known = np.all([columns.known(table.columns[name]) for name in targets], axis=0)
-    if not known.all():
-        if not known.any():
-            raise TableError(f"{table.source}: no row has a value of the target {_named(targets)}")
-        lines.append(f"{np.sum(~known)} rows without a value of {_named(targets)} are left out")
-        table = table.take(np.flatnonzero(known))
+    table = _with_targets(table, targets, lines)
     order = np.random.default_rng(seed).permutation(len(table))
     fit, held_out = np.split(order, [int(len(order) * (1.0 - test_fraction))])
     if not len(fit):
         raise TableError(f"{table.source}: {len(order)} rows are too few; none is left to fit")
 
     t, classes = _targets(table, targets, categorical, regression, lines)
-    joined = classes is not None and len(classes[0]) > 2
-    of_numbers = classes is None and loss != "cross_entropy"
-    output = output or ("softmax" if joined else "identity" if of_numbers else "logistic")
-    if joined != (output == "softmax"):
-        expected = "softmax" if joined else "one of numbers or of two classes"
-        raise TableError(
-            f"{table.source}: the output {output!r} does not fit the target {_named(targets)}; "
-            f"{expected} is expected"
-        )
+    sigma = _output(table, targets, classes, output, loss)
     loss = loss or ("squared" if classes is None else "cross_entropy")
     inputs, said = columns.describe(
         table, names, rows=fit, text=categorical, fill=fill, order=dates
@@ -204,7 +185,7 @@ def prepare(
         )
     X = columns.encode(table, inputs, lambda _: None)  # all of it is said already
     # A target is scaled where that is no other problem: not if σ or ℓ has a range.
-    unbounded = output != "softmax" and get_activation(output) == identity
+    unbounded = sigma != "softmax" and get_activation(sigma) == identity
     scaled = unbounded and not np.isfinite(get_loss(loss).target_range).any()
     scaling = Scaling.of(X[fit])
     target_scaling = Scaling.of(t[fit]) if scaled else Scaling.none(t)
@@ -212,25 +193,63 @@ def prepare(
     N = X.shape[1]
 
     def network(size: int) -> Network:
-        return standardise.network(N, size, activation, output, n_outputs, linear=linear)
+        return standardise.network(N, size, activation, sigma, n_outputs, linear=linear)
 
     X, t = scaling.inputs(X), target_scaling.apply(t)
+    reading = {"decimal": table.decimal, "missing": list(missing)}
     return Problem(
         network(1 if isinstance(neurons, str) else neurons),
         network,
-        Preparation(
-            targets,
-            classes,
-            inputs,
-            scaling,
-            target_scaling,
-            {"decimal": table.decimal, "missing": list(missing)},
-        ),
+        Preparation(targets, classes, inputs, scaling, target_scaling, reading),
         loss,
         Data(X[fit], t[fit]),
         Data(X[held_out], t[held_out]),
         lines + said,
     )
+
+
+def _chosen(
+    table: Table, targets: Sequence[str], drop: Sequence[str], categorical: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the targets, the last column if none is named, and the columns beside them."""
+    table.check((*drop, *categorical, *targets))
+    targets = list(dict.fromkeys(targets)) or [[*table.columns][-1]]
+    if absent := [name for name in targets if name in drop]:
+        raise TableError(f"{table.source}: {_named(absent)} can't be target and left out")
+    if unused := [name for name in categorical if name in drop]:
+        raise TableError(f"{table.source}: {_named(unused)} can't be categorical and left out")
+    return targets, [name for name in table.columns if name not in (*targets, *drop)]
+
+
+def _with_targets(table: Table, targets: Sequence[str], lines: list[str]) -> Table:
+    """Return the table without the rows that lack a target, and say how many these are."""
+    known = np.all([columns.known(table.columns[name]) for name in targets], axis=0)
+    if known.all():
+        return table
+    if not known.any():
+        raise TableError(f"{table.source}: no row has a value of the target {_named(targets)}")
+    lines.append(f"{np.sum(~known)} rows without a value of {_named(targets)} are left out")
+    return table.take(np.flatnonzero(known))
+
+
+def _output(
+    table: Table,
+    targets: Sequence[str],
+    classes: list[list[str]] | None,
+    output: str | None,
+    loss: str | None,
+) -> str:
+    """Return the output that was asked for, or that of such targets."""
+    joined = classes is not None and len(classes[0]) > 2
+    of_numbers = classes is None and loss != "cross_entropy"
+    output = output or ("softmax" if joined else "identity" if of_numbers else "logistic")
+    if joined != (output == "softmax"):
+        expected = "softmax" if joined else "one of numbers or of two classes"
+        raise TableError(
+            f"{table.source}: the output {output!r} does not fit the target {_named(targets)}; "
+            f"{expected} is expected"
+        )
+    return output
 
 
 def _named(targets: Sequence[str]) -> str:
