@@ -348,21 +348,8 @@ def test_several_classes(people, tmp_path):
 def test_the_linear_model_of_classes_is_logistic_regression(people):
     linear_model = pytest.importorskip("sklearn.linear_model")
     for words, n_classes in (((*CLASSES, "--epochs", "3"), 2), (("--target", "city"), 3)):
-        options = _cli._parser().parse_args(["train", str(people), *words, "--impute", "mean"])
-        problem = _problem.prepare(
-            _reading.read(people),
-            targets=options.target,
-            drop=["id", *options.drop],
-            categorical=[],
-            fill=True,
-            test_fraction=0.25,
-            neurons=2,
-            activation="tanh",
-            output=None,
-            loss=None,
-            regression=False,
-            seed=0,
-        )
+        words = [*words, "--impute", "mean", "--neurons", "2", "--drop", "id"]
+        problem = _cli._problem_of(_cli._parser().parse_args(["train", str(people), *words]))
         X, t = problem.fit.X[:, :-1], problem.fit.t
         model = linear_model.LogisticRegression(tol=1e-10, max_iter=10000)
         model.fit(X, t if n_classes == 2 else t.argmax(axis=1))
@@ -725,20 +712,8 @@ def test_streams_that_are_closed_or_full(people, tmp_path):
 
 def test_scales_and_fills_come_from_the_rows_to_fit_alone():
     _, t, names = fastbp.datasets.load_diabetes()
-    problem = _problem.prepare(
-        _problem.bundled(),
-        targets=[],
-        drop=[],
-        categorical=[],
-        fill=False,
-        test_fraction=0.25,
-        neurons=3,
-        activation="tanh",
-        output=None,
-        loss=None,
-        regression=False,
-        seed=3,
-    )
+    words = ["train", "--neurons", "3", "--seed", "3"]
+    problem = _cli._problem_of(_cli._parser().parse_args(words))
     fit, held_out = problem.fit, problem.held_out
     assert len(fit.t) == 331 and len(held_out.t) == 111
     np.testing.assert_allclose(fit.X[:, :-1].mean(axis=0), 0.0, atol=1e-13)
