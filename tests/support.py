@@ -439,12 +439,13 @@ def assert_other_threads_run_during(call: Callable) -> None:
     assert within >= 5, f"{within} in {end - begin:.3f} s"
 
 
-def fresh_process(*arguments: Any, **environment: str) -> str:
+def fresh_process(*arguments: Any, cwd: Any = None, **environment: Any) -> str:
     """Run Python, with warnings as errors; return what it printed."""
     path = os.pathsep.join([str(Path(__file__).resolve().parent), *sys.path])
     done = subprocess.run(
         [sys.executable, "-W", "error", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": path} | environment,
+        env=os.environ | {"PYTHONPATH": path} | {k: str(v) for k, v in environment.items()},
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=300,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import orders_of_fit
+from support import fresh_process, orders_of_fit
 
 import fastbp
 from fastbp import EarlyStopping, NonFiniteLossError, reference
@@ -496,7 +496,7 @@ def test_missing_scipy_is_explained() -> None:
         else:
             raise AssertionError
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+    fresh_process("-c", textwrap.dedent(code))
 
 
 # ---- checkpoints ---------------------------------------------------------------------------------

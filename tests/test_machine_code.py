@@ -17,6 +17,7 @@ from pathlib import Path
 import elf
 import numpy as np
 import pytest
+from support import fresh_process
 
 import fastbp
 
@@ -104,18 +105,7 @@ print(json.dumps({"bad": bad, "sums": sums, "numba": "numba" in sys.modules}))
 
 def run(cache, *words, **environment):
     """Run a fresh process on a cache folder and return what it says."""
-    settings = {
-        "NUMBA_CACHE_DIR": str(cache),
-        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", WORK, *words],
-        env=os.environ | settings | environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, (words, done.stderr)
-    said = json.loads(done.stdout)
+    said = json.loads(fresh_process("-c", WORK, *words, NUMBA_CACHE_DIR=cache, **environment))
     assert said["bad"] == [], (words, said["bad"])
     return said
 
@@ -268,14 +258,8 @@ def test_options_that_change_the_code_have_a_build_of_their_own(stored, name, va
 
 def test_options_set_inside_a_process_store_nothing(tmp_path):
     change = "import numba; numba.config.LOOP_VECTORIZE = 0\n"
-    done = subprocess.run(
-        [sys.executable, "-c", change + WORK, "gradient:float64"],
-        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["bad"] == []
+    said = fresh_process("-c", change + WORK, "gradient:float64", NUMBA_CACHE_DIR=tmp_path)
+    assert json.loads(said)["bad"] == []
     # What is no code of Numba's may be stored.
     assert all(file.name.startswith("call_") for file in tmp_path.rglob("*.bin"))
 
@@ -307,18 +291,8 @@ net = fastbp.Network(3, 4, activations="sin")
 assert np.allclose(net(np.ones(16), np.ones((40, 3))), np.tanh(4 * np.sin(3.0)))
 assert before and set(cache.rglob("*.bin")) == before
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ
-        | {
-            "NUMBA_CACHE_DIR": str(cache),
-            "PYTHONPATH": os.pathsep.join([str(package.parent), *sys.path]),
-        },
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    paths = os.pathsep.join([str(package.parent), *sys.path])
+    fresh_process("-c", program, cwd=tmp_path, NUMBA_CACHE_DIR=cache, PYTHONPATH=paths)
 
 
 def test_a_closed_stderr_and_an_option_that_is_no_number_are_no_obstacle(tmp_path):
@@ -356,14 +330,8 @@ for _ in range(2):
     except ValueError as error:
         print(error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_FEATURES": features},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    first, again = done.stdout.splitlines()
+    given = {"NUMBA_CACHE_DIR": tmp_path, "NUMBA_CPU_FEATURES": features}
+    first, again = fresh_process("-c", program, **given).splitlines()
     assert first == again
     assert first.startswith("NUMBA_CPU_FEATURES ")
     assert said in first
@@ -390,14 +358,7 @@ import fastbp
 assert np.isfinite(fastbp.Network(3, 4)(np.ones(16), np.ones((40, 3)))).all()
 """
     paths = os.pathsep.join([str(package.parent), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"NUMBA_CACHE_DIR": named, "PYTHONPATH": paths},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    fresh_process("-c", program, cwd=tmp_path, NUMBA_CACHE_DIR=named, PYTHONPATH=paths)
     assert any(package.rglob("*.bin"))
 
 
@@ -405,12 +366,7 @@ assert np.isfinite(fastbp.Network(3, 4)(np.ones(16), np.ones((40, 3)))).all()
 @pytest.mark.parametrize(("mask", "mode"), [("002", 0o664), ("022", 0o644), ("077", 0o600)])
 def test_files_follow_the_umask(tmp_path, mask, mode):
     program = f"import os; os.umask(0o{mask})\n" + WORK
-    subprocess.run(
-        [sys.executable, "-c", program, "mixed:tanh"],
-        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
-        check=True,
-        capture_output=True,
-    )
+    fresh_process("-c", program, "mixed:tanh", NUMBA_CACHE_DIR=tmp_path)
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert files
     assert {file.stat().st_mode & 0o777 for file in files} == {mode}
@@ -424,14 +380,9 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3500, 3500))\n"
     )
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", limit + WORK, "mixed:tanh"],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "c"), "HOME": str(tmp_path / "h"),
-                              "XDG_CACHE_HOME": str(tmp_path / "x")},
-            capture_output=True,
-            text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        homes = {"NUMBA_CACHE_DIR": "c", "HOME": "h", "XDG_CACHE_HOME": "x"}
+        homes = {name: tmp_path / folder for name, folder in homes.items()}
+        fresh_process("-c", limit + WORK, "mixed:tanh", **homes)
         left = [file for file in tmp_path.rglob("*") if file.is_file()]
         assert {file.suffix for file in left} <= {".bin"}
 
@@ -503,14 +454,9 @@ def test_another_release_of_the_package_is_another_build(tmp_path, kind):
                 file.unlink()
 
     def run_release():
-        done = subprocess.run(
-            [sys.executable, "-c", RELEASED],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(path),
-                              "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True, text=True, cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout.split()
+        given = {"NUMBA_CACHE_DIR": tmp_path / "cache", "PYTHONPATH": path}
+        said = fresh_process("-c", RELEASED, cwd=tmp_path, PYTHONDONTWRITEBYTECODE="1", **given)
+        return said.split()
 
     release()
     assert run_release() == ["True", "squared"]

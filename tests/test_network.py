@@ -3,7 +3,6 @@
 import copy
 import inspect
 import pickle
-import subprocess
 import sys
 
 import numpy as np
@@ -203,9 +202,8 @@ def test_a_fresh_process_draws_the_same_start():
         "few, many = (fastbp.Network(3, H).init(seed=H) for H in (50, 2000))\n"
         "print(few.tobytes().hex(), many.tobytes().hex())"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     want = [fastbp.Network(3, H).init(seed=H).tobytes().hex() for H in (50, 2000)]
-    assert done.stdout.split() == want, done.stderr
+    assert support.fresh_process("-c", program).split() == want
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -6,13 +6,12 @@
 import importlib
 import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numba import types
+from support import fresh_process
 
 import fastbp
 from fastbp.kernels.machine import numba_api, numpy_layout
@@ -150,8 +149,7 @@ def test_a_numpy_that_keeps_its_fields_elsewhere_is_refused(name):
         '    assert "can\'t read the arrays of NumPy" in str(error), error\n'
         "    print('refused')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "refused\n", done.stderr
+    assert fresh_process("-c", program) == "refused\n"
 
 
 def test_entries_by_name_are_those_of_the_table():

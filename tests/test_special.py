@@ -1,14 +1,13 @@
 """Functions of numpy and scipy.special that are made of others: values and both derivatives."""
 
 import math
-import subprocess
-import sys
 
 import mpmath
 import numpy as np
 import pytest
 import scipy.special
 from mpmath import mpf
+from support import fresh_process
 
 import fastbp
 from fastbp import ActivationError, activation
@@ -249,7 +248,7 @@ def test_scipy_is_not_imported():
         "v.second_derivative(0.5)\n"
         "sys.exit('scipy' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+    fresh_process("-c", code)
 
 
 def test_every_function_is_tried():

@@ -5,8 +5,6 @@ import math
 import pickle
 import random
 import re
-import subprocess
-import sys
 import textwrap
 from math import exp, tanh
 
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import fresh_process
 
 import fastbp
 from fastbp import ActivationError, activation
@@ -626,14 +625,7 @@ def test_digest_is_the_same_in_every_process():
     code = "import math, fastbp; print(fastbp.activation(lambda z: math.tanh(z) + z * z).digest)"
     here = activation(lambda z: math.tanh(z) + z * z).digest
     for seed in "01":
-        run = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": seed},
-        )
-        assert run.stdout.strip() == here
+        assert fresh_process("-c", code, PYTHONHASHSEED=seed).strip() == here
 
 
 def test_pickle_travels_without_the_module(tmp_path):
@@ -650,7 +642,6 @@ def test_pickle_travels_without_the_module(tmp_path):
         "def fourth(y, t):\n"
         "    return (y - t) ** 4\n"
     )
-    path = {"PYTHONPATH": ":".join(sys.path)}
     dump = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import theirs, pickle; "
         "open(sys.argv[1], 'wb').write(pickle.dumps([theirs.mine, theirs.gamma, theirs.fourth]))"
@@ -661,15 +652,9 @@ def test_pickle_travels_without_the_module(tmp_path):
         "print(a.name, a(2.0), a.derivative(2.0), g(1.0), l(3.0, 1.0), l.target_range)"
     )
     for code in (dump, load):
-        run = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "f.pickle")],
-            capture_output=True,
-            text=True,
-            env=path,
-            check=True,
-        )
+        said = fresh_process("-c", code, tmp_path / "f.pickle")
     expected = (math.sin(0.5) + 2.0, 0.25 * math.cos(0.5) + 1.0, 0.25, 16.0, (0.0, 2.0))
-    assert run.stdout.split() == ["mine", *" ".join(map(str, expected)).split()]
+    assert said.split() == ["mine", *" ".join(map(str, expected)).split()]
 
 
 def test_immutable():
@@ -769,6 +754,5 @@ def test_random_expressions(text, z):
 
 
 def test_no_numba():
-    code = "import sys, fastbp.losses; sys.exit('numba' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+    fresh_process("-c", "import sys, fastbp.losses; sys.exit('numba' in sys.modules)")
     assert fastbp.activation is activation
