@@ -643,11 +643,13 @@ def test_pickle_travels_without_the_module(tmp_path):
         "    return (y - t) ** 4\n"
     )
     dump = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import theirs, pickle; "
-        "open(sys.argv[1], 'wb').write(pickle.dumps([theirs.mine, theirs.gamma, theirs.fourth]))"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import theirs, pickle, pathlib; "
+        "found = pickle.dumps([theirs.mine, theirs.gamma, theirs.fourth]); "
+        "pathlib.Path(sys.argv[1]).write_bytes(found)"
     )
     load = (
-        "import sys, pickle; a, g, l = pickle.load(open(sys.argv[1], 'rb')); "
+        "import sys, pickle, pathlib; "
+        "a, g, l = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()); "
         "assert 'theirs' not in sys.modules and 'numba' not in sys.modules; "
         "print(a.name, a(2.0), a.derivative(2.0), g(1.0), l(3.0, 1.0), l.target_range)"
     )
