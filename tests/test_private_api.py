@@ -18,7 +18,9 @@ from fastbp.kernels.machine import numba_api, numpy_layout
 
 USED = [
     ("llvmlite.binding.ffi", "lib"),
+    ("numba.core.codegen", "JITCodeLibrary"),
     ("numba.core.compiler", "compile_extra"),
+    ("numba.core.compiler", "CompilerBase"),
     ("numba.core.compiler", "Flags"),
     ("numba.core.config", "DISABLE_JIT"),
     ("numba.core.cgutils", "alloca_once"),
@@ -28,11 +30,27 @@ USED = [
     ("numba.core.cgutils", "unpack_tuple"),
     ("numba.core.cgutils", "voidptr_t"),
     ("numba.core.compiler_lock", "global_compiler_lock"),
+    ("numba.core.compiler_machinery", "PassManager"),
+    ("numba.core.compiler_machinery", "register_pass"),
     ("numba.core.cpu_options", "FastMathOptions"),
     ("numba.core.errors", "NumbaError"),
     ("numba.core.errors", "TypingError"),
     ("numba.core.imputils", "lower_constant"),
     ("numba.core.registry", "cpu_target"),
+    *(
+        ("numba.core.untyped_passes", name)
+        for name in (
+            "DeadBranchPrune FixupArgs GenericRewrites IRProcessing ReconstructSSA "
+            "RewriteSemanticConstants TranslateByteCode"
+        ).split()
+    ),
+    *(
+        ("numba.core.typed_passes", name)
+        for name in (
+            "AnnotateTypes IRLegalization NativeLowering NoPythonBackend NopythonTypeInference "
+            "PreLowerStripPhis"
+        ).split()
+    ),
     ("numba.np.arrayobj", "make_array"),
     ("numba.np.arrayobj", "populate_array"),
     ("numpy._core._multiarray_umath", "_ARRAY_API"),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from numba import njit, types
 
 from .emit import object_of
-from .numba_api import as_started, compile_ir
+from .numba_api import Pipeline, as_started, compile_ir
 from .records import ALLOCATING, kinds
 
 # Options stand here and nowhere else: a helper compiled without them would inherit those of
@@ -25,7 +25,11 @@ _STRICT: dict[str, Any] = {
 }
 _REORDERED = {"reassoc", "contract", "nsz"}
 # Helpers are never called from Python: without wrappers they compile in half the time.
-_BARE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_BARE: dict[str, Any] = {
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": Pipeline,
+}
 
 
 def scalar(function: Callable) -> Any:

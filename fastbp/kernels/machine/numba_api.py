@@ -19,8 +19,14 @@ from numba.core import cgutils, compiler
 # Reads the environment when it is executed: so a second copy says what it holds (`as_started`).
 from numba.core import config as _config
 
+# What `Pipeline` is made of.
+from numba.core import typed_passes as typed
+from numba.core import untyped_passes as untyped
+from numba.core.codegen import JITCodeLibrary
+
 # Held by all that compiles.
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import PassManager, register_pass
 
 # FastMathOptions and Flags are what `njit(fastmath=…)` fills in.
 from numba.core.cpu_options import FastMathOptions
@@ -36,6 +42,7 @@ from numba.np.arrayobj import make_array, populate_array
 __all__ = [
     "FastMathOptions",
     "NumbaError",
+    "Pipeline",
     "TypingError",
     "as_started",
     "cgutils",
@@ -84,6 +91,63 @@ def refused_constant() -> TypingError:
     )
 
 
+class _Library(JITCodeLibrary):
+    """Code to be linked into other code and optimised there; no engine runs it."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Lowering(typed.NativeLowering):
+    """Lowering without machine code: callers know a helper by a function that does nothing."""
+
+    def run_pass(self, state: Any) -> bool:
+        """Lower, and make a helper known."""
+        is_helper = not state.flags.no_compile
+        state.flags.no_compile = True
+        super().run_pass(state)
+        if is_helper:
+            key = {}.clear  # each one equal to itself alone
+            state.cr = state.cr._replace(cfunc=key)
+            state.targetctx.insert_user_function(key, state.cr.fndesc, [state.library])
+        return True
+
+
+class Pipeline(compiler.CompilerBase):
+    """From a kernel or a helper of kernels to IR: what neither uses of `njit` is left out.
+
+    That is closures, `with`, literals and array expressions, and to optimise and emit each helper
+    by itself before what calls it: all at a quarter of the time of a first gradient.
+    """
+
+    def define_pipelines(self) -> list[PassManager]:
+        """Return the one way there is."""
+        self.state.library = _Library(self.state.targetctx.codegen(), "fastbp")
+        manager = PassManager("fastbp")
+        for each in (
+            untyped.TranslateByteCode,
+            untyped.FixupArgs,
+            untyped.IRProcessing,
+            untyped.RewriteSemanticConstants,
+            untyped.DeadBranchPrune,
+            untyped.GenericRewrites,
+            untyped.ReconstructSSA,
+            typed.NopythonTypeInference,
+            typed.PreLowerStripPhis,
+            typed.IRLegalization,
+            typed.AnnotateTypes,
+            _Lowering,
+            typed.NoPythonBackend,
+        ):
+            manager.add_pass(each, each.__name__)
+        manager.finalize()
+        return [manager]
+
+
 def compile_ir(function: Any, signature: Any, fastmath: set[str]) -> tuple[str, str]:
     """Compile a function for one signature: the optimised IR, and the function's name in it."""
     flags = compiler.Flags()
@@ -102,10 +166,10 @@ def compile_ir(function: Any, signature: Any, fastmath: set[str]) -> tuple[str, 
         signature.return_type,
         flags,
         {},
+        pipeline_class=Pipeline,
     )
     library = result.library
-    # Linked with its helpers and optimised, but given to no engine.
-    library._finalize_final_module = lambda: None
     with global_compiler_lock:
         library.finalize()
+        JITCodeLibrary._optimize_final_module(library)
     return library.get_llvm_str(), result.fndesc.mangled_name
