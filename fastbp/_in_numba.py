@@ -343,20 +343,11 @@ def _drive(plan, order, w, X, B, y=0, ybar=0, g=0, xbar=0):
     if not _ready(plan, order):
         _fill(plan, _GRADIENT if order else _VALUE)
     if B:
-        _done(
-            call_batch(
-                load(plan, BATCH),
-                plan=plan,
-                w=w,
-                X=X,
-                B=B,
-                ybar=ybar,
-                y=y,
-                g=g,
-                xbar=xbar,
-                result=stack_number(),
-            )
-        )
+        status = call_batch(
+            load(plan, BATCH), plan=plan, w=w, X=X, B=B, ybar=ybar, y=y, g=g, xbar=xbar,
+            result=stack_number(),
+        )  # fmt: skip
+        _done(status)
 
 
 @_helper
@@ -501,20 +492,11 @@ def _loss_and_grad(net, w, X, t, out, loss="squared"):
         plan, B = plan_for(net, (w, X, t, out)), X.shape[0]
         table = _loss_table(plan, place, 1, _ready(plan, 1), request, t)
         result = stack_number()
-        _done(
-            call_batch(
-                load(plan, BATCH),
-                plan=plan,
-                loss=table,
-                w=_data(w),
-                X=_data(X),
-                B=B,
-                t=_data(t),
-                scale=1.0 / B,
-                g=_data(out),
-                result=result,
-            )
-        )
+        status = call_batch(
+            load(plan, BATCH), plan=plan, loss=table, w=_data(w), X=_data(X), B=B, t=_data(t),
+            scale=1.0 / B, g=_data(out), result=result,
+        )  # fmt: skip
+        _done(status)
         return load_float(result) / B
 
     return implementation
@@ -529,17 +511,11 @@ def _jvp(net, w, X, p, out):
         if not _ready_tangent(plan, 1):
             _fill(plan, _TANGENT + NOTHING)
         if B:
-            _done(
-                call_tangent(
-                    load(plan, TANGENT),
-                    plan=plan,
-                    w=_data(w),
-                    X=_data(X),
-                    B=B,
-                    p=_data(p),
-                    ydot=_data(out),
-                )
-            )
+            status = call_tangent(
+                load(plan, TANGENT), plan=plan, w=_data(w), X=_data(X), B=B, p=_data(p),
+                ydot=_data(out),
+            )  # fmt: skip
+            _done(status)
 
     return implementation
 
@@ -553,18 +529,11 @@ def _input_hvp(net, w, X, v, out):
         if not (_ready_tangent(plan, 2) and load(plan, OUTPUT + 2)):
             _fill(plan, _TANGENT + HESSIAN)
         if B:
-            _done(
-                call_tangent(
-                    load(plan, TANGENT),
-                    plan=plan,
-                    w=_data(w),
-                    X=_data(X),
-                    B=B,
-                    dX=_data(v),
-                    what=HESSIAN,
-                    xbar=_data(out),
-                )
-            )
+            status = call_tangent(
+                load(plan, TANGENT), plan=plan, w=_data(w), X=_data(X), B=B, dX=_data(v),
+                what=HESSIAN, xbar=_data(out),
+            )  # fmt: skip
+            _done(status)
 
     return implementation
 
@@ -584,21 +553,11 @@ def _overload_product(function: Callable, what: int) -> None:
         def implementation(net, w, X, t, p, out, loss="squared"):
             plan, B = plan_for(net, (w, X, t, p, out)), X.shape[0]
             table = _loss_table(plan, place, 2, _ready_tangent(plan, order), request, t)
-            _done(
-                call_tangent(
-                    load(plan, TANGENT),
-                    plan=plan,
-                    loss=table,
-                    w=_data(w),
-                    X=_data(X),
-                    B=B,
-                    p=_data(p),
-                    t=_data(t),
-                    scale=1.0 / B,
-                    what=what,
-                    g=_data(out),
-                )
-            )
+            status = call_tangent(
+                load(plan, TANGENT), plan=plan, loss=table, w=_data(w), X=_data(X), B=B, p=_data(p),
+                t=_data(t), scale=1.0 / B, what=what, g=_data(out),
+            )  # fmt: skip
+            _done(status)
 
         return implementation
 
