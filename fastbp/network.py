@@ -718,16 +718,9 @@ class Network:
         if t is None:
             raise TypeError("t is missing: objective takes X and t, or a Source")
         return Objective(
-            self,
-            source,
-            t,
-            loss=loss,
-            sample_weight=sample_weight,
-            target_weight=target_weight,
-            l2=l2,
-            threads=threads,
-            check_finite=check_finite,
-        )
+            self, source, t, loss=loss, sample_weight=sample_weight, target_weight=target_weight,
+            l2=l2, threads=threads, check_finite=check_finite,
+        )  # fmt: skip
 
     # ---- second order --------------------------------------------------------------------
 

@@ -115,16 +115,9 @@ class Objective(boundary.Fixed):
         self.l2 = boundary.penalty(l2, net.n_params)
         self.threads = boundary.thread_count(threads)
         self._bound = Bound(
-            net,
-            prepared(net),
-            self.X,
-            self.t,
-            self.sample_weight,
-            ell,
-            self.l2,
-            self.threads,
+            net, prepared(net), self.X, self.t, self.sample_weight, ell, self.l2, self.threads,
             self.target_weight,
-        )
+        )  # fmt: skip
         one = self.threads == 1
         self._loss = self._bound.loss if one else None
         self._loss_and_grad = self._bound.loss_and_grad if one else None
@@ -276,12 +269,6 @@ def _rebuilt(
 ) -> Objective:
     """Make an objective again from what `Objective.__reduce__` stores."""
     return Objective(
-        net,
-        X,
-        t,
-        loss=loss,
-        sample_weight=c,
-        target_weight=target_weight,
-        l2=l2,
+        net, X, t, loss=loss, sample_weight=c, target_weight=target_weight, l2=l2,
         threads=threads or "auto",
-    )
+    )  # fmt: skip

@@ -78,17 +78,9 @@ def choose(problem: Problem, options: Options, progress: bool | str) -> Choice:
         return Choice(problem, options.neurons, options.l2)
     X, t = problem.fit
     of = data(
-        problem.net,
-        X,
-        t[np.newaxis],
-        None,
-        get_loss(problem.loss),
-        folds=None,
-        judges=None,
-        fit=fastbp.fit,
-        threads="auto",
-        seed=options.seed,
-    )
+        problem.net, X, t[np.newaxis], None, get_loss(problem.loss), folds=None, judges=None,
+        fit=fastbp.fit, threads="auto", seed=options.seed,
+    )  # fmt: skip
     size, choice, doubt = decide(
         *given,
         problem.network,
@@ -146,21 +138,10 @@ def fit(chosen: Choice, options: Options, report: Report, progress: bool | str) 
 
     start = time.perf_counter()
     result = fastbp.fit(
-        net,
-        X,
-        t,
-        w0=w0,
-        optimizer=method,
-        loss=problem.loss,
-        l2=each,
-        epochs=epochs,
-        batch_size=options.batch_size or len(t),
-        seed=options.seed,
-        free=standardise.free(net),
-        callback=callback,
-        progress=progress,
-        _quiet=True,
-    )
+        net, X, t, w0=w0, optimizer=method, loss=problem.loss, l2=each, epochs=epochs,
+        batch_size=options.batch_size or len(t), seed=options.seed, free=standardise.free(net),
+        callback=callback, progress=progress, _quiet=True,
+    )  # fmt: skip
     seconds = time.perf_counter() - start
     return Fit(
         w0,
@@ -348,13 +329,6 @@ def _logistic_regression(problem: Problem) -> Callable[[NDArray], NDArray]:
     l2 = np.full(net.n_params, 1.0 / len(fit.t))
     net.split(l2)[1][:, -1] = 0.0
     result = fastbp.fit(
-        net,
-        fit.X,
-        fit.t,
-        loss="cross_entropy",
-        l2=l2,
-        progress=False,
-        _quiet=True,
-        **own,
-    )
+        net, fit.X, fit.t, loss="cross_entropy", l2=l2, progress=False, _quiet=True, **own,
+    )  # fmt: skip
     return lambda X: net(result.w, X)

@@ -165,21 +165,10 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
         raise ValueError(f"batch_size must be a positive integer; got {batch!r}")
     chosen = get_optimizer(given.optimizer, ell.name, net.n_params)
     problem = Problem(
-        net,
-        w.copy(),
-        X,
-        t,
-        c,
-        ell,
-        l2=l2,
-        free=free,
-        bounds=bounds,
-        batch=min(int(batch), len(far or X)),
-        shuffle=given.shuffle,
-        seed=given.seed,
-        threads=given.threads,
-        far=far,
-    )
+        net, w.copy(), X, t, c, ell, l2=l2, free=free, bounds=bounds,
+        batch=min(int(batch), len(far or X)), shuffle=given.shuffle, seed=given.seed,
+        threads=given.threads, far=far,
+    )  # fmt: skip
     check_size(problem)
     return problem, held, chosen
 

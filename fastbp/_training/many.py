@@ -65,17 +65,9 @@ class _Shared:
             options = options | {"validation": self.taken(job.validated)}
         try:
             return fit(
-                self.net,
-                X,
-                t,
-                sample_weight=c,
-                loss=self.loss,
-                seed=job.seed,
-                progress=False,
-                _stop=stop,
-                _quiet=True,
-                **options,
-            )
+                self.net, X, t, sample_weight=c, loss=self.loss, seed=job.seed, progress=False,
+                _stop=stop, _quiet=True, **options,
+            )  # fmt: skip
         except NonFiniteLossError as error:
             return error
 
