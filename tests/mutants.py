@@ -1283,6 +1283,13 @@ ROWS = (
         ("test_dask.py::test_ctrl_c_while_a_step_is_under_way",),
     ),
     Mutant(
+        "answers of workers below another that are dropped",
+        "_dask/worker.py",
+        "own.update(each)",
+        "pass",
+        ("test_dask.py::test_workers_that_ask_workers",),
+    ),
+    Mutant(
         "rows of a source without the change to standardised columns",
         "_training/source.py",
         "yield block._replace(X=self._changed(block.X))",

@@ -23,10 +23,11 @@ from dask.distributed import Client, LocalCluster, get_client
 
 import fastbp
 import fastbp.dask
-from fastbp._dask import blocks
+from fastbp._dask import blocks, worker
 from fastbp._dask import cluster as private
+from fastbp._dask.blocks import Blocks
 from fastbp._dask.worker import Answering, cut, largest_nodes
-from fastbp._parts import Rows, middle
+from fastbp._parts import Rows, Statistic, middle
 from fastbp._training.far import Answers, Question, Shape
 from fastbp.losses import squared
 
@@ -264,6 +265,86 @@ def test_lost_and_joined_workers_change_nothing() -> None:
     same(got, want)
     assert len(seen) == 3 and min(seen) > 0, seen
     assert times[3] - times[2] < 30.0  # far from any of Dask's time-outs; mostly below 3 s
+
+
+@pytest.mark.parametrize(
+    ("fan", "most"), [(1, "_MOST_ASKED"), (2, "_MOST_ANSWERED"), (8, "_MOST_ASKED")]
+)
+def test_workers_that_ask_workers(monkeypatch: pytest.MonkeyPatch, fan: int, most: str) -> None:
+    monkeypatch.setattr(blocks, most, 3)
+    monkeypatch.setattr(blocks, "_FAN", fan)
+    asked, of_one = set(), worker.answers_of
+
+    def seen(node: Any, tree: Any, *rest: Any, **message: Any) -> Any:
+        asked.add((type(node).__name__, tree[0]))
+        return of_one(node, tree, *rest, **message)
+
+    monkeypatch.setattr(worker, "answers_of", seen)
+    want = {
+        optimizer: fastbp.fit(NET, X, T, epochs=4, w0=NET.init(0), optimizer=optimizer)
+        for optimizer in ("lm", "lbfgs")
+    }
+    with cluster(6, processes=False) as (_, client):
+        rows = {"client": client, "epochs": 4, "w0": NET.init(0)}
+        for optimizer, result in want.items():
+            same(
+                fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), optimizer=optimizer, **rows),
+                result,
+            )
+        up = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        by_client = {address for node, address in asked if node == "Client"}
+        by_workers = {address for node, address in asked if node == "Worker"}
+        assert by_client | by_workers == {*up} and len(by_client) == min(fan, 6)
+        assert len(by_workers) == 6 - len(by_client)
+
+        def leave(state: fastbp.FitState) -> None:
+            if state.step == 2:
+                client.retire_workers([up[1]])
+
+        got = fastbp.dask.fit(
+            NET, far(X, 3000), far(T, 3000), optimizer="lbfgs", callback=leave, **rows
+        )
+        same(got, want["lbfgs"])
+        with pytest.raises(ZeroDivisionError, match="row 15000"):
+            Blocks(
+                client, NET, squared, far(X, 3000), far(T, 3000), None, by_matrix=False, timeout=9.0
+            ).reduce(_fails, X[15_000])
+
+
+def _fails(rows: Rows, row: np.ndarray) -> Statistic:
+    if (rows.X == row).all(axis=1).any():
+        raise ZeroDivisionError("row 15000")
+    return Statistic((1.0,))
+
+
+def test_workers_lost_and_stopped_below_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_MOST_ASKED", 2)
+    monkeypatch.setattr(blocks, "_FAN", 1)  # the first asks the second, that the third
+    want = fastbp.fit(NET, X, T, epochs=9, w0=NET.init(0), optimizer="lbfgs")
+    with cluster(3) as (_, client):
+        pids = client.run(os.getpid)
+        _, second, third = sorted(pids)
+        x, t = far(X, 3000), far(T, 3000)
+        options = {"w0": NET.init(0), "optimizer": "lbfgs", "epochs": 9, "client": client}
+
+        def kill(state: fastbp.FitState) -> None:
+            if state.step == 3:
+                os.kill(pids[second], signal.SIGKILL)
+
+        same(fastbp.dask.fit(NET, x, t, callback=kill, **options), want)
+        client.wait_for_workers(3)
+        pids = client.run(os.getpid)
+        third = sorted(pids)[2]
+
+        def stop(state: fastbp.FitState) -> None:
+            if state.step == 3:
+                os.kill(pids[third], signal.SIGSTOP)
+
+        try:
+            with pytest.raises(TimeoutError, match=f"worker {third} has given no sign of life"):
+                fastbp.dask.fit(NET, x, t, callback=stop, timeout=3.0, **options)
+        finally:
+            os.kill(pids[third], signal.SIGCONT)
 
 
 @pytest.mark.parametrize(

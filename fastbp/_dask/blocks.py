@@ -13,7 +13,7 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,9 @@ from . import cluster, worker
 _EACH = 8  # blocks of a worker: as many may move where one joins
 _LOOK = 2.0  # seconds between two looks at who is there
 _PING = 5.0  # seconds after which a worker that has not answered is asked whether it is alive
+_MOST_ASKED = 200  # workers that the client asks each,
+_MOST_ANSWERED = 64 << 20  # and bytes of their answers;
+_FAN = 8  # where there are more, so many, each of which asks as many others
 _MOST_LOSSES = 5  # of all workers that hold rows, without an answer in between
 
 
@@ -70,16 +73,15 @@ class Blocks(Apart):
         timeout: float,
         n_params: int | None = None,
     ) -> None:
-        self.client, self.net, self.loss, self.timeout = client, net, loss, timeout
+        self.client, self.timeout = client, timeout
         client.register_plugin(worker.Answering())
-        self._ident = uuid.uuid4().hex
-        self._told: set[str] = set()  # workers that know the network
         self._known: dict[str, tuple[str, str]] = {}  # what machine code each makes
         self._where: dict[int, str] = {}  # block → worker
         self._looked = 0.0
         with dask.config.set(scheduler=client):  # where lengths have to be counted
             arrays = _arrays(net, X, t, c)
         self.shape = Shape.of(len(arrays[0]), n_params or net.n_params)
+        self._answer_for(net, loss)
         up = client.sync(self._checked)
         n_parts = self.shape.n_parts
         most = 1 << ((-(-n_parts // (_EACH * len(up)))).bit_length() - 1)
@@ -93,6 +95,10 @@ class Blocks(Apart):
         self.weigh(self.weighted)
         if not np.finfo(net.dtype).tiny <= self.total < np.inf:
             raise ValueError(f"sample_weight must have a positive, finite sum; got {self.total}")
+
+    def _answer_for(self, net: Network, loss: Loss) -> None:
+        self.net, self.loss, self._ident = net, loss, uuid.uuid4().hex
+        self._context = cluster.parcel((net, loss, self.shape))
 
     def _bounds(self, node: Node) -> tuple[int, int]:
         part, n = self.shape.part, self.shape.n
@@ -148,7 +154,6 @@ class Blocks(Apart):
         """Return what becomes of the rows; for another network, weights may change too."""
         new: Blocks = object.__new__(Blocks)
         new.__dict__.update(self.__dict__)
-        new._told = set(self._told)
         new.futures = [
             self.client.submit(
                 worker.change_block,
@@ -163,7 +168,7 @@ class Blocks(Apart):
         new._where = {}
         self.client.sync(new._settle)
         if net is not None and loss is not None:
-            new.net, new.loss, new._told, new._ident = net, loss, set(), uuid.uuid4().hex
+            new._answer_for(net, loss)
             new.weigh(self.weighted)
         return new
 
@@ -214,8 +219,6 @@ class Blocks(Apart):
                 f"worker {address} has given no sign of life for {self.timeout:.0f} s"
             ) from None
         except OSError:
-            return None
-        except AttributeError:  # it joined, and has no plugin yet
             return None
         return target, build
 
@@ -319,53 +322,36 @@ class Blocks(Apart):
         asked = [cluster.ask(self.client, a, "fastbp_abandon", step=step) for a in addresses]
         await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), self.timeout)
 
-    async def _ask(
-        self, address: str, blocks: list[int], question: list[Any], step: str
-    ) -> list[tuple[Node, Statistic]]:
-        message = {
-            "fit": self._ident,
-            "step": step,
-            "blocks": [(self.futures[i].key, *self.nodes[i]) for i in blocks],
-            "question": question,
-        }
-        for told in (address in self._told, False):
-            context = None if told else cluster.parcel((self.net, self.loss, self.shape))
-            answer = await cluster.ask(
-                self.client, address, "fastbp_answer", context=context, **message
-            )
-            if "unknown" not in answer:
-                break
-        self._told.add(address)
-        sums = cluster.opened(answer["sums"])
-        return [(tuple(node), of) for node, of in zip(answer["nodes"], sums, strict=True)]
-
     async def _answers(
         self, question: Question, step: str, blocks: Sequence[int]
     ) -> dict[Node, Statistic]:
         have: dict[Node, Statistic] = {}
-        message = cluster.parcel(question)
+        message = {"fit": self._ident, "step": step, "question": cluster.parcel(question)}
         n_parts = sum(hi - lo for lo, hi in (self.nodes[i] for i in blocks))
         losses = 0
         while True:
             done = [node for node in have]
-            groups: dict[str, list[int]] = {}
+            groups: dict[str, list[Any]] = {}
             for i in blocks:
                 lo, hi = self.nodes[i]
                 if i in self._where and not any(a <= lo and hi <= b for a, b in done):
-                    groups.setdefault(self._where[i], []).append(i)
+                    groups.setdefault(self._where[i], []).append((self.futures[i].key, lo, hi))
+            fan = self._fan(question, len(groups))
             asked = {
-                address: asyncio.ensure_future(self._ask(address, blocks, message, step))
-                for address, blocks in groups.items()
+                asyncio.ensure_future(
+                    worker.answers_of(self.client, tree, self._context, **message)
+                ): frozenset(worker.members(tree))
+                for tree in worker.branches([*groups.items()], fan)
             }
             try:
                 await self._waited(asked)
-                replies = await asyncio.gather(*asked.values(), return_exceptions=True)
+                replies = await asyncio.gather(*asked, return_exceptions=True)
             finally:
-                for task in asked.values():
+                for task in asked:
                     task.cancel()
             new = 0
             for reply in replies:
-                if isinstance(reply, list):
+                if isinstance(reply, dict):
                     have.update(reply)
                     new += len(reply)
                 elif not isinstance(reply, OSError | asyncio.CancelledError):
@@ -378,25 +364,33 @@ class Blocks(Apart):
                     f"rows were lost {losses} times in a row before they could answer: have the "
                     "workers enough memory?"
                 )
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02 * 2**losses)
             await self._settle()
 
-    async def _waited(self, asked: Mapping[str, asyncio.Future]) -> None:
-        """Wait for all, but not for a worker that left; raise where one gives no sign of life."""
+    def _fan(self, question: Question, workers: int) -> int:
+        """How many workers the client, and each of them, is to ask."""
+        numbers = self.net.n_params ** (2 if question.what == "matrix" else 1)
+        size = workers * numbers * self.net.dtype.itemsize
+        return _FAN if workers > _MOST_ASKED or size > _MOST_ANSWERED else max(workers, 1)
+
+    async def _waited(self, asked: Mapping[asyncio.Task[Any], Set[str]]) -> None:
+        """Wait for all, but not for workers that left; raise where one gives no sign of life.
+
+        With each task are the workers that answer together.
+        """
         begun = time.monotonic()
-        left = set(asked.values())
+        left = set(asked)
         while left:
             _, left = await asyncio.wait(left, timeout=1.0)
             if not left:
                 return
             # Connecting to a worker that left takes Dask 30 s.
             up = await cluster.workers(self.client)
-            for address, task in asked.items():
-                if task in left and address not in up:
-                    task.cancel()
-                    left.discard(task)
+            for task in [task for task in left if not asked[task] <= up.keys()]:
+                task.cancel()
+                left.discard(task)
             if time.monotonic() - begun > _PING:
-                waiting = [address for address, task in asked.items() if task in left]
+                waiting = set[str]().union(*(asked[task] for task in left))
                 await asyncio.gather(*map(self._alive, waiting))
 
 

@@ -29,12 +29,16 @@ def remove_handler(worker: Worker, name: str) -> None:
     worker.handlers.pop(name, None)
 
 
-def ask(client: Client, address: str, name: str, **message: Any) -> Any:
-    """Send a worker a message, straight from the client; its answer is to be awaited.
+async def ask(node: Client | Worker, address: str, name: str, **message: Any) -> Any:
+    """Send a worker a message, straight from the client or another worker; return its answer.
 
-    `client.rpc` keeps connections open; what the handler raises is raised here.
+    `rpc` keeps connections open; what the handler raises is raised here, and OSError where there
+    is no such worker.
     """
-    return getattr(client.rpc(address), name)(**message)
+    answer = await getattr(node.rpc(address), name)(**message)
+    if answer is None:  # what `distributed` answers in place of a handler that is not there
+        raise ConnectionError(f"worker {address} has no plugin yet")
+    return answer
 
 
 def parcel(value: Any) -> list[Any]:

@@ -6,13 +6,13 @@ import asyncio
 import itertools
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from distributed import Worker, WorkerPlugin
+from distributed import Client, Worker, WorkerPlugin
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
@@ -20,7 +20,7 @@ from .._parts import Node, Rows, Statistic, along_tree, middle
 from .._training.far import Answers, Question, Shape
 from ..losses import Loss
 from ..network import Network
-from .cluster import add_handler, opened, parcel, remove_handler
+from .cluster import add_handler, ask, opened, parcel, remove_handler
 
 _FITS = 16  # whose networks a worker keeps
 _STEPS = 16  # the last that were abandoned
@@ -106,8 +106,54 @@ def largest_nodes(have: tuple[Node, ...], n_parts: int) -> tuple[Node, ...]:
     return tuple(found)
 
 
+def joined(have: Mapping[Node, Statistic], wanted: Iterable[Node]) -> list[Statistic]:
+    """Return the sums of wanted nodes, which those that there are make up."""
+    return [along_tree(lambda lo, hi: have.get((lo, hi)), Statistic.joined, *n) for n in wanted]
+
+
+# A worker's address, the blocks (key, first part, end) it is asked for, and whom it is to ask.
+Asked = tuple[str, list[tuple[str, int, int]], list[Any]]
+
+
+def branches(workers: Sequence[tuple[str, list[Any]]], fan: int) -> list[Asked]:
+    """Return trees of workers, at most `fan` side by side; those of one are neighbours."""
+    each = -(-len(workers) // fan) or 1
+    shares = [workers[k : k + each] for k in range(0, len(workers), each)]
+    return [(*share[0], branches(share[1:], fan)) for share in shares]
+
+
+def members(tree: Asked) -> Iterator[str]:
+    """Yield the addresses of a tree."""
+    yield tree[0]
+    for below in tree[2]:
+        yield from members(below)
+
+
+async def answers_of(
+    node: Client | Worker, tree: Asked, context: list[Any], **message: Any
+) -> dict[Node, Statistic]:
+    """Ask the first worker of a tree; OSError where it is lost.
+
+    It is told the network, the loss and the shape (`context`) where it does not know the fit.
+    """
+    address, blocks, others = tree
+    message |= {"blocks": blocks, "others": others}
+    answer = await ask(node, address, "fastbp_answer", context=None, **message)
+    if "unknown" in answer:
+        answer = await ask(node, address, "fastbp_answer", context=context, **message)
+    return dict(zip(map(tuple, answer["nodes"]), opened(answer["sums"]), strict=True))
+
+
 class Abandoned(Exception):
     """The client does not wait for this any more."""
+
+
+class Fit(NamedTuple):
+    """What a worker knows of a fit."""
+
+    context: list[Any]
+    shape: Shape
+    answers: Answers
 
 
 class Answering(WorkerPlugin):
@@ -123,7 +169,7 @@ class Answering(WorkerPlugin):
         self.worker = worker
         self.pool = ThreadPoolExecutor(worker.state.nthreads, "fastbp")
         self.own = threading.local()  # of each thread: malloc may take 32 page faults a time
-        self.fits: OrderedDict[str, tuple[Shape, Answers]] = OrderedDict()
+        self.fits: OrderedDict[str, Fit] = OrderedDict()
         self.abandoned: deque[str] = deque(maxlen=_STEPS)
         add_handler(worker, "fastbp_answer", self.answer)
         add_handler(worker, "fastbp_abandon", self.abandon)
@@ -139,47 +185,68 @@ class Answering(WorkerPlugin):
         """Return what this worker's machine code is for."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, identity)
 
-    async def abandon(self, step: str) -> None:
+    async def abandon(self, step: str) -> bool:
         """Stop work on a step that nobody waits for, from the next parts on."""
         self.abandoned.append(step)
+        return True
 
     async def answer(
         self,
         fit: str,
-        step: str,
-        blocks: list[tuple[str, int, int]],
-        question: list[Any],
         context: list[Any] | None,
+        blocks: list[tuple[str, int, int]],
+        others: list[Asked],
+        **message: Any,
     ) -> dict[str, Any]:
-        """Answer for the largest nodes of the blocks that are here."""
+        """Answer for the largest nodes of the blocks that are here, or with others below."""
         run = asyncio.get_running_loop().run_in_executor
         if context is not None:
             net, loss, shape = opened(context)
-            self.fits[fit] = shape, await run(self.pool, Answers, net, loss, shape)
+            self.fits[fit] = Fit(context, shape, await run(self.pool, Answers, net, loss, shape))
             while len(self.fits) > _FITS:
                 self.fits.popitem(last=False)
         if fit not in self.fits:
             return {"unknown": True}
         self.fits.move_to_end(fit)
+        known = self.fits[fit]
+
+        async def below(tree: Asked) -> dict[Node, Statistic]:
+            try:
+                return await answers_of(self.worker, tree, known.context, fit=fit, **message)
+            except OSError:
+                return {}  # the client asks again
+
+        own, *rest = await asyncio.gather(self._own(known, blocks, **message), *map(below, others))
+        if others:
+            for each in rest:
+                own.update(each)
+            ready = largest_nodes(tuple(sorted(own)), known.shape.n_parts)
+            own = dict(zip(ready, await run(self.pool, joined, own, ready), strict=True))
+        return {"nodes": [*own], "sums": parcel([*own.values()])}
+
+    async def _own(
+        self, known: Fit, blocks: list[tuple[str, int, int]], question: list[Any], step: str
+    ) -> dict[Node, Statistic]:
+        run = asyncio.get_running_loop().run_in_executor
         # One that is missing is on its way, or was lost: the client asks again.
         here = {
             (lo, hi): self.worker.data[key] for key, lo, hi in blocks if key in self.worker.data
         }
-        ready = largest_nodes(tuple(sorted(here)), self.fits[fit][0].n_parts)
-        some, threads = self._work(*self.fits[fit], opened(question), step, here, ready)
+        ready = largest_nodes(tuple(sorted(here)), known.shape.n_parts)
+        some, threads = self._work(known, opened(question), step, here, ready)
         ends = await asyncio.gather(*(run(self.pool, some) for _ in range(threads)))
-        return {"nodes": ready, "sums": next(filter(None, ends), parcel([]))}
+        return dict(zip(ready, next(filter(None, ends), []), strict=True))
 
     def _work(
         self,
-        shape: Shape,
-        answers: Answers,
+        known: Fit,
         question: Question,
         step: str,
         here: dict[Node, Rows],
         ready: tuple[Node, ...],
-    ) -> tuple[Callable[[], list[Any] | None], int]:
+    ) -> tuple[Callable[[], list[Statistic] | None], int]:
         """Return what threads are to do, and how many; the last has the sums of what is ready."""
+        _, shape, answers = known
         threads = self.worker.state.nthreads
         most = sum(hi - lo for lo, hi in here) // (_TURNS * threads)
         grain = shape.grain(question, min(most, int(_AT_ONCE / answers.operations)) or 1)
@@ -187,7 +254,7 @@ class Answering(WorkerPlugin):
         threads = min(threads, len(grains))
         left, ended, done = iter(grains), itertools.count(1), dict[Node, Statistic]()
 
-        def some() -> list[Any] | None:
+        def some() -> list[Statistic] | None:
             """Answer for one grain after the other: to hand each over would take 80 µs."""
             try:
                 for node, block in left:
@@ -198,11 +265,7 @@ class Answering(WorkerPlugin):
                     done[node] = answers(question, node[0], own, self._room(answers, question))
             finally:
                 deque(left, maxlen=0)  # nobody else is to go on where one failed
-            if next(ended) < threads:
-                return None
-            return parcel(
-                [along_tree(lambda lo, hi: done.get((lo, hi)), Statistic.joined, *n) for n in ready]
-            )
+            return joined(done, ready) if next(ended) == threads else None
 
         return some, threads
 
