@@ -439,7 +439,9 @@ def assert_other_threads_run_during(call: Callable) -> None:
     assert within >= 5, f"{within} in {end - begin:.3f} s"
 
 
-def fresh_process(*arguments: Any, cwd: Any = None, **environment: Any) -> str:
+def fresh_process(
+    *arguments: Any, cwd: Any = None, timeout: float | None = 300.0, **environment: Any
+) -> str:
     """Run Python, with warnings as errors; return what it printed."""
     path = os.pathsep.join([str(Path(__file__).resolve().parent), *sys.path])
     done = subprocess.run(
@@ -448,7 +450,7 @@ def fresh_process(*arguments: Any, cwd: Any = None, **environment: Any) -> str:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
     )
     assert done.returncode == 0 and not done.stderr, done.stderr
     return done.stdout

@@ -105,7 +105,8 @@ print(json.dumps({"bad": bad, "sums": sums, "numba": "numba" in sys.modules}))
 
 def run(cache, *words, **environment):
     """Run a fresh process on a cache folder and return what it says."""
-    said = json.loads(fresh_process("-c", WORK, *words, NUMBA_CACHE_DIR=cache, **environment))
+    given = {"timeout": None, "NUMBA_CACHE_DIR": cache, **environment}  # all of it takes long
+    said = json.loads(fresh_process("-c", WORK, *words, **given))
     assert said["bad"] == [], (words, said["bad"])
     return said
 

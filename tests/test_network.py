@@ -1,7 +1,6 @@
 """What a network is, and what its calls accept and refuse."""
 
 import copy
-import inspect
 import pickle
 import sys
 
@@ -11,7 +10,7 @@ import support
 from support import CALLS, array_of, flat, random_case
 
 import fastbp
-from fastbp import _uniform, reference
+from fastbp import _uniform
 from fastbp.activations import get_activation
 
 N, H, P, B = 3, 4, 16, 5
@@ -560,19 +559,3 @@ def test_arguments_are_left_as_they_were(network):
     for call in calls(network, **arguments).values():
         call()
     assert {name: array.tobytes() for name, array in arguments.items()} == before
-
-
-@pytest.mark.parametrize("n_outputs", [1, 3])
-@pytest.mark.parametrize("name", CALLS)
-def test_any_call_may_be_the_first_of_a_network(name, n_outputs):
-    case = random_case(3, N, H, 3000, outputs=["tanh"], n_outputs=n_outputs)
-    args, options = support.arguments(name, vars(case))
-    want = array_of(getattr(reference, name)(case.net, *args, **options))
-    threaded = (
-        {"threads": 2}
-        if "threads" in inspect.signature(getattr(fastbp.Network, name)).parameters
-        else {}
-    )
-    for more in ({}, threaded):
-        got = array_of(getattr(case.net.network("float64"), name)(*args, **options, **more))
-        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)

@@ -14,6 +14,7 @@ from numpy.random import default_rng
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
+from .._parts import Rows
 from ..losses import Loss, get_loss
 from ..network import Network
 from .doubts import warn
@@ -46,23 +47,19 @@ class _Shared:
     """What all fits have in common: checked data, and options of `fit`."""
 
     net: Network
-    X: NDArray
-    t: NDArray
-    c: NDArray | None
+    rows: Rows
     loss: Loss
     options: dict[str, Any]
 
-    def taken(self, rows: NDArray | None) -> tuple[NDArray, NDArray, NDArray | None]:
-        """Return X, t and c of some observations, or of all."""
-        if rows is None:
-            return self.X, self.t, self.c
-        return self.X[rows], self.t[rows], None if self.c is None else self.c[rows]
+    def taken(self, some: NDArray | None) -> Rows:
+        """Return some observations, or all."""
+        return self.rows if some is None else self.rows.of(some)
 
     def fit(self, job: _Job, stop: threading.Event) -> Outcome:
         X, t, c = self.taken(job.fitted)
         options = self.options
         if job.validated is not None:
-            options = options | {"validation": self.taken(job.validated)}
+            options = options | {"validation": tuple(self.taken(job.validated))}
         try:
             return fit(
                 self.net, X, t, sample_weight=c, loss=self.loss, seed=job.seed, progress=False,
@@ -270,7 +267,7 @@ def fit_many(
     ell = get_loss(loss)
     start = np.zeros(net.n_params, net.dtype)
     _, X, t, c = boundary.loss_inputs(net, ell, start, X, t, sample_weight, check_finite=True)
-    shared = _Shared(net, X, t, c, ell, options)
+    shared = _Shared(net, Rows(X, t, c), ell, options)
     validation = checked_validation(options.get("validation"))
     rows = np.arange(len(X)) if c is None else np.flatnonzero(c)
     jobs = _jobs(seeds, folds, bootstrap, validation, rows, len(X))
