@@ -124,29 +124,27 @@ def solver(optimizer: str | Optimizer | None, epochs: int | None, l2: float) -> 
     return LBFGS() if optimizer is None and epochs is None and l2 > _STRONG else optimizer
 
 
-def penalties(net: Network, l2: float, linear: float = np.inf) -> NDArray[np.float64]:
-    """Return λ of each parameter: l2, half of it for linear neurons, and 0 for the biases.
+def penalties(net: Network, l2: float, linear: float | None = None) -> NDArray[np.float64]:
+    """Return λ of each parameter: l2, that of linear neurons as `parted` has it, 0 for the biases.
 
-    To linear neurons l2 is at most `linear`. Half, as a bent neuron of small weights is as good as
-    a linear one: at the same price any share of both would be. A penalty on biases, those of the
-    neurons and of the outputs, would draw the mean output towards σ(0), so that rare classes get
-    too much.
+    A penalty on biases, those of the neurons and of the outputs, would draw the mean output towards
+    σ(0), so that rare classes get too much.
     """
     each = np.full(net.n_params, boundary.penalty(l2, net.n_params))
     for weights in net.split(each):
         weights[..., -1] = 0.0
-    return at_most(net, at_most(net, each, l2, 0.5 * l2), l2, linear)
+    return parted(net, each, l2, l2 if linear is None else linear)
 
 
-def at_most(net: Network, each: NDArray, l2: float, linear: float) -> NDArray:
-    """Return λ of each parameter with that of linear neurons as if l2 were `linear`, if less.
+def parted(net: Network, each: NDArray, l2: float, linear: float) -> NDArray:
+    """Return λ of each parameter with that of linear neurons as if l2 were `linear`.
 
-    So a large l2 leaves a straight line by a penalty of its own. In place; without bent neurons
-    nothing is changed.
+    So whatever l2 leaves of the others, the straight line has the penalty that is right for it. In
+    place; without bent neurons nothing is changed.
     """
     straight = np.array([v == identity for v in net.activations])
     bent = np.array([v not in (identity, one) for v in net.activations])
-    if linear < l2 and bent.any():
+    if linear != l2 and bent.any():
         A, W = net.split(each)
         A[..., straight] *= linear / l2
         W[straight] *= linear / l2

@@ -120,12 +120,13 @@ class _NetworkEstimator(BaseEstimator, ABC):
     # What pickles of 0.1.0 do not have:
     _row = tuple[int, ...]()  # of y in the first call
     _unsettled = cast("_Rows | None", None)  # what partial_fit has seen, until there is enough
-    l2_linear_ = np.inf
     _rule = np.nan  # l2_ where none was chosen
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # 0.1.0 had no linear neuron: what it pickled means none.
         super().__setstate__({"linear": False, "_rule": state.get("l2_"), **state})
+        if "w_" in state and not np.isfinite(state.get("l2_linear_", np.inf)):  # 0.2.0's for l2_
+            self.l2_linear_ = state["l2_"]
 
     def fit(
         self,
@@ -261,12 +262,11 @@ class _NetworkEstimator(BaseEstimator, ABC):
             seen = rows if anew or self._unsettled is None else self._unsettled.and_of(rows)
             self._unsettled = seen if by and len(seen.X) < _SETTLED else None
             self._scale(seen)
-            self._rule = self.l2_ = self._penalty(seen.total)
-            self.l2_linear_ = np.inf
+            self._rule = self.l2_ = self.l2_linear_ = self._penalty(seen.total)
         elif by is not None and isinstance(self.l2, str):  # more data than were chosen by
-            self.l2_, self.l2_linear_ = self._rule, np.inf
+            self.l2_ = self.l2_linear_ = self._rule
         elif by is None and not isinstance(self.l2, str):
-            self.l2_, self.l2_linear_ = self._penalty(rows.total), np.inf
+            self.l2_ = self.l2_linear_ = self._penalty(rows.total)
         choice = None
         if anew and by is None and any(isinstance(x, str) for x in (self.n_neurons, self.l2)):
             choice, doubt = self._choose(rows, held)
@@ -527,11 +527,11 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, "auto" or None
-        Penalty: l2/2 times the sum of the squared weights, of the linear neuron half as much and
-        without the biases, is added to the mean loss. "auto" chooses it from 1 to 1e-6 as
-        :func:`fastbp.fit` does, by 5 folds or by what is held out to validate; at 1 what is left is
-        the straight line. With None, and in :meth:`partial_fit`, it is 0.01, or 4 over the number
-        of observations (the sum of their weights) where that is less.
+        Penalty: l2/2 times the sum of the squared weights without the biases is added to the mean
+        loss. "auto" chooses it from 1 to 1e-6 as :func:`fastbp.fit` does, by 5 folds or by what is
+        held out to validate; at 1 what is left is the straight line. With None, and in
+        :meth:`partial_fit`, it is 0.01, or 4 over the number of observations (the sum of their
+        weights) where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
     shuffle : bool
@@ -581,8 +581,8 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     l2_ : float
         The penalty's weight; ``result_.l2_path`` is what it was chosen from.
     l2_linear_ : float
-        What it is at most to the linear neuron: so much that this is the straight line that is best
-        by itself. Infinite where l2 was not chosen.
+        That of the linear neuron: where l2 was chosen, so much that this alone would be the best
+        straight line.
     n_neurons_ : int
         How many neurons there are.
     scaling_, target_scaling_ : Scaling

@@ -1071,17 +1071,21 @@ def test_one_penalty_for_all_classes(iris, multi_class):
     assert model.l2_ <= 1.0 and model.score(X_test, y_test) > 0.9
 
 
-def test_a_linear_neuron_has_half_the_penalty_and_no_bias():
+def test_a_linear_neuron_has_the_penalty_of_the_line_and_no_bias():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 3))
     y = X @ [1.0, -0.5, 0.0] + 0.5 * np.sin(3.0 * X[:, 2]) + 0.1 * rng.normal(size=60)
     model = NetworkRegressor(2, l2=0.01, random_state=0).fit(X, y)
-    A, W = model.network_.split(penalties(model.network_, 0.01))
-    np.testing.assert_array_equal(A, [0.01, 0.01, 0.005, 0.0])
-    np.testing.assert_array_equal(W[2], [0.005, 0.005, 0.005, 0.0])
-    assert model.network_.split(model.w_)[1][2, -1] == 0.0 and model.l2_linear_ == np.inf
+    assert model.network_.split(model.w_)[1][2, -1] == 0.0 and model.l2_linear_ == 0.01
+    for linear in (0.005, 0.04):
+        A, W = model.network_.split(penalties(model.network_, 0.01, linear))
+        np.testing.assert_array_equal(A, [0.01, 0.01, linear, 0.0])
+        np.testing.assert_array_equal(W[:3], [*[[0.01] * 3 + [0.0]] * 2, [linear] * 3 + [0.0]])
+    model = NetworkRegressor(2, random_state=0).fit(X, y)
+    A, _ = model.network_.split(model.result_.data.l2)
+    np.testing.assert_allclose(A, [model.l2_, model.l2_, model.l2_linear_, 0.0])
     alike = NetworkRegressor(2, activation="identity", l2=0.01, epochs=1).fit(X, y)
-    assert penalties(alike.network_, 0.01).max() == 0.01  # no bent neuron, nothing to part
+    assert penalties(alike.network_, 0.01, 1.0).max() == 0.01  # no bent neuron, nothing to part
 
 
 def test_where_a_line_is_all_there_is_what_is_chosen_is_that_line():

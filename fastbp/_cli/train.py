@@ -66,7 +66,7 @@ class Choice(NamedTuple):
     problem: Problem
     neurons: int
     l2: float
-    linear: float = np.inf  # at most, of the linear neuron
+    linear: float | None = None  # of the linear neuron, where it is not l2
     path: L2Path | None = None
     doubt: str = ""
 

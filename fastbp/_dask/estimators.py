@@ -216,6 +216,8 @@ def _array(value: Any) -> Any:
 class NetworkRegressor(_OnDask, local.NetworkRegressor):  # type: ignore[misc]
     """`fastbp.sklearn.NetworkRegressor` for collections of Dask: the same parameters and bits.
 
+    Only the penalty is not chosen by cross-validation: ``l2="auto"`` is taken as None.
+
     Attributes
     ----------
     client : distributed.Client or None
@@ -252,6 +254,8 @@ class NetworkRegressor(_OnDask, local.NetworkRegressor):  # type: ignore[misc]
 
 class NetworkClassifier(_OnDask, local.NetworkClassifier):  # type: ignore[misc]
     """`fastbp.sklearn.NetworkClassifier` for collections of Dask: the same parameters and bits.
+
+    Only the penalty is not chosen by cross-validation: ``l2="auto"`` is taken as None.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import _boundary as boundary
 from .._columns import Columns
-from .._standardise import at_most, penalties
+from .._standardise import parted, penalties
 from ..activations import identity, one, softmax
 from ..losses import Loss
 from ..network import Network, before_outputs
@@ -29,6 +29,7 @@ SIZES = (1, 2, 4, 8, 16, 32)
 _OF_LINE = np.r_[1e6, np.geomspace(10.0, 1e-5, 13)]  # the first leaves a constant
 _FEW = 20  # steps that are too few to judge by
 _WORSE = 0.005  # than a straight line by this part of what a constant leaves is worth a word
+_SURE = 2.0  # standard errors by which a network is better than that line
 _FOLDS = 5
 _STEPS = 50  # of Levenberg–Marquardt or SciPy's methods: enough to tell penalties apart
 
@@ -56,7 +57,7 @@ class Choice:
     """A penalty, and what it was chosen by."""
 
     l2: float
-    linear: float  # at most, of linear neurons
+    linear: float  # of linear neurons
     path: L2Path
     losses: NDArray  # of each that judges
 
@@ -251,22 +252,23 @@ def choose(
 ) -> Choice:
     """Choose l2 for a network: the largest that is not worse than the best by a standard error.
 
-    Linear neurons have at most the penalty of the best straight line, so that the path begins there
-    and bent neurons are taken where they are worth it.
+    Linear neurons have the penalty of the best straight line, where the path begins, so that bent
+    ones are taken where they are worth it.
     """
     if of.judges is None and not of.folds:  # like observations alone
-        return Choice(float(path[0]), np.inf, L2Path(*np.empty((3, 0))), np.empty(0))
-    most = (
-        np.full(max(len(of.folds), 1) + 1, np.inf) if line is None else _of_neuron(net, unit, line)
-    )
+        first = float(path[0])
+        return Choice(first, first, L2Path(*np.empty((3, 0))), np.empty(0))
+    of_line = None if line is None else _of_neuron(net, unit, line)
     options = options | _enough(net, of.loss, options)
     tried = tried or {}
-    if path[0] < most[-1] < np.inf:  # many inputs that go together
-        path = np.r_[most[-1], path]
+    if of_line is not None and path[0] < of_line[-1]:  # many inputs that go together
+        path = np.r_[of_line[-1], path]
 
     def judged(l2: float) -> NDArray:
-        of_fold = [at_most(net, l2 * unit, l2, linear) for linear in most]
-        return of.judged(net, of_fold.__getitem__, options, {**tried, "l2": l2})[0]
+        def of_fold(number: int) -> NDArray:
+            return parted(net, l2 * unit, l2, l2 if of_line is None else of_line[number])
+
+        return of.judged(net, of_fold, options, {**tried, "l2": l2})[0]
 
     losses = _path(path, judged)
     means = losses.mean(axis=1)
@@ -276,7 +278,9 @@ def choose(
             "no fit of any l2 had a finite loss; scaled inputs may help", np.empty(0), 0, {}
         )
     looked_at = L2Path(path[: len(losses)], means, _errors(losses))
-    return Choice(float(path[chosen]), float(most[-1]), looked_at, losses[chosen])
+    l2 = float(path[chosen])
+    linear = l2 if of_line is None else float(of_line[-1])
+    return Choice(l2, linear, looked_at, losses[chosen])
 
 
 def decide(
@@ -317,16 +321,20 @@ def decide(
 
 
 def doubt(choice: Choice, line: Line | None) -> str:
-    """Say so where a straight line meets better what it has not seen, by a standard error."""
+    """Say so where a network is not better than a straight line by what it has not seen."""
     if line is None or not choice.losses.size:
         return ""
     off = choice.losses - line.losses
-    error = float(_errors(off[np.newaxis])[0])
-    if not off.mean() > max(error, _WORSE * abs(line.constant)):
+    gain, error = -off.mean(), float(_errors(off[np.newaxis])[0])
+    if gain > _SURE * error or abs(gain) <= _WORSE * abs(line.constant):  # or it is that line
         return ""
+    seen = f"the loss on what was held out, {choice.losses.mean():.6g}"
+    of_line = f"that of a straight line, {line.losses.mean():.6g}"
+    if -gain > error:
+        return f"{seen}, is above {of_line}: a linear model does better with these inputs"
     return (
-        f"the loss on what was held out, {choice.losses.mean():.6g}, is above that of a straight "
-        f"line, {line.losses.mean():.6g}: a linear model does better with these inputs"
+        f"{seen}, is not below {of_line}, by two standard errors of {error:.2g}: a linear model "
+        "may do as well with these inputs"
     )
 
 
@@ -339,7 +347,7 @@ class Line(NamedTuple):
     units: NDArray  # of the columns, squared; 0 for a bias
 
 
-def _of_neuron(net: Network, unit: NDArray, line: Line) -> NDArray:
+def _of_neuron(net: Network, unit: NDArray, line: Line) -> NDArray | None:
     """Return the l2 by which a linear neuron is that line, of each fold and of all.
 
     ½ λ (u |a|² + |v|²), least at √u |a| = |v|, is λ √u |V| for V = a v: its slopes are those of
@@ -350,7 +358,7 @@ def _of_neuron(net: Network, unit: NDArray, line: Line) -> NDArray:
     i = straight.index(True) if any(straight) else 0
     ratios = W[i, of] / line.units[of]
     if not any(straight) or not of.any() or np.ptp(ratios) > 0.1 * ratios.min():
-        return np.full(len(line.strength), np.inf)
+        return None
     return line.strength / float(np.sqrt(A[..., i].max() * ratios.mean()))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._standardise import at_most
+from .._standardise import parted
 from ..losses import Loss, get_loss
 from ..network import Network
 from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer
@@ -116,8 +116,8 @@ def fit(
         standard error of the difference. λ_j is then λ for columns and targets (of identity
         outputs, by squared loss) measured in their deviations, and 0 for what is a bias, a
         constant column's weights and those of the neurons `one`. Of neurons `identity` beside
-        bent ones it is at most that of the straight line that cross-validation finds best, which
-        is what the largest λ leave. `result.data.l2` has it.
+        bent ones it is that of the straight line that cross-validation finds best, which is what
+        the largest λ leave. `result.data.l2` has it.
     folds : int or iterable, optional
         What ``l2="auto"`` is judged by, as `fit_many` takes it; if left out, `validation` where it
         is given, else 5 folds, the same in any order of the observations, that share out the
@@ -277,7 +277,7 @@ def _chosen(given: Given) -> FitResult:
         line = choose.line_of_data(net, of, options)
         choice = choose.choose(net, of, unit, options, line=line)
         of.shown.end(f"l2 {choice.l2:.3g} is chosen")
-    each = at_most(net, choice.l2 * unit, choice.l2, choice.linear)
+    each = parted(net, choice.l2 * unit, choice.l2, choice.linear)
     alone = {"l2": each, "folds": None, "_quiet": True}
     return choice.noted(fit(**(vars(given) | alone)), choose.doubt(choice, line))
 
