@@ -360,10 +360,12 @@ class LevenbergMarquardt(Optimizer):
     D_j² is the largest G_jj so far, drawn towards the largest one of j's kind: the weights of one
     input, or of the output, of neurons that are alike. Steps and stops are the same in any units of
     inputs and targets. The stops are taken only where no damping holds the step back; a run whose
-    steps vanish before is begun once more with much damping, and the better of both is given back,
-    with `converged` False ("stalled") where it is not stationary. Where the loss is flat to
-    rounding, steps go on while gradients lessen; where those leave more than `ftol` to gain, as in
-    float32 they may, that is "stalled" too.
+    steps vanish before is begun once more with much damping (the history goes on with its losses),
+    and the better of both is given back, with `converged` False ("stalled") where it is not
+    stationary. Where the loss is flat to rounding, steps go on while gradients lessen. In float32,
+    whose sums hide what is left, the end is looked at in float64: a few more steps are taken where
+    they lower the loss by more than `ftol`, and "stalled" is where that can't be done in numbers of
+    float32. So is, in float64, the end of a stall, and with bounds or penalties of some parameters.
 
     References
     ----------
@@ -425,9 +427,10 @@ class Minimize(Optimizer):
     weight. Where a run ends by its own tests, the next begins there, in new units, as long as one
     has lowered the loss by half of S or by 10⁴ ftol; where the loss is then flat to rounding, up to
     50 iterations of L-BFGS go on by gradients alone, unless gtol is above 1e-8. Only a gradient
-    says `converged`: one of at most gtol in these units, or of the third root of the rounding unit,
-    6e-6 in float64, where the loss no longer falls; or a loss that is rounding beside the start's.
-    "stalled" is all else.
+    says `converged`: one of at most gtol in these units, or, where the loss no longer falls, 6e-6
+    in float64 and 1e-4 in float32; or a loss that is rounding beside the start's. Up to 600
+    parameters the end is looked at once more, by each column's own size and by Gauss–Newton steps
+    in float64, of which some are taken where they lower the loss. "stalled" is all else.
 
     Examples
     --------

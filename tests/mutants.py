@@ -1321,6 +1321,20 @@ ROWS = (
         ),
     ),
     Mutant(
+        "claims in float32 are not looked at",
+        "_training/ends.py",
+        "still = fall <= 10.0 * nothing and foreseen <= 100.0 * nothing",
+        "still = True",
+        ("test_ends.py::test_far_from_a_minimum_is_said",),
+    ),
+    Mutant(
+        "a parameter that is all but on its bound is not held there",
+        "_training/ends.py",
+        "_ways(problem, at) > 0.01 * nothing / at.w.size)",
+        "_ways(problem, at) > 0.0)",
+        ("test_ends.py::test_on_a_bound_nothing_is_left_to_gain",),
+    ),
+    Mutant(
         "threads are asked of an interpreter that ends",
         "kernels/calls/threads.py",
         'return "shutdown" in str(error)',

@@ -205,6 +205,23 @@ def test_what_is_not_finite(text):
             assert v(z) == pytest.approx(exact, rel=1e-13, abs=0.0, nan_ok=True), z
 
 
+def test_slopes_at_the_ends():
+    """Where squares overflow, and where the slopes of two terms cancel."""
+    for text in ("np.arcsinh(z)", "np.arccosh(z)"):
+        v = activation(eval(f"lambda z: {text}", SCOPE))
+        z = np.array([1.5, 1e7, 0.99e8, 1.01e8, 1e100, 1e155, 1e200, 1e300])
+        exact = [1 / mpmath.sqrt(mpf(x) ** 2 + (1 if "sinh" in text else -1)) for x in z]
+        np.testing.assert_allclose(v.derivative(z), np.array(exact, float), rtol=4e-16)
+        exact = [-mpf(x) * y**3 for x, y in zip(z[:5], exact[:5], strict=True)]
+        np.testing.assert_allclose(v.second_derivative(z[:5]), np.array(exact, float), rtol=8e-16)
+    v = activation(lambda z: np.logaddexp(z, -z))
+    z = np.array([0.0, 1e-300, 1e-20, 1e-8, 0.1, 1.0, 800.0])
+    for sign in (1.0, -1.0):
+        np.testing.assert_allclose(v.derivative(sign * z), sign * np.tanh(z), rtol=4e-16)
+        curvature = [mpmath.sech(mpf(x)) ** 2 for x in z]
+        np.testing.assert_allclose(v.second_derivative(z), np.array(curvature, float), rtol=8e-16)
+
+
 def test_select():
     f = activation(lambda z: np.select([z > 1.0, z < 0.0], [z * z, -z], 0.5))
     np.testing.assert_array_equal(f(np.array([2.0, -3.0, 0.7])), [4.0, 3.0, 0.5])

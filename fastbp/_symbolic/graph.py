@@ -465,6 +465,11 @@ def _logistic_slope(x: Expr, slope: Expr) -> Expr:
     return ruled(slope, (-(slope * unary("tanh", 0.5 * x)), x))
 
 
+def _far_out(x: Expr, far: Expr, near: Expr) -> Expr:
+    """Return `far` for x beyond 1e8, where it is `near` to the last digit and does not overflow."""
+    return select(compare(">", x, x.graph.const(1e8)), far, near)
+
+
 FACTOR: dict[str, Rule] = {
     "exp": lambda x, e: e,
     "expm1": lambda x, e: unary("exp", x),
@@ -489,8 +494,8 @@ DIVISOR: dict[str, Rule] = {
     "asin": lambda x, e: unary("sqrt", (1.0 - x) * (1.0 + x)),
     "acos": lambda x, e: -unary("sqrt", (1.0 - x) * (1.0 + x)),
     "atan": lambda x, e: 1.0 + x * x,
-    "asinh": lambda x, e: unary("sqrt", 1.0 + x * x),
-    "acosh": lambda x, e: unary("sqrt", (x - 1.0) * (x + 1.0)),
+    "asinh": lambda x, e: _far_out(a := unary("abs", x), a, unary("sqrt", 1.0 + x * x)),
+    "acosh": lambda x, e: _far_out(x, x, unary("sqrt", (x - 1.0) * (x + 1.0))),
     "atanh": lambda x, e: (1.0 - x) * (1.0 + x),
 }
 FLAT = frozenset(("const", "var", "sign", "floor", "ceil", "trunc"))

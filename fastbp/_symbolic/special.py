@@ -23,6 +23,7 @@ from fastbp._symbolic.graph import (
     div,
     either,
     mul,
+    neg,
     ruled,
     select,
     sub,
@@ -149,6 +150,8 @@ def logaddexp(x: Expr, y: Expr) -> Expr:
     d = sub(x, y)
     apart = select(compare(">=", x, y), x, y) + unary("log1p", _exp(-_absolute(d)))
     value = select(compare("==", x, y), x + math.log(2.0), apart)
+    if y is neg(x):  # two slopes that cancel at 0
+        return ruled(value, (unary("tanh", x), x))
     return ruled(value, (unary("logistic", d), x), (unary("logistic", -d), y))
 
 

@@ -23,7 +23,7 @@ from ..objective import Objective
 from ..optimizers import SGD, Adam, Optimizer, get_optimizer
 from . import uncertainty as uncertainty
 from .far import Far, FarObjective
-from .methods import Problem, one_row, stream
+from .methods import OF_RESIDUALS, Problem, one_row, stream
 from .source import Streamed
 from .watch import EarlyStopping, FitState
 
@@ -221,7 +221,7 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
 def check_size(problem: Problem) -> None:
     """Raise ValueError for targets whose squares, to the last digit, are below all numbers."""
     name, dtype = problem.loss.name, problem.net.dtype
-    if not name.startswith(("squared", "huber", "log_cosh")):
+    if not name.startswith(OF_RESIDUALS):
         return
     least = float(np.sqrt(np.finfo(dtype).tiny / np.finfo(dtype).eps))
     largest = np.reshape(problem.reduce(_largest).largest, (*problem.w.shape[:-1], -1)).max(axis=-1)

@@ -24,7 +24,7 @@ from ..optimizers import LevenbergMarquardt, Optimizer
 from .fit import ALL_DONE, EPOCHS, fit
 from .given import Given, Start, check_size, checked, is_copied, started
 from .jobs import outcomes
-from .methods import Problem, levenberg_options, squares
+from .methods import Problem, end_of_levenberg, is_told, levenberg_options, squares
 from .watch import NonFiniteLossError
 
 __all__ = ["GroupFits", "fit_groups"]
@@ -425,6 +425,13 @@ class _Work:
             rows, first = self._rows(start, end), self._first[start : end + 1] - self._first[start]
             t, c = whole.t[rows], None if whole.c is None else whole.c[rows]
             losses, reasons = loop.run(w, X, t, c, first, sums, n)
+            for k in range(end - start):
+                if is_told(whole, reasons[k]):
+                    continue
+                m, part = start + k, X[first[k] : first[k + 1]]
+                own = replace(self._of(m, m + 1), w=w[k], X=part)
+                reasons[k], loss = end_of_levenberg(own, reasons[k], optimizer.ftol)
+                losses[k] = losses[k] if loss is None else loss
             failed = reasons == NOT_FINITE
             w[failed] = 0.0
             for each, (k, after) in zip(begun, itertools.pairwise(edges), strict=True):

@@ -21,10 +21,13 @@ from ..kernels.machine.levenberg_settings import (
     NOT_FINITE,
     NOTHING_FREE,
     REASONS,
+    ROUNDED,
     SADDLE,
     SMALL_GAIN,
     SMALL_GRADIENT,
+    SMALL_STEP,
     STALLED,
+    STUCK,
 )
 from ..losses import Loss
 from ..network import Network, before_outputs
@@ -47,6 +50,7 @@ from ..optimizers import (
     Optimizer,
     rates,
 )
+from .ends import STEPS, ended
 from .far import Apart, Far, FarEpochs, FarObjective, of_mean_one
 from .source import Streamed
 from .watch import NonFiniteLossError, Watch, diverged
@@ -352,6 +356,7 @@ class Levenberg(_WithoutMoments):
             from ..kernels.calls.prepared import prepared
 
         self._problem, far = problem, problem.far
+        self._ftol = optimizer.ftol
         self._run = Levenberg(
             prepared(problem.net),
             problem.w,
@@ -371,15 +376,18 @@ class Levenberg(_WithoutMoments):
         work = problem.n * P * P / 2 + P**3 / 6
         most = 1 if watch.each_step else max(int(_CALL_OPERATIONS / work), 1)
         while watch.step < watch.epochs:
-            losses, ended = run.run(min(most, watch.epochs - watch.step))
+            losses, why = run.run(min(most, watch.epochs - watch.step))
             watch.n_evaluations += len(losses)
             reason = ""
             for loss in losses.tolist():
                 reason = watch.after(problem.w, loss) or reason
-            if ended == NOT_FINITE:
+            if why == NOT_FINITE:
                 raise diverged(watch, problem.w.copy())
-            yield reason or REASONS[ended]
-            if ended:
+            if not reason:
+                why, loss = end_of_levenberg(problem, why, self._ftol)
+                self._run.end(loss)
+            yield reason or REASONS[why]
+            if why:
                 return
 
     def loss(self) -> float:
@@ -394,6 +402,50 @@ class Levenberg(_WithoutMoments):
         for name in ("kept", "own", "starts"):
             getattr(self._run, name)[:] = state[name]
         self._run.forget()
+
+
+OF_RESIDUALS = ("squared", "huber", "log_cosh")
+_CLAIMS = (SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN)
+
+
+def settled(problem: Problem, why: int, tol: float, steps: int = STEPS) -> tuple[int, float | None]:
+    """Return why a fit has ended once that has been looked at in float64, and the loss then.
+
+    The loss is None, and the reason as it was, where there is nothing to look at (`ends`).
+    """
+    if why not in (*_CLAIMS, ROUNDED, STALLED, STUCK):
+        return why, None
+    found = ended(problem, size=_size(problem.loss), rms=_rms(problem), tol=tol, steps=steps)
+    if found is None:
+        return why, None
+    kept = (found.reason == SMALL_GAIN) == (why in _CLAIMS)
+    return why if kept else found.reason, found.loss
+
+
+def end_of_levenberg(problem: Problem, why: int, ftol: float) -> tuple[int, float | None]:
+    """Return what `settled` does where the compiled loop can't tell."""
+    return (why, None) if is_told(problem, why) else settled(problem, why, ftol)
+
+
+def is_told(problem: Problem, why: int) -> bool:
+    """Whether the compiled loop can tell itself why it ended.
+
+    Not so in float32, of a stall, and where bounds or penalties of some parameters bend its way.
+    """
+    plain = problem.bounds is None and not isinstance(problem.l2, np.ndarray)
+    return problem.net.dtype == np.float64 and why != STALLED and plain
+
+
+def _size(loss: Loss) -> float:
+    """Return what a small fall is measured by; below 0 it is the loss itself."""
+    return _NATS if loss.name in _LIKELIHOODS else -1.0
+
+
+def _rms(problem: Problem) -> float:
+    """Return that of the targets, for a loss of residuals; else 0."""
+    if not problem.loss.name.startswith(OF_RESIDUALS):
+        return 0.0
+    return math.sqrt(np.sum(problem.reduce(_squares).sums[0]) / problem.total)
 
 
 def levenberg_options(problem: Problem, optimizer: LevenbergMarquardt) -> dict[str, Any]:
@@ -416,7 +468,7 @@ def levenberg_options(problem: Problem, optimizer: LevenbergMarquardt) -> dict[s
         "xtol": optimizer.xtol,
         "ftol": optimizer.ftol,
         "target": problem.target,
-        "size": _NATS if loss in _LIKELIHOODS else -1.0,
+        "size": _size(problem.loss),
         "free": problem.free,
         "bounds": problem.bounds,
         "kinds": kinds_of(problem.net, problem.free),
@@ -526,6 +578,7 @@ _POLISHED = 1e-2 * _TOL  # a gradient that is not worth more
 # Parameters, and their square times the observations, up to which a Hessian costs no more than
 # the iterations in its place; and what of its largest entry is added to curvatures.
 _HESSIAN, _HESSIAN_WORK, _FLAT = 600, 1e8, 1e-10
+_SMALL = 1e-4  # a gradient that may be left where the loss no longer falls
 _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
 # What so many iterations are to gain, summed over the observations, for a fit of a likelihood with
 # many parameters to go on: less is noise. On scikit-learn's digits held-out scores are the same.
@@ -615,9 +668,30 @@ class SciPy(_WithoutMoments):
             done = reason == REASONS[SMALL_GRADIENT] or abs(self._loss) <= self._nothing
             if done or limited or not worth or watch.step >= end:
                 break
-        if not self._polishes or limited or abs(self._loss) <= self._nothing:
+        if limited or abs(self._loss) <= self._nothing:
             return reason
-        return self._polished(watch, end, units, reason)
+        if self._polishes:
+            reason = self._polished(watch, end, units, reason)
+        return self._settled(reason)
+
+    def _settled(self, reason: str) -> str:
+        """Look at the end in float64, and go on from there where it is not stationary."""
+        problem = self._problem
+        looked_at = [REASONS[SMALL_GRADIENT], REASONS[SMALL_GAIN]]
+        if problem.net.dtype == np.float32:
+            looked_at.append(REASONS[STALLED])
+        if reason not in looked_at or not self._is_small():
+            return reason
+        tol = float(self._options.get("gtol", _TOL)) ** 2
+        steps = STEPS if self._polishes else 0
+        why, loss = settled(problem, REASONS.index(reason), tol, steps)
+        self._loss = self._loss if loss is None else loss
+        return REASONS[why]
+
+    def _is_small(self) -> bool:
+        """Whether matrices of the free parameters cost no more than iterations in their place."""
+        P = len(self._free)
+        return P <= _HESSIAN and self._problem.n * P**2 <= _HESSIAN_WORK
 
     def _polished(self, watch: Watch, end: int, units: Units, reason: str) -> str:
         """Go on where the loss is flat to rounding, by gradients alone; returns why it ended.
@@ -661,9 +735,7 @@ class SciPy(_WithoutMoments):
         """
         problem, free, scale = self._problem, self._free, units.parameters
         P = len(free)
-        if problem.far is not None or problem.bounds is not None:
-            return False
-        if P > _HESSIAN or problem.n * P**2 > _HESSIAN_WORK:
+        if problem.far is not None or problem.bounds is not None or not self._is_small():
             return False
         directions = np.zeros((P, len(problem.w)), problem.net.dtype)
         directions[np.arange(P), free] = scale
@@ -746,7 +818,7 @@ class SciPy(_WithoutMoments):
         if steepest <= float(self._options.get("gtol", _TOL)):
             return REASONS[SMALL_GRADIENT]
         # What rounding leaves of a gradient whose loss it keeps from falling.
-        small = float(np.finfo(self._problem.net.dtype).eps) ** (1.0 / 3.0)
+        small = min(float(np.finfo(problem.net.dtype).eps) ** (1.0 / 3.0), _SMALL)
         nothing = _NOTHING if problem.loss.name == "cross_entropy" else self._nothing
         if steepest <= small or abs(self._loss) <= max(nothing, self._rounding()):
             return REASONS[SMALL_GAIN]

@@ -328,6 +328,11 @@ class Levenberg:
         """Have the matrix made anew: after `w` and `kept` have been set from outside."""
         self.kept[lm.FRESH] = 0.0
 
+    def end(self, loss: float | None) -> None:
+        """Take `w` for where it ended, the loss there being known; None where nothing was found."""
+        if loss is not None:
+            self.kept[[lm.LOSS, lm.FIRST_LOSS, lm.FRESH]] = loss, np.inf, 0.0
+
     def run(self, n: int) -> tuple[NDArray, int]:
         """At most n iterations; returns the losses after each, and why it ended (0: it has not)."""
         history = np.empty(n)

@@ -406,7 +406,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 value = out[0] * scale + penalty(s[L2], each, trial, 0, P)
                 fall = state[LOSS] - value
                 if reason != GOING:  # the last step is taken where the model is right about it
-                    if fall >= 0.25 * foreseen:
+                    if abs(fall - foreseen) <= 0.25 * foreseen:
                         copied(trial, w, P)
                         state[LOSS] = value
                         state[FRESH] = 0.0

@@ -1,0 +1,115 @@
+"""Where fits end, looked at in float64: what is claimed is true, and what can be gained is."""
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import reference
+from fastbp._training.ends import ended
+from fastbp._training.given import Given, checked
+from fastbp.kernels.machine.levenberg_settings import ROUNDED, SMALL_GAIN, STALLED
+
+rng = np.random.default_rng(7)
+B = 40
+X = np.column_stack([rng.normal(size=(B, 2)), np.ones(B)])
+T = np.sin(2.0 * X[:, 0]) + 0.3 * X[:, 1] + 0.2 * rng.normal(size=B)
+NET = fastbp.Network(3, 4, output="identity")
+NET32 = fastbp.Network(3, 4, output="identity", dtype=np.float32)
+SMALL32 = fastbp.Network(3, 1, output="identity", dtype=np.float32)
+
+
+def steepest(result, X, t):
+    """The largest cosine of a column with the residuals, by float64."""
+    mean, g, G = reference.gauss_newton(result.net, result.w.astype(float), X.astype(float), t)
+    return np.abs(g / np.sqrt(G.diagonal())).max() / np.sqrt(2.0 * mean)
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "BFGS"])
+def test_a_claim_in_float32_is_true(optimizer):
+    claims = 0
+    for seed in range(12):
+        drawn = np.random.default_rng(seed)
+        x = np.column_stack([drawn.normal(size=(B, 2)), np.ones(B)]).astype(np.float32)
+        t = (np.sin(2.0 * x[:, 0]) + 0.1 * drawn.normal(size=B)).astype(np.float32)
+        net = (NET32, SMALL32)[seed % 2]
+        result = fastbp.fit(net, x, t, w0=net.init(seed), optimizer=optimizer, epochs=600)
+        claims += result.converged
+        assert not result.converged or steepest(result, x, t.astype(float)) <= 1.5e-4, seed
+    assert claims >= 2
+
+
+def problem(net, w, loss="squared", X=X, t=T, **options):
+    given = dict.fromkeys(Given.__dataclass_fields__)
+    given |= {"net": net, "X": X.astype(net.dtype), "t": t.astype(net.dtype), "w0": w, "l2": 0.0}
+    given |= {"loss": loss, "threads": 1, "absolute_sigma": False, "shuffle": True} | options
+    return checked(Given(**given))[0]
+
+
+def look(net, w, size=-1.0, rms=1.0, **options):
+    asked = problem(net, w, **options)
+    return asked.w, ended(asked, size=size, rms=rms)
+
+
+TIGHT = fastbp.LevenbergMarquardt(gtol=0.0, xtol=0.0, ftol=1e-15)
+BEST = fastbp.fit(NET, X, T, seed=3, optimizer=TIGHT, epochs=2000).w
+
+
+def test_a_minimum_stays_as_it_is():
+    w, end = look(NET, BEST)
+    assert end.reason == SMALL_GAIN
+    np.testing.assert_array_equal(w, BEST)
+    np.testing.assert_allclose(end.loss, NET.loss_and_grad(BEST, X, T)[0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("net", [NET, NET32])
+@pytest.mark.parametrize("weights", [None, rng.uniform(0.0, 2.0, B) * (np.arange(B) % 5 > 0)])
+def test_from_beside_a_minimum_steps_go_on(net, weights):
+    options = {"l2": 1e-3}
+    if weights is not None:
+        options["sample_weight"] = weights.astype(net.dtype)
+    near = fastbp.fit(net, X.astype(net.dtype), T.astype(net.dtype), w0=BEST.astype(net.dtype),
+                      epochs=400, **options).w  # fmt: skip
+    beside = near * (1.0 + 1e-3 * np.cos(np.arange(near.size))).astype(net.dtype)
+    w, end = look(net, beside, **options)
+    assert end.reason == SMALL_GAIN and not np.array_equal(w, beside)
+    exact = fastbp.fit(NET, X, T, w0=w.astype(float), optimizer=TIGHT, epochs=200,
+                       l2=1e-3, sample_weight=weights)  # fmt: skip
+    assert end.loss - exact.loss < 1e-6 * exact.loss
+
+
+def test_far_from_a_minimum_is_said():
+    assert look(NET, NET.init(5))[1].reason == STALLED
+
+
+def test_what_numbers_can_not_hold_is_rounding():
+    """Parameters whose last digit is worth more than what there is to gain."""
+    far = X + np.array([1e4, 0.0, 0.0])
+    line = fastbp.Network(3, activations=["identity"], output="identity", dtype=np.float32)
+    w = np.array([1.0, 1.0, 0.3, -1e4], np.float32)
+    _, end = look(line, w, X=far, t=X[:, 0] + 0.3 * X[:, 1] + 1e-5 * T, rms=0.0)
+    assert end.reason == ROUNDED
+
+
+def test_targets_that_are_met_to_rounding_are_enough():
+    t = NET32.value(BEST.astype(np.float32), X.astype(np.float32))
+    _, end = look(NET32, BEST.astype(np.float32), t=t, rms=float(np.sqrt(np.mean(t**2))))
+    assert end.reason == SMALL_GAIN
+
+
+def test_on_a_bound_nothing_is_left_to_gain():
+    """Where the gradient leads out of the bounds, or on to one that is all but reached."""
+    low = np.full(BEST.size, -np.inf)
+    low[0] = BEST[0] + 0.1
+    start = np.maximum(BEST, low)
+    bounds = (low, np.full(BEST.size, np.inf))
+    held = fastbp.fit(NET, X, T, w0=start, bounds=bounds, optimizer=TIGHT, epochs=3000).w
+    assert held[0] == low[0]
+    for off in (0.0, 1e-15):
+        beside = held.copy()
+        beside[0] += off
+        assert look(NET, beside, bounds=bounds)[1].reason == SMALL_GAIN
+
+
+def test_a_loss_without_curvature_is_not_looked_at():
+    assert look(NET, BEST, loss="pinball")[1] is None
