@@ -501,6 +501,26 @@ def test_a_lost_client_is_said() -> None:
             fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), epochs=9, callback=close)
 
 
+def test_a_worker_that_has_no_plugin_yet() -> None:
+    def hide(dask_worker: Any, name: str) -> None:
+        handler = dask_worker.handlers.pop(name)
+        dask_worker.loop.call_later(0.2, dask_worker.handlers.__setitem__, name, handler)
+
+    options = {"optimizer": "lbfgs", "epochs": 5, "w0": NET.init(0)}
+    want = fastbp.fit(NET, X, T, **options)
+    with cluster(2, processes=False) as (_, client):
+        one = [min(client.scheduler_info(n_workers=-1)["workers"])]
+
+        def joined(state: fastbp.FitState) -> None:
+            if state.step == 2:
+                client.run(hide, name="fastbp_answer", workers=one)
+
+        for callback in (joined, None):
+            got = fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), callback=callback, **options)
+            same(got, want)
+            client.run(hide, name="fastbp_identity", workers=one)
+
+
 def test_no_client_and_no_workers() -> None:
     with pytest.raises(ValueError, match="needs the client of a cluster"):
         fastbp.dask.fit(NET, far(X, 3000), far(T, 3000))
