@@ -6,7 +6,7 @@ it already fits, or raises one sentence: what was given and what was expected.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -150,16 +150,21 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
 
 
 def _check_finite(name: str, array: NDArray) -> None:
-    rows = max(_CHECKED // max(array[:1].size, 1), 1) if array.ndim else 1
-    for first in range(0, len(array) if array.ndim else 1, rows):
-        some = array[first : first + rows] if array.ndim else array
-        if not np.isfinite(some).all():
-            place = [int(k) for k in np.argwhere(~np.isfinite(some))[0]]
-            if place:
-                place[0] += first
-            raise ValueError(
-                f"{name} must be finite; got {array[tuple(place)]} at index {tuple(place)}"
-            )
+    place = _first_wrong(np.isfinite, np.atleast_1d(array))
+    if place is not None:
+        place = place[: array.ndim]
+        raise ValueError(f"{name} must be finite; got {array[place]} at index {place}")
+
+
+def _first_wrong(right: Callable[[NDArray], NDArray], array: NDArray) -> tuple[int, ...] | None:
+    """Return where the first entry, or row, is that is not right; some rows at a time."""
+    rows = max(_CHECKED // max(array[:1].size, 1), 1)
+    for first in range(0, len(array), rows):
+        found = right(array[first : first + rows])
+        if not found.all():
+            row, *others = (int(k) for k in np.argwhere(~found)[0])
+            return (first + row, *others)
+    return None
 
 
 def positive(name: str, value: SupportsIndex) -> int:
@@ -244,16 +249,33 @@ def unit_rows(K: int, dtype: np.dtype) -> NDArray:
     return np.eye(K, dtype=dtype)
 
 
-def _classes(given: NDArray, n_outputs: int) -> NDArray:
-    """Check classes, (B,), and return them as probabilities, (B, K)."""
-    right = (given >= 0) & (given < n_outputs) & (given == np.floor(given))
-    if not right.all():
-        b = int(np.argmin(right))
-        raise ValueError(
-            f"classes are integers from 0 to {n_outputs - 1}, the last of {n_outputs} outputs; "
-            f"got t[{b}] = {given[b]:g}"
-        )
-    return unit_rows(n_outputs, given.dtype).take(given.astype(np.intp), axis=0)
+class ClassRows:
+    """Classes, (B,), as probabilities, (B, K), of which those asked for are made."""
+
+    def __init__(self, given: NDArray, n_outputs: int, dtype: np.dtype) -> None:
+        place = _first_wrong(lambda t: (t >= 0) & (t < n_outputs) & (t == np.floor(t)), given)
+        if place is not None:
+            raise ValueError(
+                f"classes are integers from 0 to {n_outputs - 1}, the last of {n_outputs} outputs; "
+                f"got t[{place[0]}] = {given[place]:g}"
+            )
+        self._classes = given if given.dtype.kind in "iub" else given.astype(np.int32)
+        self._rows = unit_rows(n_outputs, dtype)
+        self.shape, self.dtype = (len(given), n_outputs), dtype
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def __getitem__(self, some: Any) -> NDArray:
+        return self._rows.take(self._classes[some].astype(np.intp, copy=False), axis=0)
+
+    def take(self, rows: NDArray, axis: int) -> NDArray:
+        """Return some rows."""
+        return self[rows]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        """Return all of them."""
+        return np.asarray(self[:], dtype)
 
 
 def targets(
@@ -264,40 +286,47 @@ def targets(
     single: bool,
     *,
     check_finite: bool,
+    expand: bool = True,
 ) -> NDArray:
     """Check targets against their shape and the range of the loss.
 
-    Those of cross entropy on a softmax are classes, or probabilities; they become the latter.
+    Those of cross entropy on a softmax are classes, or probabilities; they become the latter, or
+    if not to `expand` them `ClassRows`.
     """
     K, dtype = net.n_outputs, net.dtype
     joined = loss.fuses_with_softmax and joins(net.output)
     if joined:
-        t = numbers("t", t, dtype, check_finite=check_finite)
-        if t.shape == (n_samples,) or (single and t.ndim == 0):
-            return _classes(t.reshape(n_samples), K)
+        given = np.asarray(unmasked("t", t))
+        if given.dtype.kind not in "iub":
+            given = numbers("t", t, dtype, check_finite=check_finite)
+        if given.shape == (n_samples,) or (single and given.ndim == 0):
+            rows: Any = ClassRows(given.reshape(n_samples), K, dtype)
+            return rows[:] if expand else rows
     array = per_observation(
         "t", t, n_samples, single, dtype, check_finite=check_finite, n_outputs=K
     )
     if joined:
-        sums = array.sum(axis=1, dtype=np.float64)
-        bad = ~((array >= 0).all(axis=1) & (abs(sums - 1.0) <= PROBABILITY_TOLERANCE))
-        if bad.any():
-            b = int(np.argmax(bad))
+        place = _first_wrong(_are_probabilities, array)
+        if place is not None:
             raise ValueError(
                 "probabilities must not be negative, and sum to 1 within "
-                f"{PROBABILITY_TOLERANCE:g}; got t[{b}] = {array[b]}"
+                f"{PROBABILITY_TOLERANCE:g}; got t[{place[0]}] = {array[place]}"
             )
         return array
     lowest, highest = loss.target_range
     if np.isfinite(lowest) or np.isfinite(highest):
-        outside = ~((array >= lowest) & (array <= highest))
-        if outside.any():
-            at = tuple(int(k) for k in np.argwhere(outside)[0])
+        place = _first_wrong(lambda t: (t >= lowest) & (t <= highest), array)
+        if place is not None:
             raise ValueError(
                 f"targets of the loss {loss.name!r} must lie in [{lowest:g}, {highest:g}]; "
-                f"got t[{', '.join(map(str, at))}] = {array[at]}"
+                f"got t[{', '.join(map(str, place))}] = {array[place]}"
             )
     return array
+
+
+def _are_probabilities(rows: NDArray) -> NDArray:
+    sums = rows.sum(axis=1, dtype=np.float64)
+    return (rows >= 0).all(axis=1) & (abs(sums - 1.0) <= PROBABILITY_TOLERANCE)
 
 
 def weights(
@@ -400,11 +429,12 @@ def loss_inputs(
     sample_weight: ArrayLike | None,
     *,
     check_finite: bool,
+    expand: bool = True,
 ) -> tuple[NDArray, NDArray, NDArray, NDArray | None]:
     """Check all that a mean loss is made of: w, X, t and the weights."""
     w, X, single = inputs(net, w, X, check_finite=check_finite)
     B = len(X)
     if not B:
         raise ValueError(f"the mean loss needs at least one observation; got X of shape {X.shape}")
-    t = targets(net, loss, t, B, single, check_finite=check_finite)
+    t = targets(net, loss, t, B, single, check_finite=check_finite, expand=expand)
     return w, X, t, weights(sample_weight, B, single, net.dtype, check_finite=check_finite)

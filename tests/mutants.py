@@ -837,8 +837,8 @@ OUTPUTS = (
     Mutant(
         "a class beyond the last",
         "_boundary.py",
-        "(given < n_outputs)",
-        "(given <= n_outputs)",
+        "(t < n_outputs)",
+        "(t <= n_outputs)",
         ("test_network_outputs.py::test_targets_of_the_softmax_that_are_refused",),
     ),
     Mutant(

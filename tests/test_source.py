@@ -91,6 +91,40 @@ def test_large_arrays_are_not_copied_and_give_the_same_bits(
     assert got.report().r2 == pytest.approx(want.report().r2)
 
 
+@pytest.mark.parametrize("share", [None, 0.2])
+@pytest.mark.parametrize("optimizer", [fastbp.LevenbergMarquardt(), "adam"], ids=str)
+def test_many_classes_become_rows_of_probabilities_a_block_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, optimizer: Any, share: float | None
+) -> None:
+    soft = fastbp.Network(4, 5, n_outputs=3, output="softmax")
+    classes = RNG.integers(0, 3, B)
+    given: dict[str, Any] = {"loss": "cross_entropy", "optimizer": optimizer, "epochs": 2}
+    want = fastbp.fit(soft, X, classes, validation=share, l2=1e-3, **given)
+    monkeypatch.setattr(sizes, "MOST_PACKED", 0)
+    for t in (classes, classes.astype(np.int16), classes.astype(float)):
+        got = fastbp.fit(soft, X, t, validation=share, l2=1e-3, **given)
+        same(got, want)
+        assert got.data.t.shape == (B, 3) and not isinstance(got.data.t, np.ndarray)
+    np.testing.assert_array_equal(got.data.t, np.eye(3)[classes])
+    np.testing.assert_allclose(got.covariance, want.covariance, rtol=1e-9, atol=1e-14)
+    with pytest.raises(ValueError, match=r"integers from 0 to 2.*got t\[7\] = 3"):
+        fastbp.fit(soft, X, np.where(np.arange(B) == 7, 3, classes), **given)
+
+
+@pytest.mark.parametrize("share", [None, 0.2])
+def test_a_checkpoint_of_large_arrays_is_of_these(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: float | None
+) -> None:
+    monkeypatch.setattr(sizes, "MOST_PACKED", 0)
+    file = tmp_path / "kept.npz"
+    given: dict[str, Any] = {"optimizer": "adam", "validation": share}
+    fastbp.fit(NET, X, T, epochs=1, checkpoint=file, **given)
+    want = fastbp.fit(NET, X, T, epochs=2, **given)
+    with pytest.raises(ValueError, match="other arguments or data"):
+        fastbp.fit(NET, X, np.where(np.arange(B) == 7, 3.0, T), epochs=2, checkpoint=file, **given)
+    same(fastbp.fit(NET, X, T, epochs=2, checkpoint=file, **given), want)
+
+
 def test_several_outputs_and_classes() -> None:
     classes = RNG.integers(0, 3, B)
     soft = fastbp.Network(4, 5, n_outputs=3, output="softmax", dtype=np.float32)

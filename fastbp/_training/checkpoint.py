@@ -20,6 +20,7 @@ from ..network import describe
 
 _SECONDS = 5.0  # between two writes
 _SAMPLED = 1000  # steps of a schedule
+_HASHED = 1 << 15  # rows at a time
 _VERSION = 1
 # Which steps an optimizer takes with the same arguments, where that is no longer as in 0.1.0: a fit
 # that went on with other steps would end as none that was never stopped.
@@ -76,17 +77,24 @@ def _fingerprint(
         "each" if isinstance(problem.l2, np.ndarray) else problem.l2,
     )
     digest.update(repr(plain).encode())
-    arrays = [problem.w, problem.X, problem.t, problem.c, problem.free]
+    arrays = [problem.w, *(_given(problem.far) or (problem.X, problem.t, problem.c)), problem.free]
     if isinstance(problem.l2, np.ndarray):
         arrays.append(problem.l2)
     arrays += problem.bounds or ()
     if held_out is not None:
-        arrays += [held_out.X, held_out.t, held_out.sample_weight]
+        far = getattr(held_out, "far", None)
+        arrays += _given(far) or [held_out.X, held_out.t, held_out.sample_weight]
     for array in arrays:
         if array is not None:
             digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            for first in range(0, len(array), _HASHED):
+                digest.update(np.ascontiguousarray(array[first : first + _HASHED]).tobytes())
     return digest.hexdigest()
+
+
+def _given(far: Any) -> tuple[Any, ...] | None:
+    """Return the arrays that are read some rows at a time, and which rows."""
+    return getattr(far, "given", None)
 
 
 def _described(optimizer: Any, total: int) -> tuple:

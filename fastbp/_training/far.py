@@ -276,7 +276,7 @@ class FarObjective:
     """Of `Objective` what optimizers call."""
 
     def __init__(self, far: Far, l2: float | NDArray) -> None:
-        self._far, self._l2 = far, l2
+        self.far, self._l2 = far, l2
 
     def __call__(self, w: NDArray) -> tuple[float, NDArray]:
         """Loss and gradient."""
@@ -292,7 +292,7 @@ class FarObjective:
         with LOCK:
             from ..kernels.machine.places import CURVED
 
-        far, l2 = self._far, self._l2
+        far, l2 = self.far, self._l2
         g, G = np.empty(w.size, w.dtype), np.empty((w.size, w.size), w.dtype)
         loss = far.matrix(w, 1.0 / far.total, CURVED, g, G) / far.total
         if np.any(l2):
@@ -302,7 +302,7 @@ class FarObjective:
 
     def hvp(self, w: NDArray, p: NDArray) -> NDArray:
         """Hessian times p."""
-        far = self._far
+        far = self.far
         w, p = (np.ascontiguousarray(a, far.net.dtype) for a in (w, p))
         (product,), _, _ = far.ask(Question("hvp", w, 1.0 / far.total, arguments=(p,)))
         return product + self._l2 * p if np.any(self._l2) else product
@@ -312,8 +312,8 @@ class FarObjective:
             from ..kernels.calls.objective import parted
             from ..kernels.calls.prepared import plain
 
-        w = np.ascontiguousarray(w, self._far.net.dtype)
-        loss = self._far.batch(w, 1.0 / self._far.total, g) / self._far.total
+        w = np.ascontiguousarray(w, self.far.net.dtype)
+        loss = self.far.batch(w, 1.0 / self.far.total, g) / self.far.total
         l2, each = parted(self._l2)
         return loss + plain("penalty", w.dtype)(l2, w, each, g) if l2 else loss
 

@@ -140,13 +140,14 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
     ell = get_loss(given.loss)
     far = given.X if isinstance(given.X, Far) else None
     X: NDArray
+    t: Any  # an array, or ClassRows
     c: NDArray | None
     w = boundary.parameters(w0, net.n_params, net.dtype, check_finite=True, name="w0")
     if far is not None:
         X, t, c = one_row(net)
     else:
         _, X, t, c = boundary.loss_inputs(
-            net, ell, w, given.X, given.t, given.sample_weight, check_finite=True
+            net, ell, w, given.X, given.t, given.sample_weight, check_finite=True, expand=False
         )
     l2 = boundary.penalty(given.l2, net.n_params)
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
@@ -154,11 +155,16 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
     free = _free(net, given.free)
     held: _Data | Far | None = None
     copies = copies or is_copied(net, len(X))
+    if copies and isinstance(t, boundary.ClassRows):
+        t = t[:]
     if far is None and isinstance(given.validation, float) and not copies:
         far, held = _shared_out(given, ell, X, t, c)
         X, t, c = one_row(net)
     elif far is None:
         X, t, c, held = _split(given, ell, X, t, c)
+    if isinstance(t, boundary.ClassRows):  # many: a block at a time
+        far = Streamed.of_arrays(net, ell, (X, t, c), threads_of(given.threads))
+        X, t, c = one_row(net)
     if batch is None:
         batch = 32
     if not isinstance(batch, int | np.integer) or batch < 1:

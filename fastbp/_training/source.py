@@ -333,7 +333,7 @@ class Streamed(Far):
         cls,
         net: Network,
         loss: Loss,
-        given: tuple[NDArray, NDArray, NDArray | None],
+        given: tuple[NDArray, Any, NDArray | None],
         threads: int,
         rows: NDArray | None = None,
     ) -> Streamed:
