@@ -215,7 +215,7 @@ def test_files_of_parquet(tmp_path: Path) -> None:
         Source.from_files(paths, target="prize")
     frame.loc[3100, "b"] = np.nan
     frame[3000:].to_parquet(paths[1])
-    with pytest.raises(ValueError, match=r"in rows \d+ to \d+: X must be finite; got nan"):
+    with pytest.raises(ValueError, match=r"in rows \d+ to \d+, .*: X must be finite; got nan"):
         fastbp.fit(NET, source, epochs=3)
 
 
@@ -254,7 +254,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
             fastbp.fit(NET, Source.from_batches(batches(X, T), n))
     far = T.copy()
     far[4321] = np.inf
-    with pytest.raises(ValueError, match=r"in rows \d+ to \d+: t must be finite"):
+    with pytest.raises(ValueError, match=r"in rows \d+ to \d+, .*: t must be finite"):
         fastbp.fit(NET, Source.from_arrays(X, far))
     with pytest.raises(ValueError, match="must not be negative"):
         fastbp.fit(NET, Source.from_arrays(X, T, -C))
@@ -312,6 +312,31 @@ def test_the_picture_of_a_fit_of_a_source_has_no_points() -> None:
         drawn = result.plot_prediction(x, 0, Figure().add_subplot()).collections
         points.append([len(c.get_offsets()) for c in drawn if isinstance(c, PathCollection)])
     assert points == [[40], []]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_batches_may_use_the_same_arrays_again(threads: int) -> None:
+    def factory() -> Iterator[tuple[np.ndarray, ...]]:
+        room, targets = np.empty((500, 4)), np.empty(500)
+        for first in range(0, B, 500):
+            n = min(500, B - first)
+            room[:n], targets[:n] = X[first : first + n], T[first : first + n]
+            yield room[:n], targets[:n]
+
+    source = Source.from_batches(factory, B)
+    same(fastbp.fit(NET, source, epochs=2, threads=threads), fastbp.fit(NET, X, T, epochs=2))
+
+
+def test_rows_that_a_later_pass_has_not() -> None:
+    passes: list[int] = []
+
+    def factory() -> Iterator[tuple[np.ndarray, ...]]:
+        passes.append(1)
+        n = B if len(passes) < 3 else B - 10
+        yield X[:n], T[:n]
+
+    with pytest.raises(ValueError, match=f"must yield {B} rows; got {B - 10}"):
+        fastbp.fit(NET, Source.from_batches(factory, B))
 
 
 def test_an_error_while_reading_ends_the_fit() -> None:

@@ -65,15 +65,18 @@ class Source:
         *,
         reads: bool = True,
         gathers: bool = False,
+        passing: bool = False,
     ) -> None:
         """Not for callers: use one of the class methods.
 
         ``tables()`` yields all rows in order, each time it is called, as tuples of what can be
         sliced; `split` makes (X, t) or (X, t, c) of a slice. `reads`: whether it is worth a thread
-        to have them read ahead; `gathers`: whether there is one table of arrays.
+        to have them read ahead; `gathers`: whether there is one table of arrays; `passing`: whether
+        a table may be overwritten by the next one.
         """
         self.n_rows = n_rows
         self.tables, self.split, self.reads, self.gathers = tables, split, reads, gathers
+        self._passing = passing
 
     def __repr__(self) -> str:
         return f"<Source of {self.n_rows} rows>"
@@ -136,12 +139,14 @@ class Source:
     def _from_npy(cls, files: list[str], target: Any, weight: Any) -> Source:
         tables = [[np.load(file, mmap_mode="r") for file in files]]
         columns: list[Any] = []
-        for given in (target, weight):
-            if given is None:
-                continue
+        for given in (target,) if weight is None else (target, weight):
             if _are_numbers(given):
                 columns.append(given)
                 continue
+            if not isinstance(given, str | PathLike | list | tuple):
+                raise TypeError(
+                    f"target and sample_weight are columns, counted from 0, or files; got {given!r}"
+                )
             others = _paths(given)
             if len(others) != len(files):
                 raise ValueError(
@@ -182,12 +187,24 @@ class Source:
                 from pyarrow import parquet
         except ImportError as error:
             raise ImportError("Parquet needs PyArrow: pip install pyarrow") from error
-        targets = [target] if isinstance(target, str) else list(target)
+        targets = [target] if not isinstance(target, list | tuple) else list(target)
         weights = [] if weight is None else [weight]
+        for name in (*targets, *weights):
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"columns of Parquet are called by their names; got {name!r} (the names of "
+                    "NumPy's files end with .npy)"
+                )
         known = parquet.read_schema(files[0]).names
         missing = [name for name in (*targets, *weights) if name not in known]
         if missing:
             raise ValueError(f"{files[0]} has no column {missing[0]!r}; it has {known}")
+        for file in files[1:]:
+            names = parquet.read_schema(file).names
+            if {*names} != {*known}:
+                raise ValueError(
+                    f"{file} must have the columns {known}, as the first; it has {names}"
+                )
         inputs = [name for name in known if name not in (*targets, *weights)]
         n = sum(parquet.read_metadata(file).num_rows for file in files)
 
@@ -216,7 +233,8 @@ class Source:
         ----------
         factory : callable
             ``factory()`` yields (X, t) or (X, t, sample_weight) of some rows, the same rows in the
-            same order each time that it is called, which is once a pass.
+            same order each time that it is called, which is once a pass; it may use the arrays
+            again for the next ones.
         n_rows : int
             All rows together.
 
@@ -237,7 +255,7 @@ class Source:
                 _length(arrays)
                 yield arrays
 
-        return cls(boundary.positive("n_rows", n_rows), tables)
+        return cls(boundary.positive("n_rows", n_rows), tables, passing=True)
 
     @classmethod
     def from_dask(cls, X: Any, t: Any, sample_weight: Any = None) -> Source:
@@ -282,7 +300,7 @@ class Source:
     def blocks(self, rows: int) -> Iterator[tuple[Any, ...]]:
         """Yield (X, t) or (X, t, c) of so many rows at a time, of fewer at the end."""
         n = 0
-        for table in _blocks(self.tables(), rows):
+        for table in _blocks(self.tables(), rows, self._passing):
             n += len(table[0])
             block = self.split(table)
             if self.reads:
@@ -376,7 +394,9 @@ class Streamed(Far):
             return None if hi - lo > grain else next(values)
 
         try:
-            return along_tree(known, Statistic.joined, 0, self.shape.n_parts)
+            found = along_tree(known, Statistic.joined, 0, self.shape.n_parts)
+            next(values, None)  # none is left, or it says so
+            return found
         finally:
             values.close()
 
@@ -450,7 +470,8 @@ class Streamed(Far):
                 if (c < 0).any():
                     raise ValueError(f"sample_weight must not be negative; got {c.min()}")
         except (TypeError, ValueError) as error:
-            raise type(error)(f"in rows {first} to {first + len(X) - 1}: {error}") from error
+            where = f"in rows {first} to {first + len(X) - 1}, counted from the first of them"
+            raise type(error)(f"{where}: {error}") from error
         return Rows(X, t, c)
 
     def _changed(self, X: NDArray) -> NDArray:
@@ -475,15 +496,17 @@ def _taken(table: NDArray, columns: Any) -> NDArray:
     return np.take(table, columns, axis=1)
 
 
-def _blocks(tables: Iterable[tuple[Any, ...]], rows: int) -> Iterator[tuple[Any, ...]]:
-    """Yield tables of so many rows: views where they lie in one."""
+def _blocks(
+    tables: Iterable[tuple[Any, ...]], rows: int, copies: bool
+) -> Iterator[tuple[Any, ...]]:
+    """Yield tables of so many rows: views where they lie in one, unless `copies` are wanted."""
     pieces: list[tuple[Any, ...]] = []
     have = 0
     for table in tables:
         at, n = 0, len(table[0])
         while at < n:
             end = min(at + rows - have, n)
-            pieces.append(tuple(a[at:end] for a in table))
+            pieces.append(tuple(a[at:end].copy() if copies else a[at:end] for a in table))
             have, at = have + end - at, end
             if have == rows:
                 yield _joined(pieces)
