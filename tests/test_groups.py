@@ -10,6 +10,7 @@ import pytest
 from support import fresh_process
 
 import fastbp
+from fastbp.kernels.machine import sizes
 from fastbp.optimizers import Adam, LevenbergMarquardt
 
 pytestmark = pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
@@ -85,7 +86,7 @@ def test_a_group_that_is_too_large_to_be_copied():
     agree(net, labels, X, np.sin(X[:, 0]), epochs=1)
 
 
-def test_single_numbers_and_several_outputs():
+def test_single_numbers_and_several_outputs(monkeypatch):
     labels, X, t, c = data()
     net = fastbp.Network(3, 4, output="identity", dtype=np.float32)
     agree(net, labels, *(a.astype(np.float32) for a in (X, t, c)))
@@ -93,7 +94,10 @@ def test_single_numbers_and_several_outputs():
     agree(fastbp.Network(3, 4, n_outputs=3, output="identity"), labels, X, t, c, epochs=10)
     soft = fastbp.Network(3, 4, n_outputs=3, output="softmax")
     classes = np.random.default_rng(2).integers(0, 3, len(X))
-    agree(soft, labels, X, classes, loss="cross_entropy", epochs=5)
+    fits = agree(soft, labels, X, classes, loss="cross_entropy", epochs=5)
+    monkeypatch.setattr(sizes, "MOST_PACKED", 10_000)  # all together are many
+    again = fastbp.fit_groups(soft, X, classes, groups=labels, loss="cross_entropy", epochs=5)
+    np.testing.assert_array_equal(again.w, fits.w)
 
 
 def test_a_stalled_fit_goes_back_as_fit_does():
@@ -201,6 +205,19 @@ def test_what_is_refused():
         fastbp.fit_groups(NET, X[:3], t[:3], groups=[1.0, np.nan, 2.0])
     with pytest.raises(ValueError, match="a label for each observation; none at 2"):
         fastbp.fit_groups(NET, X[:3], t[:3], groups=["a", "b", None])
+    with pytest.raises(ValueError, match="a label for each observation; none at 1"):
+        fastbp.fit_groups(NET, X[:3], t[:3], groups=["a", pd.NA, "b"])
+    for given in ("abc", 3):
+        with pytest.raises(TypeError, match="groups must have a label for each observation; got"):
+            fastbp.fit_groups(NET, X[:3], t[:3], groups=given)
+    with pytest.raises(TypeError, match=r"takes arrays, .* got a Source"):
+        fastbp.fit_groups(NET, fastbp.Source.from_arrays(X, t), None, groups=labels)
+    with pytest.raises(ValueError, match="at least one observation; got none"):
+        fastbp.fit_groups(NET, X[:0], t[:0], groups=[])
+    assert fits.predict(X[:0], []).shape == (0,)
+    for epochs in (-1, 2.5):
+        with pytest.raises(ValueError, match="epochs must be an integer from 0 on"):
+            fastbp.fit_groups(NET, X, t, groups=labels, epochs=epochs)
     with pytest.raises(TypeError, match="seed must be an integer"):
         fastbp.fit_groups(NET, X, t, groups=labels, seed=None)
     c[labels == 1] = 0.0

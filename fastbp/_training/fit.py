@@ -215,21 +215,19 @@ def fit(
     problem, held_out, chosen, start = problem_of(given)
     early = _early_stopping(early_stopping)
     problem.target = -np.inf if early.target is None else early.target
-    n_epochs = EPOCHS.get(type(chosen), 1000) if epochs is None else epochs
-    if not isinstance(n_epochs, int | np.integer) or n_epochs < 0:
-        raise ValueError(f"epochs must be an integer from 0 on; got {epochs!r}")
+    n_epochs = epochs_of(chosen, epochs)
     if checkpoint is not None and seed is None:
         raise ValueError("a checkpoint needs a seed: another run could not go on from it")
     method = method_of(problem, chosen, checkpoint is not None)
     if _moments:
         method.go_on(_moments)
-    with Progress(progress, int(n_epochs)) as shown:
-        watch = Watch(int(n_epochs), held_out, early, callback, shown, _stop, start.as_given)
+    with Progress(progress, n_epochs) as shown:
+        watch = Watch(n_epochs, held_out, early, callback, shown, _stop, start.as_given)
         store = None
         if checkpoint is not None:
             others = (seed, shuffle, batch_size)
             arguments = Arguments(problem, held_out, chosen, early, others)
-            store = Checkpoint(Path(checkpoint), arguments, int(n_epochs))
+            store = Checkpoint(Path(checkpoint), arguments, n_epochs)
         reason = _run(problem, method, watch, store)
         shown.end(reason)
     if _moments is not None:  # of the last fit, for the next one to go on from
@@ -239,6 +237,14 @@ def fit(
     if not _quiet:
         warn([result.warnings], stacklevel=2)
     return result
+
+
+def epochs_of(optimizer: Optimizer, given: Any) -> int:
+    """Return how many epochs are asked for; where it is left open, as many as the optimizer has."""
+    n = EPOCHS.get(type(optimizer), 1000) if given is None else given
+    if not isinstance(n, int | np.integer) or n < 0:
+        raise ValueError(f"epochs must be an integer from 0 on; got {given!r}")
+    return int(n)
 
 
 def _chosen(given: Given) -> FitResult:

@@ -21,10 +21,11 @@ from ..kernels.machine.levenberg_settings import GOING, NOT_FINITE, REASONS
 from ..losses import Loss
 from ..network import Network
 from ..optimizers import LevenbergMarquardt, Optimizer
-from .fit import ALL_DONE, EPOCHS, fit
+from .fit import ALL_DONE, epochs_of, fit
 from .given import Given, Start, check_size, checked, is_copied, started
 from .jobs import outcomes
 from .methods import Problem, end_of_levenberg, is_told, levenberg_options, squares
+from .source import Source
 from .watch import NonFiniteLossError
 
 __all__ = ["GroupFits", "fit_groups"]
@@ -159,7 +160,7 @@ def fit_groups(
         The group of each observation: numbers, text, or a column of pandas (or several, as a
         DataFrame), as its ``groupby`` takes it.
     w0, optimizer, loss, l2, epochs, batch_size, shuffle, seed, free, bounds
-        As `fit` takes them, the same for all groups.
+        As `fit` takes them, the same for all groups; l2 as a number, or one for each parameter.
     sample_weight : array_like, of the shape of the observations, optional
         c. Each group needs a positive sum.
     threads : int or "auto"
@@ -198,10 +199,14 @@ def fit_groups(
     """
     if not isinstance(seed, int | np.integer):
         raise TypeError(f"seed must be an integer, the same for all groups; got {seed!r}")
+    if isinstance(X, Source):
+        raise TypeError("fit_groups takes arrays, which it sorts by group; got a Source")
     if groups is None:
         labels, codes, X, t, sample_weight = _flat(X, t, sample_weight)
     else:
         labels, codes = _labelled(groups, X, len(np.asarray(X)))
+        if not len(codes):
+            raise ValueError("there must be at least one observation; got none")
     # Those of the same size one after the other: they are begun side by side.
     by_size = np.argsort(np.bincount(codes), kind="stable")
     place = np.argsort(by_size)
@@ -213,7 +218,8 @@ def fit_groups(
             shuffle=shuffle, seed=seed, validation=None, early_stopping=None, free=free,
             bounds=bounds, callback=None, progress=False, threads=1, checkpoint=None, _stop=None,
             _quiet=True, _moments=None,
-        )
+        ),
+        copies=True,
     )  # fmt: skip
     if (order[1:] < order[:-1]).any():
         problem.X, problem.t = problem.X[order], problem.t[order]
@@ -410,7 +416,7 @@ class _Work:
         whole, sizes = self._problem, np.diff(self._first)
         options = levenberg_options(whole, optimizer)
         loop = LevenbergGroups(prepared(whole.net), whole.loss, {*sizes.tolist()}, **options)
-        n = EPOCHS[LevenbergMarquardt] if self._epochs is None else self._epochs
+        n = epochs_of(optimizer, self._epochs)
 
         def fitted(block: _Block, stop: threading.Event) -> None:
             start, end = block
@@ -483,6 +489,8 @@ def _labelled(groups: Any, X: Any, n: int) -> tuple[Any, NDArray]:
         labels = pandas.Index(labels, name=getattr(groups, "name", None))
     else:
         boundary.unmasked("groups", groups)
+        if isinstance(groups, str) or not hasattr(groups, "__iter__"):
+            raise TypeError(f"groups must have a label for each observation; got {groups!r}")
         given = groups if isinstance(groups, np.ndarray) else _objects(groups)
         if given.ndim != 1:
             raise ValueError(f"groups must have shape (B,); got {given.shape}")
@@ -494,8 +502,6 @@ def _labelled(groups: Any, X: Any, n: int) -> tuple[Any, NDArray]:
     missing = np.flatnonzero(codes < 0)
     if missing.size:
         raise ValueError(f"groups must have a label for each observation; none at {missing[0]}")
-    if not n:
-        raise ValueError("there must be at least one observation; got none")
     return labels, np.asarray(codes, np.int64)
 
 
@@ -516,7 +522,7 @@ def _unique(given: NDArray) -> tuple[NDArray, NDArray]:
 
 def _by_hash(given: NDArray) -> tuple[NDArray, NDArray]:
     numbers: dict[Any, int] = {}
-    found = [-1 if g is None or g != g else numbers.setdefault(g, len(numbers)) for g in given]
+    found = [-1 if _is_missing(g) else numbers.setdefault(g, len(numbers)) for g in given]
     labels = list(numbers)
     try:
         order = sorted(range(len(labels)), key=labels.__getitem__)
@@ -527,6 +533,13 @@ def _by_hash(given: NDArray) -> tuple[NDArray, NDArray]:
     plain = len(kinds) == 1 and issubclass(kinds.pop(), str | int | float | np.generic)
     of = _objects([labels[k] for k in order])
     return (np.array(of.tolist()) if plain else of), place[np.array(found, np.intp)]
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas.NA is neither
+        return True
 
 
 def _sorted(codes: NDArray, n: int) -> tuple[NDArray, NDArray]:
