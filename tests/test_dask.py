@@ -190,6 +190,8 @@ def test_regressors_of_all_kinds(client: Client) -> None:
         lazy = model.predict(far(X, 5000))
         assert isinstance(lazy, da.Array) and lazy.shape == y.shape
         np.testing.assert_array_equal(lazy.compute(scheduler=client), want.predict(X))
+        scores = model.score(far(X, 5000), far(y, 900), weights), want.score(X, y, c)
+        assert scores[0] == pytest.approx(scores[1], rel=1e-6 if "dtype" in given else 1e-12)
         local = model.to_local()
         assert type(local) is NetworkRegressor
         np.testing.assert_array_equal(local.predict(X[:9]), want.predict(X[:9]))
@@ -218,6 +220,8 @@ def test_classifiers(client: Client, labels: list[str]) -> None:
     np.testing.assert_array_equal(model.classes_, want.classes_)
     x = far(X, 6000)
     np.testing.assert_array_equal(model.predict(x).compute(scheduler=client), want.predict(X))
+    score = model.score(x, far(y, 900), far(C, 7000))
+    assert score == pytest.approx(want.score(X, y, C), rel=1e-12)
     lazy = model.predict_proba(x)
     assert lazy.shape == (B, len(labels))
     np.testing.assert_array_equal(lazy.compute(scheduler=client), want.predict_proba(X))

@@ -186,6 +186,21 @@ class _OnDask:
         warn([result.warnings], stacklevel=4)
         return self
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the local estimator's score: R² or accuracy, summed up on the workers."""
+        y = _array(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y.ravel()
+        predicted = da.asarray(self.predict(_array(X)))  # type: ignore[attr-defined]
+        c = da.ones(len(y)) if sample_weight is None else da.asarray(_array(sample_weight))
+        parts = self._scored(da.asarray(y), predicted, c[:, np.newaxis] if y.ndim == 2 else c)
+        lost, of = da.compute(*parts, scheduler=self.client_)
+        return float(np.mean(np.where(of > 0, 1 - lost / np.where(of > 0, of, 1), lost == 0)))
+
+    def _scored(self, y: Any, predicted: Any, c: Any) -> tuple[Any, Any]:
+        """Return for each output what is lost, and of how much."""
+        return (c * (y - predicted) ** 2).sum(0), (c * (y - (c * y).sum(0) / c.sum(0)) ** 2).sum(0)
+
     def _encoded(self, y: Any) -> Any:
         return y
 
@@ -278,6 +293,9 @@ class NetworkClassifier(_OnDask, local.NetworkClassifier):  # type: ignore[misc]
         if isinstance(y, da.Array):
             return y.map_blocks(_codes, classes=unique, dtype=np.float64)
         return _codes(y, unique)
+
+    def _scored(self, y: Any, predicted: Any, c: Any) -> tuple[Any, Any]:
+        return (c * (y != predicted)).sum(), c.sum()
 
     def _started(self, raw: Blocks) -> NDArray:
         return self._random_start()[np.newaxis]
