@@ -115,17 +115,21 @@ def bounds(given: Any, n_params: int, dtype: np.dtype) -> tuple[NDArray, NDArray
     return low, high
 
 
+def _array(name: str, value: ArrayLike) -> NDArray:
+    unmasked(name, value)
+    try:
+        return np.asarray(value)
+    except ValueError:  # rows of different lengths
+        raise ValueError(f"{name} must be an array of numbers; got {_described(value)}") from None
+
+
 def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool) -> NDArray:
     """Convert to a C-ordered array of `dtype`, refusing what would lose information.
 
     Python numbers and sequences, integers and booleans, and floats no wider than `dtype` are
     converted; wider floats, complex numbers, text and objects are not.
     """
-    unmasked(name, value)
-    try:
-        given = np.asarray(value)
-    except ValueError:  # rows of different lengths
-        raise ValueError(f"{name} must be an array of numbers; got {_described(value)}") from None
+    given = _array(name, value)
     if given.dtype.kind not in "fiub":
         raise TypeError(
             f"{name} must hold real numbers convertible to {dtype}; got {_described(value)}"
@@ -296,7 +300,7 @@ def targets(
     K, dtype = net.n_outputs, net.dtype
     joined = loss.fuses_with_softmax and joins(net.output)
     if joined:
-        given = np.asarray(unmasked("t", t))
+        given = _array("t", t)
         if given.dtype.kind not in "iub":
             given = numbers("t", t, dtype, check_finite=check_finite)
         if given.shape == (n_samples,) or (single and given.ndim == 0):

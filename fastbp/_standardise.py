@@ -125,15 +125,16 @@ def solver(optimizer: str | Optimizer | None, epochs: int | None, l2: float) -> 
 
 
 def penalties(net: Network, l2: float, linear: float | None = None) -> NDArray[np.float64]:
-    """Return λ of each parameter: l2, that of linear neurons as `parted` has it, 0 for the biases.
+    """Return λ of each parameter: l2, half of `linear` (else l2) for linear neurons, 0 for biases.
 
-    A penalty on biases, those of the neurons and of the outputs, would draw the mean output towards
-    σ(0), so that rare classes get too much.
+    Half, as a bent neuron of small weights is as good as a linear one: at the same price any share
+    of both would be. A penalty on biases, those of the neurons and of the outputs, would draw the
+    mean output towards σ(0), so that rare classes get too much.
     """
     each = np.full(net.n_params, boundary.penalty(l2, net.n_params))
     for weights in net.split(each):
         weights[..., -1] = 0.0
-    return parted(net, each, l2, l2 if linear is None else linear)
+    return parted(net, each, l2, 0.5 * (l2 if linear is None else linear))
 
 
 def parted(net: Network, each: NDArray, l2: float, linear: float) -> NDArray:

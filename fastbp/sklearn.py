@@ -527,11 +527,11 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, "auto" or None
-        Penalty: l2/2 times the sum of the squared weights without the biases is added to the mean
-        loss. "auto" chooses it from 1 to 1e-6 as :func:`fastbp.fit` does, by 5 folds or by what is
-        held out to validate; at 1 what is left is the straight line. With None, and in
-        :meth:`partial_fit`, it is 0.01, or 4 over the number of observations (the sum of their
-        weights) where that is less.
+        Penalty: l2/2 times the sum of the squared weights, of the linear neuron half as much and
+        without the biases, is added to the mean loss. "auto" chooses it from 1 to 1e-6 as
+        :func:`fastbp.fit` does, by 5 folds or by what is held out to validate; at 1 what is left is
+        the straight line. With None, and in :meth:`partial_fit`, it is 0.01, or 4 over the number
+        of observations (the sum of their weights) where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
     shuffle : bool
@@ -581,8 +581,8 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     l2_ : float
         The penalty's weight; ``result_.l2_path`` is what it was chosen from.
     l2_linear_ : float
-        That of the linear neuron: where l2 was chosen, so much that this alone would be the best
-        straight line.
+        l2 for the linear neuron, which has half of it: where l2 was chosen, so much that this alone
+        would be the best straight line.
     n_neurons_ : int
         How many neurons there are.
     scaling_, target_scaling_ : Scaling

@@ -270,7 +270,8 @@ def test_options_set_inside_a_process_store_nothing(tmp_path):
     [
         "os.environ['NUMBA_LOOP_VECTORIZE'] = '0'",  # which Numba reads at every compilation
         "os.environ['NUMBA_CPU_NAME'] = 'generic'",
-        "os.mkdir('there'); os.chdir('there'); open('.numba_config.yaml', 'w').write('opt: 1')",
+        "os.mkdir('there'); os.chdir('there'); "
+        "pathlib.Path('.numba_config.yaml').write_text('loop_vectorize: 0')",
         "os.mkdir(package + '/new'); open(package + '/new/new.py', 'w').close()",
         "os.rename(package, package + '-gone')",
     ],

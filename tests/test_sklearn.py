@@ -432,6 +432,7 @@ def test_rows_beyond_all_numbers_are_taken_where_their_ray_comes_to(cancer, dtyp
         np.testing.assert_allclose(p, model.predict_proba(1e9 * away), rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:the loss on what was held out")
 @pytest.mark.parametrize("loss", ["squared", "huber", "log_cosh"])
 def test_other_losses_of_a_softmax(iris, loss):
     X, X_test, y, y_test = iris
@@ -1071,7 +1072,7 @@ def test_one_penalty_for_all_classes(iris, multi_class):
     assert model.l2_ <= 1.0 and model.score(X_test, y_test) > 0.9
 
 
-def test_a_linear_neuron_has_the_penalty_of_the_line_and_no_bias():
+def test_a_linear_neuron_has_half_the_penalty_of_the_line_and_no_bias():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 3))
     y = X @ [1.0, -0.5, 0.0] + 0.5 * np.sin(3.0 * X[:, 2]) + 0.1 * rng.normal(size=60)
@@ -1079,11 +1080,12 @@ def test_a_linear_neuron_has_the_penalty_of_the_line_and_no_bias():
     assert model.network_.split(model.w_)[1][2, -1] == 0.0 and model.l2_linear_ == 0.01
     for linear in (0.005, 0.04):
         A, W = model.network_.split(penalties(model.network_, 0.01, linear))
-        np.testing.assert_array_equal(A, [0.01, 0.01, linear, 0.0])
-        np.testing.assert_array_equal(W[:3], [*[[0.01] * 3 + [0.0]] * 2, [linear] * 3 + [0.0]])
+        half = linear / 2
+        np.testing.assert_array_equal(A, [0.01, 0.01, half, 0.0])
+        np.testing.assert_array_equal(W[:3], [*[[0.01] * 3 + [0.0]] * 2, [half] * 3 + [0.0]])
     model = NetworkRegressor(2, random_state=0).fit(X, y)
     A, _ = model.network_.split(model.result_.data.l2)
-    np.testing.assert_allclose(A, [model.l2_, model.l2_, model.l2_linear_, 0.0])
+    np.testing.assert_allclose(A, [model.l2_, model.l2_, model.l2_linear_ / 2, 0.0])
     alike = NetworkRegressor(2, activation="identity", l2=0.01, epochs=1).fit(X, y)
     assert penalties(alike.network_, 0.01, 1.0).max() == 0.01  # no bent neuron, nothing to part
 

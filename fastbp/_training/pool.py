@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from ..kernels.calls.threads import is_python_ending
+from .._lock import LOCK
 
 Given = ParamSpec("Given")
 Outcome = TypeVar("Outcome")
@@ -22,6 +22,9 @@ class Pool(ThreadPoolExecutor):
         try:
             return super().submit(work, *args, **options)
         except RuntimeError as error:
+            with LOCK:
+                from ..kernels.calls.threads import is_python_ending
+
             if not is_python_ending(error):
                 raise
         done: Future[Any] = Future()
