@@ -34,7 +34,7 @@ import fastbp
 
 from . import _boundary as boundary
 from ._files import write_atomically
-from ._training import uncertainty as uncertainty
+from ._training import uncertainty
 from ._training.result import FitResult, spread_of
 from .activations import NAMES, Activation, get_activation, softmax
 from .network import Network, describe
@@ -126,12 +126,10 @@ class Model(_Fields):
         >>> fastbp.Model(fastbp.Network(1, 1, activations="exp"), [0.0, 1.0], {}).predict([2.0])
         0.0
         """
-        uncertainty.check_noise(noise, return_std)
-        y = self.net.value(self.w, X, threads=threads)
-        if not return_std:
-            return y
-        given = self._spread
-        return y, uncertainty.standard_deviation(self.net, self.w, X, given, noise=noise)
+        return uncertainty.predicted(
+            self.net, self.w, X, lambda: self._spread, return_std=return_std, noise=noise,
+            threads=threads,
+        )  # fmt: skip
 
 
 def has_intervals(model: Model) -> bool:

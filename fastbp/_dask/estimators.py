@@ -117,11 +117,9 @@ class _OnDask:
         if names is not None and all(isinstance(name, str) for name in names):
             self.feature_names_in_ = np.array([*names], dtype=object)
         loss = get_loss(model.loss)
-        X, y = _array(X), _array(y)
+        X, y = _array(X), _targets(y)
         if X.ndim != 2:
             raise ValueError(f"X must have two axes; got shape {X.shape}")
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = y.ravel()
         self.n_features_in_ = int(X.shape[1])
         model._row = tuple(int(n) for n in y.shape[1:])
         y = self._encoded(y)
@@ -188,9 +186,7 @@ class _OnDask:
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the local estimator's score: R² or accuracy, summed up on the workers."""
-        y = _array(y)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = y.ravel()
+        y = _targets(y)
         predicted = da.asarray(self.predict(_array(X)))  # type: ignore[attr-defined]
         c = da.ones(len(y)) if sample_weight is None else da.asarray(_array(sample_weight))
         parts = self._scored(da.asarray(y), predicted, c[:, np.newaxis] if y.ndim == 2 else c)
@@ -226,6 +222,12 @@ class _OnDask:
 def _array(value: Any) -> Any:
     """Return an array whose lengths are known: of Dask, or here."""
     return dask_array(value) if hasattr(value, "dask") else np.asarray(value)
+
+
+def _targets(y: Any) -> Any:
+    """Return targets as an array; one column of them has no second axis."""
+    y = _array(y)
+    return y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 class NetworkRegressor(_OnDask, local.NetworkRegressor):  # type: ignore[misc]

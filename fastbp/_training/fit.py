@@ -15,8 +15,7 @@ from .._standardise import parted
 from ..losses import Loss, get_loss
 from ..network import Network
 from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer
-from . import choose as choose
-from . import uncertainty as uncertainty
+from . import choose, uncertainty
 from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
 from .far import Far

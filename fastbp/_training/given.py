@@ -21,7 +21,7 @@ from ..losses import Loss, get_loss
 from ..network import Network
 from ..objective import Objective
 from ..optimizers import SGD, Adam, Optimizer, get_optimizer
-from . import uncertainty as uncertainty
+from . import uncertainty
 from .far import Far, FarObjective
 from .methods import OF_RESIDUALS, Problem, one_row, stream
 from .source import Streamed

@@ -16,7 +16,7 @@ from .._parts import Rows, Statistic
 from ..activations import softmax
 from ..losses import Loss
 from ..network import Network
-from . import uncertainty as uncertainty
+from . import uncertainty
 
 if TYPE_CHECKING:
     from .result import FitResult

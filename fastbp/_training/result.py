@@ -16,7 +16,7 @@ from .. import _html as html
 from .. import _plots as plots
 from ..network import Network
 from ..optimizers import MOST_OF_LEVENBERG
-from . import uncertainty as uncertainty
+from . import uncertainty
 from .choose import L2Path
 from .report import FitReport, report_of
 
@@ -193,12 +193,10 @@ class FitResult:
         estimating seemingly unrelated regressions, JASA 57 (1962); A. R. Gallant: Seemingly
         unrelated nonlinear regressions, Journal of Econometrics 3 (1975).
         """
-        uncertainty.check_noise(noise, return_std)
-        y = self.net.value(self.w, X, threads=threads)
-        if not return_std:
-            return y
-        given = self._spread
-        return y, uncertainty.standard_deviation(self.net, self.w, X, given, noise=noise)
+        return uncertainty.predicted(
+            self.net, self.w, X, lambda: self._spread, return_std=return_std, noise=noise,
+            threads=threads,
+        )  # fmt: skip
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the history of the losses; where there is validation, its least one is marked.

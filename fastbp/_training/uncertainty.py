@@ -431,6 +431,22 @@ def _curvature_of(sigma: Activation, loss: Loss, y: NDArray, t: NDArray) -> NDAr
 _DEPENDS = 1e-6
 
 
+def predicted(
+    net: Network,
+    w: NDArray,
+    X: ArrayLike,
+    spread: Callable[[], Spread],
+    *,
+    return_std: bool,
+    noise: bool,
+    threads: int | str,
+) -> Any:
+    """Return f at X, and on request its standard deviation, for which alone the spread is found."""
+    check_noise(noise, return_std)
+    y = net.value(w, X, threads=threads)
+    return (y, standard_deviation(net, w, X, spread(), noise=noise)) if return_std else y
+
+
 def check_noise(noise: bool, return_std: bool) -> None:
     """Raise ValueError where the noise is asked for, and no deviation that it is part of."""
     if noise and not return_std:
@@ -463,7 +479,7 @@ def standard_deviation(
             part[_depends(rows, given.undetermined, given.scale)] = np.inf
     unknown = int(np.isinf(variance).sum())
     for message in doubts(given, f"{unknown} of {len(variance)} predictions" if unknown else ""):
-        warnings.warn(message, FitWarning, stacklevel=3)
+        warnings.warn(message, FitWarning, stacklevel=4)  # where `predict` was called
     each = variance.reshape(-1, K)
     if noise and given.noise is not None:
         each += given.noise
