@@ -113,3 +113,19 @@ def test_on_a_bound_nothing_is_left_to_gain():
 
 def test_a_loss_without_curvature_is_not_looked_at():
     assert look(NET, BEST, loss="pinball")[1] is None
+
+
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "bfgs", "trust-exact", "newton-cg"])
+@pytest.mark.parametrize(("dtype", "unit"), [("float32", 1e-9), ("float64", 1e-17)])
+def test_targets_are_small_beside_the_start_and_met_all_the_same(optimizer, dtype, unit):
+    """A loss that is nothing beside the start's may be 600 times that of the best line."""
+    line = fastbp.Network(2, activations=["identity"], output="identity", dtype=dtype)
+    x = np.column_stack([X[:, 0], np.ones(B)]).astype(dtype)
+    t = (unit * (X[:, 0] + X[:, 1])).astype(dtype)
+    found = fastbp.fit(line, x, t, w0=[1.0, 1.0, 1.0], free=np.array([False, True, True]),
+                       optimizer=optimizer, epochs=400)  # fmt: skip
+    assert found.converged
+    x, t = x.astype(float), t.astype(float)
+    best = np.mean((x @ np.linalg.lstsq(x, t, rcond=None)[0] - t) ** 2)
+    left = np.mean((x @ found.w[1:].astype(float) - t) ** 2)
+    np.testing.assert_allclose(left, best, rtol=1e-6)

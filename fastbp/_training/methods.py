@@ -619,7 +619,7 @@ class SciPy(_WithoutMoments):
         self._objective = problem.objective()
         self._free = np.flatnonzero(problem.free)
         self._loss = np.nan
-        self._nothing = -np.inf  # a loss that is none beside the start's
+        self._nothing = -np.inf  # a loss that is none beside the start's and the targets'
         # A method's memory can't be stored. So with a checkpoint it starts afresh every so many
         # iterations, whether or not the run is interrupted there.
         self._segments = segments
@@ -652,7 +652,8 @@ class SciPy(_WithoutMoments):
         units = self._units()
         if not gradient[self._free].any() and problem.bounds is None:
             return REASONS[SADDLE if self._loss > self._rounding() else SMALL_GRADIENT]
-        self._nothing = float(np.finfo(problem.net.dtype).eps) ** 2 * self._loss
+        size = min(self._loss, 0.5 * _rms(problem) ** 2 or np.inf)  # a start may be far off
+        self._nothing = float(np.finfo(problem.net.dtype).eps) ** 2 * size
         end = watch.step + n
         ftol = self._options.get("ftol", self._options.get("fatol", _FTOL))
         share = min(_WORTH * ftol, 0.5)
