@@ -17,9 +17,8 @@ from .losses import Loss, get_loss
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-    from ._training.source import Source
     from .kernels.calls.prepared import Calls
-    from .objective import Objective
+    from .objective import Objective, Rows
 
 # A call that is not ready yet, for this loss, or whose arguments are to be converted or explained.
 _NOT_AT_ONCE = (KeyError, TypeError, boundary.Refused)
@@ -673,7 +672,7 @@ class Network:
 
     def objective(
         self,
-        X: ArrayLike | Source,
+        X: ArrayLike | Rows,
         t: ArrayLike | None = None,
         *,
         loss: str | Loss = "squared",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,8 +14,15 @@ from .losses import Loss, get_loss
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from ._described import Described
     from .kernels.calls.objective import Bound
-    from .network import Network
+
+
+class Rows(Protocol):
+    """Observations and targets that are elsewhere, and bound there: a `fastbp.Source`."""
+
+    def objective_of(self, net: Any, loss: str | Loss, l2: ArrayLike, threads: int | str) -> Any:
+        """Return what `Network.objective` does."""
 
 
 class Objective(boundary.Fixed):
@@ -70,7 +77,7 @@ class Objective(boundary.Fixed):
         "threads",
     )
 
-    net: Network
+    net: Any
     X: NDArray
     t: NDArray
     sample_weight: NDArray | None
@@ -84,7 +91,7 @@ class Objective(boundary.Fixed):
 
     def __init__(
         self,
-        net: Network,
+        net: Described,
         X: ArrayLike,
         t: ArrayLike,
         *,
@@ -258,7 +265,7 @@ def _kept(array: NDArray, copied: bool = True) -> NDArray:
 
 
 def _rebuilt(
-    net: Network,
+    net: Described,
     X: NDArray,
     t: NDArray,
     loss: Loss,

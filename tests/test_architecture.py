@@ -60,9 +60,10 @@ MODULES = modules()
 
 
 class Imports(ast.NodeVisitor):
-    """The modules of the package that a file imports when it runs, late ones included."""
+    """The modules that a file imports, late ones included; with `types` for type checkers too."""
 
-    def __init__(self, name, is_package):
+    def __init__(self, name, is_package, types=False):
+        self.types = types
         self.package = ["fastbp", *name.split("/")]
         if not is_package:
             self.package.pop()
@@ -71,7 +72,7 @@ class Imports(ast.NodeVisitor):
         self.found, self.of_package = set(), set()
 
     def visit_If(self, node):
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not self.types:
             for statement in node.orelse:
                 self.visit(statement)
             return
@@ -98,9 +99,9 @@ class Imports(ast.NodeVisitor):
                     break
 
 
-def imports(name, of_package=False):
+def imports(name, of_package=False, types=False):
     file = MODULES[name]
-    visitor = Imports(name, file.name == "__init__.py" and name != "__init__")
+    visitor = Imports(name, file.name == "__init__.py" and name != "__init__", types)
     visitor.visit(ast.parse(file.read_text("utf-8")))
     return visitor.of_package if of_package else visitor.found - {name}
 
@@ -123,6 +124,16 @@ def test_imports_go_down(name):
         assert FLOOR[room] <= FLOOR[target], f"{name} imports {other}, which is on a floor above"
         if room.startswith("kernels/") and not target.startswith("kernels/"):
             assert target in OF_KERNELS, f"{name} imports {other}"
+
+
+def test_a_single_import_goes_up_for_types_alone():
+    named = {(name, other) for name in MODULES for other in imports(name, types=True)}
+    floors = {
+        (name, other): (FLOOR[room_of(name)], FLOOR[room_of(other)])
+        for name, other in named
+        if "kernels" not in (room_of(name), room_of(other))
+    }
+    assert [pair for pair, (own, its) in floors.items() if own > its] == [("functions", "network")]
 
 
 @pytest.mark.parametrize("name", MODULES)
