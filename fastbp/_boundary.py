@@ -57,8 +57,10 @@ def _plain(array: NDArray, dtype: np.dtype) -> NDArray:
     return np.asarray(array).view(dtype)
 
 
-def penalty(l2: ArrayLike, n_params: int) -> float | NDArray:
+def penalty(l2: Any, n_params: int) -> float | NDArray:
     """Return l2 as a number, or as one for each parameter (float64, read-only)."""
+    if isinstance(l2, int | float) and 0.0 <= l2 < np.inf:
+        return float(l2)
     unmasked("l2", l2)
     try:
         each = np.array(l2, np.float64)
@@ -154,6 +156,8 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
 
 
 def _check_finite(name: str, array: NDArray) -> None:
+    if array.size <= _CHECKED and np.isfinite(array).all():
+        return  # without what follows: 3 of 5 µs for 200 numbers
     place = _first_wrong(np.isfinite, np.atleast_1d(array))
     if place is not None:
         place = place[: array.ndim]

@@ -82,6 +82,12 @@ class Columns:
         fixed = self.constant | ~self._is_bias.any(axis=-1, keepdims=True)
         return np.where(fixed, 0.0, self.mean)
 
+    @cached_property
+    def _shift(self) -> NDArray:
+        """The origin, in numbers of the bias."""
+        of_bias = np.where(self._is_bias, self.mean, 0.0).sum(axis=-1, keepdims=True)
+        return self._origin / np.where(of_bias, of_bias, 1.0)
+
     def standardised(self, X: NDArray) -> NDArray:
         """Return X in these units and, where there is a bias, counted from the means."""
         mean = self._origin if self.bias is not None else None
@@ -109,9 +115,7 @@ class Columns:
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = W / self.unit[..., np.newaxis, :]
             if self.bias is not None:
-                of_bias = np.where(self._is_bias, self.mean, 0.0).sum(axis=-1, keepdims=True)
-                shift = self._origin / np.where(of_bias, of_bias, 1.0)
-                moved = scaled @ shift[..., np.newaxis]
+                moved = scaled @ self._shift[..., np.newaxis]
                 np.subtract(scaled, moved, out=scaled, where=self._is_bias[..., np.newaxis, :])
             W[:] = scaled
         if not np.isfinite(W).all():

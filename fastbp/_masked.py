@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
+
 
 def unmasked(name: str, value: Any) -> Any:
     """Refuse what has masked entries, whose numbers mean nothing: conversion would forget the mask.
 
     Also for a list or tuple of masked arrays; and a collection of Dask, which would be computed.
     """
+    if type(value) is np.ndarray:
+        return value
     if hasattr(value, "__dask_graph__"):
         raise TypeError(
             f"{name} is a collection of Dask, which this call does not pull into memory: take "

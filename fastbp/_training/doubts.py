@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -133,7 +134,7 @@ def check_pair(net: Network, loss: Loss) -> None:
 
 def _out_of_range(problem: Problem) -> str:
     # Of the other losses the best output is not the target, or they have a range of their own.
-    if np.isfinite(problem.loss.target_range).any():
+    if any(map(math.isfinite, problem.loss.target_range)):
         return ""
     found = [*filter(None, map(_beyond, *_columns(problem), [problem.c] * problem.net.n_outputs))]
     if not found:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _boundary as boundary
 from .._columns import Columns
 from .._lock import LOCK
-from .._parts import Rows, Statistic
 from ..activations import identity
 from ..losses import Loss, get_loss
 from ..network import Network
@@ -229,8 +229,10 @@ def check_size(problem: Problem) -> None:
     name, dtype = problem.loss.name, problem.net.dtype
     if not name.startswith(OF_RESIDUALS):
         return
-    least = float(np.sqrt(np.finfo(dtype).tiny / np.finfo(dtype).eps))
-    largest = np.reshape(problem.reduce(_largest).largest, (*problem.w.shape[:-1], -1)).max(axis=-1)
+    least, largest = _least_target(dtype), problem.targets.largest
+    if np.all(largest >= least):
+        return
+    largest = np.reshape(largest, (*problem.w.shape[:-1], -1)).max(axis=-1)
     if ((largest > 0.0) & (largest < least)).any():
         raise ValueError(
             f"targets must be 0 or so large that the {name!r} loss tells them apart, from "
@@ -238,10 +240,9 @@ def check_size(problem: Problem) -> None:
         )
 
 
-def _largest(rows: Rows) -> Statistic:
-    t = rows.weighing().t
-    assert t is not None
-    return Statistic((), largest=np.abs(t).max(axis=0, initial=0.0))
+@cache
+def _least_target(dtype: np.dtype) -> float:
+    return float(np.sqrt(np.finfo(dtype).tiny / np.finfo(dtype).eps))
 
 
 def mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:

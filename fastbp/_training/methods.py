@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,6 +110,11 @@ class Problem:
         if self.far is not None:
             return self.far.reduce(what, *arguments)
         return over_parts(what, Rows(self.X, self.t, self.c), *arguments)
+
+    @cached_property
+    def targets(self) -> Statistic:
+        """Σ c t², and the largest |t|."""
+        return self.reduce(_sizes)
 
     def objective(self) -> Objective | FarObjective:
         if self.far is not None:
@@ -445,7 +450,7 @@ def _rms(problem: Problem) -> float:
     """Return that of the targets, for a loss of residuals; else 0."""
     if not problem.loss.name.startswith(OF_RESIDUALS):
         return 0.0
-    return math.sqrt(np.sum(problem.reduce(_squares).sums[0]) / problem.total)
+    return math.sqrt(np.sum(problem.targets.sums[0]) / problem.total)
 
 
 def levenberg_options(problem: Problem, optimizer: LevenbergMarquardt) -> dict[str, Any]:
@@ -486,15 +491,17 @@ def squares(problem: Problem) -> NDArray:
     groups = problem.w.shape[:-1]
     if problem.loss.name != "squared":
         return np.zeros(groups)
-    (found,), _, _ = problem.reduce(_squares)
-    return np.reshape(found, (*groups, -1)).sum(axis=-1)
+    return np.reshape(problem.targets.sums[0], (*groups, -1)).sum(axis=-1)
 
 
-def _squares(rows: Rows) -> Statistic:
-    assert rows.t is not None
-    t = rows.t.astype(np.float64, copy=False)
-    squares = t * t if rows.c is None else (rows.c.T * (t * t).T).T
-    return Statistic((squares.sum(axis=0),))
+def _sizes(rows: Rows) -> Statistic:
+    _, t, c = rows.weighing()
+    assert t is not None
+    t = t.astype(np.float64, copy=False)
+    with np.errstate(over="ignore"):
+        squares = t * t if c is None else (c.T * (t * t).T).T
+    largest = np.maximum.reduce(np.abs(t), initial=0.0)
+    return Statistic((np.add.reduce(squares),), largest=largest)
 
 
 def kinds_of(net: Network, free: NDArray) -> NDArray:

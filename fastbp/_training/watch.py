@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ class Watch:
             if self._validation is not None:
                 self.best_w = w.copy()
         begun = self.awaited_below
-        if judged < begun - (self._early.min_delta if np.isfinite(begun) else 0.0):
+        if judged < begun - (self._early.min_delta if math.isfinite(begun) else 0.0):
             self.awaited_below, self.waited = judged, 0
         else:
             self.waited += 1
