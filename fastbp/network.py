@@ -1058,6 +1058,15 @@ def before_outputs(net: Network) -> Network:
     )
 
 
+def in_float64(net: Network) -> Network:
+    """Return the network in float64."""
+    if net.dtype == np.float64:
+        return net
+    return Network(
+        net.n_inputs, activations=net.activations, output=net.output, n_outputs=net.n_outputs
+    )
+
+
 def describe(net: Network) -> Description:
     """Return all that a network is."""
     return Description(net.n_inputs, net.activations, net.output, net.dtype.name, net.n_outputs)

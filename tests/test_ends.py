@@ -5,7 +5,7 @@ import pytest
 
 import fastbp
 from fastbp import reference
-from fastbp._training.ends import ended
+from fastbp._training import ends
 from fastbp._training.given import Given, checked
 from fastbp.kernels.machine.levenberg_settings import ROUNDED, SMALL_GAIN, STALLED
 
@@ -48,7 +48,7 @@ def problem(net, w, loss="squared", X=X, t=T, **options):
 
 def look(net, w, size=-1.0, rms=1.0, **options):
     asked = problem(net, w, **options)
-    return asked.w, ended(asked, size=size, rms=rms)
+    return asked.w, ends.ended(asked, size=size, rms=rms)
 
 
 TIGHT = fastbp.LevenbergMarquardt(gtol=0.0, xtol=0.0, ftol=1e-15)
@@ -62,9 +62,11 @@ def test_a_minimum_stays_as_it_is():
     np.testing.assert_allclose(end.loss, NET.loss_and_grad(BEST, X, T)[0], rtol=1e-14)
 
 
+@pytest.mark.parametrize("work", [ends.WORK, 0.0])  # by NumPy, and by kernels
 @pytest.mark.parametrize("net", [NET, NET32])
 @pytest.mark.parametrize("weights", [None, rng.uniform(0.0, 2.0, B) * (np.arange(B) % 5 > 0)])
-def test_from_beside_a_minimum_steps_go_on(net, weights):
+def test_from_beside_a_minimum_steps_go_on(net, weights, work, monkeypatch):
+    monkeypatch.setattr(ends, "WORK", work)
     options = {"l2": 1e-3}
     if weights is not None:
         options["sample_weight"] = weights.astype(net.dtype)
@@ -80,6 +82,14 @@ def test_from_beside_a_minimum_steps_go_on(net, weights):
 
 def test_far_from_a_minimum_is_said():
     assert look(NET, NET.init(5))[1].reason == STALLED
+
+
+def test_steps_that_get_no_nearer_are_one(monkeypatch):
+    """In a valley that bends, a matrix each for small gains."""
+    asked, sums = [], ends._sums
+    monkeypatch.setattr(ends, "_sums", lambda *given: asked.append(given[2]) or sums(*given))
+    assert look(NET, NET.init(0))[1].reason == STALLED
+    assert asked.count("gauss_newton") == 2
 
 
 def test_what_numbers_can_not_hold_is_rounding():
@@ -129,3 +139,13 @@ def test_targets_are_small_beside_the_start_and_met_all_the_same(optimizer, dtyp
     best = np.mean((x @ np.linalg.lstsq(x, t, rcond=None)[0] - t) ** 2)
     left = np.mean((x @ found.w[1:].astype(float) - t) ** 2)
     np.testing.assert_allclose(left, best, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+def test_a_step_that_scipy_does_not_find_ends_in_words():
+    """trust-exact gives up after so many factorisations, by an UnboundLocalError."""
+    net = fastbp.Network(1, 2, output="softmax", n_outputs=3)
+    l2 = np.where(np.arange(net.n_params) % 2, 1e-7, 0.0)
+    found = fastbp.fit(net, np.ones((9, 1)), np.ones(9, int), w0=net.init(4), l2=l2,
+                       loss="cross_entropy", optimizer="trust-exact")  # fmt: skip
+    assert found.loss < 1e-6 and found.reason

@@ -2,10 +2,11 @@
 
 In float32 the sums of loss, gradient and Gauss–Newton matrix hide what is left to gain, above all
 along directions that the data hardly determine; and SciPy's methods see a gradient in units that
-parameters share. So a claim is looked at once more, by `fastbp.reference`, which needs no machine
-code of another number type. *Stationary* is where no parameter alone would lower the loss by more
-than a small part, nor steps of Gauss–Newton, damped or not. From elsewhere these go on for a while,
-rounded to the network's numbers, as far as those allow.
+parameters share. So a claim is looked at once more: by `fastbp.reference`, which needs no machine
+code of another number type, unless that takes longer than to get the code. *Stationary* is where no
+parameter alone would lower the loss by more than a small part, nor steps of Gauss–Newton, damped or
+not. From elsewhere these go on for a while, rounded to the network's numbers, as far as those allow
+and as long as they get nearer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import fastbp.reference as reference
 from .._parts import Rows, Statistic
 from ..kernels.machine.levenberg_settings import ROUNDED, SMALL_GAIN, STALLED
 from ..losses import Loss
-from ..network import Network
+from ..network import Network, in_float64
 from ..objective import penalty
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _MET = 30.0  # roundings of the targets
 STEPS = 4
 _EPS = float(np.finfo(np.float64).eps)
 _NUMBERS = 1 << 20  # of a Jacobian in memory at a time
+# Observations times the square of the parameters up to which matrices are NumPy's: 0.03 s for one.
+WORK = 1e8
 
 
 class End(NamedTuple):
@@ -77,19 +80,21 @@ def ended(
     met = 0.5 * (_MET * float(np.finfo(problem.net.dtype).eps) * rms) ** 2
     with np.errstate(all="ignore"):
         at = _at(problem)
+        last = np.inf
         while _is_known(at):
             nothing = max(tol, _TOL) * (abs(at.loss) if size < 0.0 else size)
             trial, fall, foreseen = _lowest(problem, at, nothing)
-            still = fall <= 10.0 * nothing and foreseen <= 100.0 * nothing
-            if at.loss <= met or (still and _alone(problem, at) <= nothing):
+            left = max(0.1 * fall, 0.01 * foreseen, _alone(problem, at))
+            if at.loss <= met or left <= nothing:
                 return End(SMALL_GAIN, at.loss)
-            if steps == 0 or not fall > nothing:
+            far = left > max(4.0 * nothing, 0.5 * last)
+            if steps == 0 or far or not fall > nothing:
                 return End(STALLED, at.loss)
             moved = trial.astype(problem.w.dtype)
             if not at.loss - _loss(problem, moved) > nothing:
                 return End(ROUNDED, at.loss)
             problem.w[:] = moved
-            at, steps = _at(problem), steps - 1
+            at, last, steps = _at(problem), left, steps - 1
     return None
 
 
@@ -147,31 +152,29 @@ def _alone(problem: Problem, at: _Place) -> float:
 
 def _at(problem: Problem) -> _Place:
     w, total, l2 = problem.w.astype(np.float64), problem.total, problem.l2
-    loss, g, G = problem.reduce(_place, problem.net, problem.loss, w).sums
+    loss, g, G = _sums(problem, 3, "gauss_newton", w)
     G[np.diag_indices_from(G)] += total * l2
-    return _Place(w, loss / total + penalty(l2, w), g / total + l2 * w, G / total)
+    return _Place(w, float(loss / total + penalty(l2, w)), g / total + l2 * w, G / total)
 
 
 def _loss(problem: Problem, w: NDArray) -> float:
     w = w.astype(np.float64)
-    loss = problem.reduce(_mean, problem.net, problem.loss, w).sums[0]
+    loss, _ = _sums(problem, 2, "loss_and_grad", w)
     return float(loss / problem.total + penalty(problem.l2, w))
 
 
-def _place(rows: Rows, net: Network, loss: Loss, w: NDArray) -> Statistic:
-    """Say Σ c times loss, gradient and Gauss–Newton matrix."""
-    return _summed(reference.gauss_newton, 3, rows, net, loss, w)
-
-
-def _mean(rows: Rows, net: Network, loss: Loss, w: NDArray) -> Statistic:
-    """Say Σ c times the loss."""
-    return Statistic(_summed(reference.loss_and_grad, 2, rows, net, loss, w).sums[:1])
+def _sums(problem: Problem, n: int, name: str, w: NDArray) -> tuple[Any, ...]:
+    """Return Σ c times the n means that `reference` and `Network` return by a name."""
+    net = problem.net
+    small = problem.n * net.n_params**2 <= WORK
+    of, net = (reference, net) if small else (Network, in_float64(net))
+    return problem.reduce(_summed, getattr(of, name), n, net, problem.loss, w).sums
 
 
 def _summed(
-    of: Callable[..., tuple[Any, ...]], n: int, rows: Rows, net: Network, loss: Loss, w: NDArray
+    rows: Rows, of: Callable[..., tuple[Any, ...]], n: int, net: Network, loss: Loss, w: NDArray
 ) -> Statistic:
-    """Say Σ c times the n that a function of `reference` returns, some rows at a time."""
+    """Say Σ c times the n means that a function returns, some rows at a time."""
     rows, many = rows.weighing(), max(_NUMBERS // (net.n_outputs * net.n_params), 1)
     found = Statistic((0.0,) * n)
     for first in range(0, len(rows.X), many):

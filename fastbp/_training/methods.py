@@ -50,7 +50,7 @@ from ..optimizers import (
     Optimizer,
     rates,
 )
-from .ends import STEPS, ended
+from .ends import STEPS, WORK, ended
 from .far import Apart, Far, FarEpochs, FarObjective, of_mean_one
 from .source import Streamed
 from .watch import NonFiniteLossError, Watch, diverged
@@ -582,9 +582,9 @@ _ROWS = 4096  # in memory at a time, by neurons
 _TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-13  # where an optimizer's options name no tolerance
 _POLISH, _POLISHES = 50, 4  # iterations at the end by gradients alone, and how often at most
 _POLISHED = 1e-2 * _TOL  # a gradient that is not worth more
-# Parameters, and their square times the observations, up to which a Hessian costs no more than
-# the iterations in its place; and what of its largest entry is added to curvatures.
-_HESSIAN, _HESSIAN_WORK, _FLAT = 600, 1e8, 1e-10
+# Parameters up to which a Hessian costs no more than the iterations in its place, if their square
+# times the observations is no more than WORK; what of its largest entry is added to curvatures.
+_HESSIAN, _FLAT = 600, 1e-10
 _SMALL = 1e-4  # a gradient that may be left where the loss no longer falls
 _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
 # What so many iterations are to gain, summed over the observations, for a fit of a likelihood with
@@ -699,7 +699,7 @@ class SciPy(_WithoutMoments):
     def _is_small(self) -> bool:
         """Whether matrices of the free parameters cost no more than iterations in their place."""
         P = len(self._free)
-        return P <= _HESSIAN and self._problem.n * P**2 <= _HESSIAN_WORK
+        return P <= _HESSIAN and self._problem.n * P**2 <= WORK
 
     def _polished(self, watch: Watch, end: int, units: Units, reason: str) -> str:
         """Go on where the loss is flat to rounding, by gradients alone; returns why it ended.
@@ -950,7 +950,7 @@ class SciPy(_WithoutMoments):
                 )
         except _Stopped as stopped:
             return True, str(stopped)
-        except _Still:
+        except (_Still, UnboundLocalError):  # the latter is SciPy's trust-exact without a step
             return False, ""
         if about is not None:
             problem.w[:] = whole(found.x)

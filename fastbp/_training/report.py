@@ -15,7 +15,7 @@ from .. import _html as html
 from .._parts import Rows, Statistic
 from ..activations import softmax
 from ..losses import Loss
-from ..network import Network
+from ..network import Network, in_float64
 from . import uncertainty
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def report_of(result: FitResult) -> FitReport:
     """Return the report of a fit."""
     net, data = result.net, result.data
     weights = data.weights()
-    exact, w = uncertainty.in_float64(net), result.w.astype(np.float64)
+    exact, w = in_float64(net), result.w.astype(np.float64)
     at = uncertainty.At(exact, data.loss, w, weights.unit, np.arange(0))
     given: uncertainty.Spread | None = None
     warnings = list(result.warnings)

@@ -16,7 +16,7 @@ import fastbp.losses as losses
 from .._parts import Rows, Statistic
 from ..activations import Activation, softmax
 from ..losses import Loss
-from ..network import Network
+from ..network import Network, in_float64
 
 if TYPE_CHECKING:
     from .far import Far
@@ -308,15 +308,6 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
         largest / smallest if smallest else np.inf,
         int(np.count_nonzero(kept)),
         2.0 * float(np.log(sizes[kept]).sum() + np.log(d[d > 0.0]).sum()),
-    )
-
-
-def in_float64(net: Network) -> Network:
-    """Return the network in float64: the singular values span many orders."""
-    if net.dtype == np.float64:
-        return net
-    return Network(
-        net.n_inputs, activations=net.activations, output=net.output, n_outputs=net.n_outputs
     )
 
 
