@@ -300,10 +300,10 @@ KERNELS = (
         "a chunk begins where the one before it began to be padded",
         "kernels/drivers/first_order.py",
         "            if not panels:\n"
-        "                call_pack(load(plan, PACK), x, n, N, room.panels)",
+        "                call_pack(load(plan, PACK), x, n, N, room.panels, step)",
         "            if not panels:\n"
         "                back = (first > 0) * N * size\n"
-        "                call_pack(load(plan, PACK), x - back, n, N, room.panels)",
+        "                call_pack(load(plan, PACK), x - back, n, N, room.panels, step)",
         _CHUNKS,
     ),
     _kernel(
@@ -330,7 +330,7 @@ KERNELS = (
     _kernel(
         "panels of ∇_W are not packed again",
         "kernels/drivers/first_order.py",
-        "                    call_pack(load(plan, COPY), x, n, N, room.panels)\n",
+        "                    call_pack(load(plan, COPY), x, n, N, room.panels, step)\n",
         "",
         _MANY_INPUTS,
     ),
@@ -1290,10 +1290,17 @@ ROWS = (
         ("test_dask.py::test_workers_that_ask_workers",),
     ),
     Mutant(
+        "parts of a table as if its rows had no other columns",
+        "kernels/drivers/batch.py",
+        "X=X + at * step,",
+        "X=X + at * N,",
+        ("test_source.py::test_columns_of_a_table_are_read_where_they_lie[1]",),
+    ),
+    Mutant(
         "rows of a source without the change to standardised columns",
         "_training/source.py",
-        "yield block._replace(X=self._changed(block.X))",
-        "yield block",
+        "room[some] = self._change(X[some])",
+        "room[some] = X[some]",
         ("test_source.py::test_the_bits_of_arrays",),
     ),
     Mutant(

@@ -202,6 +202,35 @@ def test_files_of_numpy(tmp_path: Path, cuts: tuple[int, ...]) -> None:
         Source.from_files([*whole, tmp_path / "narrow.npy"], target=2)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_columns_of_a_table_are_read_where_they_lie(tmp_path: Path, first: int) -> None:
+    w = NET.init(0)
+    for n, dtype in ((B, float), (2, float), (B, np.float32)):  # parts; less than a vector
+        table = np.column_stack([X, T] if first == 0 else [T, X, C])[:n].astype(dtype)
+        np.save(tmp_path / "table.npy", table)
+        columns: dict[str, Any] = {"target": 0, "sample_weight": 5} if first else {"target": 4}
+        source = Source.from_files(tmp_path / "table.npy", **columns)
+        arrays = [np.ascontiguousarray(a) for a in (table[:, first : first + 4], table[:, 0])]
+        arrays[1] = table[:, columns["target"]].copy()
+        c = table[:, 5].copy() if first else None
+        for threads in (1, 2):
+            got = NET.objective(source, threads=threads)
+            want = NET.objective(*arrays, sample_weight=c)
+            assert got.value(w) == want.value(w)
+            for a, b in zip(got(w), want(w), strict=True):
+                np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(got.hvp(w, w), want.hvp(w, w))
+        given: dict[str, Any] = {"optimizer": "adam", "epochs": 2, "shuffle": False}
+        same(fastbp.fit(NET, source, **given), fastbp.fit(NET, *arrays, sample_weight=c, **given))
+    wide = fastbp.Network(20, 16)  # whose chunks are packed again for the gradient
+    rows = RNG.normal(size=(B, 21))
+    want = wide.objective(rows[:, :20].copy(), rows[:, 20].copy())
+    np.save(tmp_path / "wide.npy", rows)
+    got = wide.objective(Source.from_files(tmp_path / "wide.npy", target=20))
+    w = wide.init(0)
+    np.testing.assert_array_equal(got(w)[1], want(w)[1])
+
+
 def test_files_of_parquet(tmp_path: Path) -> None:
     frame = pd.DataFrame(X, columns=["a", "b", "x", "one"]).assign(c=C)
     frame.insert(1, "price", T)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
@@ -109,7 +110,7 @@ class Answers:
         self, question: Question, first: int, rows: Rows, workspace: NDArray | None
     ) -> Statistic:
         """Answer for the rows of a node of at most a grain, whose first part is `first`."""
-        rows, what = self._plain(rows), question.what
+        rows, what = self._plain(rows, question), question.what
         X, t, c = rows
         if callable(what):
             return what(rows, *question.arguments)
@@ -129,19 +130,25 @@ class Answers:
         calls.prepare(order, self._shape.part)
         table, scale = calls.plan.loss_table(self._loss, order), question.scale
         total = calls.part(
-            w, X, table, None, t, c, scale, None, None, g, None, self._shape.part, workspace
+            w, _table(X), table, None, t, c, scale, None, None, g, None, self._shape.part, workspace
         )
         return Statistic((total,) if g is None else (total, g))
 
-    def _plain(self, rows: Rows) -> Rows:
+    def takes(self, question: Question, X: NDArray) -> bool:
+        """Whether rows are read where they lie although other numbers lie between them."""
+        (apart, within), size = X.strides, X.itemsize
+        is_table = within == size and apart % size == 0 and apart > X.shape[1] * size
+        fits = is_table and X.flags.aligned and X.dtype is self.dtype
+        return fits and question.what in ("loss", "gradient")
+
+    def _plain(self, rows: Rows, question: Question) -> Rows:
         """Return arrays as entries take them: what was sent has a dtype of its own."""
         dtype = self.dtype
         X, t, c = (
             None if a is None else boundary.numbers("rows", a, dtype, check_finite=False)
-            for a in rows
+            for a in (None if self.takes(question, rows.X) else rows.X, *rows[1:])
         )
-        assert X is not None
-        return Rows(X, t, c)
+        return Rows(rows.X if X is None else X, t, c)
 
     def _weights(self, first: int, c: NDArray | None) -> Statistic:
         with LOCK:
@@ -193,6 +200,14 @@ class Answers:
         run.state[:], run.left[:] = state, left
         run.more(X, t, c, rates.astype(np.float64))  # whose dtype is NumPy's own, too
         return Statistic((run.w, run.state, run.left))
+
+
+def _table(X: NDArray) -> NDArray:
+    """Return the rows of which X is the first columns; of the last one no more may be read."""
+    if X.flags.c_contiguous:
+        return X
+    apart = X.strides[0]
+    return as_strided(X, (len(X), apart // X.itemsize), (apart, X.itemsize), writeable=False)
 
 
 def of_mean_one(c: NDArray, factor: float) -> NDArray:

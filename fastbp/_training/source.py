@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -302,13 +303,12 @@ class Source:
         n = 0
         for table in _blocks(self.tables(), rows, self._passing):
             n += len(table[0])
-            block = self.split(table)
             if self.reads:
-                for array in block:
+                for array in table:
                     _touch(array)
             if n > self.n_rows:
                 break
-            yield block
+            yield self.split(table)
         if n != self.n_rows:
             raise ValueError(f"the source must yield {self.n_rows} rows; got {n} or more")
 
@@ -375,7 +375,8 @@ class Streamed(Far):
         """Check all rows, and find Σ c."""
         if not len(self):
             raise ValueError("the mean loss needs at least one observation; the source has none")
-        weighted = {rows.c is not None for _, rows in self._read(self._step(1), check_finite=True)}
+        blocks = self._read(self._step(1))
+        weighted = {self._checked(block, n, check_finite=True).c is not None for n, block in blocks}
         if len(weighted) > 1:
             raise ValueError("all rows of a source must have a weight, or none")
         self.weigh(weighted.pop())
@@ -403,14 +404,13 @@ class Streamed(Far):
     def batches(self, rows: int, order: NDArray | None = None) -> Iterator[Rows]:
         """Yield all rows, so many at a time; of arrays in an order."""
         if order is None:
-            for _, block in self._read(rows, check_finite=False):
-                yield block._replace(X=self._changed(block.X))
+            for first, block in self._read(rows):
+                yield self._checked(block, first)
             return
         (table,) = self._source.tables()
         for first in range(0, len(order), rows):
             some = tuple(a.take(order[first : first + rows], axis=0) for a in table)
-            taken = self._checked(some, first, check_finite=False)
-            yield taken._replace(X=self._changed(taken.X))
+            yield self._checked(some, first)
 
     @property
     def gathers(self) -> bool:
@@ -427,14 +427,14 @@ class Streamed(Far):
     def _in_order(self, question: Question, rows: int) -> Generator[Statistic, None, None]:
         """Yield the answers of one block after the other, some computed side by side."""
 
-        def answer(first: int, block: Rows) -> Statistic:
-            block = block._replace(X=self._changed(block.X))
+        def answer(first: int, block: tuple[Any, ...]) -> Statistic:
             own = self._own
             if not hasattr(own, "workspace"):
                 own.workspace = np.empty(self._answers.room, self._answers.dtype)
-            return self._answers(question, first // self.shape.part, block, own.workspace)
+            checked = self._checked(block, first, question)
+            return self._answers(question, first // self.shape.part, checked, own.workspace)
 
-        blocks = self._read(rows, check_finite=False)
+        blocks = self._read(rows)
         if self._threads == 1:
             for first, block in blocks:
                 yield answer(first, block)
@@ -448,20 +448,28 @@ class Streamed(Far):
             while waiting:
                 yield waiting.popleft().result()
 
-    def _read(self, rows: int, check_finite: bool) -> Iterator[tuple[int, Rows]]:
-        """Yield where blocks begin, and blocks as arrays that entries take."""
+    def _read(self, rows: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """Yield where blocks begin, and blocks."""
         blocks = self._source.blocks(rows)
-        first = 0
-        for block in _ahead(blocks) if self._source.reads else blocks:
-            yield first, self._checked(block, first, check_finite=check_finite)
-            first += rows
+        return zip(itertools.count(step=rows), _ahead(blocks) if self._source.reads else blocks)
 
-    def _checked(self, block: tuple[Any, ...], first: int, *, check_finite: bool) -> Rows:
+    def _checked(
+        self,
+        block: tuple[Any, ...],
+        first: int,
+        question: Question | None = None,
+        *,
+        check_finite: bool = False,
+    ) -> Rows:
+        """Return a block, X changed, as arrays that a question takes, or any.
+
+        X may lie in memory that the next block of this thread overwrites.
+        """
         X, t, *rest = block
         c = rest[0] if rest else None
         net = self.net
         try:
-            X, _ = boundary.observations(X, net.n_inputs, net.dtype, check_finite=check_finite)
+            X = self._inputs(X, question, check_finite=check_finite)
             t = boundary.targets(net, self.loss, t, len(X), False, check_finite=check_finite)
             if c is not None:
                 c = boundary.per_observation(
@@ -474,26 +482,46 @@ class Streamed(Far):
             raise type(error)(f"{where}: {error}") from error
         return Rows(X, t, c)
 
-    def _changed(self, X: NDArray) -> NDArray:
-        """Return X changed, in memory that the next block of this thread overwrites."""
+    def _inputs(self, X: NDArray, question: Question | None, *, check_finite: bool) -> NDArray:
+        """Return X, checked and changed: where it lies, else in memory of this thread."""
+        net = self.net
+        if X.shape[1:] == (net.n_inputs,) and not X.flags.c_contiguous:
+            if self._change is None and question and self._answers.takes(question, X):
+                return X
+            X = _together(X, self._room(len(X)))
+        X, _ = boundary.observations(X, net.n_inputs, net.dtype, check_finite=check_finite)
         if self._change is None:
             return X
-        room = getattr(self._own, "X", None)
-        if room is None or len(room) < len(X):
-            room = self._own.X = np.empty_like(X)
+        room = self._room(len(X))
         for first in range(0, len(X), _CHANGED):
-            some = slice(first, min(first + _CHANGED, len(X)))
+            some = slice(first, first + _CHANGED)
             room[some] = self._change(X[some])
-        return room[: len(X)]
+        return room
+
+    def _room(self, rows: int) -> NDArray:
+        """Return memory of this thread for some X, the same again and again."""
+        room = getattr(self._own, "X", None)
+        if room is None or len(room) < rows:
+            room = self._own.X = np.empty((rows, self.net.n_inputs), self._answers.dtype)
+        return room[:rows]
 
 
 def _taken(table: NDArray, columns: Any) -> NDArray:
-    """Return one column of a table, or some: a copy."""
+    """Return one column of a table, or some: a view where they lie beside each other."""
     if not np.ndim(columns):
-        return table[:, columns].copy()
-    if (np.diff(columns) == 1).all():  # 7 ns a row of 16, which `take` copies one by one
-        return table[:, columns[0] : columns[-1] + 1].copy()
+        return table[:, columns]
+    if (np.diff(columns) == 1).all():
+        return table[:, columns[0] : columns[-1] + 1]
     return np.take(table, columns, axis=1)
+
+
+def _together(rows: NDArray, room: NDArray) -> NDArray:
+    """Copy rows that lie apart, each at once: in half the time of NumPy, which goes by numbers."""
+    if rows.dtype != room.dtype or rows.strides[1] != rows.itemsize:
+        return rows
+    whole = np.dtype((np.void, rows.shape[1] * rows.itemsize))
+    room.view(whole)[:] = rows.view(whole)
+    return room
 
 
 def _blocks(

@@ -188,12 +188,13 @@ def _entries(*K: str) -> dict[str, Entry]:
             given={"curvature": CURVED, "mirror": 1},
             always_long=True,
         ),
-        # Nodes of a batch, on a thread: X and what belongs to its rows are slices.
+        # Nodes of a batch, on a thread: X and what belongs to its rows are slices. Rows of X may
+        # have more numbers, of which the first N are observations.
         "part": _first_order(
             "plan",
             (
                 W,
-                X,
+                _in("X", "B", "row"),
                 _maybe("loss", "_", dtype=INT64),
                 _maybe("panels", "_"),
                 _maybe("t", "B", *K),

@@ -29,7 +29,7 @@ from .tree import levels, part_size, tree_of
 def batch(dtype: np.dtype) -> Kernel:
     """Drive `reverse` over all parts of a batch, one after the other.
 
-    ``batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result)``:
+    ``batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result, row)``:
     arguments as `reverse` takes them; ``result[0]`` (float64) receives Σ_b c_b ℓ_b. `part` is 0
     for the partition of `part_size`, B for none, and what the whole batch has for a node of its
     tree. Where `ws` is 0 the workspace is
@@ -41,9 +41,9 @@ def batch(dtype: np.dtype) -> Kernel:
     ones, place, merge = tree.ones, tree.place, tree.merge
     pointer64 = POINTER[np.dtype(np.float64)]
 
-    def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result):
+    def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result, row):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
-        K = load(plan, N_OUTPUTS)
+        K, step = load(plan, N_OUTPUTS), row if row else N
         part = part if part else part_size(B)
         n_parts = (B + part - 1) // part
         own = 0
@@ -70,7 +70,7 @@ def batch(dtype: np.dtype) -> Kernel:
                 plan=plan,
                 loss=loss,
                 w=w,
-                X=X + at * N,
+                X=X + at * step,
                 B=smaller(part, B - k * part),
                 panels=shifted(panels, at * N),
                 t=t + at * K,
@@ -82,6 +82,7 @@ def batch(dtype: np.dtype) -> Kernel:
                 xbar=shifted(xbar, at * N),
                 ws=scratch,
                 result=losses + 8 * here,
+                row=row,
             )
             merge(k, k + 1 == n_parts, g, places, 1, P, losses)
         pointer64(result)[0] = pointer64(losses)[0]

@@ -123,7 +123,7 @@ def add_transposed_of(dtype: np.dtype) -> Callable:
 def reverse(dtype: np.dtype) -> Kernel:
     """Value, gradients and loss of a run of samples: the one first-order driver.
 
-    ``reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result)``
+    ``reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result, row)``
 
     Addresses are 0 where a thing is not given or not wanted: with a `loss` table the cotangent
     is that of Σ_b c_b ℓ(y_b, t_b) times `scale` and ``result[0]`` grows by the weighted
@@ -138,11 +138,11 @@ def reverse(dtype: np.dtype) -> Kernel:
     head, room_of = head_of(dtype, False), _room_of(dtype)
     pointer64 = POINTER[np.dtype(np.float64)]
 
-    def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
+    def reverse(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result, row):
         N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
         product = load(plan, PRODUCT)
         W, gW = w + load(plan, W_OFFSET), g + load(plan, W_OFFSET)
-        what = SLOPES if g or xbar else VALUES
+        what, step = SLOPES if g or xbar else VALUES, row if row else N
         most = chunk_size(N, H, B, 2 if K == 1 else 3)
         room = room_of(ws, N, H, K, most)
         V = room.V
@@ -150,10 +150,10 @@ def reverse(dtype: np.dtype) -> Kernel:
         for first in range(0, B, most):
             n = smaller(most, B - first)
             cp = (n + width - 1) // width * width
-            x = X + first * N * size
+            x = X + first * step * size
             source = panels + first * N * size
             if not panels:
-                call_pack(load(plan, PACK), x, n, N, room.panels)
+                call_pack(load(plan, PACK), x, n, N, room.panels, step)
                 source = room.panels
             multiply(product, (W, N, 1), (source, 0), (V, cp), (N, H, cp), 0)
             activate(plan, what, V, room.D, 0, cp)
@@ -165,10 +165,10 @@ def reverse(dtype: np.dtype) -> Kernel:
                 more = 1 if first or g == w else 0
                 D = backward(plan, w, room, g, cp, more)
                 if g and copies(N, H):
-                    call_pack(load(plan, COPY), x, n, N, room.panels)
+                    call_pack(load(plan, COPY), x, n, N, room.panels, step)
                     multiply(product, (D, cp, 1), (room.panels, 0), (gW, N), (n, H, N), more)
                 elif g:
-                    multiply(product, (D, cp, 1), (x, N), (gW, N), (n, H, N), more)
+                    multiply(product, (D, cp, 1), (x, step), (gW, N), (n, H, N), more)
                 if xbar:
                     out = xbar + first * N * size
                     multiply(product, (D, 1, cp), (W, N), (out, N), (H, n, N), 0)
@@ -184,11 +184,11 @@ def reverse_few(dtype: np.dtype) -> Kernel:
     dots, head, one = dots_of(dtype), head_of(dtype, False), p.real(1)
     pointer64 = POINTER[np.dtype(np.float64)]
 
-    def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result):
+    def reverse_few(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, ws, result, row):
         N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
         product = load(plan, PRODUCT)
         W, gW = w + load(plan, W_OFFSET), g + load(plan, W_OFFSET)
-        what = SLOPES if g or xbar else VALUES
+        what, across = SLOPES if g or xbar else VALUES, row if row else N
         hp = (H + width - 1) // width * width
         V = (ws + 63) // 64 * 64
         D = V + B * hp * size
@@ -201,7 +201,7 @@ def reverse_few(dtype: np.dtype) -> Kernel:
             v = V + b * hp * size
             i = 0
             while i < H:
-                dots(W + i * N * size, N, H - i, X + b * N * size, N, v + i * size)
+                dots(W + i * N * size, N, H - i, X + b * across * size, N, v + i * size)
                 i += width
             activate(plan, what, v, D + b * hp * size, 0, 1)
             for k in range(K):
@@ -224,7 +224,7 @@ def reverse_few(dtype: np.dtype) -> Kernel:
                     add_scaled(bar[k * B + b], w + k * H * size, E, H, k > 0)
                 multiply_scaled(one, E, d, H)
         if g:
-            multiply(product, (D, 1, hp), (X, N), (gW, N), (B, H, N), 0)
+            multiply(product, (D, 1, hp), (X, across), (gW, N), (B, H, N), 0)
         if xbar:
             multiply(product, (D, hp, 1), (W, N), (xbar, N), (H, B, N), 0)
 

@@ -82,32 +82,34 @@ def product(dtype: np.dtype) -> Kernel:
 def pack_panels(dtype: np.dtype) -> Kernel:
     """Transpose samples into panels, the operand B of the forward product.
 
-    ``pack_panels(X, n_samples, N, target)``: each panel holds up to three vectors of samples,
+    ``pack_panels(X, n_samples, N, target, row)``: each panel holds up to three vectors of samples,
     input-major; the last sample stands in for those missing in the last vector. Panels follow
-    each other: the one that begins at sample b begins at number b N of the target.
+    each other: the one that begins at sample b begins at number b N of the target. Samples lie
+    `row` numbers apart, or N where that is 0.
     """
     v = Vectors(dtype)
     square = pack(v)
     width, size = v.lanes, v.size
 
-    def pack_panels(X, n_samples, N, target):
+    def pack_panels(X, n_samples, N, target, row):
+        step = row if row else N
         n_vectors = (n_samples + width - 1) // width
         done = 0
         while done < n_vectors:
             vectors = panel_vectors(n_vectors - done)
-            row = vectors * width
+            across = vectors * width
             panel = target + done * width * N * size
             for i in range(vectors):
                 b = (done + i) * width
                 j = 0
                 while j < N:
                     square(
-                        X + (b * N + j) * size,
-                        N,
+                        X + (b * step + j) * size,
+                        step,
                         n_samples - b,
                         N - j,
-                        panel + (j * row + i * width) * size,
-                        row,
+                        panel + (j * across + i * width) * size,
+                        across,
                     )
                     j += width
             done += vectors
@@ -118,22 +120,23 @@ def pack_panels(dtype: np.dtype) -> Kernel:
 def copy_panels(dtype: np.dtype) -> Kernel:
     """Copy samples into panels of inputs, the operand B of the product that makes ∇_W.
 
-    ``copy_panels(X, n_samples, N, target)``: panels of columns as `product` takes them.
+    ``copy_panels(X, n_samples, N, target, row)``: panels of columns as `product` takes them.
     Rows of X lie far apart, in part of the cache's sets and each in a page of its own.
     """
     v = Vectors(dtype)
     vector = copy(v)
     width, size = v.lanes, v.size
 
-    def copy_panels(X, n_samples, N, target):
+    def copy_panels(X, n_samples, N, target, row):
+        step = row if row else N
         start = 0
         while start < N:
             vectors = panel_vectors((N - start + width - 1) // width)
             for b in range(n_samples):
-                row = X + (b * N + start) * size
+                sample = X + (b * step + start) * size
                 for i in range(vectors):
                     left = N - start - i * width
-                    vector(row + i * width * size, left, target)
+                    vector(sample + i * width * size, left, target)
                     target += width * size
             start += vectors * width
 

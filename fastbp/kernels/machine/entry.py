@@ -299,7 +299,10 @@ class _Code:
                 start = b.load(self.data[argument.name])
                 if "_" in argument.axes:
                     continue  # the kernels' own
-                n = b.mul(self.number_of(argument), _integer(self.size_of(argument)))
+                n = self.number_of(argument)
+                if "row" in argument.axes:  # of the last row, N
+                    n = b.add(b.sub(n, self.lengths["row"]), self.lengths["N"])
+                n = b.mul(n, _integer(self.size_of(argument)))
                 stretches.append((argument.role != IN, start, b.add(start, n)))
         if self.entry.table == "objective":
             for place, axes in ((places.DATA, "BN"), (places.TARGETS, "BK")):

@@ -28,12 +28,13 @@ class Product(NamedTuple):
 
 
 class Pack(NamedTuple):
-    """Samples into panels."""
+    """Samples into panels; their rows lie `row` numbers apart, where that is not N."""
 
     X: int
     n_samples: int
     N: int
     target: int
+    row: int = 0
 
 
 class ActivationBlock(NamedTuple):
@@ -92,7 +93,7 @@ class SoftmaxMoved(NamedTuple):
 
 
 class Reverse(NamedTuple):
-    """The first-order driver of one part."""
+    """The first-order driver of one part; `row` as in `Pack`."""
 
     plan: int
     loss: int = 0
@@ -109,12 +110,13 @@ class Reverse(NamedTuple):
     xbar: int = 0
     ws: int = 0
     result: int = 0
+    row: int = 0
 
 
 class Batch(NamedTuple):
     """A batch, part by part; `part` is 0 for the fixed partition, `ws` for a workspace of its own.
 
-    ``result[0]`` (float64) receives Σ_b c_b ℓ_b.
+    `row` is as in `Pack`, and ``result[0]`` (float64) receives Σ_b c_b ℓ_b.
     """
 
     plan: int
@@ -133,6 +135,7 @@ class Batch(NamedTuple):
     part: int = 0
     ws: int = 0
     result: int = 0
+    row: int = 0
 
 
 class PerSample(NamedTuple):
