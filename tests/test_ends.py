@@ -149,3 +149,11 @@ def test_a_step_that_scipy_does_not_find_ends_in_words():
     found = fastbp.fit(net, np.ones((9, 1)), np.ones(9, int), w0=net.init(4), l2=l2,
                        loss="cross_entropy", optimizer="trust-exact")  # fmt: skip
     assert found.loss < 1e-6 and found.reason
+
+
+def test_such_an_error_of_a_callback_is_the_users():
+    def callback(*_):
+        raise UnboundLocalError("mine")
+
+    with pytest.raises(UnboundLocalError, match="mine"):
+        fastbp.fit(NET, X, T, optimizer="trust-exact", callback=callback, seed=0)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from traceback import extract_tb
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -950,7 +951,11 @@ class SciPy(_WithoutMoments):
                 )
         except _Stopped as stopped:
             return True, str(stopped)
-        except (_Still, UnboundLocalError):  # the latter is SciPy's trust-exact without a step
+        except _Still:
+            return False, ""
+        except UnboundLocalError as error:  # SciPy's own, where trust-exact finds no step
+            if "trustregion" not in extract_tb(error.__traceback__)[-1].filename:
+                raise
             return False, ""
         if about is not None:
             problem.w[:] = whole(found.x)
