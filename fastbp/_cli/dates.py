@@ -18,6 +18,7 @@ Vector = NDArray[np.float64]
 COMPACT = "%Y%m%d"
 _YEAR = 365.2425
 _EPOCH = np.datetime64("2000-01-01", "s")
+_A_YEAR = np.timedelta64(1, "Y")  # NumPy 2.5 wants to be told of what a number is
 _PIVOT = np.datetime64("2030-01-01", "s")  # years 30 to 99 are of the 1900s, as Excel has it
 _ISO = "ISO8601"
 _ZONE = r"(Z|UTC|[+-]\d\d(:?\d\d)?)"
@@ -120,7 +121,7 @@ def _parsed(cells: Any, format: str) -> Array:
     if "%y" not in format:
         return x
     year = x.astype("M8[Y]")
-    earlier = (year - 100).astype("M8[s]") + (x - year.astype("M8[s]"))
+    earlier = (year - 100 * _A_YEAR).astype("M8[s]") + (x - year.astype("M8[s]"))
     return np.where(x < _PIVOT, x, earlier)
 
 
@@ -155,7 +156,7 @@ def season(days: Vector) -> Array:
     """Return sine and cosine of the year, (B, 2): those of one day are the same in any year."""
     day = _EPOCH + (np.nan_to_num(days) * 86400).round().astype("timedelta64[s]")
     year = day.astype("M8[Y]")
-    start, end = (each.astype("M8[s]") for each in (year, year + 1))
+    start, end = (each.astype("M8[s]") for each in (year, year + _A_YEAR))
     angle = 2.0 * np.pi * ((day - start) / (end - start))
     found = np.column_stack([np.sin(angle), np.cos(angle)])
     found[np.isnan(days)] = np.nan
