@@ -5,7 +5,7 @@ import pytest
 
 import fastbp
 from fastbp import reference
-from fastbp._training import ends
+from fastbp._training import ends, methods
 from fastbp._training.given import Given, checked
 from fastbp.kernels.machine.levenberg_settings import ROUNDED, SMALL_GAIN, STALLED
 
@@ -25,8 +25,11 @@ def steepest(result, X, t):
 
 
 @pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("work", [ends.WORK, 0.0])  # whether all counts as small, or as large
 @pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "BFGS"])
-def test_a_claim_in_float32_is_true(optimizer):
+def test_a_claim_in_float32_is_true(optimizer, work, monkeypatch):
+    for module in (ends, methods):
+        monkeypatch.setattr(module, "WORK", work)
     claims = 0
     for seed in range(12):
         drawn = np.random.default_rng(seed)
@@ -87,7 +90,7 @@ def test_far_from_a_minimum_is_said():
 def test_steps_that_get_no_nearer_are_one(monkeypatch):
     """In a valley that bends, a matrix each for small gains."""
     asked, sums = [], ends._sums
-    monkeypatch.setattr(ends, "_sums", lambda *given: asked.append(given[2]) or sums(*given))
+    monkeypatch.setattr(ends, "_sums", lambda *given: asked.append(given[3]) or sums(*given))
     assert look(NET, NET.init(0))[1].reason == STALLED
     assert asked.count("gauss_newton") == 2
 

@@ -38,6 +38,9 @@ _NUMBERS = 1 << 20  # of a Jacobian in memory at a time
 WORK = 1e8
 
 
+_How = tuple[Any, Network]  # `reference` or `Network` itself, and the network to call that with
+
+
 class End(NamedTuple):
     """What was found: SMALL_GAIN, STALLED or ROUNDED, and the loss with its penalty."""
 
@@ -55,7 +58,13 @@ class _Place(NamedTuple):
 
 
 def ended(
-    problem: Problem, *, size: float, rms: float, tol: float = 0.0, steps: int = STEPS
+    problem: Problem,
+    *,
+    size: float,
+    rms: float,
+    tol: float = 0.0,
+    steps: int = STEPS,
+    compiled: bool = False,
 ) -> End | None:
     """Look at where a fit has ended, and move the problem's parameters where that is worth it.
 
@@ -71,6 +80,8 @@ def ended(
         The part of `size` that is nothing, if more than 1e-8.
     steps : int
         At most to take.
+    compiled : bool
+        Whether there is machine code for matrices in float64, so that it costs nothing to take it.
 
     Returns
     -------
@@ -78,12 +89,14 @@ def ended(
         None where nothing can be said: the loss has no curvature, or numbers are too large.
     """
     met = 0.5 * (_MET * float(np.finfo(problem.net.dtype).eps) * rms) ** 2
+    small = not compiled and problem.n * problem.net.n_params**2 <= WORK
+    how = (reference, problem.net) if small else (Network, in_float64(problem.net))
     with np.errstate(all="ignore"):
-        at = _at(problem)
+        at = _at(problem, how)
         last = np.inf
         while _is_known(at):
             nothing = max(tol, _TOL) * (abs(at.loss) if size < 0.0 else size)
-            trial, fall, foreseen = _lowest(problem, at, nothing)
+            trial, fall, foreseen = _lowest(problem, how, at, nothing)
             left = max(0.1 * fall, 0.01 * foreseen, _alone(problem, at))
             if at.loss <= met or left <= nothing:
                 return End(SMALL_GAIN, at.loss)
@@ -91,10 +104,10 @@ def ended(
             if steps == 0 or far or not fall > nothing:
                 return End(STALLED, at.loss)
             moved = trial.astype(problem.w.dtype)
-            if not at.loss - _loss(problem, moved) > nothing:
+            if not at.loss - _loss(problem, how, moved) > nothing:
                 return End(ROUNDED, at.loss)
             problem.w[:] = moved
-            at, last, steps = _at(problem), left, steps - 1
+            at, last, steps = _at(problem, how), left, steps - 1
     return None
 
 
@@ -103,7 +116,9 @@ def _is_known(at: _Place) -> bool:
     return bool(finite and not at.g[at.G.diagonal() <= 0.0].any())
 
 
-def _lowest(problem: Problem, at: _Place, nothing: float) -> tuple[NDArray, float, float]:
+def _lowest(
+    problem: Problem, how: _How, at: _Place, nothing: float
+) -> tuple[NDArray, float, float]:
     """Return where a step leads to that lowers the loss most, and by how much.
 
     And what the undamped one is foreseen to gain; where that is nothing, it is enough.
@@ -126,7 +141,7 @@ def _lowest(problem: Problem, at: _Place, nothing: float) -> tuple[NDArray, floa
         w[some] += step * scale
         if problem.bounds is not None:
             np.clip(w, *problem.bounds, out=w)
-        fall = at.loss - _loss(problem, w)
+        fall = at.loss - _loss(problem, how, w)
         if largest > 0.0 and not fall > largest:
             break
         if fall > largest:
@@ -150,24 +165,22 @@ def _alone(problem: Problem, at: _Place) -> float:
     return float((way * (np.abs(at.g) - 0.5 * bent * way)).max(initial=0.0))
 
 
-def _at(problem: Problem) -> _Place:
+def _at(problem: Problem, how: _How) -> _Place:
     w, total, l2 = problem.w.astype(np.float64), problem.total, problem.l2
-    loss, g, G = _sums(problem, 3, "gauss_newton", w)
+    loss, g, G = _sums(problem, how, 3, "gauss_newton", w)
     G[np.diag_indices_from(G)] += total * l2
     return _Place(w, float(loss / total + penalty(l2, w)), g / total + l2 * w, G / total)
 
 
-def _loss(problem: Problem, w: NDArray) -> float:
+def _loss(problem: Problem, how: _How, w: NDArray) -> float:
     w = w.astype(np.float64)
-    loss, _ = _sums(problem, 2, "loss_and_grad", w)
+    loss, _ = _sums(problem, how, 2, "loss_and_grad", w)
     return float(loss / problem.total + penalty(problem.l2, w))
 
 
-def _sums(problem: Problem, n: int, name: str, w: NDArray) -> tuple[Any, ...]:
+def _sums(problem: Problem, how: _How, n: int, name: str, w: NDArray) -> tuple[Any, ...]:
     """Return Σ c times the n means that `reference` and `Network` return by a name."""
-    net = problem.net
-    small = problem.n * net.n_params**2 <= WORK
-    of, net = (reference, net) if small else (Network, in_float64(net))
+    of, net = how
     return problem.reduce(_summed, getattr(of, name), n, net, problem.loss, w).sums
 
 

@@ -414,14 +414,17 @@ OF_RESIDUALS = ("squared", "huber", "log_cosh")
 _CLAIMS = (SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN)
 
 
-def settled(problem: Problem, why: int, tol: float, steps: int = STEPS) -> tuple[int, float | None]:
+def settled(
+    problem: Problem, why: int, tol: float, steps: int = STEPS, compiled: bool = False
+) -> tuple[int, float | None]:
     """Return why a fit has ended once that has been looked at in float64, and the loss then.
 
     The loss is None, and the reason as it was, where there is nothing to look at (`ends`).
     """
     if why not in (*_CLAIMS, ROUNDED, STALLED, STUCK):
         return why, None
-    found = ended(problem, size=_size(problem.loss), rms=_rms(problem), tol=tol, steps=steps)
+    size, rms = _size(problem.loss), _rms(problem)
+    found = ended(problem, size=size, rms=rms, tol=tol, steps=steps, compiled=compiled)
     if found is None:
         return why, None
     kept = (found.reason == SMALL_GAIN) == (why in _CLAIMS)
@@ -430,7 +433,12 @@ def settled(problem: Problem, why: int, tol: float, steps: int = STEPS) -> tuple
 
 def end_of_levenberg(problem: Problem, why: int, ftol: float) -> tuple[int, float | None]:
     """Return what `settled` does where the compiled loop can't tell."""
-    return (why, None) if is_told(problem, why) else settled(problem, why, ftol)
+    if is_told(problem, why):
+        return why, None
+    own, before = problem.net.dtype == np.float64, problem.w.copy()
+    why, loss = settled(problem, why, ftol, compiled=own)
+    # Where it stays, the loss is the loop's to the last bit.
+    return why, None if own and np.array_equal(problem.w, before) else loss
 
 
 def is_told(problem: Problem, why: int) -> bool:
@@ -583,8 +591,9 @@ _ROWS = 4096  # in memory at a time, by neurons
 _TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-13  # where an optimizer's options name no tolerance
 _POLISH, _POLISHES = 50, 4  # iterations at the end by gradients alone, and how often at most
 _POLISHED = 1e-2 * _TOL  # a gradient that is not worth more
-# Parameters up to which a Hessian costs no more than the iterations in its place, if their square
-# times the observations is no more than WORK; what of its largest entry is added to curvatures.
+# Parameters up to which a matrix costs no more than the iterations before it, and a Hessian no more
+# than those in its place, if their square times the observations is no more than WORK; and what of
+# its largest entry is added to curvatures.
 _HESSIAN, _FLAT = 600, 1e-10
 _SMALL = 1e-4  # a gradient that may be left where the loss no longer falls
 _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
@@ -689,7 +698,7 @@ class SciPy(_WithoutMoments):
         looked_at = [REASONS[SMALL_GRADIENT], REASONS[SMALL_GAIN]]
         if problem.net.dtype == np.float32:
             looked_at.append(REASONS[STALLED])
-        if reason not in looked_at or not self._is_small():
+        if reason not in looked_at or len(self._free) > _HESSIAN:
             return reason
         tol = float(self._options.get("gtol", _TOL)) ** 2
         steps = STEPS if self._polishes else 0
