@@ -47,7 +47,7 @@ class Columns:
         (n, total, sums), least, largest = reduce(_extent, name)
         rounding = max(n * float(np.finfo(np.float64).eps), float(np.finfo(dtype).eps))
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = (sums.T / total).T
+            mean = np.where(least == largest, least, (sums.T / total).T)  # a sum is rounded
             # In units of the largest: the squares of 1e-170 are zero.
             size = np.maximum(np.abs(largest - mean), np.abs(least - mean))
             unit = np.where(size > 0.0, size, 1.0)

@@ -116,7 +116,7 @@ def head_at(
         sigmas, pointwise = zip(*(loss.with_output(v) for v in sigmas), strict=True)
     elif loss.fuses_with_softmax:
         fused = softmax_cross_entropy if sigmas is softmax else sigmas.cross_entropy
-        return fused(s, tau * t, c)
+        return fused(order, s, tau * t, c)
     y, J, *curvature = output(sigmas, order, s)
     losses, dl, *ddl = entrywise(pointwise, order, y, t)
     mean, c = c @ (tau * losses).sum(axis=1), c[:, np.newaxis] * tau
@@ -127,7 +127,7 @@ def head_at(
     return first._replace(kappa=kappa, h=kappa + curvature[0](c * dl))
 
 
-def softmax_cross_entropy(s: Array, t: Array, c: Array) -> Head:
+def softmax_cross_entropy(order: int, s: Array, t: Array, c: Array) -> Head:
     """Evaluate ℓ = -Σ_k t_k log y_k = Σ_k t_k (log Σ exp(s) - s_k), whose slope is (Σ_k t_k) y - t.
 
     Where y is near 1 it is taken from 1 - y, so that it does not cancel.
@@ -136,5 +136,8 @@ def softmax_cross_entropy(s: Array, t: Array, c: Array) -> Head:
     T = t.sum(axis=1, keepdims=True)
     losses = t * np.where(t == 0.0, 0.0, minus_log_y)
     slope = np.where(y.real > rest.real, (T - t) - T * rest, T * y - t)
+    first = Head(c @ losses.sum(axis=1), c[:, np.newaxis] * slope)
+    if order == 1:
+        return first
     kappa = (c[:, np.newaxis] * T)[..., np.newaxis] * softmax_jacobian(y, rest)
-    return Head(c @ losses.sum(axis=1), c[:, np.newaxis] * slope, kappa, kappa)
+    return first._replace(kappa=kappa, h=kappa)

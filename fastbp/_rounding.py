@@ -117,7 +117,7 @@ class _MovedSoftmax:
 
         return (moved, J, curvature)[: order + 1]
 
-    def cross_entropy(self, S: Any, t: Any, c: Any) -> Any:
+    def cross_entropy(self, order: int, S: Any, t: Any, c: Any) -> Any:
         """Return the head of cross entropy: s̄ = c (T y − t), at the top c ((T − t) − T (1 − y))."""
         y, J = self.output(1, S)
         T, R = t.sum(axis=1, keepdims=True), S + (self.y * S).sum(axis=1, keepdims=True)

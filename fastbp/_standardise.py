@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import _boundary as boundary
 from ._columns import Columns
-from .activations import Activation, get_activation, identity, one
+from .activations import Activation, get_activation, identity, logistic, one, softmax
 from .network import Network
 from .optimizers import LBFGS, LevenbergMarquardt, Optimizer
 
@@ -26,6 +26,10 @@ LINEAR = True
 # From this penalty on, where neurons vanish, Gauss–Newton steps leave out what it is weighed
 # against, the curvature of the residuals' part: 1000 do not arrive where L-BFGS does.
 _STRONG = 0.02
+
+# Of the penalty of others, for the linear neuron. Classes that a line separates would have its
+# weights grow: at half of the price breast_cancer's held-out log-loss is 0.17, at 0.9 it is 0.11.
+_OF_NUMBERS, _OF_CLASSES = 0.5, 0.9
 
 
 class Scaling(NamedTuple):
@@ -45,7 +49,9 @@ class Scaling(NamedTuple):
     @classmethod
     def by(cls, columns: Columns) -> Scaling:
         """Return the scaling by what is known of the columns."""
-        return cls(columns.mean, np.where(columns.constant, 1.0, columns.deviation))
+        deviation = columns.deviation  # that of rounding alone may be far above 1
+        scale = np.where(columns.constant, np.maximum(deviation, 1.0), deviation)
+        return cls(columns.mean, scale)
 
     @classmethod
     def none(cls, X: NDArray) -> Scaling:
@@ -125,16 +131,17 @@ def solver(optimizer: str | Optimizer | None, epochs: int | None, l2: float) -> 
 
 
 def penalties(net: Network, l2: float, linear: float | None = None) -> NDArray[np.float64]:
-    """Return λ of each parameter: l2, half of `linear` (else l2) for linear neurons, 0 for biases.
+    """Return λ of each parameter: l2, of linear neurons a share of `linear` (else l2), of biases 0.
 
-    Half, as a bent neuron of small weights is as good as a linear one: at the same price any share
-    of both would be. A penalty on biases, those of the neurons and of the outputs, would draw the
-    mean output towards σ(0), so that rare classes get too much.
+    Less than the whole, as a bent neuron of small weights is as good as a linear one: at the same
+    price any share of both would be. A penalty on biases, those of the neurons and of the outputs,
+    would draw the mean output towards σ(0), so that rare classes get too much.
     """
     each = np.full(net.n_params, boundary.penalty(l2, net.n_params))
     for weights in net.split(each):
         weights[..., -1] = 0.0
-    return parted(net, each, l2, 0.5 * (l2 if linear is None else linear))
+    share = _OF_CLASSES if set(boundary.sigmas(net)) <= {logistic, softmax} else _OF_NUMBERS
+    return parted(net, each, l2, share * (l2 if linear is None else linear))
 
 
 def parted(net: Network, each: NDArray, l2: float, linear: float) -> NDArray:

@@ -527,11 +527,11 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, "auto" or None
-        Penalty: l2/2 times the sum of the squared weights, of the linear neuron half as much and
-        without the biases, is added to the mean loss. "auto" chooses it from 1 to 1e-6 as
-        :func:`fastbp.fit` does, by 5 folds or by what is held out to validate; at 1 what is left is
-        the straight line. With None, and in :meth:`partial_fit`, it is 0.01, or 4 over the number
-        of observations (the sum of their weights) where that is less.
+        Penalty: l2/2 times the sum of the squared weights, of the linear neuron half as much (for
+        classes 0.9 of it) and without the biases, is added to the mean loss. "auto" chooses it from
+        1 to 1e-6 as :func:`fastbp.fit` does, by 5 folds or by what is held out to validate; at 1
+        what is left is the straight line. With None, and in :meth:`partial_fit`, it is 0.01, or 4
+        over the number of observations (the sum of their weights) where that is less.
     epochs, batch_size : int, optional
         As in :func:`fastbp.fit`, whose default is taken where they are left out.
     shuffle : bool
@@ -581,8 +581,8 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     l2_ : float
         The penalty's weight; ``result_.l2_path`` is what it was chosen from.
     l2_linear_ : float
-        l2 for the linear neuron, which has half of it: where l2 was chosen, so much that this alone
-        would be the best straight line.
+        l2 for the linear neuron, which has half of it, or 0.9 (`l2`): where l2 was chosen, so much
+        that this alone would be the best straight line.
     n_neurons_ : int
         How many neurons there are.
     scaling_, target_scaling_ : Scaling
@@ -962,6 +962,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
             return rows.c
         indices = fitted if isinstance(self.class_weight, str) else None
         each = compute_sample_weight(self.class_weight, rows.y, indices=indices)
+        if not (np.isfinite(each) & (each >= 0.0)).all():
+            raise ValueError(f"class_weight must hold numbers from 0 on; got {self.class_weight}")
         weighed = each if rows.c is None else rows.c * each
         # The prior that l2 is counts observations, whatever one class is worth beside another.
         total = len(fitted) if rows.c is None else rows.c[fitted].sum()

@@ -147,6 +147,8 @@ def test_a_network_that_is_hardly_better_than_a_line_says_so():
     for mean, want in said.items():
         doubt = choose.doubt(choose.Choice(1.0, 1.0, of, 0.5 + mean + off), line)
         assert want in doubt and bool(want) == bool(doubt), mean
+    met = line._replace(constant=0.0)
+    assert not choose.doubt(choose.Choice(1.0, 1.0, of, 0.6 + off), met)  # by a constant
 
 
 def test_a_straight_line_that_is_better_is_named():

@@ -129,6 +129,18 @@ def test_constant_inputs_do_no_harm(friedman):
     assert model.score(X_test, y_test) > 0.95
 
 
+@pytest.mark.parametrize("value", [0.3, 1e150, -1e200])
+def test_what_is_constant_in_any_unit_is_met_and_does_no_harm(value):
+    X = np.random.default_rng(0).standard_normal((30, 2))
+    met = NetworkRegressor(2, random_state=0).fit(X, np.full(30, value)).predict(X)
+    np.testing.assert_allclose(met, value, rtol=1e-9)
+    y = np.sin(X[:, 0]) + X[:, 1]
+    model = NetworkRegressor(2, l2=1e-3, random_state=0)
+    for column in (np.full(30, value), np.where(y > 0.0, value, np.nextafter(value, 0.0))):
+        Z = np.column_stack([X, column])
+        assert model.fit(Z, y).score(Z, y) > 0.99
+
+
 @pytest.mark.parametrize("size", [1e-250, 1.0, 1e150])
 def test_a_deviation_of_rounding_errors_is_none_in_any_unit(size):
     rng = np.random.default_rng(0)
@@ -137,7 +149,7 @@ def test_a_deviation_of_rounding_errors_is_none_in_any_unit(size):
     for c in (None, rng.uniform(0.5, 2.0, 80)):
         scale = Scaling.of(X, c).scale
         expected = Scaling.of(X / size, c).scale
-        assert scale[1] == expected[1] == 1.0
+        assert expected[1] == 1.0 <= scale[1] <= max(1.0, 1e-14 * size)
         np.testing.assert_allclose(scale[[0, 2]], expected[[0, 2]] * size, rtol=1e-6)
         assert expected[0] == pytest.approx(1.0, abs=0.2)
 
@@ -476,6 +488,9 @@ def test_weights_of_classes_are_those_of_their_observations(iris, multi_class):
     p = balanced.set_params(epochs=400).fit(X[kept], y[kept]).predict_proba(X[kept])
     c = np.array([p[y[kept] == k].sum() for k in range(3)]) / np.bincount(y[kept])
     assert c.min() > 0.8
+    for wrong in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="class_weight must hold numbers from 0 on"):
+            NetworkClassifier(class_weight={0: wrong, 1: 1.0, 2: 1.0}).fit(X, y)
     with pytest.raises(ValueError, match="classes of all observations have the weight 0"):
         NetworkClassifier(class_weight={0: 0.0, 1: 1.0, 2: 1.0}).partial_fit(
             X[y == 0], y[y == 0], classes=[0, 1, 2]
@@ -1070,6 +1085,16 @@ def test_one_penalty_for_all_classes(iris, multi_class):
     X, X_test, y, y_test = iris
     model = NetworkClassifier(2, multi_class=multi_class, random_state=0).fit(X, y)
     assert model.l2_ <= 1.0 and model.score(X_test, y_test) > 0.9
+
+
+def test_a_linear_neuron_of_classes_has_next_to_the_penalty_of_the_others():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    for classes in ([0.0], [-1.0, 1.0]):
+        y = np.digitize(X[:, 0], classes)
+        model = NetworkClassifier(1, l2=0.01, epochs=1, random_state=0).fit(X, y)
+        A, W = model.network_.split(penalties(model.network_, 0.01))
+        np.testing.assert_allclose(np.atleast_2d(A)[0], [0.01, 0.009, 0.0])
+        np.testing.assert_allclose(W[1], [0.009, 0.009, 0.0])
 
 
 def test_a_linear_neuron_has_half_the_penalty_of_the_line_and_no_bias():

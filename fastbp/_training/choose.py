@@ -322,7 +322,7 @@ def decide(
 
 def doubt(choice: Choice, line: Line | None) -> str:
     """Say so where a network is not better than a straight line by what it has not seen."""
-    if line is None or not choice.losses.size:
+    if line is None or not choice.losses.size or not line.constant:  # a constant is met
         return ""
     off = choice.losses - line.losses
     gain, error = -off.mean(), float(_errors(off[np.newaxis])[0])
