@@ -498,8 +498,8 @@ KERNELS = (
     _kernel(
         "converged while the damping holds the steps back",
         "kernels/drivers/levenberg.py",
-        "undamped = stops and state[MU] <= least and (low == 0 or foreseen >= -quiet)",
-        "undamped = stops and (low == 0 or foreseen >= -quiet)",
+        "undamped = stops and state[lm.MU] <= least and (bounds == 0 or foreseen >= -quiet)",
+        "undamped = stops and (bounds == 0 or foreseen >= -quiet)",
         "test_nist.py::test_the_certified_sum_from_both_starts[Lanczos1-1]",
     ),
     _kernel(
@@ -512,7 +512,7 @@ KERNELS = (
     _kernel(
         "converged where the loss is flat to rounding",
         "kernels/drivers/levenberg.py",
-        "nothing = max(s[FTOL] * size_of_loss, (2.0 * epsilon * s[RMS]) ** 2)",
+        "nothing = max(s[lm.FTOL] * size, (2.0 * epsilon * s[lm.RMS]) ** 2)",
         "nothing = quiet",
         "test_training_kernels.py::test_levenberg_claims_stationary_points_alone[f4]",
     ),

@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.address import POINTER, view
+from ..machine.address import POINTER
 from ..machine.build import loop
 
 _ROUNDS = 20  # in which parameters are let go
+_LET_GO = 2  # in `moving`, beside 0 and 1
 
 
 class Bounded(NamedTuple):
@@ -41,9 +42,9 @@ def _chosen(dtype: np.dtype) -> tuple[Callable, Callable]:
     @loop
     def hold(w, g, low, high, free, moving, P):
         """`moving` is `free`, but 0 where the parameter is held; returns how many are."""
-        wv, gv = view(pointer(w), P), view(pointer(g), P)
-        least, most = view(pointer(low), P), view(pointer(high), P)
-        moves, allowed = view(pointer(moving), P), view(pointer(free), P)
+        wv, gv = pointer(w), pointer(g)
+        least, most = pointer(low), pointer(high)
+        moves, allowed = pointer(moving), pointer(free)
         held = 0
         for j in range(P):
             out = (wv[j] <= least[j] and gv[j] > zero) or (wv[j] >= most[j] and gv[j] < zero)
@@ -54,9 +55,9 @@ def _chosen(dtype: np.dtype) -> tuple[Callable, Callable]:
     @loop
     def steepest(w, g, inverse, low, high, moving, P):
         """The largest entry of ĝ, none longer than the way to its bound; NaN where one is."""
-        wv, gv = view(pointer(w), P), view(pointer(g), P)
-        scale, moves = view(pointer(inverse), P), view(pointer(moving), P)
-        least, most = view(pointer(low), P), view(pointer(high), P)
+        wv, gv = pointer(w), pointer(g)
+        scale, moves = pointer(inverse), pointer(moving)
+        least, most = pointer(low), pointer(high)
         largest = zero
         for j in range(P):
             entry = abs(gv[j] * scale[j]) * moves[j]
@@ -69,18 +70,15 @@ def _chosen(dtype: np.dtype) -> tuple[Callable, Callable]:
     return hold, steepest
 
 
-def bounded_of(dtype: np.dtype, damped: Callable, factor: Callable, solve: Callable) -> Bounded:
-    """Return what an iteration within bounds needs beside what one without them has."""
-    pointer, size = POINTER[dtype], dtype.itemsize
-    zero, one, let_go = dtype.type(0), dtype.type(1), dtype.type(2)
+def _active(dtype: np.dtype) -> tuple[Callable, Callable]:
+    pointer, zero, let_go = POINTER[dtype], dtype.type(0), dtype.type(_LET_GO)
     rounding = 1e3 * float(np.finfo(dtype).eps)
-    pointer64 = POINTER[np.dtype(np.float64)]
 
     @loop
     def pull(G, p, inverse, w, trial, moving, P):
         """Take the pull of those that were set upon their bounds from the right-hand side."""
-        wv, to, pv = view(pointer(w), P), view(pointer(trial), P), view(pointer(p), P)
-        scale, moves = view(pointer(inverse), P), view(pointer(moving), P)
+        wv, to, pv = pointer(w), pointer(trial), pointer(p)
+        scale, moves = pointer(inverse), pointer(moving)
         for k in range(P):
             way = to[k] - wv[k]
             if moves[k] != zero or way == zero:
@@ -88,18 +86,15 @@ def bounded_of(dtype: np.dtype, damped: Callable, factor: Callable, solve: Calla
             for i in range(P):
                 if moves[i] != zero:
                     first, last = min(i, k), max(i, k)
-                    entry = view(pointer(G + (first * P + last) * size), 1)[0]
+                    entry = pointer(G)[first * P + last]
                     pv[i] -= scale[i] * (entry * way)
 
     @loop
     def release(G, p, g, inverse, mu, w, trial, low, high, free, moving, P):
         """Mark those in `moving` that lower the model when they leave their bounds; how many."""
-        pv, gv = view(pointer(p), P), view(pointer(g), P)
-        wv, to = view(pointer(w), P), view(pointer(trial), P)
-        least, most = view(pointer(low), P), view(pointer(high), P)
-        scale, moves, allowed = (
-            view(pointer(inverse), P), view(pointer(moving), P), view(pointer(free), P)
-        )  # fmt: skip
+        pv, gv, wv, to = pointer(p), pointer(g), pointer(w), pointer(trial)
+        scale, moves, allowed = pointer(inverse), pointer(moving), pointer(free)
+        least, most = pointer(low), pointer(high)
         for k in range(P):
             if moves[k] == zero:
                 pv[k] = (to[k] - wv[k]) / scale[k] if scale[k] != zero else zero
@@ -111,7 +106,7 @@ def bounded_of(dtype: np.dtype, damped: Callable, factor: Callable, solve: Calla
             size_of = abs(slope)
             for j in range(P):
                 first, last = min(j, k), max(j, k)
-                entry = view(pointer(G + (first * P + last) * size), 1)[0]
+                entry = pointer(G)[first * P + last]
                 term = float(entry) * float(scale[k]) * float(scale[j]) * float(pv[j])
                 slope += term
                 size_of += abs(term)
@@ -122,20 +117,22 @@ def bounded_of(dtype: np.dtype, damped: Callable, factor: Callable, solve: Calla
                 released += 1
         return released
 
+    return pull, release
+
+
+def _measure(dtype: np.dtype) -> Callable:
+    pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
+    pointer64 = POINTER[np.dtype(np.float64)]
+
     @loop
     def measure(G, p, g, inverse, w, free, P, out):
         """The fall that the model foresees, |p|² and |D w|²."""
-        pv, gv, wv = view(pointer(p), P), view(pointer(g), P), view(pointer(w), P)
-        scale, allowed, left = (
-            view(pointer(inverse), P), view(pointer(free), P), view(pointer64(out), 3)
-        )  # fmt: skip
+        pv, gv, wv = pointer(p), pointer(g), pointer(w)
+        scale, allowed, left = pointer(inverse), pointer(free), pointer64(out)
         foreseen, length, size_w = 0.0, 0.0, 0.0
         for i in range(P):
-            row = view(pointer(G + (i * P + i) * size), P - i)
-            others, steps = (
-                view(pointer(inverse + i * size), P - i),
-                view(pointer(p + i * size), P - i),
-            )
+            row = pointer(G + (i * P + i) * size)
+            others, steps = pointer(inverse + i * size), pointer(p + i * size)
             bent = 0.5 * float(row[0]) * float(scale[i]) * float(pv[i])
             for j in range(1, P - i):
                 bent += float(row[j]) * (float(others[j]) * float(steps[j]))
@@ -149,14 +146,22 @@ def bounded_of(dtype: np.dtype, damped: Callable, factor: Callable, solve: Calla
         left[1] = length
         left[2] = size_w
 
+    return measure
+
+
+def bounded_of(dtype: np.dtype, damped: Callable, factor: Callable, solve: Callable) -> Bounded:
+    """Return what an iteration within bounds needs beside what one without them has."""
+    pointer, (pull, release), measure = POINTER[dtype], _active(dtype), _measure(dtype)
+    zero, one, let_go = dtype.type(0), dtype.type(1), dtype.type(_LET_GO)
+
     @loop
     def step(
         product, G, U, g, p, inverse, mu, w, low, high, free, moving, trial, P, buffer, out
     ):  # fmt: skip
         """w + D⁻¹ p into `trial`, and `measure` into `out`; whether the systems were definite."""
-        wv, to, pv = view(pointer(w), P), view(pointer(trial), P), view(pointer(p), P)
-        scale, moves = view(pointer(inverse), P), view(pointer(moving), P)
-        least, most = view(pointer(low), P), view(pointer(high), P)
+        wv, to, pv = pointer(w), pointer(trial), pointer(p)
+        scale, moves = pointer(inverse), pointer(moving)
+        least, most = pointer(low), pointer(high)
         for j in range(P):
             to[j] = wv[j]
         rounds = 0

@@ -27,50 +27,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, load, release, view
+from ..machine import levenberg_settings as lm
+from ..machine.address import POINTER, allocate, load, release
 from ..machine.build import Kernel, loop
 from ..machine.callers import call_batch, call_matrix
-from ..machine.levenberg_settings import (
-    ASKED,
-    BEGUN,
-    CURVATURE,
-    DAMPING,
-    FIRST_LOSS,
-    FRESH,
-    FTOL,
-    GOING,
-    GTOL,
-    HELD,
-    L2,
-    LOSS,
-    MU,
-    N_KEPT,
-    N_SETTINGS,
-    NIELSEN,
-    NOT_FINITE,
-    NOTHING_FREE,
-    NU,
-    ON_TARGET,
-    RMS,
-    ROUNDED,
-    SADDLE,
-    SECOND,
-    SIZE,
-    SMALL_GAIN,
-    SMALL_GRADIENT,
-    SMALL_STEP,
-    STALLED,
-    START,
-    STEPS,
-    STUCK,
-    TARGET,
-    TOTAL,
-    TRUSTED,
-    XTOL,
-)
 from ..machine.places import BATCH, MATRIX, N_PARAMS, PRODUCT
 from ..machine.records import DONE, NO_MEMORY, Levenberg
 from .bounded import bounded_of
@@ -84,21 +48,75 @@ _QUESTIONS = 3
 _SECOND_DAMPING = 100.0
 
 
+class Data(NamedTuple):
+    """What the loss is a function of w by: tables, addresses, and the penalty."""
+
+    plan: int
+    loss: int
+    X: int
+    B: int
+    t: int
+    c: int
+    scale: float
+    l2: float
+    each: int
+
+
+class Room(NamedTuple):
+    """Memory of an iteration, addresses."""
+
+    U: int  # P × P, and the others P numbers each
+    p: int
+    trial: int
+    inverse: int
+    moving: int
+    tops: int  # 2 P of float64
+    found: int  # three of float64: what a step foresees
+    buffer: int
+
+
+class Levels(NamedTuple):
+    """How small is small at w."""
+
+    size: float  # of the loss
+    ftol: float
+    rounding: float
+    quiet: float
+    nothing: float  # what gradients can tell, which see residuals and not their squares
+
+
+class Slopes(NamedTuple):
+    """What g says at w: the largest entry of ĝ, the most that a parameter alone would gain."""
+
+    largest: float
+    single: float
+    held: int  # parameters at their bounds
+
+
+class Foreseen(NamedTuple):
+    """What the model says of a step."""
+
+    fall: float
+    short: bool
+    still: bool
+    trusted: bool  # by gradients alone
+    reason: int
+    is_tried: bool
+
+
 def _scale_of(dtype: np.dtype) -> Callable:
     """Return the jitted step that makes 1 / D of the diagonal of G."""
-    pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
+    pointer, real = POINTER[dtype], dtype.type
     pointer64, pointer_int = POINTER[np.dtype(np.float64)], POINTER[np.dtype(np.int64)]
     zero = real(0)
 
     @loop
     def scale(G, own, kinds, alone, tops, inverse, P):
         """`own` grows to the diagonal; `tops` has room for the largest and the number of a kind."""
-        mine = view(pointer64(own), P)
-        kind = view(pointer_int(kinds), P)
-        top, count = view(pointer64(tops), P), view(pointer64(tops + 8 * P), P)
-        out = view(pointer(inverse), P)
+        mine, kind, out = pointer64(own), pointer_int(kinds), pointer(inverse)
+        top, count = pointer64(tops), pointer64(tops + 8 * P)
         for j in range(P):
-            mine[j] = max(mine[j], float(view(pointer(G + (j * P + j) * size), 1)[0]))
+            mine[j] = max(mine[j], float(pointer(G)[j * P + j]))
             top[j] = 0.0
             count[j] = 0.0
         for j in range(P):
@@ -124,13 +142,10 @@ def _damped_of(dtype: np.dtype) -> Callable:
     @loop
     def damped(G, U, g, p, inverse, mu, free, P):
         """U = Ĝ + μ I and p = −ĝ; the parameters that don't move are taken out."""
-        moves = view(pointer(free), P)
-        gv, pv, scale = view(pointer(g), P), view(pointer(p), P), view(pointer(inverse), P)
+        moves, gv, pv, scale = pointer(free), pointer(g), pointer(p), pointer(inverse)
         for i in range(P):
-            source = view(pointer(G + (i * P + i) * size), P - i)
-            target = view(pointer(U + (i * P + i) * size), P - i)
-            some = view(pointer(free + i * size), P - i)
-            others = view(pointer(inverse + i * size), P - i)
+            source, target = pointer(G + (i * P + i) * size), pointer(U + (i * P + i) * size)
+            some, others = pointer(free + i * size), pointer(inverse + i * size)
             row = moves[i] * scale[i]
             for j in range(P - i):
                 target[j] = source[j] * (row * (some[j] * others[j]))
@@ -140,47 +155,83 @@ def _damped_of(dtype: np.dtype) -> Callable:
     return damped
 
 
-def levenberg(dtype: np.dtype) -> Kernel:
-    """Make the kernel of the whole optimiser.
-
-    At most `n` iterations from w, which is overwritten; `history` (float64) receives the loss
-    after each. g, G, `kept`, `own` (float64) and `starts` (where it began, and where a first
-    run ended) go from call to call: FRESH is 0 where g and G don't belong to w, and iterations
-    are the same however many calls they are spread over. `kinds` (int64) numbers the kind of
-    each parameter, below P. `each` is 0, or what l2 is multiplied by for each parameter
-    (`penalty`); `low` and `high` are 0, or the least and the largest values, which w keeps to.
-    ``result[0]`` receives why it ended, ``result[1]`` the number of iterations.
-    """
-    p_ = passes(dtype)
-    pointer, size, real = p_.pointer, p_.size, p_.real
-    lines, penalty = p_.lines, penalty_of(dtype)
-    pointer64 = POINTER[np.dtype(np.float64)]
-    factor, solve = cholesky_of(dtype), solve_of(dtype)
-    scale_of, damped = _scale_of(dtype), _damped_of(dtype)
-    bounded = bounded_of(dtype, damped, factor, solve)
-    hold, steepest_within, step_within = bounded
-    zero = real(0)
-    epsilon = float(np.finfo(dtype).eps)
+def _room_of(dtype: np.dtype) -> tuple[Callable, Callable]:
+    """Return the jitted steps to the memory of an iteration, and to the least damping."""
+    pointer, lines, epsilon = POINTER[dtype], passes(dtype).lines, float(np.finfo(dtype).eps)
 
     @loop
-    def copied(source, target, P):
-        given, out = view(pointer(source), P), view(pointer(target), P)
+    def room_of(memory, P):
+        U = (memory + 63) // 64 * 64
+        p, line = U + lines(P * P), lines(P)
+        tops = p + 4 * line
+        found = (tops + 16 * P + 63) // 64 * 64
+        return Room(U, p, p + line, p + 2 * line, p + 3 * line, tops, found, found + 64)
+
+    @loop
+    def least_damping(free, P):
+        n_free = 0.0
         for j in range(P):
-            out[j] = given[j]
+            n_free += float(pointer(free)[j])
+        return n_free * epsilon
+
+    return room_of, least_damping
+
+
+def _sums_of(dtype: np.dtype) -> tuple[Callable, Callable]:
+    """Return the jitted steps that go over the observations: for g and G at w, for the loss."""
+    pointer, real, penalty = POINTER[dtype], dtype.type, penalty_of(dtype)
+    pointer64 = POINTER[np.dtype(np.float64)]
 
     @loop
     def with_penalty(l2, each, w, g, G, P):
         """Add λ_j w_j to g and λ_j to the diagonal of G."""
-        wv, gv, factors = view(pointer(w), P), view(pointer(g), P), view(pointer64(each), P)
+        wv, gv, factors = pointer(w), pointer(g), pointer64(each)
         for j in range(P):
             own = real(l2 * factors[j]) if each else real(l2)
             gv[j] += own * wv[j]
-            view(pointer(G + (j * P + j) * size), 1)[0] += own
+            pointer(G)[j * P + j] += own
+
+    @loop
+    def matrix(data, w, g, G, curvature, state, P, result):
+        """g and G at w; whether there was memory."""
+        status = call_matrix(
+            load(data.plan, MATRIX), plan=data.plan, loss=data.loss, w=w, X=data.X, B=data.B,
+            t=data.t, c=data.c, scale=data.scale, curvature=curvature, g=g, G=G, mirror=0,
+            result=result,
+        )  # fmt: skip
+        if status == NO_MEMORY:
+            return False
+        if state[lm.BEGUN] == 0.0:  # afterwards it is the one summed as the trials' are
+            first = pointer64(result)[0] * data.scale
+            state[lm.LOSS] = first + penalty(data.l2, data.each, w, 0, P)
+            state[lm.BEGUN] = 1.0
+        if data.l2 != 0.0:
+            with_penalty(data.l2, data.each, w, g, G, P)
+        state[lm.FRESH] = 1.0
+        return True
+
+    @loop
+    def loss_at(data, w, P, result):
+        """The loss at w, and whether there was memory."""
+        status = call_batch(
+            load(data.plan, BATCH), plan=data.plan, loss=data.loss, w=w, X=data.X, B=data.B,
+            t=data.t, c=data.c, scale=data.scale, result=result,
+        )  # fmt: skip
+        total = pointer64(result)[0]
+        return total * data.scale + penalty(data.l2, data.each, w, 0, P), status != NO_MEMORY
+
+    return matrix, loss_at
+
+
+def _free_of(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
+    """Return the jitted steps to what g alone says, and to a step where there are no bounds."""
+    pointer, zero = POINTER[dtype], dtype.type(0)
+    pointer64 = POINTER[np.dtype(np.float64)]
 
     @loop
     def steepest(g, inverse, free, P):
         """The largest entry of ĝ; NaN where one is."""
-        gv, scale, moves = view(pointer(g), P), view(pointer(inverse), P), view(pointer(free), P)
+        gv, scale, moves = pointer(g), pointer(inverse), pointer(free)
         largest = zero
         for j in range(P):
             entry = abs(gv[j] * scale[j]) * moves[j]
@@ -190,16 +241,16 @@ def levenberg(dtype: np.dtype) -> Kernel:
     @loop
     def alone(w, g, G, low, high, free, P):
         """The largest fall that the model foresees of a single parameter, by G as it is here."""
-        wv, gv, moves = view(pointer(w), P), view(pointer(g), P), view(pointer(free), P)
+        wv, gv, moves = pointer(w), pointer(g), pointer(free)
         largest = 0.0
         for j in range(P):
             slope = abs(float(gv[j]))
-            bent = float(view(pointer(G + (j * P + j) * size), 1)[0])
+            bent = float(pointer(G)[j * P + j])
             if moves[j] == zero or slope == 0.0 or not bent > 0.0:
                 continue
             way = slope / bent
             if low:
-                least, most = view(pointer(low), P)[j], view(pointer(high), P)[j]
+                least, most = pointer(low)[j], pointer(high)[j]
                 way = min(way, float(wv[j] - least if gv[j] > zero else most - wv[j]))
             largest = max(largest, way * (slope - 0.5 * bent * way))
         return largest
@@ -207,9 +258,9 @@ def levenberg(dtype: np.dtype) -> Kernel:
     @loop
     def stepped(w, p, g, inverse, free, mu, trial, P, out):
         """w + D⁻¹ p; leaves the foreseen fall, |p|² and |D w|² in `out`."""
-        wv, pv, gv = view(pointer(w), P), view(pointer(p), P), view(pointer(g), P)
-        scale, moves = view(pointer(inverse), P), view(pointer(free), P)
-        target, left = view(pointer(trial), P), view(pointer64(out), 3)
+        wv, pv, gv = pointer(w), pointer(p), pointer(g)
+        scale, moves = pointer(inverse), pointer(free)
+        target, left = pointer(trial), pointer64(out)
         foreseen, length, size_w = 0.0, 0.0, 0.0
         for j in range(P):
             step = float(pv[j]) * float(moves[j])
@@ -223,254 +274,292 @@ def levenberg(dtype: np.dtype) -> Kernel:
         left[1] = length
         left[2] = size_w
 
-    def levenberg(
-        plan,
-        loss,
-        w,
-        X,
-        B,
-        t,
-        c,
-        settings,
-        kept,
-        own,
-        kinds,
-        starts,
-        g,
-        G,
-        free,
-        each,
-        low,
-        high,
-        n,
-        history,
-        result,
-    ):
-        P = load(plan, N_PARAMS)
-        s = view(pointer64(settings), N_SETTINGS)
-        state = view(pointer64(kept), N_KEPT)
-        losses = view(pointer64(history), n)
-        out = view(pointer64(result), 2)
-        nielsen = s[DAMPING] == NIELSEN
-        scale = 1.0 / s[TOTAL]
-        ftol = max(s[FTOL], 10.0 * epsilon) if s[FTOL] > 0.0 else 0.0
-        stops = s[FTOL] > 0.0 or s[XTOL] > 0.0
-        n_free = 0.0
+    return steepest, alone, stepped
+
+
+def _stops_of(dtype: np.dtype) -> tuple[Callable, Callable, Callable, Callable]:
+    """Return the jitted steps that decide, in the order in which an iteration asks them.
+
+    s and `state` are the settings and what is kept.
+    """
+    epsilon = float(np.finfo(dtype).eps)
+
+    @loop
+    def levels_of(s, state):
+        ftol = max(s[lm.FTOL], 10.0 * epsilon) if s[lm.FTOL] > 0.0 else 0.0
+        size = abs(state[lm.LOSS]) if s[lm.SIZE] < 0.0 else s[lm.SIZE]
+        rounding = abs(state[lm.LOSS]) + math.sqrt(abs(state[lm.LOSS])) * s[lm.RMS]
+        rounding *= 4.0 * epsilon
+        quiet = max(ftol * size, rounding)
+        nothing = max(s[lm.FTOL] * size, (2.0 * epsilon * s[lm.RMS]) ** 2)
+        return Levels(size, ftol, rounding, quiet, nothing)
+
+    @loop
+    def ended(s, state, levels, slopes):
+        """Why it ends at w, before any step, or GOING."""
+        reason = lm.GOING
+        if not (abs(state[lm.LOSS]) < np.inf and slopes.largest < np.inf):
+            reason = lm.NOT_FINITE
+        elif slopes.largest <= s[lm.GTOL] * math.sqrt(2.0 * levels.size) and slopes.single <= max(
+            levels.nothing, s[lm.GTOL] * s[lm.GTOL] * levels.size
+        ):
+            exact = slopes.largest == 0.0 and slopes.held == 0 and state[lm.STEPS] == 0.0
+            is_saddle = exact and state[lm.LOSS] > levels.quiet
+            reason = lm.SADDLE if is_saddle else lm.SMALL_GRADIENT
+        elif state[lm.MU] > _LARGEST_DAMPING:
+            reason = lm.STUCK
+        if state[lm.LOSS] <= s[lm.TARGET]:
+            reason = lm.ON_TARGET
+        return reason
+
+    @loop
+    def judged(s, state, levels, single, found, least, bounds):
+        """What the model says of a step that `found` is of, and whether it is the last."""
+        foreseen, reason, is_tried = found[0], lm.GOING, True
+        quiet, nothing = levels.quiet, levels.nothing
+        short = found[1] <= s[lm.XTOL] * s[lm.XTOL] * found[2]
+        # D remembers slopes from far away, and parameters may be held wrongly at their
+        # bounds: neither hides what one of them would lower the loss by.
+        still = single <= nothing or (
+            short and single <= s[lm.XTOL] * s[lm.XTOL] * s[lm.RMS] * s[lm.RMS]
+        )
+        stops = s[lm.FTOL] > 0.0 or s[lm.XTOL] > 0.0
+        undamped = stops and state[lm.MU] <= least and (bounds == 0 or foreseen >= -quiet)
+        surely = undamped and single <= 0.25 * nothing and state[lm.HELD] != 0.0
+        if undamped and (
+            (still and (short or foreseen <= nothing))
+            or (surely and foreseen <= 100.0 * levels.ftol * levels.size)
+        ):
+            reason = lm.SMALL_STEP if short else lm.SMALL_GAIN
+            is_tried = foreseen > levels.rounding
+        # Where the loss is flat to rounding, steps are taken while they lessen what the
+        # gradients foresee.
+        trusted = undamped and single <= quiet and nothing < foreseen <= quiet
+        if is_tried and trusted and foreseen > 0.9 * state[lm.TRUSTED]:
+            reason, is_tried = lm.SMALL_GAIN if still else lm.ROUNDED, False
+        return Foreseen(foreseen, short, still, trusted, reason, is_tried)
+
+    @loop
+    def questioned(s, state, levels, slopes, least, narrowed):
+        """Why it ends once steps are small, or GOING: damping alone may hold them back."""
+        foreseen = 0.5 * slopes.largest * slopes.largest
+        if state[lm.ASKED] < _QUESTIONS:
+            state[lm.ASKED] += 1.0
+            state[lm.HELD] = 1.0
+            state[lm.MU] = least
+            state[lm.NU] = 2.0
+        elif (
+            narrowed
+            and foreseen <= 0.01 * levels.ftol * levels.size
+            and slopes.single <= levels.nothing
+        ):
+            # Undamped steps in a valley that bounds cut across, or along which only some
+            # parameters are penalised, are no good ones: the gradient decides.
+            return lm.SMALL_GAIN
+        elif levels.rounding > s[lm.FTOL] * levels.size and slopes.single <= levels.quiet:
+            return lm.ROUNDED
+        elif state[lm.SECOND] != 0.0:
+            return lm.STALLED
+        else:
+            state[lm.SECOND] = -1.0
+        return lm.GOING
+
+    return levels_of, ended, judged, questioned
+
+
+def _moves_of(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
+    """Return the jitted steps that change w and what is kept."""
+    pointer, size = POINTER[dtype], dtype.itemsize
+
+    @loop
+    def copied(source, target, P):
+        given, out = pointer(source), pointer(target)
         for j in range(P):
-            n_free += float(view(pointer(free + j * size), 1)[0])
-        least = n_free * epsilon
+            out[j] = given[j]
+
+    @loop
+    def begin(state, start, w, starts, P):
+        """The first run, or the second one from where the first began."""
+        state[lm.TRUSTED] = np.inf
+        state[lm.NU] = 2.0
+        if state[lm.SECOND] == 0.0:
+            copied(w, starts, P)
+            state[lm.MU] = start
+            return
+        copied(w, starts + P * size, P)
+        copied(starts, w, P)
+        state[lm.FIRST_LOSS] = state[lm.LOSS]
+        state[lm.SECOND] = 1.0
+        state[lm.BEGUN] = 0.0
+        state[lm.FRESH] = 0.0
+        state[lm.ASKED] = 0.0
+        state[lm.STEPS] = 0.0
+        state[lm.MU] = _SECOND_DAMPING
+
+    @loop
+    def take(trial, value, state, w, P):
+        copied(trial, w, P)
+        state[lm.LOSS] = value
+        state[lm.FRESH] = 0.0
+
+    @loop
+    def damp(state, s, gain, least):
+        """Make μ smaller by the gain ratio of a step that is taken."""
+        shrink = max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3)
+        nielsen = s[lm.DAMPING] == lm.NIELSEN
+        state[lm.MU] = max(least, state[lm.MU] * (shrink if nielsen else 1.0 / _FACTOR))
+
+    @loop
+    def outcome(s, state, levels, foreseen, value, w, trial, least, P):
+        """Take a step or not; (why it ends, whether it was taken, whether it was small)."""
+        fall, size_of_loss = state[lm.LOSS] - value, levels.size
+        small = (
+            foreseen.short
+            or (
+                abs(fall) <= levels.ftol * size_of_loss
+                and foreseen.fall <= levels.ftol * size_of_loss
+            )
+            or foreseen.fall <= 0.01 * levels.quiet
+            or state[lm.MU] > _PARALYSED
+        )
+        moved = fall > 0.0 and foreseen.fall > 0.0
+        if foreseen.trusted:
+            if not fall >= -0.25 * levels.rounding:
+                return lm.SMALL_GAIN if foreseen.still else lm.ROUNDED, False, False
+            state[lm.TRUSTED] = foreseen.fall
+            moved, small = True, False
+        if moved:
+            take(trial, value, state, w, P)
+            state[lm.NU] = 2.0
+            if not foreseen.trusted:
+                damp(state, s, fall / foreseen.fall, least)
+        return lm.ON_TARGET if moved and value <= s[lm.TARGET] else lm.GOING, moved, small
+
+    return begin, take, outcome
+
+
+def _system_of(dtype: np.dtype) -> tuple[Callable, Callable]:
+    """Return the jitted steps to what g says at w, and to a trial step."""
+    factor, solve, damped = cholesky_of(dtype), solve_of(dtype), _damped_of(dtype)
+    hold, steepest_within, step_within = bounded_of(dtype, damped, factor, solve)
+    steepest, alone, stepped = _free_of(dtype)
+
+    @loop
+    def slopes_of(w, g, G, free, low, high, room, P):
+        held = 0
+        if low:
+            held = hold(w, g, low, high, free, room.moving, P)
+            largest = steepest_within(w, g, room.inverse, low, high, room.moving, P)
+        else:
+            largest = steepest(g, room.inverse, free, P)
+        return Slopes(largest, alone(w, g, G, low, high, free, P), held)
+
+    @loop
+    def step(product, w, g, G, free, low, high, mu, room, P):
+        """The trial and what it foresees; whether the system was definite."""
+        if low:
+            return step_within(
+                product, G, room.U, g, room.p, room.inverse, mu, w, low, high, free, room.moving,
+                room.trial, P, room.buffer, room.found,
+            )  # fmt: skip
+        damped(G, room.U, g, room.p, room.inverse, mu, free, P)
+        if not factor(product, room.U, P, room.buffer):
+            return False
+        solve(room.U, P, room.p)
+        stepped(w, room.p, g, room.inverse, free, mu, room.trial, P, room.found)
+        return True
+
+    return slopes_of, step
+
+
+def levenberg(dtype: np.dtype) -> Kernel:
+    """Make the kernel of the whole optimiser.
+
+    At most `n` iterations from w, which is overwritten; `history` (float64) receives the loss
+    after each. g, G, `kept`, `own` (float64) and `starts` (where it began, and where a first
+    run ended) go from call to call: FRESH is 0 where g and G don't belong to w, and iterations
+    are the same however many calls they are spread over. `kinds` (int64) numbers the kind of
+    each parameter, below P. `each` is 0, or what l2 is multiplied by for each parameter
+    (`penalty`); `low` and `high` are 0, or the least and the largest values, which w keeps to.
+    ``result[0]`` receives why it ended, ``result[1]`` the number of iterations.
+    """
+    size, pointer64 = dtype.itemsize, POINTER[np.dtype(np.float64)]
+    room_of, least_damping = _room_of(dtype)
+    scale_of, (matrix, loss_at) = _scale_of(dtype), _sums_of(dtype)
+    (slopes_of, step), (begin, take, outcome) = _system_of(dtype), _moves_of(dtype)
+    levels_of, ended, judged, questioned = _stops_of(dtype)
+
+    def levenberg(
+        plan, loss, w, X, B, t, c, settings, kept, own, kinds, starts, g, G, free, each, low, high,
+        n, history, result,
+    ):  # fmt: skip
+        P = load(plan, N_PARAMS)
+        s, state, mine = pointer64(settings), pointer64(kept), pointer64(own)
+        losses, out = pointer64(history), pointer64(result)
+        data = Data(plan, loss, X, B, t, c, 1.0 / s[lm.TOTAL], s[lm.L2], each)
         memory = allocate((P * P + (4 + ROWS) * P) * size + 16 * P + 10 * 64)
         if memory == 0:
             return NO_MEMORY
-        U = (memory + 63) // 64 * 64
-        p = U + lines(P * P)
-        trial = p + lines(P)
-        inverse = trial + lines(P)
-        moving = inverse + lines(P)
-        tops = moving + lines(P)
-        made = (tops + 16 * P + 63) // 64 * 64
-        buffer = made + 64
-        found = view(pointer64(made), 3)
-        rescale = True
-        reason = GOING
-        done = 0
-        if state[BEGUN] == 0.0 and state[SECOND] == 0.0:
-            copied(w, starts, P)
-            state[MU] = s[START]
-            state[NU] = 2.0
-            state[TRUSTED] = np.inf
-        if n_free == 0.0:
-            reason = NOTHING_FREE
-        while reason == GOING and done < n:
-            if state[SECOND] < 0.0:  # only now: until here w is what the last loss is of
-                copied(w, starts + P * size, P)
-                copied(starts, w, P)
-                state[FIRST_LOSS] = state[LOSS]
-                state[SECOND] = 1.0
-                state[BEGUN] = 0.0
-                state[FRESH] = 0.0
-                state[ASKED] = 0.0
-                state[STEPS] = 0.0
-                state[TRUSTED] = np.inf
-                state[MU] = _SECOND_DAMPING
-                state[NU] = 2.0
-            if state[FRESH] == 0.0:
-                status = call_matrix(
-                    load(plan, MATRIX),
-                    plan=plan,
-                    loss=loss,
-                    w=w,
-                    X=X,
-                    B=B,
-                    t=t,
-                    c=c,
-                    scale=scale,
-                    curvature=int(s[CURVATURE]),
-                    g=g,
-                    G=G,
-                    mirror=0,
-                    result=result,
-                )
-                if status == NO_MEMORY:
+        room, least = room_of(memory, P), least_damping(free, P)
+        found = pointer64(room.found)
+        stops = s[lm.FTOL] > 0.0 or s[lm.XTOL] > 0.0
+        rescale, done = True, 0
+        reason = lm.NOTHING_FREE if least == 0.0 else lm.GOING
+        if state[lm.BEGUN] == 0.0 and state[lm.SECOND] == 0.0:
+            begin(state, s[lm.START], w, starts, P)
+        while reason == lm.GOING and done < n:
+            if state[lm.SECOND] < 0.0:  # only now: until here w is what the last loss is of
+                begin(state, s[lm.START], w, starts, P)
+            if state[lm.FRESH] == 0.0:
+                if not matrix(data, w, g, G, int(s[lm.CURVATURE]), state, P, result):
                     release(memory)
                     return NO_MEMORY
-                if state[BEGUN] == 0.0:  # afterwards it is the one summed as the trials' are
-                    state[LOSS] = out[0] * scale + penalty(s[L2], each, w, 0, P)
-                    state[BEGUN] = 1.0
-                if s[L2] != 0.0:
-                    with_penalty(s[L2], each, w, g, G, P)
-                state[FRESH] = 1.0
                 rescale = True
             if rescale:
-                scale_of(G, own, kinds, state[SECOND] != 0.0, tops, inverse, P)
+                scale_of(G, own, kinds, state[lm.SECOND] != 0.0, room.tops, room.inverse, P)
                 rescale = False
-            held = 0
-            if low:
-                held = hold(w, g, low, high, free, moving, P)
-                largest = steepest_within(w, g, inverse, low, high, moving, P)
-            else:
-                largest = steepest(g, inverse, free, P)
-            size_of_loss = abs(state[LOSS]) if s[SIZE] < 0.0 else s[SIZE]
-            rounding = abs(state[LOSS]) + math.sqrt(abs(state[LOSS])) * s[RMS]
-            rounding *= 4.0 * epsilon
-            quiet = max(ftol * size_of_loss, rounding)
-            # What gradients can tell, which see residuals and not their squares.
-            nothing = max(s[FTOL] * size_of_loss, (2.0 * epsilon * s[RMS]) ** 2)
-            single = alone(w, g, G, low, high, free, P)
-            if not (abs(state[LOSS]) < np.inf and largest < np.inf):
-                reason = NOT_FINITE
-            elif largest <= s[GTOL] * math.sqrt(2.0 * size_of_loss) and single <= max(
-                nothing, s[GTOL] * s[GTOL] * size_of_loss
-            ):
-                exact = largest == 0.0 and held == 0 and state[STEPS] == 0.0
-                reason = SADDLE if exact and state[LOSS] > quiet else SMALL_GRADIENT
-            elif state[MU] > _LARGEST_DAMPING:
-                reason = STUCK
-            if state[LOSS] <= s[TARGET]:
-                reason = ON_TARGET
-            if reason != GOING:
+            levels, slopes = levels_of(s, state), slopes_of(w, g, G, free, low, high, room, P)
+            reason = ended(s, state, levels, slopes)
+            if reason != lm.GOING:
                 break
-            small = False
-            moved = False
-            product = load(plan, PRODUCT)
-            if low:
-                definite = step_within(
-                    product, G, U, g, p, inverse, state[MU], w, low, high, free, moving, trial, P,
-                    buffer, made,
-                )  # fmt: skip
-            else:
-                damped(G, U, g, p, inverse, state[MU], free, P)
-                definite = factor(product, U, P, buffer)
-                if definite:
-                    solve(U, P, p)
-                    stepped(w, p, g, inverse, free, state[MU], trial, P, made)
+            small = moved = False
+            definite = step(load(plan, PRODUCT), w, g, G, free, low, high, state[lm.MU], room, P)
             if definite:
-                foreseen = found[0]
-                short = found[1] <= s[XTOL] * s[XTOL] * found[2]
-                # D remembers slopes from far away, and parameters may be held wrongly at their
-                # bounds: neither hides what one of them would lower the loss by.
-                still = single <= nothing or (
-                    short and single <= s[XTOL] * s[XTOL] * s[RMS] * s[RMS]
-                )
-                undamped = stops and state[MU] <= least and (low == 0 or foreseen >= -quiet)
-                surely = undamped and single <= 0.25 * nothing and state[HELD] != 0.0
-                if undamped and (
-                    (still and (short or foreseen <= nothing))
-                    or (surely and foreseen <= 100.0 * ftol * size_of_loss)
-                ):
-                    reason = SMALL_STEP if short else SMALL_GAIN
-                    if not foreseen > rounding:
-                        break
-                # Where the loss is flat to rounding, steps are taken while they lessen what the
-                # gradients foresee.
-                trusted = undamped and single <= quiet and nothing < foreseen <= quiet
-                if trusted and foreseen > 0.9 * state[TRUSTED]:
-                    reason = SMALL_GAIN if still else ROUNDED
+                foreseen = judged(s, state, levels, slopes.single, found, least, low)
+                reason = foreseen.reason
+                if not foreseen.is_tried:
                     break
-                state[HELD] = 0.0
-                status = call_batch(
-                    load(plan, BATCH),
-                    plan=plan,
-                    loss=loss,
-                    w=trial,
-                    X=X,
-                    B=B,
-                    t=t,
-                    c=c,
-                    scale=scale,
-                    result=result,
-                )
-                if status == NO_MEMORY:
+                state[lm.HELD] = 0.0
+                value, is_found = loss_at(data, room.trial, P, result)
+                if not is_found:
                     release(memory)
                     return NO_MEMORY
-                value = out[0] * scale + penalty(s[L2], each, trial, 0, P)
-                fall = state[LOSS] - value
-                if reason != GOING:  # the last step is taken where the model is right about it
-                    if abs(fall - foreseen) <= 0.25 * foreseen:
-                        copied(trial, w, P)
-                        state[LOSS] = value
-                        state[FRESH] = 0.0
+                if reason != lm.GOING:  # the last step is taken where the model is right about it
+                    off = abs(state[lm.LOSS] - value - foreseen.fall)
+                    if off <= 0.25 * foreseen.fall:
+                        take(room.trial, value, state, w, P)
                         losses[done] = value
                         done += 1
                     break
-                small = (
-                    short
-                    or (abs(fall) <= ftol * size_of_loss and foreseen <= ftol * size_of_loss)
-                    or foreseen <= 0.01 * quiet
-                    or state[MU] > _PARALYSED
+                reason, moved, small = outcome(
+                    s, state, levels, foreseen, value, w, room.trial, least, P
                 )
-                moved = fall > 0.0 and foreseen > 0.0
-                if trusted:
-                    if not fall >= -0.25 * rounding:
-                        reason = SMALL_GAIN if still else ROUNDED
-                        break
-                    state[TRUSTED] = foreseen
-                    moved, small = True, False
-                if moved:
-                    copied(trial, w, P)
-                    state[LOSS] = value
-                    state[FRESH] = 0.0
-                    state[NU] = 2.0
-                    if not trusted:
-                        gain = fall / foreseen
-                        shrink = max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3)
-                        state[MU] = max(least, state[MU] * (shrink if nielsen else 1.0 / _FACTOR))
-                    if value <= s[TARGET]:
-                        reason = ON_TARGET
+                if reason != lm.GOING and not moved:
+                    break
             if not definite:
-                state[HELD] = 0.0
-                state[MU] = _FACTOR * max(state[MU], least)
+                state[lm.HELD] = 0.0
+                state[lm.MU] = _FACTOR * max(state[lm.MU], least)
             elif not moved:
-                state[MU] *= state[NU] if nielsen else _FACTOR
-                state[NU] *= 2.0
-            losses[done] = state[LOSS]
+                state[lm.MU] *= state[lm.NU] if s[lm.DAMPING] == lm.NIELSEN else _FACTOR
+                state[lm.NU] *= 2.0
+            losses[done] = state[lm.LOSS]
             done += 1
-            state[STEPS] += 1.0
-            if reason != GOING or not (stops and small):
-                continue
-            mine = view(pointer64(own), P)
-            for j in range(P):
-                mine[j] = 0.0
-            rescale = True
-            if state[ASKED] < _QUESTIONS:  # stationary, or only held back by the damping?
-                state[ASKED] += 1.0
-                state[HELD] = 1.0
-                state[MU] = least
-                state[NU] = 2.0
-            elif (
-                (low or each)
-                and 0.5 * largest * largest <= 0.01 * ftol * size_of_loss
-                and single <= nothing
-            ):
-                # Undamped steps in a valley that bounds cut across, or along which only some
-                # parameters are penalised, are no good ones: the gradient decides.
-                reason = SMALL_GAIN
-            elif rounding > s[FTOL] * size_of_loss and single <= quiet:
-                reason = ROUNDED
-            elif state[SECOND] != 0.0:
-                reason = STALLED
-            else:
-                state[SECOND] = -1.0
+            state[lm.STEPS] += 1.0
+            if reason == lm.GOING and stops and small:
+                for j in range(P):
+                    mine[j] = 0.0
+                rescale = True
+                reason = questioned(s, state, levels, slopes, least, low or each)
         release(memory)
         out[0] = float(reason)
         out[1] = float(done)
