@@ -7,33 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..machine import places as at
+from ..machine import records
 from ..machine.entry import COUNT, IN, MADE, NUMBER, OUT, Argument, Entry
 from ..machine.linker import FLOAT64, INT32, INT64
-from ..machine.places import (
-    BATCH,
-    CURVED,
-    GAUSS_NEWTON,
-    HESSIAN,
-    MATRIX,
-    NOTHING,
-    OUTPUT,
-    PACK,
-    PER_SAMPLE,
-    TANGENT,
-)
-from ..machine.records import (
-    Batch,
-    Epoch,
-    Levenberg,
-    LevenbergGroups,
-    Matrix,
-    PackBatch,
-    Penalty,
-    PerSample,
-    Shuffle,
-    Tangent,
-    Weights,
-)
 
 
 def _in(name: str, *axes: str, dtype: int = -1) -> Argument:
@@ -58,56 +35,40 @@ def _first_order(
     """Entry of what `batch` drives; with a loss, its block is needed too."""
     loss_order = order if table in ("loss", "objective") else -1
     return Entry(
-        Batch,
-        table,
-        arguments,
-        results,
-        needs=(BATCH,),
-        order=order,
-        loss_order=loss_order,
-        driver=BATCH,
-        **more,
-    )
+        records.Batch, table, arguments, results, needs=(at.BATCH,), order=order,
+        loss_order=loss_order, driver=at.BATCH, **more,
+    )  # fmt: skip
 
 
 def _second_order(
-    table: str,
-    arguments: tuple[Argument, ...],
-    result: str,
-    order: int,
-    output_order: int,
-    what: int,
+    table: str, arguments: tuple[Argument, ...], order: int, output_order: int, what: int
 ) -> Entry:
-    """Entry of what `tangent` drives."""
+    """Entry of what `tangent` drives; the last argument is the result."""
     return Entry(
-        Tangent,
-        table,
-        arguments,
-        (result,),
-        needs=(TANGENT, PACK, OUTPUT + output_order),
-        order=order,
-        loss_order=2 if table == "loss" else -1,
-        driver=TANGENT,
-        given={"what": what},
-    )
+        records.Tangent, table, arguments, (arguments[-1].name,),
+        needs=(at.TANGENT, at.PACK, at.OUTPUT + output_order), order=order,
+        loss_order=2 if table == "loss" else -1, driver=at.TANGENT, given={"what": what},
+    )  # fmt: skip
 
 
 def _per_sample(arguments: tuple[Argument, ...], results: tuple[str, ...], **more: Any) -> Entry:
     """Entry of what `per_sample` drives."""
     return Entry(
-        PerSample,
-        "plan",
-        arguments,
-        results,
-        needs=(PER_SAMPLE, OUTPUT + 1),
-        order=1,
-        driver=PER_SAMPLE,
-        **more,
-    )
+        records.PerSample, "plan", arguments, results, needs=(at.PER_SAMPLE, at.OUTPUT + 1),
+        order=1, driver=at.PER_SAMPLE, **more,
+    )  # fmt: skip
+
+
+def _part(
+    record: Any, arguments: tuple[Argument, ...], results: tuple[str, ...] = (), **more: Any
+) -> Entry:
+    """Entry of a driver whose caller has prepared it, and which takes long."""
+    return Entry(record, more.pop("table", "driver"), arguments, results, always_long=True, **more)
 
 
 W, X, C, P_ = _in("w", "P"), _in("X", "B", "N"), _maybe("c", "B"), _in("p", "P")
-ONE, G = _in("X", "N"), _made("g", "P")
+ONE, G, PART = _in("X", "N"), _made("g", "P"), Argument("part", COUNT)
+SCALE, G_OUT, RESULT = Argument("scale", NUMBER), _out("g", "P"), _out("result", "_", dtype=FLOAT64)
 _ALONE = {"B": 1}
 
 # What is one number where there is one output.
@@ -125,192 +86,101 @@ _OF_SEVERAL = {
 }
 
 
-def _entries(*K: str) -> dict[str, Entry]:
-    """All entries, of one output, or with the axis of several."""
-    T = _in("t", "B", *K)
-    of_levenberg = (
-        _out("g", "P"),
-        _out("G", "P", "P"),
-        _in("free", "P"),
-        _maybe("each", "P", dtype=FLOAT64),
-        _maybe("low", "P"),
-        _maybe("high", "P"),
-        _out("history", "n", dtype=FLOAT64),
-    )
-
-    def product_part(what: int) -> Entry:
-        part = Argument("part", COUNT)
-        return Entry(
-            Tangent,
-            "driver",
-            (W, X, T, C, P_, Argument("scale", NUMBER), _out("g", "P"), part),
-            ("sum",),
-            given={"what": what},
-            always_long=True,
-        )
-
+def _calls(T: Argument, K: tuple[str, ...]) -> dict[str, Entry]:
+    """What the methods of a network and of an objective call."""
+    xbar, ybar = _out("xbar", "B", "N", optional=True), _in("ybar", "B", *K)
+    dX, ydot = _maybe("dX", "B", "N"), _made("ydot", "B", *K)
+    along, rows = _in("dX", "B", "N"), _made("xbar", "B", *K, "N")
+    product = (W, X, T, C, P_, G)
     return {
-        **(_OF_SEVERAL if K else _OF_ONE),
         "value": _first_order("plan", (W, X, _made("y", "B", *K)), ("y",), 0),
-        "vjp": _first_order(
-            "plan",
-            (W, X, _in("ybar", "B", *K), G, _out("xbar", "B", "N", optional=True)),
-            ("g",),
-            1,
-        ),
+        "vjp": _first_order("plan", (W, X, ybar, G, xbar), ("g",), 1),
         "per_sample_grad": _per_sample((W, X, _made("J", "B", *K, "P")), ("J",)),
         "loss": _first_order("loss", (W, X, T, C), ("loss",), 0),
         "loss_and_grad": _first_order("loss", (W, X, T, C, G), ("loss", "g"), 1),
         "objective_value": _first_order("objective", (W,), ("loss",), 0),
         "objective": _first_order("objective", (W, G), ("loss", "g"), 1),
-        "jvp": _second_order(
-            "plan",
-            (W, X, P_, _maybe("dX", "B", "N"), _made("ydot", "B", *K)),
-            "ydot",
-            1,
-            1,
-            NOTHING,
-        ),
-        "input_hvp": _second_order(
-            "plan", (W, X, _in("dX", "B", "N"), _made("xbar", "B", *K, "N")), "xbar", 2, 2, HESSIAN
-        ),
-        "hvp": _second_order("loss", (W, X, T, C, P_, G), "g", 2, 2, HESSIAN),
-        "gauss_newton_product": _second_order("loss", (W, X, T, C, P_, G), "g", 1, 2, GAUSS_NEWTON),
+        "jvp": _second_order("plan", (W, X, P_, dX, ydot), 1, 1, at.NOTHING),
+        "input_hvp": _second_order("plan", (W, X, along, rows), 2, 2, at.HESSIAN),
+        "hvp": _second_order("loss", product, 2, 2, at.HESSIAN),
+        "gauss_newton_product": _second_order("loss", product, 1, 2, at.GAUSS_NEWTON),
         "gauss_newton": Entry(
-            Matrix,
-            "loss",
-            (W, X, T, C, G, _made("G", "P", "P")),
-            ("loss", "g", "G"),
-            needs=(MATRIX, PACK),
-            order=1,
-            loss_order=2,
-            driver=MATRIX,
-            given={"curvature": CURVED, "mirror": 1},
-            always_long=True,
+            records.Matrix, "loss", (W, X, T, C, G, _made("G", "P", "P")), ("loss", "g", "G"),
+            needs=(at.MATRIX, at.PACK), order=1, loss_order=2, driver=at.MATRIX,
+            given={"curvature": at.CURVED, "mirror": 1}, always_long=True,
         ),
-        # Nodes of a batch, on a thread: X and what belongs to its rows are slices. Rows of X may
-        # have more numbers, of which the first N are observations.
-        "part": _first_order(
-            "plan",
-            (
-                W,
-                _in("X", "B", "row"),
-                _maybe("loss", "_", dtype=INT64),
-                _maybe("panels", "_"),
-                _maybe("t", "B", *K),
-                C,
-                Argument("scale", NUMBER),
-                _maybe("ybar", "B", *K),
-                _out("y", "B", *K, optional=True),
-                _out("g", "P", optional=True),
-                _out("xbar", "B", "N", optional=True),
-                Argument("part", COUNT),
-                _out("ws", "_"),
-            ),
-            ("sum",),
-            -1,  # what it needs depends on what is given: the caller has prepared it
-            always_long=True,
+    }  # fmt: skip
+
+
+def _parts(T: Argument, K: tuple[str, ...]) -> dict[str, Entry]:
+    """Nodes of a batch, on a thread: X and what belongs to its rows are slices.
+
+    Rows of X may have more numbers in "part", of which the first N are observations.
+    """
+    product = (W, X, T, C, P_, SCALE, G_OUT, PART)
+    matrix = (W, X, T, C, SCALE, Argument("curvature", COUNT), G_OUT, _out("G", "P", "P"), PART)
+    batch = (
+        W, _in("X", "B", "row"), _maybe("loss", "_", dtype=INT64), _maybe("panels", "_"),
+        _maybe("t", "B", *K), C, SCALE, _maybe("ybar", "B", *K), _out("y", "B", *K, optional=True),
+        _out("g", "P", optional=True), _out("xbar", "B", "N", optional=True), PART, _out("ws", "_"),
+    )  # fmt: skip
+    return {
+        # What it needs depends on what is given.
+        "part": _first_order("plan", batch, ("sum",), -1, always_long=True),
+        "hvp_part": _part(records.Tangent, product, ("sum",), given={"what": at.HESSIAN}),
+        "gauss_newton_product_part": _part(
+            records.Tangent, product, ("sum",), given={"what": at.GAUSS_NEWTON}
         ),
-        "hvp_part": product_part(HESSIAN),
-        "gauss_newton_product_part": product_part(GAUSS_NEWTON),
-        "matrix_part": Entry(
-            Matrix,
-            "driver",
-            (
-                W,
-                X,
-                T,
-                C,
-                Argument("scale", NUMBER),
-                Argument("curvature", COUNT),
-                _out("g", "P"),
-                _out("G", "P", "P"),
-                Argument("part", COUNT),
-            ),
-            ("sum",),
-            given={"mirror": 1},
-            always_long=True,
-        ),
-        "weights": Entry(
-            Weights, "plain", (_in("c", "n"), Argument("part", COUNT)), ("sum",), always_long=True
-        ),
-        "penalty": Entry(
-            Penalty,
-            "plain",
-            (
-                Argument("l2", NUMBER),
-                _in("w", "n"),
-                _maybe("each", "n", dtype=FLOAT64),
-                _out("g", "n", optional=True),
-            ),
-            ("sum",),
-            always_long=True,
-        ),
-        "pack_batch": Entry(PackBatch, "driver", (X, _out("panels", "_")), always_long=True),
-        "shuffle": Entry(
-            Shuffle,
-            "plain",
-            (_out("order", "n", dtype=INT32), _out("state", "_", dtype=INT64)),
-            always_long=True,
-        ),
-        "epoch": Entry(
-            Epoch,
-            "driver",
-            (
-                _out("w", "P"),
-                X,
-                T,
-                C,
-                _in("order", "n", dtype=INT64),
-                Argument("batch", COUNT),
-                _in("rates", "_", dtype=FLOAT64),
-                _in("settings", "_", dtype=FLOAT64),
-                _out("state", "states", "P"),
-                _maybe("free", "P"),
-                _maybe("each", "P"),
-                _out("result", "_", dtype=FLOAT64),
-            ),
-            always_long=True,
-        ),
-        "levenberg": Entry(
-            Levenberg,
-            "driver",
-            (
-                _out("w", "P"),
-                X,
-                T,
-                C,
-                _in("settings", "_", dtype=FLOAT64),
-                _out("kept", "_", dtype=FLOAT64),
-                _out("own", "P", dtype=FLOAT64),
-                _in("kinds", "P", dtype=INT64),
-                _out("starts", "two", "P"),
-                *of_levenberg,
-                _out("result", "_", dtype=FLOAT64),
-            ),
-            always_long=True,
-        ),
-        "levenberg_groups": Entry(
-            LevenbergGroups,
-            "driver",
-            (
-                Argument("run", COUNT),
-                _out("w", "M", "P"),
-                X,
-                T,
-                C,
-                _in("first", "_", dtype=INT64),
-                _in("settings", "M", "_", dtype=FLOAT64),
-                _out("kept", "M", "_", dtype=FLOAT64),
-                _out("own", "M", "P", dtype=FLOAT64),
-                _in("kinds", "P", dtype=INT64),
-                _out("starts", "M", "two", "P"),
-                *of_levenberg,
-                _out("result", "M", "two", dtype=FLOAT64),
-            ),
-            always_long=True,
-        ),
+        "matrix_part": _part(records.Matrix, matrix, ("sum",), given={"mirror": 1}),
     }
+
+
+def _fits(T: Argument) -> dict[str, Entry]:
+    """The optimizers, and what they take beside data."""
+    first, kinds = _in("first", "_", dtype=INT64), _in("kinds", "P", dtype=INT64)
+    shared = (
+        G_OUT, _out("G", "P", "P"), _in("free", "P"), _maybe("each", "P", dtype=FLOAT64),
+        _maybe("low", "P"), _maybe("high", "P"), _out("history", "n", dtype=FLOAT64),
+    )  # fmt: skip
+
+    def of_levenberg(*M: str) -> tuple[Argument, ...]:
+        """What there is for each of M groups, or once."""
+        return (
+            _in("settings", *M, "_", dtype=FLOAT64), _out("kept", *M, "_", dtype=FLOAT64),
+            _out("own", *M, "P", dtype=FLOAT64), kinds, _out("starts", *M, "two", "P"), *shared,
+            _out("result", *M, "two" if M else "_", dtype=FLOAT64),
+        )  # fmt: skip
+
+    epoch = (
+        _out("w", "P"), X, T, C, _in("order", "n", dtype=INT64), Argument("batch", COUNT),
+        _in("rates", "_", dtype=FLOAT64), _in("settings", "_", dtype=FLOAT64),
+        _out("state", "states", "P"), _maybe("free", "P"), _maybe("each", "P"), RESULT,
+    )  # fmt: skip
+    one, groups = (_out("w", "P"), X, T, C), (Argument("run", COUNT), _out("w", "M", "P"), X, T, C)
+    return {
+        "epoch": _part(records.Epoch, epoch),
+        "levenberg": _part(records.Levenberg, (*one, *of_levenberg())),
+        "levenberg_groups": _part(records.LevenbergGroups, (*groups, first, *of_levenberg("M"))),
+    }
+
+
+_L2 = (Argument("l2", NUMBER), _in("w", "n"), _maybe("each", "n", dtype=FLOAT64))
+_ORDER = (_out("order", "n", dtype=INT32), _out("state", "_", dtype=INT64))
+_OF_ALL = {
+    "weights": _part(records.Weights, (_in("c", "n"), PART), ("sum",), table="plain"),
+    "penalty": _part(
+        records.Penalty, (*_L2, _out("g", "n", optional=True)), ("sum",), table="plain"
+    ),
+    "pack_batch": _part(records.PackBatch, (X, _out("panels", "_"))),
+    "shuffle": _part(records.Shuffle, _ORDER, table="plain"),
+}
+
+
+def _entries(*K: str) -> dict[str, Entry]:
+    """All entries, of one output, or with the axis of several."""
+    T = _in("t", "B", *K)
+    of_values = _OF_SEVERAL if K else _OF_ONE
+    return of_values | _calls(T, K) | _parts(T, K) | _fits(T) | _OF_ALL
 
 
 ENTRIES = _entries()

@@ -8,23 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..machine import places as at
 from ..machine.linker import context
-from ..machine.places import (
-    CONTEXT,
-    DATA,
-    L2,
-    L2_EACH,
-    LOSS,
-    N_SAMPLES,
-    PANELS,
-    PENALTY,
-    PLAN,
-    RECORD_SIZE,
-    SAMPLE_WEIGHTS,
-    TARGETS,
-    TOTAL,
-    WORKSPACE,
-)
 from ..machine.sizes import batch_workspace, is_packed, sizes
 from . import units
 from .prepared import plain
@@ -78,26 +63,26 @@ class Bound:
         if target_weight is not None:
             self._prepare(0)  # a table with weights is what the plan's was when it was made
         self._table = calls.plan.loss_table(loss, 1, target_weight)
-        record = np.zeros(RECORD_SIZE, np.int64)
-        record[CONTEXT] = context().ctypes.data
-        record[PLAN] = calls.address
-        record[LOSS] = self._table.ctypes.data
-        record[DATA], record[N_SAMPLES] = X.ctypes.data, B
-        record[TARGETS] = t.ctypes.data
-        record[SAMPLE_WEIGHTS] = 0 if c is None else c.ctypes.data
-        record[PENALTY] = units.penalty(dtype).address
+        record = np.zeros(at.RECORD_SIZE, np.int64)
+        record[at.CONTEXT] = context().ctypes.data
+        record[at.PLAN] = calls.address
+        record[at.LOSS] = self._table.ctypes.data
+        record[at.DATA], record[at.N_SAMPLES] = X.ctypes.data, B
+        record[at.TARGETS] = t.ctypes.data
+        record[at.SAMPLE_WEIGHTS] = 0 if c is None else c.ctypes.data
+        record[at.PENALTY] = units.penalty(dtype).address
         total = float(B) if c is None else calls.weight_sum(c)
-        record[[TOTAL, L2]] = np.array([total, self._l2]).view(np.int64)
-        record[L2_EACH] = 0 if self._each is None else self._each.ctypes.data
+        record[[at.TOTAL, at.L2]] = np.array([total, self._l2]).view(np.int64)
+        record[at.L2_EACH] = 0 if self._each is None else self._each.ctypes.data
         self._panels = None
         if not sizes(dtype).few(B) and is_packed(B, net.n_inputs, net.n_outputs, dtype.itemsize):
             # Packed once: filled up to whole vectors (64 bytes at most) at the end.
             self._panels = np.empty((B + 16) * net.n_inputs, dtype)
-            record[PANELS] = self._panels.ctypes.data
+            record[at.PANELS] = self._panels.ctypes.data
             calls.driver("pack_batch", units.pack_batch(dtype).address, None)(X, self._panels)
         numbers = batch_workspace(dtype, net.n_inputs, net.n_neurons, net.n_outputs, B)
         self._workspace = np.empty(numbers, dtype)
-        record[WORKSPACE] = self._workspace.ctypes.data
+        record[at.WORKSPACE] = self._workspace.ctypes.data
         several = net.n_outputs > 1
         self.loss_and_grad = units.entry("objective", dtype, several).entry(record)
         self.loss = units.entry("objective_value", dtype, several).entry(record)

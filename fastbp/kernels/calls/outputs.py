@@ -8,18 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..._described import DescribedLoss
-from ..machine.places import (
-    FUSED,
-    N_OUTPUT_RUNS,
-    OUTPUT_BLOCK,
-    OUTPUT_COUNT,
-    OUTPUT_LOSS,
-    OUTPUT_RUNS,
-    OUTPUT_SIZE,
-    OUTPUT_START,
-    SOFTMAX,
-    SOFTMAX_MOVED,
-)
+from ..machine import places as at
 from ..machine.unit import Unit
 from . import units
 
@@ -56,12 +45,12 @@ class Outputs:
         each = output if isinstance(output, tuple) else (output,) * n_outputs
         self._runs = runs_of(each)
         self._held: list[Unit] = []
-        self.table = np.zeros(OUTPUT_RUNS + OUTPUT_SIZE * len(self._runs), np.int64)
-        self.table[N_OUTPUT_RUNS] = len(self._runs)
+        self.table = np.zeros(at.OUTPUT_RUNS + at.OUTPUT_SIZE * len(self._runs), np.int64)
+        self.table[at.N_OUTPUT_RUNS] = len(self._runs)
         for number, (start, count, _) in enumerate(self._runs):
-            place = OUTPUT_RUNS + OUTPUT_SIZE * number
-            self.table[place + OUTPUT_START] = start
-            self.table[place + OUTPUT_COUNT] = count
+            place = at.OUTPUT_RUNS + at.OUTPUT_SIZE * number
+            self.table[place + at.OUTPUT_START] = start
+            self.table[place + at.OUTPUT_COUNT] = count
 
     def fill(self, order: int) -> None:
         """Fill in the blocks at an order."""
@@ -69,24 +58,24 @@ class Outputs:
             self._fill_joined(order)
             return
         for number, (_, _, output) in enumerate(self._runs):
-            place = OUTPUT_RUNS + OUTPUT_SIZE * number
+            place = at.OUTPUT_RUNS + at.OUTPUT_SIZE * number
             if self._loss is not None:
                 output, loss = self._loss.with_output(output)
-                self.table[place + OUTPUT_LOSS + order] = self._block(loss, order)
-            self.table[place + OUTPUT_BLOCK + order] = self._block(output, order)
+                self.table[place + at.OUTPUT_LOSS + order] = self._block(loss, order)
+            self.table[place + at.OUTPUT_BLOCK + order] = self._block(output, order)
 
     def _fill_joined(self, order: int) -> None:
         steps = self._joined or ()
         for k, function in enumerate(steps):
-            self.table[OUTPUT_RUNS + OUTPUT_BLOCK + k] = self._block(function, 0)
+            self.table[at.OUTPUT_RUNS + at.OUTPUT_BLOCK + k] = self._block(function, 0)
         if self._loss is not None:
             if self._loss.fuses_with_softmax:
-                self.table[FUSED] = 1
+                self.table[at.FUSED] = 1
             else:
                 block = self._block(self._loss, order)
-                self.table[OUTPUT_RUNS + OUTPUT_LOSS + order] = block
-        self.table[SOFTMAX] = units.softmax(self._dtype).address
-        self.table[SOFTMAX_MOVED] = units.softmax_moved(self._dtype).address
+                self.table[at.OUTPUT_RUNS + at.OUTPUT_LOSS + order] = block
+        self.table[at.SOFTMAX] = units.softmax(self._dtype).address
+        self.table[at.SOFTMAX_MOVED] = units.softmax_moved(self._dtype).address
 
     def _block(self, function: Any, order: int) -> int:
         unit = units.block(function, order, self._dtype)

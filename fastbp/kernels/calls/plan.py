@@ -9,57 +9,21 @@ import numpy as np
 from ..._described import Described, DescribedLoss, joins
 from ..._lock import LOCK
 from ..._symbolic.function import Function
+from ..machine import places as at
 from ..machine.linker import context
-from ..machine.places import (
-    BATCH,
-    CONTEXT,
-    COPY,
-    LOSS_CHECK,
-    LOSS_HIGHEST,
-    LOSS_LOWEST,
-    LOSS_OUTPUTS,
-    LOSS_PLAN,
-    LOSS_READY,
-    LOSS_SIZE,
-    MATRIX,
-    N_INPUTS,
-    N_NEURONS,
-    N_OUTPUTS,
-    N_PARAMS,
-    N_RUNS,
-    NAMED_LOSSES,
-    OUTPUT,
-    OUTPUTS,
-    PACK,
-    PER_SAMPLE,
-    PRODUCT,
-    READY,
-    RESOLVE,
-    REVERSE,
-    REVERSE_FEW,
-    RUN_BLOCK,
-    RUN_COUNT,
-    RUN_SIZE,
-    RUN_START,
-    RUNS,
-    TANGENT,
-    TARGET_WEIGHTS,
-    W_OFFSET,
-    WEIGHTS,
-)
 from ..machine.sizes import sizes
 from ..machine.unit import Unit
 from . import units
 from .outputs import Outputs, runs_of
 
 _DRIVERS = {
-    BATCH: units.batch,
-    REVERSE: units.reverse,
-    REVERSE_FEW: units.reverse_few,
-    PER_SAMPLE: units.per_sample,
-    TANGENT: units.tangent,
-    WEIGHTS: units.weights,
-    MATRIX: units.matrix,
+    at.BATCH: units.batch,
+    at.REVERSE: units.reverse,
+    at.REVERSE_FEW: units.reverse_few,
+    at.PER_SAMPLE: units.per_sample,
+    at.TANGENT: units.tangent,
+    at.WEIGHTS: units.weights,
+    at.MATRIX: units.matrix,
 }
 
 
@@ -80,54 +44,54 @@ class Plan:
         self._losses: dict[str, tuple[np.ndarray, Outputs]] = {}
         self._filled: set[tuple[int, ...]] = set()
         self._blocks: list[Unit] = []  # held: they live as long as the networks that use them
-        self.table = np.zeros(RUNS + RUN_SIZE * len(self._runs), np.int64)
-        self.table[CONTEXT] = context().ctypes.data
-        self.table[N_INPUTS] = net.n_inputs
-        self.table[N_NEURONS] = net.n_neurons
-        self.table[N_OUTPUTS] = net.n_outputs
-        self.table[N_PARAMS] = net.n_params
-        self.table[W_OFFSET] = net.n_outputs * net.n_neurons * net.dtype.itemsize
-        self.table[OUTPUTS] = self._outputs.table.ctypes.data
-        self.table[N_RUNS] = len(self._runs)
+        self.table = np.zeros(at.RUNS + at.RUN_SIZE * len(self._runs), np.int64)
+        self.table[at.CONTEXT] = context().ctypes.data
+        self.table[at.N_INPUTS] = net.n_inputs
+        self.table[at.N_NEURONS] = net.n_neurons
+        self.table[at.N_OUTPUTS] = net.n_outputs
+        self.table[at.N_PARAMS] = net.n_params
+        self.table[at.W_OFFSET] = net.n_outputs * net.n_neurons * net.dtype.itemsize
+        self.table[at.OUTPUTS] = self._outputs.table.ctypes.data
+        self.table[at.N_RUNS] = len(self._runs)
         for number, (start, count, _) in enumerate(self._runs):
-            place = RUNS + RUN_SIZE * number
-            self.table[place + RUN_START] = start
-            self.table[place + RUN_COUNT] = count
+            place = at.RUNS + at.RUN_SIZE * number
+            self.table[place + at.RUN_START] = start
+            self.table[place + at.RUN_COUNT] = count
         self.address = self.table.ctypes.data
 
     def serve(self, resolve: int, n_losses: int) -> None:
         """Have compiled code ask at an address for what is missing, and name so many losses."""
         self.named_losses = np.zeros(n_losses, np.int64)
-        self.table[NAMED_LOSSES] = self.named_losses.ctypes.data
-        self.table[RESOLVE] = resolve
+        self.table[at.NAMED_LOSSES] = self.named_losses.ctypes.data
+        self.table[at.RESOLVE] = resolve
 
     def need(self, order: int, *drivers: int) -> None:
         """Fill in the activations at an order, and the drivers at the given places."""
         if (order, *drivers) in self._filled:
             return
         with LOCK:
-            self.table[PRODUCT] = units.product(self._dtype).address
-            self.table[PACK] = units.pack(self._dtype).address
-            if sizes(self._dtype).copies(self.table[N_INPUTS], self.table[N_NEURONS]):
-                self.table[COPY] = units.copy(self._dtype).address
+            self.table[at.PRODUCT] = units.product(self._dtype).address
+            self.table[at.PACK] = units.pack(self._dtype).address
+            if sizes(self._dtype).copies(self.table[at.N_INPUTS], self.table[at.N_NEURONS]):
+                self.table[at.COPY] = units.copy(self._dtype).address
             self.need_output(order)
             for number, (_, _, activation) in enumerate(self._runs):
-                place = RUNS + RUN_SIZE * number + RUN_BLOCK + order
+                place = at.RUNS + at.RUN_SIZE * number + at.RUN_BLOCK + order
                 self.table[place] = self._block(activation, order)
             for place in drivers:
                 unit = _DRIVERS[place]
-                if place == MATRIX and self.table[N_OUTPUTS] > 1:
+                if place == at.MATRIX and self.table[at.N_OUTPUTS] > 1:
                     unit = units.matrix_outputs
                 self.table[place] = unit(self._dtype).address
             # Last, since compiled code may be reading the table meanwhile.
             _fence()
-            self.table[READY + order] = 1
+            self.table[at.READY + order] = 1
             self._filled.add((order, *drivers))
 
     def need_output(self, order: int) -> None:
         """Fill in σ at an order."""
         self._outputs.fill(order)
-        self.table[OUTPUT + order] = 1
+        self.table[at.OUTPUT + order] = 1
 
     def _block(self, function: Function, order: int) -> int:
         unit = units.block(function, order, self._dtype)
@@ -142,32 +106,32 @@ class Plan:
             if loss.key not in self._losses:
                 self._losses[loss.key] = self._new_loss(loss)
             table, outputs = self._losses[loss.key]
-            if not table[LOSS_READY + order]:
+            if not table[at.LOSS_READY + order]:
                 outputs.fill(order)
                 _fence()
-                table[LOSS_READY + order] = 1
+                table[at.LOSS_READY + order] = 1
         if target_weight is None:
             return table
         # The weights stand behind the table, so that who holds it holds them.
         bits = np.zeros(len(target_weight), np.int64)
         bits.view(self._dtype)[: len(target_weight)] = target_weight
         table = np.concatenate([table, bits])
-        table[TARGET_WEIGHTS] = table[LOSS_SIZE:].ctypes.data
+        table[at.TARGET_WEIGHTS] = table[at.LOSS_SIZE :].ctypes.data
         return table
 
     def _new_loss(self, loss: DescribedLoss) -> tuple[np.ndarray, Outputs]:
         output, n_outputs, dtype = self._net
         outputs = Outputs(output, n_outputs, dtype, loss)
-        table = np.zeros(LOSS_SIZE, np.int64)
-        table[CONTEXT] = context().ctypes.data
-        table[LOSS_PLAN] = self.address
-        table[LOSS_OUTPUTS] = outputs.table.ctypes.data
+        table = np.zeros(at.LOSS_SIZE, np.int64)
+        table[at.CONTEXT] = context().ctypes.data
+        table[at.LOSS_PLAN] = self.address
+        table[at.LOSS_OUTPUTS] = outputs.table.ctypes.data
         limits = np.array(loss.target_range, np.float64)
         if loss.fuses_with_softmax and joins(output):
-            table[LOSS_CHECK] = units.probabilities(dtype).address
+            table[at.LOSS_CHECK] = units.probabilities(dtype).address
         elif np.isfinite(limits).any():
-            table[LOSS_CHECK] = units.targets(dtype).address
-        table[[LOSS_LOWEST, LOSS_HIGHEST]] = limits.view(np.int64)
+            table[at.LOSS_CHECK] = units.targets(dtype).address
+        table[[at.LOSS_LOWEST, at.LOSS_HIGHEST]] = limits.view(np.int64)
         return table, outputs
 
 

@@ -10,21 +10,8 @@ import numpy as np
 
 from ..._described import Described, DescribedLoss
 from ..._lock import LOCK
+from ..machine import places as at
 from ..machine.linker import context
-from ..machine.places import (
-    BATCH,
-    CONTEXT,
-    DRIVER_ADDRESS,
-    DRIVER_LOSS,
-    DRIVER_PLAN,
-    DRIVER_SIZE,
-    MATRIX,
-    PER_SAMPLE,
-    REVERSE,
-    REVERSE_FEW,
-    TANGENT,
-    WEIGHTS,
-)
 from ..machine.sizes import batch_workspace, matrix_part_size, part_size, sizes
 from . import units
 from .plan import Plan
@@ -82,7 +69,7 @@ class Calls:
     def prepare(self, order: int, n_samples: int) -> None:
         """Make the first-order driver for so many samples ready: values (0), gradients (1)."""
         few = sizes(self.dtype).few(n_samples)
-        self.plan.need(order, BATCH, REVERSE_FEW if few else REVERSE)
+        self.plan.need(order, at.BATCH, at.REVERSE_FEW if few else at.REVERSE)
 
     def prepare_loss(
         self,
@@ -97,13 +84,13 @@ class Calls:
             self.prepare_tangent(name)
             order = 2
         elif name == "gauss_newton":
-            self.plan.need(1, MATRIX, WEIGHTS)
+            self.plan.need(1, at.MATRIX, at.WEIGHTS)
             self.plan.loss_table(loss, 1)
             order = 2
         else:
             order = 0 if name == "loss" else 1
             self.prepare(order, n_samples)
-            self.plan.need(order, WEIGHTS)
+            self.plan.need(order, at.WEIGHTS)
         with LOCK:
             function = self._entry(name, self.plan.loss_table(loss, order, target_weight))
             if target_weight is not None:
@@ -113,12 +100,12 @@ class Calls:
     def prepare_tangent(self, name: str) -> None:
         """Make the second-order driver ready for a function."""
         order, output_order = _TANGENTS[name]
-        self.plan.need(order, TANGENT, WEIGHTS)
+        self.plan.need(order, at.TANGENT, at.WEIGHTS)
         self.plan.need_output(output_order)
 
     def prepare_per_sample(self) -> None:
         """Make the driver of per-sample gradients ready."""
-        self.plan.need(1, PER_SAMPLE)
+        self.plan.need(1, at.PER_SAMPLE)
 
     def driver(
         self, name: str, address: int, loss: NDArray | None, plan: NDArray | None = None
@@ -171,11 +158,11 @@ class Calls:
         part = part_size(len(X))
 
         def drive(first: int, n: int, sums: tuple[NDArray, ...], workspace: NDArray) -> float:
-            at = _rows(first, n)
+            rows = _rows(first, n)
             packed = None if panels is None else panels[first * N :]
             return self.part(
-                w, at(X), loss, packed, at(t), at(c), scale, at(ybar), at(y),
-                sums[0] if sums else None, at(xbar), part, workspace,
+                w, rows(X), loss, packed, rows(t), rows(c), scale, rows(ybar), rows(y),
+                sums[0] if sums else None, rows(xbar), part, workspace,
             )  # fmt: skip
 
         numbers = batch_workspace(self.dtype, N, H, K, len(X))
@@ -198,11 +185,11 @@ class Calls:
         """hvp or gauss_newton_product with the parts on several threads; arguments checked."""
         part = part_size(len(X))
         scale = 1.0 / (len(X) if c is None else self.weight_sum(c))
-        function = self.driver(f"{name}_part", self.plan.table[TANGENT], loss)
+        function = self.driver(f"{name}_part", self.plan.table[at.TANGENT], loss)
 
         def drive(first: int, n: int, sums: tuple[NDArray, ...], _: None) -> float:
-            at = _rows(first, n)
-            return function(w, at(X), at(t), at(c), p, scale, sums[0], part)
+            rows = _rows(first, n)
+            return function(w, rows(X), rows(t), rows(c), p, scale, sums[0], part)
 
         over_nodes(drive, len(X), part, (product,), threads)
         return product
@@ -225,11 +212,11 @@ class Calls:
         Returns Σ_b c_b ℓ_b.
         """
         part = matrix_part_size(len(X), w.size)
-        function = self.driver("matrix_part", self.plan.table[MATRIX], loss)
+        function = self.driver("matrix_part", self.plan.table[at.MATRIX], loss)
 
         def drive(first: int, n: int, sums: tuple[NDArray, ...], _: None) -> float:
-            at = _rows(first, n)
-            return function(w, at(X), at(t), at(c), scale, curvature, *sums, part)
+            rows = _rows(first, n)
+            return function(w, rows(X), rows(t), rows(c), scale, curvature, *sums, part)
 
         return over_nodes(drive, len(X), part, (g, G), threads, nodes=1)
 
@@ -265,11 +252,11 @@ def prepared(net: Described) -> Calls:
 
 def driver_table(address: int, plan: int = 0, loss: NDArray | None = None) -> NDArray:
     """Table of a kernel, for a network and a loss or for none."""
-    table = np.zeros(DRIVER_SIZE, np.int64)
-    table[CONTEXT] = context().ctypes.data
-    table[DRIVER_ADDRESS] = address
-    table[DRIVER_PLAN] = plan
-    table[DRIVER_LOSS] = 0 if loss is None else loss.ctypes.data
+    table = np.zeros(at.DRIVER_SIZE, np.int64)
+    table[at.CONTEXT] = context().ctypes.data
+    table[at.DRIVER_ADDRESS] = address
+    table[at.DRIVER_PLAN] = plan
+    table[at.DRIVER_LOSS] = 0 if loss is None else loss.ctypes.data
     return table
 
 
