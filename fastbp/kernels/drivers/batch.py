@@ -66,24 +66,11 @@ def batch(dtype: np.dtype) -> Kernel:
             pointer64(losses + 8 * here)[0] = 0.0
             sums = place(here, g, places, P) if g else 0
             call_reverse(
-                reverse,
-                plan=plan,
-                loss=loss,
-                w=w,
-                X=X + at * step,
-                B=smaller(part, B - k * part),
-                panels=shifted(panels, at * N),
-                t=t + at * K,
-                c=shifted(c, at),
-                scale=scale,
-                ybar=shifted(ybar, at * K),
-                y=shifted(y, at * K),
-                g=sums,
-                xbar=shifted(xbar, at * N),
-                ws=scratch,
-                result=losses + 8 * here,
-                row=row,
-            )
+                reverse, plan=plan, loss=loss, w=w, X=X + at * step, B=smaller(part, B - k * part),
+                panels=shifted(panels, at * N), t=t + at * K, c=shifted(c, at), scale=scale,
+                ybar=shifted(ybar, at * K), y=shifted(y, at * K), g=sums,
+                xbar=shifted(xbar, at * N), ws=scratch, result=losses + 8 * here, row=row,
+            )  # fmt: skip
             merge(k, k + 1 == n_parts, g, places, 1, P, losses)
         pointer64(result)[0] = pointer64(losses)[0]
         if own:

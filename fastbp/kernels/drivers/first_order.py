@@ -319,18 +319,9 @@ def _seed_of(dtype: np.dtype) -> Callable:
                 unit[b] = (one if joined else slopes[b]) if m == k else zero
         if joined:
             call_softmax_moved(
-                load(load(plan, OUTPUTS), SOFTMAX_MOVED),
-                plan=plan,
-                loss=0,
-                y=room.slopes,
-                ybar=0,
-                curvature=0,
-                scratch=room.given + K * cp * size,
-                sdot=room.given,
-                ydot=room.sbar,
-                sbardot=0,
-                what=SLOPES,
-                padded=cp,
-            )
+                load(load(plan, OUTPUTS), SOFTMAX_MOVED), plan=plan, loss=0, y=room.slopes, ybar=0,
+                curvature=0, scratch=room.given + K * cp * size, sdot=room.given, ydot=room.sbar,
+                sbardot=0, what=SLOPES, padded=cp,
+            )  # fmt: skip
 
     return seed

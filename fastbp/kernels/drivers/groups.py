@@ -22,57 +22,20 @@ def levenberg_groups(dtype: np.dtype) -> Kernel:
     size = dtype.itemsize
 
     def levenberg_groups(
-        plan,
-        loss,
-        run,
-        w,
-        X,
-        t,
-        c,
-        first,
-        M,
-        settings,
-        kept,
-        own,
-        kinds,
-        starts,
-        g,
-        G,
-        free,
-        each,
-        low,
-        high,
-        n,
-        history,
-        result,
-    ):
+        plan, loss, run, w, X, t, c, first, M, settings, kept, own, kinds, starts, g, G, free, each,
+        low, high, n, history, result,
+    ):  # fmt: skip
         N, K, P = load(plan, N_INPUTS), load(plan, N_OUTPUTS), load(plan, N_PARAMS)
         for m in range(M):
             at = load(first, m)
             status = call_levenberg(
-                run,
-                plan=plan,
-                loss=loss,
-                w=w + m * P * size,
-                X=X + at * N * size,
-                B=load(first, m + 1) - at,
-                t=t + at * K * size,
-                c=shifted(c, at * size),
-                settings=settings + m * N_SETTINGS * 8,
-                kept=kept + m * N_KEPT * 8,
-                own=own + m * P * 8,
-                kinds=kinds,
-                starts=starts + 2 * m * P * size,
-                g=g,
-                G=G,
-                free=free,
-                each=each,
-                low=low,
-                high=high,
-                n=n,
-                history=history,
+                run, plan=plan, loss=loss, w=w + m * P * size, X=X + at * N * size,
+                B=load(first, m + 1) - at, t=t + at * K * size, c=shifted(c, at * size),
+                settings=settings + m * N_SETTINGS * 8, kept=kept + m * N_KEPT * 8,
+                own=own + m * P * 8, kinds=kinds, starts=starts + 2 * m * P * size, g=g, G=G,
+                free=free, each=each, low=low, high=high, n=n, history=history,
                 result=result + m * 16,
-            )
+            )  # fmt: skip
             if status != DONE:
                 return status
         return DONE

@@ -87,19 +87,10 @@ def _joined(dtype: np.dtype) -> Blocks:
         """`moved` = Q · `direction`."""
         K, head = load(plan, N_OUTPUTS), room.head
         call_softmax_moved(
-            load(load(loss, LOSS_OUTPUTS), SOFTMAX_MOVED),
-            plan=plan,
-            loss=loss,
-            y=head.slopes,
-            ybar=head.curvatures,
-            curvature=head.h,
-            scratch=head.given + K * cp * size,
-            sdot=room.direction,
-            ydot=room.ydot,
-            sbardot=room.moved,
-            what=CURVED,
-            padded=cp,
-        )
+            load(load(loss, LOSS_OUTPUTS), SOFTMAX_MOVED), plan=plan, loss=loss, y=head.slopes,
+            ybar=head.curvatures, curvature=head.h, scratch=head.given + K * cp * size,
+            sdot=room.direction, ydot=room.ydot, sbardot=room.moved, what=CURVED, padded=cp,
+        )  # fmt: skip
 
     @loop
     def constant(room, k, value, cp):

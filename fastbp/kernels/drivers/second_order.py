@@ -156,11 +156,8 @@ def _gradients(dtype: np.dtype) -> Callable:
     return gradients
 
 
-def _together(dtype: np.dtype) -> tuple[Callable, Callable]:
-    """Return the steps to Ṡ and from S̄˙ where K > 1: by products."""
+def _move_together(dtype: np.dtype) -> Callable:
     pointer = POINTER[dtype]
-    multiply_scaled, add_transposed = passes(dtype).multiply_scaled, add_transposed_of(dtype)
-    one = dtype.type(1)
 
     @loop
     def move_together(plan, a, p, room, cp):
@@ -174,6 +171,13 @@ def _together(dtype: np.dtype) -> tuple[Callable, Callable]:
         multiply(product, (a, H, 1), (room.Udot, cp), (sdot, cp), (H, K, cp), 0)
         if p:
             multiply(product, (p, H, 1), (room.V, cp), (sdot, cp), (H, K, cp), 1)
+
+    return move_together
+
+
+def _gradients_together(dtype: np.dtype) -> Callable:
+    pointer, one = POINTER[dtype], dtype.type(1)
+    multiply_scaled, add_transposed = passes(dtype).multiply_scaled, add_transposed_of(dtype)
 
     @loop
     def gradients_together(plan, a, p, room, g, cp, what, add):
@@ -198,27 +202,12 @@ def _together(dtype: np.dtype) -> tuple[Callable, Callable]:
             for k in range(H * cp):
                 d[k] += bent[k]
 
-    return move_together, gradients_together
+    return gradients_together
 
 
-def tangent(dtype: np.dtype) -> Kernel:
-    """Directional derivative, Gauss–Newton and Hessian products of a batch, part by part.
-
-    ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, part)``
-
-    `p` and `dX` are the direction, each 0 where it is zero; `ydot` receives ẏ_b; with `what`
-    GAUSS_NEWTON or HESSIAN, g and xbar receive the product. Without a `loss`, what is derived
-    twice is each y_{b,k}, and xbar has a row for each. `part` as `batch` has it.
-    """
+def _room_of(dtype: np.dtype) -> Callable:
     q = passes(dtype)
-    pointer, width, size, lines = q.pointer, q.width, q.size, q.lines
-    chunk_size, workspace, tree_numbers = q.chunk_size, q.tangent_workspace, q.tree_numbers
-    activate, weighted_rows, head_rows = q.activate, q.weighted_rows, q.head_rows
-    move_rows, both_rows, gradients = _move_rows(dtype), _both_rows(dtype), _gradients(dtype)
-    move_together, gradients_together = _together(dtype)
-    head, tree, rows_from = head_of(dtype, True), tree_of(dtype), rows_of(dtype)
-    ones, place, merge = tree.ones, tree.place, tree.merge
-    zero = q.real(0)
+    width, lines, head_rows = q.width, q.lines, q.head_rows
 
     @loop
     def room_of(own, N, H, K, most):
@@ -236,6 +225,15 @@ def tangent(dtype: np.dtype) -> Kernel:
         gA = given + lines(most * head_rows(K))
         buffers = Head(s, s + line, s + 2 * line, s + 3 * line, s + 4 * line, given)
         return Room(panels, moved, V, D, DD, Zdot, Udot, buffers, s + 5 * line, s + 6 * line, gA)
+
+    return room_of
+
+
+def _move(dtype: np.dtype) -> Callable:
+    q = passes(dtype)
+    pointer, size, activate, weighted_rows = q.pointer, q.size, q.activate, q.weighted_rows
+    move_rows, both_rows, zero = _move_rows(dtype), _both_rows(dtype), q.real(0)
+    move_together = _move_together(dtype)
 
     @loop
     def move(given, w, X, along, what, room, chunk):
@@ -265,6 +263,12 @@ def tangent(dtype: np.dtype) -> Kernel:
                 sdot[b] = zero
             move_rows(w, room, H, cp)
 
+    return move
+
+
+def _head_moved(dtype: np.dtype) -> Callable:
+    pointer, size, head = POINTER[dtype], dtype.itemsize, head_of(dtype, True)
+
     @loop
     def head_moved(given, room, what, chunk):
         """The head, ẏ, and s̄˙ in place of h."""
@@ -277,19 +281,10 @@ def tangent(dtype: np.dtype) -> Kernel:
         joined = load(load(loss, LOSS_OUTPUTS) if loss else load(plan, OUTPUTS), SOFTMAX_MOVED)
         if joined:
             call_softmax_moved(
-                joined,
-                plan=plan,
-                loss=loss,
-                y=room.head.slopes,
-                ybar=room.head.curvatures,
-                curvature=room.head.h,
-                scratch=room.head.given + K * cp * size,
-                sdot=room.sdot,
-                ydot=room.ydot,
-                sbardot=room.head.h,
-                what=asked,
-                padded=cp,
-            )
+                joined, plan=plan, loss=loss, y=room.head.slopes, ybar=room.head.curvatures,
+                curvature=room.head.h, scratch=room.head.given + K * cp * size, sdot=room.sdot,
+                ydot=room.ydot, sbardot=room.head.h, what=asked, padded=cp,
+            )  # fmt: skip
             return
         d, h = pointer(room.head.slopes), pointer(room.head.h)
         sdot, ydot = pointer(room.sdot), pointer(room.ydot)
@@ -298,6 +293,25 @@ def tangent(dtype: np.dtype) -> Kernel:
         if what != NOTHING:
             for b in range(K * cp):
                 h[b] *= sdot[b]
+
+    return head_moved
+
+
+def tangent(dtype: np.dtype) -> Kernel:
+    """Directional derivative, Gauss–Newton and Hessian products of a batch, part by part.
+
+    ``tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, part)``
+
+    `p` and `dX` are the direction, each 0 where it is zero; `ydot` receives ẏ_b; with `what`
+    GAUSS_NEWTON or HESSIAN, g and xbar receive the product. Without a `loss`, what is derived
+    twice is each y_{b,k}, and xbar has a row for each. `part` as `batch` has it.
+    """
+    q = passes(dtype)
+    width, size, chunk_size = q.width, q.size, q.chunk_size
+    workspace, tree_numbers, tree = q.tangent_workspace, q.tree_numbers, tree_of(dtype)
+    ones, place, merge, rows_from = tree.ones, tree.place, tree.merge, rows_of(dtype)
+    room_of, move, head_moved = _room_of(dtype), _move(dtype), _head_moved(dtype)
+    gradients, gradients_together = _gradients(dtype), _gradients_together(dtype)
 
     def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, part):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)

@@ -73,27 +73,52 @@ def _joined_of(dtype: np.dtype) -> Callable:
     return joined
 
 
-def softmax(dtype: np.dtype) -> Kernel:
-    """Make the unit of the head: y, Σ c ℓ into ``result[0]``, and by `what` s̄, ȳ and c ℓ''.
-
-    ``softmax(plan, loss, s, y, ybar, sbar, curvature, given, scratch, c, scale, what, n, padded,
-    result)``
-
-    `s` is overwritten; `given` are the targets, or without a loss ȳ. s̄ and what `moved` is to
-    find are zero on the padding: `curvature` is c T for cross entropy (one row), else c ℓ''.
-    """
+def _exponentials_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step from s to y."""
     pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
-    pointer64 = POINTER[np.dtype(np.float64)]
-    zero, one, least = real(0), real(1), real(LEAST_RESIDUAL)
-    joined = _joined_of(dtype)
+    zero, one = real(0), real(1)
 
-    @loop
-    def weighted_sum(ell, c, n):
-        values, weights = pointer(ell), pointer(c)
-        total = 0.0
-        for b in range(n):
-            total += np.float64(weights[b] if c else one) * np.float64(values[b])
-        return total
+    @scalar
+    def exponentials(exp, s, y, scratch, K, padded):
+        """y, and s from its largest entry on; scratch: which is largest, and Σ exp s − 1."""
+        row = padded * size
+        top, others = pointer(scratch), pointer(scratch + row)
+        largest, ties = pointer(scratch + 2 * row), pointer(scratch + 3 * row)
+        for b in range(padded):
+            largest[b] = pointer(s)[b]
+            others[b] = zero
+            ties[b] = -one
+        for k in range(K):
+            ss = pointer(s + k * row)
+            for b in range(padded):
+                largest[b] = largest[b] if ss[b] <= largest[b] else ss[b]
+        for k in range(K):
+            ss, yy = pointer(s + k * row), pointer(y + k * row)
+            for b in range(padded):
+                ss[b] -= largest[b]
+                yy[b] = ss[b]
+        call_activation_block(exp, y, 0, 0, K * padded)
+        for k in range(K):
+            ss, yy = pointer(s + k * row), pointer(y + k * row)
+            for b in range(padded):
+                is_top = ss[b] == zero
+                top[b] = real(k) if is_top else top[b]
+                ties[b] += one if is_top else zero
+                others[b] += zero if is_top else yy[b]
+        for b in range(padded):
+            others[b] += ties[b]
+        for k in range(K):
+            yy = pointer(y + k * row)
+            for b in range(padded):
+                yy[b] /= one + others[b]
+
+    return exponentials
+
+
+def _cross_entropy_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step from y and s to cross entropy."""
+    pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
+    zero, one = real(0), real(1)
 
     @scalar
     def of_cross_entropy(y, s, sbar, curvature, given, scratch, weights, c, scale, what, sizes):
@@ -101,11 +126,8 @@ def softmax(dtype: np.dtype) -> Kernel:
         K, n, padded = sizes
         row = padded * size
         others = pointer(scratch + row)
-        T, ell, L = (
-            pointer(scratch + 2 * row),
-            pointer(scratch + 3 * row),
-            pointer(scratch + 4 * row),
-        )
+        T, ell = pointer(scratch + 2 * row), pointer(scratch + 3 * row)
+        L = pointer(scratch + 4 * row)
         for b in range(padded):
             T[b] = zero
             ell[b] = zero
@@ -134,6 +156,14 @@ def softmax(dtype: np.dtype) -> Kernel:
             for b in range(padded):
                 h[b] = L[b] * T[b]
 
+    return of_cross_entropy
+
+
+def _scaled_of(dtype: np.dtype) -> Callable:
+    """Return the jitted step of any other loss, whose ℓ, ℓ' and ℓ'' are there."""
+    pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
+    zero, one, least = real(0), real(1), real(LEAST_RESIDUAL)
+
     @scalar
     def scaled(y, s, ybar, curvature, given, scratch, weights, c, scale, what, sizes):
         """ℓ, ȳ and c ℓ'' with the weights of observation and output; ℓ summed over outputs."""
@@ -161,75 +191,73 @@ def softmax(dtype: np.dtype) -> Kernel:
                     h[b] *= weight
                 bar[b] *= weight
 
+    return scaled
+
+
+def softmax(dtype: np.dtype) -> Kernel:
+    """Make the unit of the head: y, Σ c ℓ into ``result[0]``, and by `what` s̄, ȳ and c ℓ''.
+
+    ``softmax(plan, loss, s, y, ybar, sbar, curvature, given, scratch, c, scale, what, n, padded,
+    result)``
+
+    `s` is overwritten; `given` are the targets, or without a loss ȳ. s̄ and what `moved` is to
+    find are zero on the padding: `curvature` is c T for cross entropy (one row), else c ℓ''.
+    """
+    pointer, size, zero, one = POINTER[dtype], dtype.itemsize, dtype.type(0), dtype.type(1)
+    pointer64 = POINTER[np.dtype(np.float64)]
+    joined, exponentials = _joined_of(dtype), _exponentials_of(dtype)
+    of_cross_entropy, scaled = _cross_entropy_of(dtype), _scaled_of(dtype)
+    exp, log1p = OUTPUT_RUNS + OUTPUT_BLOCK, OUTPUT_RUNS + OUTPUT_BLOCK + 1
+
+    @loop
+    def weighted_sum(ell, c, n):
+        values, weights = pointer(ell), pointer(c)
+        total = 0.0
+        for b in range(n):
+            total += np.float64(weights[b] if c else one) * np.float64(values[b])
+        return total
+
+    @scalar
+    def copied(source, target, n):
+        given, out = pointer(source), pointer(target)
+        for b in range(n):
+            out[b] = given[b]
+
+    @scalar
+    def of_outputs(ybar, sbar, curvature, given, what, sizes):
+        """ȳ where there is no loss, and c ℓ'' = 0."""
+        K, n, padded = sizes
+        for k in range(K):
+            row = k * padded * size
+            source, target = pointer(given + row), pointer(sbar + row)
+            kept, h = pointer(ybar + row), pointer(curvature + row)
+            for b in range(padded):
+                value = (source[b] if given else one) if b < n else zero
+                target[b] = value
+                if what > SLOPES:
+                    kept[b] = value
+                    h[b] = zero
+
     def softmax(
-        plan,
-        loss,
-        s,
-        y,
-        ybar,
-        sbar,
-        curvature,
-        given,
-        scratch,
-        c,
-        scale,
-        what,
-        n,
-        padded,
-        result,
-    ):
-        K = load(plan, N_OUTPUTS)
-        row = padded * size
+        plan, loss, s, y, ybar, sbar, curvature, given, scratch, c, scale, what, n, padded, result
+    ):  # fmt: skip
+        K, row = load(plan, N_OUTPUTS), padded * size
+        sizes = (K, n, padded)
         outputs = load(loss, LOSS_OUTPUTS) if loss else load(plan, OUTPUTS)
-        top, others = pointer(scratch), pointer(scratch + row)
-        largest, ties = pointer(scratch + 2 * row), pointer(scratch + 3 * row)
-        for b in range(padded):
-            largest[b] = pointer(s)[b]
-            others[b] = zero
-            ties[b] = -one
-        for k in range(K):
-            ss = pointer(s + k * row)
-            for b in range(padded):
-                largest[b] = largest[b] if ss[b] <= largest[b] else ss[b]
-        for k in range(K):
-            ss, yy = pointer(s + k * row), pointer(y + k * row)
-            for b in range(padded):
-                ss[b] -= largest[b]
-                yy[b] = ss[b]
-        exp, log1p = OUTPUT_RUNS + OUTPUT_BLOCK, OUTPUT_RUNS + OUTPUT_BLOCK + 1
-        call_activation_block(load(outputs, exp), y, 0, 0, K * padded)
-        for k in range(K):
-            ss, yy = pointer(s + k * row), pointer(y + k * row)
-            for b in range(padded):
-                is_top = ss[b] == zero
-                top[b] = real(k) if is_top else top[b]
-                ties[b] += one if is_top else zero
-                others[b] += zero if is_top else yy[b]
-        for b in range(padded):
-            others[b] += ties[b]
-        for k in range(K):
-            yy = pointer(y + k * row)
-            for b in range(padded):
-                yy[b] /= one + others[b]
+        exponentials(load(outputs, exp), s, y, scratch, K, padded)
         pointer64(result)[0] = 0.0
-        order = what if what < 2 else 2
         if loss:
             weights = load(loss, TARGET_WEIGHTS)
-            sizes = (K, n, padded)
             if load(outputs, FUSED):
-                L = pointer(scratch + 4 * row)
-                for b in range(padded):
-                    L[b] = others[b]
+                copied(scratch + row, scratch + 4 * row, padded)
                 call_activation_block(load(outputs, log1p), scratch + 4 * row, 0, 0, padded)
                 of_cross_entropy(
                     y, s, sbar, curvature, given, scratch, weights, c, scale, what, sizes
                 )
                 pointer64(result)[0] = weighted_sum(scratch + 3 * row, c, n)
                 return
-            for k in range(K):
-                ss, yy = pointer(s + k * row), pointer(y + k * row)
-                for b in range(padded):
-                    ss[b] = yy[b]
+            copied(y, s, K * padded)
+            order = what if what < 2 else 2
             slopes = ybar if order == 2 else sbar
             block = load(outputs, OUTPUT_RUNS + OUTPUT_LOSS + order)
             call_loss_block(block, s, given, slopes, curvature, K * padded)
@@ -237,19 +265,9 @@ def softmax(dtype: np.dtype) -> Kernel:
             pointer64(result)[0] = weighted_sum(scratch + 3 * row, c, n)
             if what != VALUES:
                 joined(y, slopes, sbar, K, padded, scratch)
-            return
-        if what == VALUES:
-            return
-        for k in range(K):
-            source, target = pointer(given + k * row), pointer(sbar + k * row)
-            kept, h = pointer(ybar + k * row), pointer(curvature + k * row)
-            for b in range(padded):
-                value = (source[b] if given else one) if b < n else zero
-                target[b] = value
-                if order == 2:
-                    kept[b] = value
-                    h[b] = zero
-        joined(y, sbar, sbar, K, padded, scratch)
+        elif what != VALUES:
+            of_outputs(ybar, sbar, curvature, given, what, sizes)
+            joined(y, sbar, sbar, K, padded, scratch)
 
     return Kernel(softmax, Softmax, strict=True)
 
