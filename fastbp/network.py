@@ -907,8 +907,8 @@ class Network:
     ) -> tuple[float, NDArray, NDArray]:
         """Mean loss, its gradient, and its Gauss–Newton matrix Σ_b c_b ℓ''_b ∇f_b ∇f_b^T / Σ_b c_b.
 
-        The Jacobian of the batch, (B, P), is never formed. For cross entropy on a logistic
-        output, ℓ is taken as a function of s (the matching loss).
+        The matrix is that of `gauss_newton_product`; the Jacobian of the batch, (B, P), is never
+        formed.
 
         Parameters
         ----------
@@ -920,11 +920,6 @@ class Network:
         loss : float
         gradient : ndarray, shape (P,)
         matrix : ndarray, shape (P, P)
-
-        References
-        ----------
-        N. N. Schraudolph: Fast curvature matrix-vector products for second-order gradient
-        descent, Neural Computation 14 (2002).
 
         Examples
         --------

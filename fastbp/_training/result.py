@@ -201,19 +201,8 @@ class FitResult:
     def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the history of the losses; where there is validation, its least one is marked.
 
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to; a new figure if left out.
-
-        Returns
-        -------
-        ax : matplotlib axes
-
-        Raises
-        ------
-        ImportError
-            Without matplotlib (``pip install fastbp[plot]``).
+        All plots take matplotlib axes, or None for a new figure, and return them; without
+        matplotlib (``pip install fastbp[plot]``) they raise ImportError.
         """
         penalty = " with penalty" if np.any(self.data.l2) else ""
         shown: dict[str, Any] = {f"training{penalty}": self.history["loss"]}
@@ -236,7 +225,7 @@ class FitResult:
         column : int
             The input, from 0; from the last with -1.
         ax : matplotlib axes, optional
-            Where to; a new figure if left out.
+            As for `plot`.
         level : float
             Of the interval of the function, `predict` ± a multiple of its deviation. There is none
             where the loss has no curvature, nor where the data do not determine the function.
@@ -250,8 +239,6 @@ class FitResult:
         ------
         TypeError, ValueError
             Where X does not fit, the column is none of its N, or the level not between 0 and 1.
-        ImportError
-            Without matplotlib (``pip install fastbp[plot]``).
 
         Examples
         --------
@@ -287,22 +274,8 @@ class FitResult:
     def plot_l2_path(self, ax: Axes | None = None) -> Axes:
         """Plot the loss of what was held out over the penalties that ``l2="auto"`` looked at.
 
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-            Where to; a new figure if left out.
-
-        Returns
-        -------
-        ax : matplotlib axes
-            With one standard error either way, and the penalty chosen.
-
-        Raises
-        ------
-        ValueError
-            Where l2 was not chosen.
-        ImportError
-            Without matplotlib (``pip install fastbp[plot]``).
+        With one standard error either way, and the penalty chosen; a ValueError where none was.
+        `ax` is as for `plot`.
         """
         if self.l2_path is None or self.l2 is None:
             raise ValueError('there is a path where l2="auto" chose the penalty; here it was given')
