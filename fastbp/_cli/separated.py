@@ -222,21 +222,11 @@ class Separated:
                 warnings.simplefilter("ignore", pandas.errors.DtypeWarning)
                 warnings.simplefilter("error", pandas.errors.ParserWarning)
                 return pandas.read_csv(
-                    source,
-                    sep=self.separator,
-                    names=[*self.names, *self.blank],
-                    header=None,
-                    skiprows=skipped,
-                    index_col=False,
-                    usecols=usecols,
-                    dtype=dtype,
-                    encoding=self.encoding,
-                    decimal=mark,
-                    skipinitialspace=True,
-                    keep_default_na=False,
-                    na_values=[*_SPELLED, *self.wanted.missing],
-                    **exact,
-                )
+                    source, sep=self.separator, names=[*self.names, *self.blank], header=None,
+                    skiprows=skipped, index_col=False, usecols=usecols, dtype=dtype,
+                    encoding=self.encoding, decimal=mark, skipinitialspace=True,
+                    keep_default_na=False, na_values=[*_SPELLED, *self.wanted.missing], **exact,
+                )  # fmt: skip
         except pandas.errors.EmptyDataError:
             raise TableError(f"{self.source}: there are no rows below the header") from None
         except pandas.errors.ParserWarning:

@@ -380,24 +380,11 @@ class _Work:
             own = self._of(m, m + 1)
             try:
                 result = fit(
-                    own.net,
-                    own.X,
-                    own.t,
-                    optimizer=self._optimizer,
-                    loss=own.loss,
-                    sample_weight=own.c,
-                    l2=own.l2,
-                    epochs=self._epochs,
-                    batch_size=self._batch_size,
-                    shuffle=own.shuffle,
-                    seed=own.seed,
-                    free=own.free,
-                    bounds=own.bounds,
-                    progress=False,
-                    _stop=stop,
-                    _quiet=True,
-                    **options,
-                )
+                    own.net, own.X, own.t, optimizer=self._optimizer, loss=own.loss,
+                    sample_weight=own.c, l2=own.l2, epochs=self._epochs,
+                    batch_size=self._batch_size, shuffle=own.shuffle, seed=own.seed, free=own.free,
+                    bounds=own.bounds, progress=False, _stop=stop, _quiet=True, **options,
+                )  # fmt: skip
             except NonFiniteLossError:
                 self.reasons[m] = _FAILED
             except ValueError as error:
