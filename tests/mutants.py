@@ -463,8 +463,8 @@ KERNELS = (
     _kernel(
         "a run of neurons takes the next one in",
         "kernels/calls/plan.py",
-        "self.table[place + RUN_COUNT] = count\n",
-        "self.table[place + RUN_COUNT] = count + (number > 0 and start + count < net.n_neurons)\n",
+        "at.RUN_COUNT] = count\n",
+        "at.RUN_COUNT] = count + (number > 0 and start + count < net.n_neurons)\n",
         _NEURONS,
     ),
     _kernel(
@@ -718,8 +718,8 @@ OUTPUTS = (
     _several(
         "a run of outputs is its first",
         "calls/outputs",
-        "self.table[place + OUTPUT_COUNT] = count\n",
-        "self.table[place + OUTPUT_COUNT] = 1\n",
+        "self.table[place + at.OUTPUT_COUNT] = count\n",
+        "self.table[place + at.OUTPUT_COUNT] = 1\n",
         _SHARED,
     ),
     _several(
