@@ -6,7 +6,9 @@ it already fits, or raises one sentence: what was given and what was expected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Refused"]
 
+# The number of the first row, where what is checked is a block of many rows.
+_FIRST: ContextVar[int] = ContextVar("first", default=0)
 _CHECKED = 1 << 20  # numbers that are looked at in one go: what is found of each takes memory
 
 
@@ -155,13 +159,28 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
     return array
 
 
+@contextmanager
+def counted_from(first: int) -> Iterator[None]:
+    """Have messages number rows from `first` on."""
+    token = _FIRST.set(first)
+    try:
+        yield
+    finally:
+        _FIRST.reset(token)
+
+
+def _counted(place: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what a message calls a place."""
+    return (place[0] + _FIRST.get(), *place[1:]) if place else place
+
+
 def _check_finite(name: str, array: NDArray) -> None:
     if array.size <= _CHECKED and np.isfinite(array).all():
         return  # without what follows: 3 of 5 µs for 200 numbers
     place = _first_wrong(np.isfinite, np.atleast_1d(array))
     if place is not None:
         place = place[: array.ndim]
-        raise ValueError(f"{name} must be finite; got {array[place]} at index {place}")
+        raise ValueError(f"{name} must be finite; got {array[place]} at index {_counted(place)}")
 
 
 def _first_wrong(right: Callable[[NDArray], NDArray], array: NDArray) -> tuple[int, ...] | None:
@@ -265,7 +284,7 @@ class ClassRows:
         if place is not None:
             raise ValueError(
                 f"classes are integers from 0 to {n_outputs - 1}, the last of {n_outputs} outputs; "
-                f"got t[{place[0]}] = {given[place]:g}"
+                f"got t[{_counted(place)[0]}] = {given[place]:g}"
             )
         self._classes = given if given.dtype.kind in "iub" else given.astype(np.int32)
         self._rows = unit_rows(n_outputs, dtype)
@@ -318,7 +337,7 @@ def targets(
         if place is not None:
             raise ValueError(
                 "probabilities must not be negative, and sum to 1 within "
-                f"{PROBABILITY_TOLERANCE:g}; got t[{place[0]}] = {array[place]}"
+                f"{PROBABILITY_TOLERANCE:g}; got t[{_counted(place)[0]}] = {array[place]}"
             )
         return array
     lowest, highest = loss.target_range
@@ -327,7 +346,7 @@ def targets(
         if place is not None:
             raise ValueError(
                 f"targets of the loss {loss.name!r} must lie in [{lowest:g}, {highest:g}]; "
-                f"got t[{', '.join(map(str, place))}] = {array[place]}"
+                f"got t[{', '.join(map(str, _counted(place)))}] = {array[place]}"
             )
     return array
 

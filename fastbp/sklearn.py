@@ -504,8 +504,28 @@ class _NetworkEstimator(BaseEstimator, ABC):
         return state
 
 
+class _Scored:
+    """A mixin: what scikit-learn would draw into memory, or forget the mask of, is refused."""
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return R² of the predictions, or of a classifier the share that are right.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As :meth:`fit` takes them.
+
+        Returns
+        -------
+        score : float
+        """
+        for name, value in (("y", y), ("sample_weight", sample_weight)):
+            boundary.unmasked(name, value)
+        return super().score(X, y, sample_weight)  # type: ignore[misc]
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
+class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstimator):
     """Regression by a network with one hidden layer, of one target or of several at once.
 
     Parameters
@@ -726,7 +746,7 @@ class NetworkRegressor(MultiOutputMixin, RegressorMixin, _NetworkEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
+class NetworkClassifier(_Scored, ClassifierMixin, _NetworkEstimator):
     """Classification by a network with one hidden layer.
 
     Two classes are told apart by a logistic output, K > 2 by a softmax of K outputs. Where y is
@@ -820,6 +840,7 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
             raise ValueError("classes must be given in the first call of partial_fit")
         if isinstance(self.class_weight, str):
             raise ValueError("a part of the data has no balance; give class_weight as a dict")
+        boundary.unmasked("classes", classes)
         known = unique_labels(classes) if anew else self.classes_
         if classes is not None and not np.array_equal(known, unique_labels(classes)):
             raise ValueError(f"classes were {known} in the first call; got {classes}")

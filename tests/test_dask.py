@@ -23,6 +23,7 @@ from dask.distributed import Client, LocalCluster, get_client
 
 import fastbp
 import fastbp.dask
+import fastbp.sklearn
 from fastbp._dask import blocks, worker
 from fastbp._dask import cluster as private
 from fastbp._dask.blocks import Blocks
@@ -398,7 +399,10 @@ def test_what_is_refused(client: Client) -> None:
 
 def test_local_calls_do_not_pull_it_into_memory(client: Client) -> None:
     x, t = far(X, 3000), far(T, 3000)
+    few = fastbp.sklearn.NetworkRegressor(n_neurons=2, l2=1e-3, epochs=1).fit(X[:99], T[:99])
     for call in (
+        lambda: few.score(X, t),
+        lambda: few.score(X, T, t),
         lambda: NET.loss_and_grad(NET.init(0), x, T),
         lambda: NET.value(NET.init(0), x),
         lambda: fastbp.fit(NET, X, t),

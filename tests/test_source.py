@@ -244,7 +244,9 @@ def test_files_of_parquet(tmp_path: Path) -> None:
         Source.from_files(paths, target="prize")
     frame.loc[3100, "b"] = np.nan
     frame[3000:].to_parquet(paths[1])
-    with pytest.raises(ValueError, match=r"in rows \d+ to \d+, .*: X must be finite; got nan"):
+    with pytest.raises(
+        ValueError, match=r"in rows \d+ to \d+: X must be finite; got nan at index \(3100, 1\)"
+    ):
         fastbp.fit(NET, source, epochs=3)
 
 
@@ -283,8 +285,12 @@ def test_what_is_refused(tmp_path: Path) -> None:
             fastbp.fit(NET, Source.from_batches(batches(X, T), n))
     far = T.copy()
     far[4321] = np.inf
-    with pytest.raises(ValueError, match=r"in rows \d+ to \d+, .*: t must be finite"):
+    with pytest.raises(ValueError, match=r"in rows \d+ to \d+: t must be finite.*\(4321,\)"):
         fastbp.fit(NET, Source.from_arrays(X, far))
+    classes = np.where(np.arange(B) == 4321, 7, 0)
+    soft = fastbp.Network(4, 2, n_outputs=3, output="softmax")
+    with pytest.raises(ValueError, match=r"the last of 3 outputs; got t\[4321\] = 7"):
+        fastbp.fit(soft, Source.from_arrays(X, classes), loss="cross_entropy")
     with pytest.raises(ValueError, match="must not be negative"):
         fastbp.fit(NET, Source.from_arrays(X, T, -C))
     with pytest.raises(ValueError, match="have a weight, or none"):

@@ -199,7 +199,7 @@ class Stochastic:
         self._rule = rule
         self._far = problem.far if isinstance(problem.far, Streamed) else None
         c = problem.c
-        if c is not None:
+        if c is not None and self._far is None:
             c = of_mean_one(c, problem.n / problem.total)
         self._loss: float | None = None  # of the parameters at the end
         self._starts = [problem.w.copy(), problem.w.copy()]  # of the last two epochs

@@ -467,19 +467,19 @@ class Streamed(Far):
         """
         X, t, *rest = block
         c = rest[0] if rest else None
-        net = self.net
+        net, given = self.net, {"check_finite": check_finite}
         try:
-            X = self._inputs(X, question, check_finite=check_finite)
-            t = boundary.targets(net, self.loss, t, len(X), False, check_finite=check_finite)
-            if c is not None:
-                c = boundary.per_observation(
-                    "sample_weight", c, len(X), False, net.dtype, check_finite=check_finite
-                )
-                if (c < 0).any():
-                    raise ValueError(f"sample_weight must not be negative; got {c.min()}")
+            with boundary.counted_from(first):
+                X = self._inputs(X, question, **given)
+                t = boundary.targets(net, self.loss, t, len(X), False, **given)
+                if c is not None:
+                    c = boundary.per_observation(
+                        "sample_weight", c, len(X), False, net.dtype, **given
+                    )
+                    if (c < 0).any():
+                        raise ValueError(f"sample_weight must not be negative; got {c.min()}")
         except (TypeError, ValueError) as error:
-            where = f"in rows {first} to {first + len(X) - 1}, counted from the first of them"
-            raise type(error)(f"{where}: {error}") from error
+            raise type(error)(f"in rows {first} to {first + len(X) - 1}: {error}") from error
         return Rows(X, t, c)
 
     def _inputs(self, X: NDArray, question: Question | None, *, check_finite: bool) -> NDArray:
