@@ -455,13 +455,14 @@ def standard_deviation(
     if noise and given.noise is None:
         raise ValueError("noise=True needs the squared loss, which defines a noise variance")
     # In float64 whatever the network's own type: what is not determined is told by small parts.
-    x = np.atleast_2d(np.asarray(X, net.dtype)).astype(np.float64)
+    x = np.atleast_2d(np.asarray(X, net.dtype))
     exact, w64 = in_float64(net), w.astype(np.float64)
     K = net.n_outputs
     variance = np.empty(len(x) * K)
     many = max(_ROWS // K, 1)
     for first in range(0, len(x), many):
-        rows = exact.per_sample_grad(w64, x[first : first + many]).reshape(-1, net.n_params)
+        some = x[first : first + many].astype(np.float64, copy=False)
+        rows = exact.per_sample_grad(w64, some).reshape(-1, net.n_params)
         part = variance[first * K : (first + many) * K]
         part[:] = ((rows @ given.factor) ** 2).sum(axis=1)
         if given.nothing:
@@ -474,7 +475,7 @@ def standard_deviation(
     each = variance.reshape(-1, K)
     if noise and given.noise is not None:
         each += given.noise
-    std = np.sqrt(each).astype(net.dtype)
+    std = np.sqrt(each, out=each).astype(net.dtype, copy=False)
     if K == 1:
         return float(std[0, 0]) if np.ndim(X) == 1 else std[:, 0]
     return std[0] if np.ndim(X) == 1 else std
