@@ -510,13 +510,6 @@ KERNELS = (
         "test_bounds.py::test_steps_that_are_short_by_slopes_from_far_away_claim_nothing[None-float64]",
     ),
     _kernel(
-        "converged where the loss is flat to rounding",
-        "kernels/drivers/levenberg.py",
-        "nothing = max(s[lm.FTOL] * size, (2.0 * epsilon * s[lm.RMS]) ** 2)",
-        "nothing = quiet",
-        "test_training_kernels.py::test_levenberg_claims_stationary_points_alone[f4]",
-    ),
-    _kernel(
         "steps of Levenberg–Marquardt in the units of the columns",
         "kernels/drivers/levenberg.py",
         "out[j] = real(1.0 / math.sqrt(square)) if square > 0.0 else zero",
