@@ -25,6 +25,7 @@ __all__ = ["Refused"]
 # The number of the first row, where what is checked is a block of many rows.
 _FIRST: ContextVar[int] = ContextVar("first", default=0)
 _CHECKED = 1 << 20  # numbers that are looked at in one go: what is found of each takes memory
+_EXPANDED = 4 << 20  # bytes of probabilities that are made of classes at once
 
 
 class Fixed:
@@ -286,15 +287,15 @@ class ClassRows:
                 f"classes are integers from 0 to {n_outputs - 1}, the last of {n_outputs} outputs; "
                 f"got t[{_counted(place)[0]}] = {given[place]:g}"
             )
-        self._classes = given if given.dtype.kind in "iub" else given.astype(np.int32)
+        self.classes = given
         self._rows = unit_rows(n_outputs, dtype)
         self.shape, self.dtype = (len(given), n_outputs), dtype
 
     def __len__(self) -> int:
-        return len(self._classes)
+        return len(self.classes)
 
     def __getitem__(self, some: Any) -> NDArray:
-        return self._rows.take(self._classes[some].astype(np.intp, copy=False), axis=0)
+        return self._rows.take(self.classes[some].astype(np.intp, copy=False), axis=0)
 
     def take(self, rows: NDArray, axis: int) -> NDArray:
         """Return some rows."""
@@ -305,21 +306,27 @@ class ClassRows:
         return np.asarray(self[:], dtype)
 
 
+def are_many(n_samples: int, n_outputs: int, dtype: np.dtype) -> bool:
+    """Whether classes become probabilities some at a time, not all at once."""
+    return n_samples * n_outputs * dtype.itemsize > _EXPANDED
+
+
 def targets(
     net: Described,
     loss: DescribedLoss,
-    t: ArrayLike,
+    t: ArrayLike | ClassRows,
     n_samples: int,
     single: bool,
     *,
     check_finite: bool,
-    expand: bool = True,
-) -> NDArray:
+) -> NDArray | ClassRows:
     """Check targets against their shape and the range of the loss.
 
     Those of cross entropy on a softmax are classes, or probabilities; they become the latter, or
-    if not to `expand` them `ClassRows`.
+    where they are many `ClassRows`, which may be given too.
     """
+    if isinstance(t, ClassRows):
+        return t
     K, dtype = net.n_outputs, net.dtype
     joined = loss.fuses_with_softmax and joins(net.output)
     if joined:
@@ -327,8 +334,8 @@ def targets(
         if given.dtype.kind not in "iub":
             given = numbers("t", t, dtype, check_finite=check_finite)
         if given.shape == (n_samples,) or (single and given.ndim == 0):
-            rows: Any = ClassRows(given.reshape(n_samples), K, dtype)
-            return rows[:] if expand else rows
+            rows = ClassRows(given.reshape(n_samples), K, dtype)
+            return rows if are_many(n_samples, K, dtype) else rows[:]
     array = per_observation(
         "t", t, n_samples, single, dtype, check_finite=check_finite, n_outputs=K
     )
@@ -400,7 +407,7 @@ def output(
     out: NDArray | None,
     shape: tuple[int, ...],
     dtype: np.dtype,
-    inputs: Sequence[NDArray | None],
+    inputs: Sequence[NDArray | ClassRows | None],
     name: str = "out",
 ) -> NDArray:
     """Check the caller's buffer, or make one; what is returned shares its memory."""
@@ -414,6 +421,7 @@ def output(
     if not (out.flags.writeable and out.flags.c_contiguous and out.flags.aligned):
         raise ValueError(f"{name} must be writable, aligned and in C order")
     for given in inputs:
+        given = given.classes if isinstance(given, ClassRows) else given
         if given is not None and np.may_share_memory(out, given):
             raise ValueError(f"{name} must not overlap the memory of an input")
     return _plain(out, dtype)
@@ -456,12 +464,11 @@ def loss_inputs(
     sample_weight: ArrayLike | None,
     *,
     check_finite: bool,
-    expand: bool = True,
-) -> tuple[NDArray, NDArray, NDArray, NDArray | None]:
-    """Check all that a mean loss is made of: w, X, t and the weights."""
+) -> tuple[NDArray, NDArray, NDArray | ClassRows, NDArray | None]:
+    """Check all that a mean loss is made of: w, X, t, which may be `ClassRows`, and the weights."""
     w, X, single = inputs(net, w, X, check_finite=check_finite)
     B = len(X)
     if not B:
         raise ValueError(f"the mean loss needs at least one observation; got X of shape {X.shape}")
-    t = targets(net, loss, t, B, single, check_finite=check_finite, expand=expand)
+    t = targets(net, loss, t, B, single, check_finite=check_finite)
     return w, X, t, weights(sample_weight, B, single, net.dtype, check_finite=check_finite)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ._symbolic.function import Function
 
@@ -40,6 +41,17 @@ class Described(Protocol):
     @property
     def activations(self) -> tuple[Function, ...]:
         """v_1 … v_H."""
+
+
+class Targets(Protocol):
+    """Targets of a batch: an array, or what makes those of the rows that it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(B,) or (B, K)."""
+
+    def __getitem__(self, rows: Any, /) -> NDArray:
+        """Return those of some rows."""
 
 
 class DescribedLoss(Protocol):

@@ -665,7 +665,7 @@ class Network:
         calls = _prepared(self)
         function = calls.prepare_loss("loss_and_grad", loss, ell, len(X), tau)
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
-        if n_threads == 1:
+        if n_threads == 1 and isinstance(t, np.ndarray):
             return function(w, X, t, c, gradient)[0], gradient
         table = calls.plan.loss_table(ell, 1, tau)
         return calls.loss_in_parts(n_threads, table, w, X, t, c, gradient), gradient
@@ -974,7 +974,7 @@ class Network:
         tau = boundary.target_weight(target_weight, self.n_outputs, self.dtype)
         function = calls.prepare_loss(name, loss, ell, len(X), tau)
         n_threads = calls.threads(boundary.thread_count(threads), len(X), name)
-        if n_threads == 1:
+        if n_threads == 1 and isinstance(t, np.ndarray):
             return function(w, X, t, c, p, product)
         table = calls.plan.loss_table(ell, 2, tau)
         return calls.product_in_parts(name, n_threads, table, w, X, t, c, p, product)
@@ -1033,6 +1033,8 @@ def _rows_of_classes(net: Network, X: Any, t: Any, loss: str | Loss) -> NDArray 
     if net.output is not softmax or type(t) is not np.ndarray or t.dtype.kind not in "iu":
         return None
     if not _is_batch(X) or t.shape != X.shape[:1] or not t.size:
+        return None
+    if boundary.are_many(t.size, net.n_outputs, net.dtype):
         return None
     if not get_loss(loss).fuses_with_softmax or np.minimum.reduce(t) < 0:
         return None

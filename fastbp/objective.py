@@ -41,7 +41,8 @@ class Objective(boundary.Fixed):
         The network. (None of these can be set: make another objective.)
     X, t, sample_weight, target_weight : ndarray
         The data (read-only; copies where they are small); the weights may be None. Classes have
-        become probabilities.
+        become probabilities, unless these would take more than 4 MiB of data that stay where they
+        are.
     loss : Loss
         ℓ.
     l2 : float or ndarray, shape (P,)
@@ -114,7 +115,11 @@ class Objective(boundary.Fixed):
         )
         self.net = net
         copied = is_packed(len(X), net.n_inputs, net.n_outputs, net.dtype.itemsize)
-        self.X, self.t = _kept(X, copied), _kept(t, copied)
+        if copied:
+            t = np.asarray(t)
+        is_array = isinstance(t, np.ndarray)
+        self.X = _kept(X, copied)
+        self.t = _kept(t.classes if isinstance(t, boundary.ClassRows) else t, copied)
         self.sample_weight = None if c is None else _kept(c, copied)
         tau = boundary.target_weight(target_weight, net.n_outputs, net.dtype)
         self.target_weight = None if tau is None else _kept(tau)
@@ -122,10 +127,10 @@ class Objective(boundary.Fixed):
         self.l2 = boundary.penalty(l2, net.n_params)
         self.threads = boundary.thread_count(threads)
         self._bound = Bound(
-            net, prepared(net), self.X, self.t, self.sample_weight, ell, self.l2, self.threads,
-            self.target_weight,
+            net, prepared(net), self.X, self.t if is_array else t, self.sample_weight, ell,
+            self.l2, self.threads, self.target_weight,
         )  # fmt: skip
-        one = self.threads == 1
+        one = self.threads == 1 and is_array
         self._loss = self._bound.loss if one else None
         self._loss_and_grad = self._bound.loss_and_grad if one else None
 

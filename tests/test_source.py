@@ -20,7 +20,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 import fastbp
-from fastbp import Source
+from fastbp import Source, _boundary
+from fastbp.kernels.calls import prepared
 from fastbp.kernels.machine import sizes
 from fastbp.optimizers import SGD, Adam
 
@@ -101,6 +102,7 @@ def test_many_classes_become_rows_of_probabilities_a_block_at_a_time(
     given: dict[str, Any] = {"loss": "cross_entropy", "optimizer": optimizer, "epochs": 2}
     want = fastbp.fit(soft, X, classes, validation=share, l2=1e-3, **given)
     monkeypatch.setattr(sizes, "MOST_PACKED", 0)
+    monkeypatch.setattr(_boundary, "_EXPANDED", 0)
     for t in (classes, classes.astype(np.int16), classes.astype(float)):
         got = fastbp.fit(soft, X, t, validation=share, l2=1e-3, **given)
         same(got, want)
@@ -109,6 +111,37 @@ def test_many_classes_become_rows_of_probabilities_a_block_at_a_time(
     np.testing.assert_allclose(got.covariance, want.covariance, rtol=1e-9, atol=1e-14)
     with pytest.raises(ValueError, match=r"integers from 0 to 2.*got t\[7\] = 3"):
         fastbp.fit(soft, X, np.where(np.arange(B) == 7, 3, classes), **given)
+
+
+@pytest.mark.parametrize("tau", [None, [1.0, 0.0, 2.0]], ids=["", "tau"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_calls_take_many_classes_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, threads: int, tau: list[float] | None
+) -> None:
+    soft = fastbp.Network(4, 5, n_outputs=3, output="softmax")
+    w, p, t = soft.init(0), soft.init(1), RNG.integers(0, 3, B).astype(float)
+    weights: dict[str, Any] = {"sample_weight": C, "target_weight": tau}
+    given = {"loss": "cross_entropy", "threads": threads, **weights}
+
+    def found() -> list[Any]:
+        bound = pickle.loads(pickle.dumps(soft.objective(X, t, l2=0.1, **given)))
+        calls = [getattr(soft, name) for name in ("hvp", "gauss_newton_product")]
+        return [
+            *soft.loss_and_grad(w, X, t, **given),
+            *soft.gauss_newton(w, X, t, **given),
+            *(call(w, X, t, p, **given) for call in calls),
+            *(*bound(w), bound.value(w), bound.hvp(w, p), *bound.gauss_newton(w)),
+        ]
+
+    want = found()
+    monkeypatch.setattr(sizes, "MOST_PACKED", 0)
+    monkeypatch.setattr(_boundary, "_EXPANDED", 0)
+    monkeypatch.setattr(prepared, "_MADE", 1000)
+    for one, other in zip(found(), want, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert soft.objective(X, t, **given).t.shape == (B,)
+    with pytest.raises(ValueError, match="out must not overlap"):
+        soft.loss_and_grad(w, X, t, out=t[: w.size], **given)
 
 
 @pytest.mark.parametrize("share", [None, 0.2])

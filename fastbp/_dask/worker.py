@@ -62,7 +62,7 @@ def make_block(net: Network, loss: Loss, first: int, X: Any, t: Any, c: Any) -> 
     B = len(arrays["X"])
     try:
         boundary.observations(arrays["X"], net.n_inputs, net.dtype, check_finite=False)
-        t = boundary.targets(net, loss, arrays["t"], B, False, check_finite=False)
+        t = np.asarray(boundary.targets(net, loss, arrays["t"], B, False, check_finite=False))
     except ValueError as error:
         raise ValueError(f"among rows {first} to {first + B - 1}: {error}") from error
     return Rows(arrays["X"], t, c)

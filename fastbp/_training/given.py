@@ -147,7 +147,7 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
         X, t, c = one_row(net)
     else:
         _, X, t, c = boundary.loss_inputs(
-            net, ell, w, given.X, given.t, given.sample_weight, check_finite=True, expand=False
+            net, ell, w, given.X, given.t, given.sample_weight, check_finite=True
         )
     l2 = boundary.penalty(given.l2, net.n_params)
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
@@ -265,7 +265,7 @@ def _free(net: Network, given: ArrayLike | None) -> NDArray:
     return free
 
 
-_Data = tuple[NDArray, NDArray, NDArray | None]
+_Data = tuple[NDArray, Any, NDArray | None]
 
 
 def is_copied(net: Network, B: int) -> bool:

@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.random import default_rng
@@ -267,7 +267,7 @@ def fit_many(
     ell = get_loss(loss)
     start = np.zeros(net.n_params, net.dtype)
     _, X, t, c = boundary.loss_inputs(net, ell, start, X, t, sample_weight, check_finite=True)
-    shared = _Shared(net, Rows(X, t, c), ell, options)
+    shared = _Shared(net, Rows(X, cast(Any, t), c), ell, options)
     validation = checked_validation(options.get("validation"))
     rows = np.arange(len(X)) if c is None else np.flatnonzero(c)
     jobs = _jobs(seeds, folds, bootstrap, validation, rows, len(X))

@@ -471,7 +471,7 @@ class Streamed(Far):
         try:
             with boundary.counted_from(first):
                 X = self._inputs(X, question, **given)
-                t = boundary.targets(net, self.loss, t, len(X), False, **given)
+                t = np.asarray(boundary.targets(net, self.loss, t, len(X), False, **given))
                 if c is not None:
                     c = boundary.per_observation(
                         "sample_weight", c, len(X), False, net.dtype, **given

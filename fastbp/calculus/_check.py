@@ -171,7 +171,7 @@ def check_gradient(
     ell = get_loss(loss)
     w, X, t, c = boundary.loss_inputs(net, ell, w, X, t, sample_weight, check_finite=True)
     tau = boundary.target_weight(target_weight, net.n_outputs, net.dtype)
-    case = _Case(net, w, X, t, ell, c, tau)
+    case = _Case(net, w, X, np.asarray(t), ell, c, tau)
     checks = _activation_checks(case)
     for kind in (_kernel_checks, _taylor_checks, _adjoint_checks):
         checks += kind(case, rng)

@@ -15,7 +15,7 @@ from . import units
 from .prepared import plain
 
 if TYPE_CHECKING:
-    from ..._described import Described, DescribedLoss
+    from ..._described import Described, DescribedLoss, Targets
     from .prepared import Calls
 
 
@@ -28,7 +28,9 @@ def parted(l2: float | NDArray) -> tuple[float, NDArray | None]:
 
 
 class Bound:
-    """The compiled side of an objective.
+    """The compiled side of an objective, of whose targets no array may be made.
+
+    Then `evaluate` alone is to be called.
 
     Attributes
     ----------
@@ -46,7 +48,7 @@ class Bound:
         net: Described,
         calls: Calls,
         X: NDArray,
-        t: NDArray,
+        t: Targets,
         c: NDArray | None,
         loss: DescribedLoss,
         l2: float | NDArray,
@@ -68,7 +70,7 @@ class Bound:
         record[at.PLAN] = calls.address
         record[at.LOSS] = self._table.ctypes.data
         record[at.DATA], record[at.N_SAMPLES] = X.ctypes.data, B
-        record[at.TARGETS] = t.ctypes.data
+        record[at.TARGETS] = t.ctypes.data if isinstance(t, np.ndarray) else 0
         record[at.SAMPLE_WEIGHTS] = 0 if c is None else c.ctypes.data
         record[at.PENALTY] = units.penalty(dtype).address
         total = float(B) if c is None else calls.weight_sum(c)
@@ -96,7 +98,7 @@ class Bound:
         self._prepare(0 if g is None else 1)
         X, t, c = self._data
         threads = self._calls.threads(self._threads, len(X))
-        if threads == 1:
+        if threads == 1 and isinstance(t, np.ndarray):
             return self.loss(w) if g is None else self.loss_and_grad(w, g)[0]
         loss = self._calls.loss_in_parts(threads, self._table, w, X, t, c, g, self._panels)
         return loss + plain("penalty", w.dtype)(self._l2, w, self._each, g) if self._l2 else loss

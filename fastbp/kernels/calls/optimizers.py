@@ -20,7 +20,7 @@ from .shared_work import OnThreads, SharedWork, Sums
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..._described import DescribedLoss
+    from ..._described import DescribedLoss, Targets
     from .prepared import Calls
 
 
@@ -37,7 +37,7 @@ def gauss_newton(
     calls: Calls,
     w: NDArray,
     X: NDArray,
-    t: NDArray,
+    t: Targets,
     c: NDArray | None,
     loss: DescribedLoss,
     threads: int = 1,
@@ -46,7 +46,7 @@ def gauss_newton(
     """Mean loss, gradient and Gauss–Newton matrix; arguments already checked."""
     function = calls.prepare_loss("gauss_newton", loss, loss, len(X), target_weight)
     threads = calls.threads(threads, len(X), "gauss_newton")
-    if threads == 1:
+    if threads == 1 and isinstance(t, np.ndarray):
         return function(w, X, t, c, None, None)
     g, G = np.empty(w.size, w.dtype), np.empty((w.size, w.size), w.dtype)
     table = calls.plan.loss_table(loss, 2, target_weight)

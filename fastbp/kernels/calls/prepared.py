@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._described import Described, DescribedLoss
+from ..._described import Described, DescribedLoss, Targets
 from ..._lock import LOCK
 from ..machine import places as at
 from ..machine.linker import context
@@ -24,6 +25,7 @@ _OF_PLAN = {
     "value", "value_of_one", "value_and_grad", "vjp", "input_grad", "per_sample_grad", "jvp",
     "input_hvp", "part",
 }  # fmt: skip
+_MADE = 1 << 17  # numbers that targets are made of at a time
 # The order of the activations' blocks and of the output's that second-order functions need.
 _TANGENTS = {"jvp": (1, 1), "gauss_newton_product": (1, 2), "hvp": (2, 2), "input_hvp": (2, 2)}
 
@@ -144,7 +146,7 @@ class Calls:
         loss: NDArray | None = None,
         panels: NDArray | None = None,
         scale: float = 0.0,
-        t: NDArray | None = None,
+        t: Targets | None = None,
         c: NDArray | None = None,
         ybar: NDArray | None = None,
         y: NDArray | None = None,
@@ -168,7 +170,7 @@ class Calls:
         numbers = batch_workspace(self.dtype, N, H, K, len(X))
         sums = () if g is None else (g,)
         own = np.empty(numbers, self.dtype)
-        return over_nodes(drive, len(X), part, sums, threads, own)
+        return over_nodes(drive, len(X), part, sums, threads, own, _nodes(t, 4))
 
     def product_in_parts(
         self,
@@ -177,7 +179,7 @@ class Calls:
         loss: NDArray,
         w: NDArray,
         X: NDArray,
-        t: NDArray,
+        t: Targets,
         c: NDArray | None,
         p: NDArray,
         product: NDArray,
@@ -191,7 +193,7 @@ class Calls:
             rows = _rows(first, n)
             return function(w, rows(X), rows(t), rows(c), p, scale, sums[0], part)
 
-        over_nodes(drive, len(X), part, (product,), threads)
+        over_nodes(drive, len(X), part, (product,), threads, nodes=_nodes(t, 4))
         return product
 
     def matrix_in_parts(
@@ -200,7 +202,7 @@ class Calls:
         loss: NDArray,
         w: NDArray,
         X: NDArray,
-        t: NDArray,
+        t: Targets,
         c: NDArray | None,
         scale: float,
         curvature: int,
@@ -218,7 +220,7 @@ class Calls:
             rows = _rows(first, n)
             return function(w, rows(X), rows(t), rows(c), scale, curvature, *sums, part)
 
-        return over_nodes(drive, len(X), part, (g, G), threads, nodes=1)
+        return over_nodes(drive, len(X), part, (g, G), threads, nodes=_nodes(t, 1))
 
     def loss_in_parts(
         self,
@@ -226,7 +228,7 @@ class Calls:
         loss: NDArray,
         w: NDArray,
         X: NDArray,
-        t: NDArray,
+        t: Targets,
         c: NDArray | None,
         g: NDArray | None,
         panels: NDArray | None = None,
@@ -260,9 +262,16 @@ def driver_table(address: int, plan: int = 0, loss: NDArray | None = None) -> ND
     return table
 
 
-def _rows(first: int, n: int) -> Callable[[NDArray | None], NDArray | None]:
+def _rows(first: int, n: int) -> Callable[[Targets | None], NDArray | None]:
     """Return what takes rows of an array, if there is one."""
     return lambda array: None if array is None else array[first : first + n]
+
+
+def _nodes(t: Targets | None, least: int) -> int:
+    """Return how many nodes each thread has at least, so that targets made for one are few."""
+    if t is None or isinstance(t, np.ndarray):
+        return least
+    return max(least, math.prod(t.shape) // _MADE)
 
 
 _PLAIN = {"weights": units.weights, "penalty": units.penalty}
