@@ -24,7 +24,10 @@ def entrywise(functions: Sequence[Any], order: int, *arrays: Array) -> tuple[Arr
     columns: dict[Any, list[int]] = {}
     for i, v in enumerate(functions):
         columns.setdefault(v, []).append(i)
-    for v, which in columns.items():
+    for v, these in columns.items():
+        which: Any = these
+        if these[-1] - these[0] < len(these):  # a view: copies by indices take longer than tanh
+            which = slice(these[0], these[-1] + 1)
         parts = v.evaluate(order, *(array[..., which] for array in arrays))
         for result, part in zip(results, parts, strict=True):
             result[..., which] = part

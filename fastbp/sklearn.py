@@ -537,8 +537,9 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
     activation : str, Activation or sequence of them
         v_i: a name, one's own by :func:`fastbp.activation`, or one for each neuron.
     linear : bool
-        Whether a neuron `identity` beside these takes the linear part, where `activation` is one
-        for all. Its bias is the output's.
+        Whether neurons `identity` beside these take the linear part, where `activation` is one for
+        all: one for each output (one fewer than the classes of a softmax), at most N. Their bias
+        is the output's.
     output : str, Activation, sequence of K of them, or "softmax"
         σ of all targets, or of each; or the softmax of all, for shares that sum to 1.
     loss : str or Loss
@@ -547,8 +548,8 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
     optimizer : str or Optimizer, optional
         As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
     l2 : float, "auto" or None
-        Penalty: l2/2 times the sum of the squared weights, of the linear neuron half as much (for
-        classes 0.9 of it) and without the biases, is added to the mean loss. "auto" chooses it from
+        Penalty: l2/2 times the sum of the squared weights, of linear neurons half as much (for
+        classes twice) and without the biases, is added to the mean loss. "auto" chooses it from
         1 to 1e-6 as :func:`fastbp.fit` does, by 5 folds or by what is held out to validate; at 1
         what is left is the straight line. With None, and in :meth:`partial_fit`, it is 0.01, or 4
         over the number of observations (the sum of their weights) where that is less.
@@ -601,8 +602,8 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
     l2_ : float
         The penalty's weight; ``result_.l2_path`` is what it was chosen from.
     l2_linear_ : float
-        l2 for the linear neuron, which has half of it, or 0.9 (`l2`): where l2 was chosen, so much
-        that this alone would be the best straight line.
+        l2 for the linear neurons, which have half of it, or twice (`l2`): where l2 was chosen, so
+        much that these alone would be the best straight line.
     n_neurons_ : int
         How many neurons there are.
     scaling_, target_scaling_ : Scaling

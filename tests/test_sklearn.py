@@ -848,7 +848,7 @@ def falls_least(model, X, j, output):
     rows = np.repeat(X, 60, axis=0)
     rows[:, j] = np.tile(np.linspace(X[:, j].min() - 2.0, X[:, j].max() + 2.0, 60), len(X))
     y = output(model, rows).reshape(len(X), 60)
-    return np.diff(y, axis=1).min() / np.ptp(y)
+    return np.diff(y, axis=1).min() / (np.ptp(y) or 1.0)  # of a constant one: 0
 
 
 @pytest.mark.parametrize("activation", ["tanh", "softplus", ["tanh", "relu", "identity", "elu"]])
@@ -1089,14 +1089,32 @@ def test_one_penalty_for_all_classes(iris, multi_class):
     assert model.l2_ <= 1.0 and model.score(X_test, y_test) > 0.9
 
 
-def test_a_linear_neuron_of_classes_has_next_to_the_penalty_of_the_others():
+def test_linear_neurons_of_classes_have_twice_the_penalty_of_the_others():
     X = np.random.default_rng(0).normal(size=(30, 2))
     for classes in ([0.0], [-1.0, 1.0]):
         y = np.digitize(X[:, 0], classes)
         model = NetworkClassifier(1, l2=0.01, epochs=1, random_state=0).fit(X, y)
         A, W = model.network_.split(penalties(model.network_, 0.01))
-        np.testing.assert_allclose(np.atleast_2d(A)[0], [0.01, 0.009, 0.0])
-        np.testing.assert_allclose(W[1], [0.009, 0.009, 0.0])
+        straight = len(classes)
+        np.testing.assert_allclose(np.atleast_2d(A)[0], [0.01, *[0.02] * straight, 0.0])
+        np.testing.assert_allclose(W[1:-1], [[0.02, 0.02, 0.0]] * straight)
+
+
+def test_linear_neurons_are_as_many_as_the_line_of_all_outputs_has_ranks():
+    """So it is among what is fitted, which one neuron's is not."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(200, 8))
+    Y = X @ rng.normal(size=(8, 5)) + rng.normal(size=(200, 5))
+    fitted = slice(150)
+    multilabel = NetworkClassifier(3, l2=0.1, epochs=1).fit(X, (Y > 0).astype(int))
+    assert multilabel.network_.n_neurons == 3 + 5 + 1
+    few = NetworkRegressor(3, l2=0.1, epochs=1).fit(X[:, :2], Y)
+    assert few.network_.n_neurons == 3 + 2 + 1
+    assert NetworkRegressor(3, linear=False, l2=0.1, epochs=1).fit(X, Y).network_.n_neurons == 3 + 1
+    model = NetworkRegressor(4, random_state=0).fit(X[fitted], Y[fitted])
+    ridge = make_pipeline(StandardScaler(), RidgeCV(np.geomspace(1e-3, 1e4, 29)))
+    ridge.fit(X[fitted], Y[fitted])
+    assert model.score(X[150:], Y[150:]) > ridge.score(X[150:], Y[150:]) - 0.005
 
 
 def test_a_linear_neuron_has_half_the_penalty_of_the_line_and_no_bias():

@@ -159,14 +159,14 @@ def _add_train(commands: Any) -> None:
         type=_or_auto(at_least_1),
         default=standardise.N_NEURONS,
         metavar="H",
-        help="neurons, the constant and the linear one apart; auto chooses from 1 to 32 by "
+        help="neurons, the constant and linear ones apart; auto chooses from 1 to 32 by "
         "cross-validation (%(default)s)",
     )
     add(
         "--linear",
         action=argparse.BooleanOptionalAction,
         default=standardise.LINEAR,
-        help="one more neuron, which takes the linear part (--linear)",
+        help="a neuron more for each output, for the linear part (--linear)",
     )
     add("--activation", default="tanh", metavar="NAME", help="their activation (%(default)s)")
     add("--output", metavar="NAME", help="(identity; logistic for two classes, softmax for more)")
