@@ -212,17 +212,16 @@ def test_a_whole_file_under_another_name_is_refused(stored, tmp_path):
     kept = {file: file.read_bytes() for file in files}
     rng = np.random.default_rng(0)
     try:
-        for shift in (1, 7):
-            order = rng.permutation(len(files))
-            for k, place in enumerate(order):
-                files[place].write_bytes(kept[files[order[(k + shift) % len(files)]]])
-            again = run(cache, *EVERYTHING)
-            assert again["numba"]
-            assert again["sums"] == said["sums"]
-            assert contents(cache) == {
-                str(file.relative_to(cache)): hashlib.sha256(content).hexdigest()
-                for file, content in kept.items()
-            }
+        order = rng.permutation(len(files))
+        for k, place in enumerate(order):
+            files[place].write_bytes(kept[files[order[(k + 1) % len(files)]]])
+        again = run(cache, *EVERYTHING)
+        assert again["numba"]
+        assert again["sums"] == said["sums"]
+        assert contents(cache) == {
+            str(file.relative_to(cache)): hashlib.sha256(content).hexdigest()
+            for file, content in kept.items()
+        }
     finally:
         for file, content in kept.items():
             file.write_bytes(content)
