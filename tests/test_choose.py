@@ -5,9 +5,11 @@ import warnings
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+from sklearn.datasets import load_wine
 from sklearn.model_selection import GroupKFold
 
 import fastbp
+from fastbp import _standardise as standardise
 from fastbp._training import choose
 from fastbp._training.choose import PATH
 
@@ -108,6 +110,18 @@ def test_folds_of_ones_own():
     a, b = chosen(folds=pairs), chosen(folds=list(GroupKFold(3).split(X, T, groups)))
     assert (a.w == b.w).all()
     assert not np.array_equal(a.l2_path.loss, chosen().l2_path.loss)
+
+
+def test_a_path_ends_where_less_penalty_makes_it_worse_if_not_clearly():
+    """Errors are large where a line separates the classes but for a few."""
+    X, y = load_wine(return_X_y=True)
+    Z = standardise.Scaling.of(X).inputs(X)
+    net = standardise.network(13, 6, "tanh", "softmax", 3, linear=True)
+    free = standardise.free(net)
+    result = fastbp.fit(net, Z, y, loss="cross_entropy", l2="auto", free=free)
+    _, loss, error = result.l2_path
+    assert len(loss) < len(PATH) and (loss[-3:] > 1.005 * loss.min()).all()
+    assert (loss[-2:] < loss.min() + error[-2:]).all()
 
 
 def test_validation_judges_where_there_are_no_folds():
