@@ -1072,14 +1072,14 @@ FITS = (
     ),
     Mutant(
         "parameters handed to SciPy in the caller's units",
-        "_training/methods.py",
+        "_training/scipy_methods.py",
         "return Units(size, np.sqrt(0.5 * size / curvature))",
         "return Units(size, np.ones_like(curvature))",
         ("test_scipy_methods.py::test_units_change_nothing[lbfgs]",),
     ),
     Mutant(
         "convergence wherever a method of SciPy's says so",
-        "_training/methods.py",
+        "_training/scipy_methods.py",
         "return _SPENT if limited else REASONS[STALLED]",
         "return _SPENT if limited else REASONS[SMALL_GAIN]",
         ("test_scipy_methods.py::test_a_kink_is_no_stationary_point",),
@@ -1093,7 +1093,7 @@ FITS = (
     ),
     Mutant(
         "units by fourth powers of the targets",
-        "_training/methods.py",
+        "_training/scipy_methods.py",
         "unit = np.exp2(np.round(0.5 * np.log2(size)))",
         "unit = np.float64(1.0)",
         ("test_scipy_methods.py::test_targets_of_any_size_whose_squares_are_numbers",),

@@ -5,7 +5,7 @@ import pytest
 
 import fastbp
 from fastbp import reference
-from fastbp._training import ends, methods
+from fastbp._training import ends, scipy_methods
 from fastbp._training.given import Given, checked
 from fastbp.kernels.machine.levenberg_settings import ROUNDED, SMALL_GAIN, STALLED
 
@@ -28,7 +28,7 @@ def steepest(result, X, t):
 @pytest.mark.parametrize("work", [ends.WORK, 0.0])  # whether all counts as small, or as large
 @pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "BFGS"])
 def test_a_claim_in_float32_is_true(optimizer, work, monkeypatch):
-    for module in (ends, methods):
+    for module in (ends, scipy_methods):
         monkeypatch.setattr(module, "WORK", work)
     claims = 0
     for seed in range(12):

@@ -139,7 +139,7 @@ def test_an_activation_is_given_back(tmp_path):
         assert float(fresh(GROWTH, "0", NUMBA_CACHE_DIR=str(tmp_path))) < 0.2
 
 
-def test_code_of_an_activation_lives_as_long_as_a_network_that_uses_it():
+def test_code_of_an_activation_lives_while_a_network_uses_it_or_it_is_among_the_last():
     from fastbp.kernels.calls import units
 
     @fastbp.activation
@@ -158,6 +158,9 @@ def test_code_of_an_activation_lives_as_long_as_a_network_that_uses_it():
     gc.collect()
     np.testing.assert_array_equal(net.value(w, X), want)
     del net
+    gc.collect()
+    assert key in units._blocks  # for the next like it, while it is among the last
+    units._last_blocks.clear()
     gc.collect()
     assert key not in units._blocks
 

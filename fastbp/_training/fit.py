@@ -14,15 +14,24 @@ from numpy.typing import ArrayLike, NDArray
 from .._standardise import parted
 from ..losses import Loss, get_loss
 from ..network import Network
-from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, Optimizer
+from ..optimizers import (
+    SGD,
+    WITH_BOUNDS,
+    Adam,
+    AdamW,
+    LevenbergMarquardt,
+    Minimize,
+    Optimizer,
+)
 from . import choose, uncertainty
 from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
 from .far import Far
 from .given import Given, Start, checked, problem_of, threads_of
-from .methods import Method, Problem, Stochastic, method_of, stream
+from .methods import Levenberg, Problem, Stochastic, stream
 from .progress import Progress
 from .result import FitResult
+from .scipy_methods import SciPy
 from .source import Source, Streamed
 from .watch import EarlyStopping, FitState, Watch
 
@@ -44,6 +53,7 @@ _OF_EACH = (
     "free",
     "bounds",
 )
+Method = Stochastic | Levenberg | SciPy
 ALL_DONE = "all epochs done"
 EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
 
@@ -236,6 +246,29 @@ def fit(
     if not _quiet:
         warn([result.warnings], stacklevel=2)
     return result
+
+
+def within_bounds(optimizer: Optimizer) -> bool:
+    """Whether an optimizer keeps to bounds."""
+    if isinstance(optimizer, Minimize):
+        return optimizer.method in WITH_BOUNDS
+    return isinstance(optimizer, LevenbergMarquardt)
+
+
+def method_of(problem: Problem, optimizer: Optimizer, segments: bool) -> Method:
+    """Return the optimizer at work on a problem."""
+    if problem.bounds is not None and not within_bounds(optimizer):
+        name = optimizer.method if isinstance(optimizer, Minimize) else type(optimizer).__name__
+        raise ValueError(
+            f"the optimizer {name} knows no bounds; LevenbergMarquardt and LBFGS keep to them"
+        )
+    if isinstance(optimizer, SGD | Adam):
+        return Stochastic(problem, optimizer)
+    if isinstance(optimizer, LevenbergMarquardt):
+        return Levenberg(problem, optimizer)
+    if isinstance(optimizer, Minimize):
+        return SciPy(problem, optimizer, segments)
+    raise TypeError(f"optimizer must be a name or one of fastbp.optimizers; got {optimizer!r}")
 
 
 def epochs_of(optimizer: Optimizer, given: Any) -> int:

@@ -1,0 +1,518 @@
+"""SciPy's methods at work on a fit: in units, with what they say of their end put to the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from traceback import extract_tb
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _boundary as boundary
+from .._heads import entrywise, head_at
+from .._lock import LOCK
+from .._parts import Rows, Statistic
+from ..activations import softmax
+from ..kernels.machine.levenberg_settings import (
+    NOTHING_FREE,
+    REASONS,
+    SADDLE,
+    SMALL_GAIN,
+    SMALL_GRADIENT,
+    STALLED,
+)
+from ..losses import Loss
+from ..network import Network, before_outputs
+from ..optimizers import (
+    LBFGS,
+    MOST_OF_LEVENBERG,
+    WITH_FTOL,
+    WITH_HESSIAN,
+    WITH_HESSIAN_PRODUCT,
+    WITH_POSITIVE_HESSIAN,
+    WITHOUT_GRADIENT,
+    Minimize,
+)
+from .ends import STEPS, WORK
+from .methods import LIKELIHOODS, NATS, Problem, WithoutMoments, kinds_of, rms_of_targets, settled
+from .watch import Watch, diverged
+
+_NOTHING = 1e-8 * NATS  # a cross-entropy that has no more to lose: classes that a line parts
+_SEGMENT = 100  # iterations of a method between checkpoints
+_ROWS = 4096  # in memory at a time, by neurons
+_TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-13  # where an optimizer's options name no tolerance
+_POLISH, _POLISHES = 50, 4  # iterations at the end by gradients alone, and how often at most
+_POLISHED = 1e-2 * _TOL  # a gradient that is not worth more
+# Parameters up to which a matrix costs no more than the iterations before it, and a Hessian no more
+# than those in its place, if their square times the observations is no more than WORK; and what of
+# its largest entry is added to curvatures.
+_HESSIAN, _FLAT = 600, 1e-10
+_SMALL = 1e-4  # a gradient that may be left where the loss no longer falls
+_STILL = 20  # iterations without a fall: SciPy's trust regions would go on
+# What so many iterations are to gain, summed over the observations, for a fit of a likelihood with
+# many parameters to go on: less is noise. On scikit-learn's digits held-out scores are the same.
+_GAINING, _GAIN = 10, 2.5
+# A run that lowers the loss by so many times ftol, or by half, is followed by another.
+_WORTH = 1e4
+_SPENT = "stopped: as many iterations or evaluations as the optimizer's options allow"
+_ENOUGH = f"stopped: {_GAINING} iterations raised the likelihood by less than the data can tell"
+_LIMITED = ("maximum", "limit", "exceed")  # in SciPy's messages of counts that are spent
+
+
+def _cotangents(net: Network, loss: Loss, s: NDArray, t: NDArray) -> NDArray:
+    """∂ℓ/∂s of each observation, of the shape of s."""
+    rows = (len(s), net.n_outputs)
+    at, of = (array.astype(np.float64).reshape(rows) for array in (s, t))
+    sigmas = softmax if net.output is softmax else boundary.sigmas(net)
+    with np.errstate(all="ignore"):
+        head = head_at(sigmas, loss, at, of, np.ones(len(s)), np.ones(net.n_outputs), 1)
+    return head.sbar.reshape(s.shape)
+
+
+def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -> Statistic:
+    """Σ c (ℓ' ∂f/∂w_j / unit)² of each parameter, over outputs too."""
+    squares = np.zeros(net.n_params)
+    of_A, of_W = (part.reshape(-1, part.shape[-1]) for part in net.split(squares))
+    a, W = net.split(w.astype(np.float64))
+    A = a.reshape(net.n_outputs, -1)
+    for first in range(0, len(rows.X), _ROWS):
+        X, t, c = rows.of(slice(first, first + _ROWS))
+        assert t is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = X.astype(np.float64)
+            U, slopes = entrywise(net.activations, 1, X @ W.T)
+            s = U @ A.T
+            weights = (_cotangents(net, loss, s.reshape(t.shape), t).reshape(s.shape) / unit) ** 2
+            if c is not None:
+                weights *= c[:, np.newaxis]
+            of_A += weights.T @ U**2
+            of_W += ((weights @ A**2) * slopes**2).T @ X**2
+    return Statistic((squares,))
+
+
+def _moved(rows: Rows, net: Network, loss: Loss, w: NDArray) -> Statistic:
+    """Σ c |∂ℓ t|, or |∂ℓ/∂s s| where there are several outputs: what rounding moves the loss by."""
+    X, t, c = rows
+    assert t is not None
+    if net.n_outputs == 1:
+        moved = np.abs(loss.derivative(net.value(w, X), t) * t.astype(np.float64))
+    else:
+        s = before_outputs(net).value(w, X)
+        moved = np.abs(_cotangents(net, loss, s, t.astype(np.float64)) * s).sum(axis=1)
+    return Statistic((float((moved if c is None else c * moved).sum()),))
+
+
+class _Stopped(Exception):
+    """Leaves a SciPy method, and the fit."""
+
+
+class _Still(Exception):
+    """Leaves a SciPy method that goes on without lowering the loss."""
+
+
+class Units(NamedTuple):
+    """What the loss and the free parameters are divided by for a SciPy method."""
+
+    loss: float
+    parameters: NDArray
+
+
+class SciPy(WithoutMoments):
+    """Methods of `scipy.optimize.minimize` on the free parameters.
+
+    They are handed the loss and the parameters in units (`_units`), so that what they compare with
+    numbers of their own, tolerances and first steps, means the same in any units of the data.
+    """
+
+    def __init__(self, problem: Problem, optimizer: Minimize, segments: bool) -> None:
+        try:
+            with LOCK:
+                import scipy.optimize
+        except ImportError as error:
+            raise ImportError(
+                f"the optimizer {optimizer.method} needs SciPy: pip install 'fastbp[scipy]'"
+            ) from error
+        self.minimize = scipy.optimize.minimize
+        self.problem = problem
+        self.method = optimizer.method
+        self.options = dict(optimizer.options)
+        self.objective = problem.objective()
+        self.free = np.flatnonzero(problem.free)
+        self.value = np.nan
+        self.nothing = -np.inf  # a loss that is none beside the start's and the targets'
+        # A method's memory can't be stored. So with a checkpoint it starts afresh every so many
+        # iterations, whether or not the run is interrupted there.
+        self._segments = segments
+        self.gain = -np.inf  # of the mean loss
+        many = problem.net.n_params > MOST_OF_LEVENBERG and problem.loss.name in LIKELIHOODS
+        if many and isinstance(optimizer, LBFGS) and optimizer.ftol is None:
+            n = problem.n if problem.c is None else np.count_nonzero(problem.c)
+            self.gain = _GAIN / n
+        tight = float(self.options.get("gtol", _TOL)) <= _TOL
+        self._polishes = tight and self.method not in WITHOUT_GRADIENT
+
+    def steps(self, watch: Watch) -> Iterator[str]:
+        while watch.step < watch.epochs:
+            left = watch.epochs - watch.step
+            n = min(left, _SEGMENT) if self._segments else left
+            before = watch.step
+            reason = self._minimise(watch, n)
+            yield reason
+            if reason or watch.step == before:
+                return
+
+    def _minimise(self, watch: Watch, n: int) -> str:
+        """Run the method, and again in the units of where it ended while that is worth it."""
+        problem = self.problem
+        self.value, gradient = self.objective(problem.w)
+        if not np.isfinite(self.value):
+            raise diverged(watch, problem.w.copy())
+        if not self.free.size:
+            return REASONS[NOTHING_FREE]
+        units = self._units()
+        if not gradient[self.free].any() and problem.bounds is None:
+            return REASONS[SADDLE if self.value > self._rounding() else SMALL_GRADIENT]
+        size = min(
+            self.value, 0.5 * rms_of_targets(problem) ** 2 or np.inf
+        )  # a start may be far off
+        self.nothing = float(np.finfo(problem.net.dtype).eps) ** 2 * size
+        end = watch.step + n
+        ftol = self.options.get("ftol", self.options.get("fatol", _FTOL))
+        share = min(_WORTH * ftol, 0.5)
+        while True:
+            before = self.value
+            ended, message = self._run(watch, end - watch.step, units)
+            if ended:
+                return message
+            worth = before - self.value > share * units.loss
+            units = self._units()
+            limited = any(word in message.lower() for word in _LIMITED)
+            reason = self._judged(units, limited)
+            done = reason == REASONS[SMALL_GRADIENT] or abs(self.value) <= self.nothing
+            if done or limited or not worth or watch.step >= end:
+                break
+        if limited or abs(self.value) <= self.nothing:
+            return reason
+        if self._polishes:
+            reason = self._polished(watch, end, units, reason)
+        return self._settled(reason)
+
+    def _settled(self, reason: str) -> str:
+        """Look at the end in float64, and go on from there where it is not stationary."""
+        problem = self.problem
+        looked_at = [REASONS[SMALL_GRADIENT], REASONS[SMALL_GAIN]]
+        if problem.net.dtype == np.float32:
+            looked_at.append(REASONS[STALLED])
+        if reason not in looked_at or len(self.free) > _HESSIAN:
+            return reason
+        tol = float(self.options.get("gtol", _TOL)) ** 2
+        steps = STEPS if self._polishes else 0
+        why, loss = settled(problem, REASONS.index(reason), tol, steps)
+        self.value = self.value if loss is None else loss
+        return REASONS[why]
+
+    def _is_small(self) -> bool:
+        """Whether matrices of the free parameters cost no more than iterations in their place."""
+        P = len(self.free)
+        return P <= _HESSIAN and self.problem.n * P**2 <= WORK
+
+    def _polished(self, watch: Watch, end: int, units: Units, reason: str) -> str:
+        """Go on where the loss is flat to rounding, by gradients alone; returns why it ended.
+
+        By Newton's steps where the Hessian is small, else by L-BFGS, each time from where that
+        ended, about which rounding and third powers of the way are less, while the gradient falls
+        to half. So fits whose sums differ by rounding have the same end.
+        """
+        problem = self.problem
+        for _ in range(_POLISHES):
+            if watch.step >= end:
+                break
+            w, before, steepest = problem.w.copy(), self.value, self._steepest(units)
+            if steepest <= _POLISHED:
+                break
+            ended, message = False, ""
+            for by_newton in (True, False):
+                if by_newton and not self._newton(watch, units):
+                    continue
+                if not by_newton:
+                    n = min(end - watch.step, _POLISH)
+                    ended, message = self._run(watch, n, units, about=w)
+                left = self._steepest(units)
+                least = 0.5 * steepest if by_newton else steepest
+                if left <= least and self.value <= before + self._rounding():
+                    break
+                problem.w[:], self.value = w, before
+                left = steepest
+            if ended:
+                return message
+            reason = self._judged(units, False)
+            if not left <= 0.5 * steepest:
+                break
+        return reason
+
+    def _newton(self, watch: Watch, units: Units) -> bool:
+        """Take a step of Newton's; False where the Hessian is large or bounds are in the way.
+
+        Along what has next to no curvature it is short, and where a unit is far larger than most:
+        the bias of a neuron without weight, which may be any.
+        """
+        problem, free, scale = self.problem, self.free, units.parameters
+        P = len(free)
+        if problem.far is not None or problem.bounds is not None or not self._is_small():
+            return False
+        directions = np.zeros((P, len(problem.w)), problem.net.dtype)
+        directions[np.arange(P), free] = scale
+        watch.n_evaluations += P
+        with np.errstate(all="ignore"):
+            rows = [self.objective.hvp(problem.w, p)[free] for p in directions]
+            H = np.array(rows, np.float64) * scale
+            gradient = self.objective(problem.w)[1][free].astype(np.float64) * scale
+            far = np.maximum(scale / np.median(scale), 1.0)
+            H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * far**2
+            if not np.isfinite(H).all():
+                return False
+            try:
+                step = np.linalg.solve(H, gradient)
+            except np.linalg.LinAlgError:
+                return False
+            w = problem.w[free] - step * scale
+        if not np.isfinite(w).all():
+            return False
+        problem.w[free] = w
+        self.value = self.objective.value(problem.w)
+        return True
+
+    def _units(self) -> Units:
+        """S, what a small fall of the loss is measured by, and √(S / 2) / D at the parameters.
+
+        D_j² is the mean of (ℓ' ∂f/∂w_j)² over 2 S, for the squared loss a mean of (∂f/∂w_j)², the
+        largest of j's kind, and the penalty's weight. So the gradient in these units is
+        D⁻¹ g / √(2 S), as Levenberg–Marquardt compares it with gtol.
+        """
+        problem, free = self.problem, self.free
+        net = problem.net
+        size = abs(self.value) or 1.0
+        if problem.loss.name == "poisson":
+            size = NATS
+        elif problem.loss.name == "cross_entropy":
+            size = min(max(size, _NOTHING), NATS)
+        # A power of 2, without which fourth powers of the targets may overflow or vanish.
+        unit = np.exp2(np.round(0.5 * np.log2(size)))
+        squares = problem.reduce(_curvatures, net, problem.loss, problem.w, unit).sums[0]
+        total = problem.total
+        kinds = kinds_of(net, problem.free)
+        largest = np.zeros(net.n_params)
+        np.maximum.at(largest, kinds, squares)
+        largest = largest[kinds]
+        if net.output is softmax:  # else steps move where y stays: all of a neuron's by one number
+            A = net.split(largest)[0]
+            A[:] = A.max(axis=0)
+        curvature = (largest / (2.0 * (size / unit**2) * total) + problem.l2)[free]
+        known = curvature[(curvature > 0.0) & np.isfinite(curvature)]
+        if known.size < curvature.size:  # columns of zeros, or slopes beyond all numbers
+            least = known.min() if known.size else size
+            curvature = np.where((curvature > 0.0) & np.isfinite(curvature), curvature, least)
+        return Units(size, np.sqrt(0.5 * size / curvature))
+
+    def _rounding(self) -> float:
+        """How far rounding of the outputs alone may move the loss."""
+        problem = self.problem
+        moved = problem.reduce(_moved, problem.net, problem.loss, problem.w).sums[0]
+        return (
+            4.0 * float(np.finfo(problem.net.dtype).eps) * (abs(self.value) + moved / problem.total)
+        )
+
+    def _steepest(self, units: Units) -> float:
+        """The largest entry of the gradient, in units; none longer than the way to its bound."""
+        problem = self.problem
+        gradient = self.objective(problem.w)[1][self.free].astype(np.float64)
+        slopes = np.abs(gradient * (units.parameters / units.loss))
+        if problem.bounds is not None:  # none is longer than the way to its bound
+            low, high = (bound[self.free] for bound in problem.bounds)
+            w = problem.w[self.free]
+            slopes = np.minimum(
+                slopes, np.where(gradient > 0, w - low, high - w) / units.parameters
+            )
+        return float(slopes.max())
+
+    def _judged(self, units: Units, limited: bool) -> str:
+        """Why a run ended, by the gradient that it left."""
+        problem, steepest = self.problem, self._steepest(units)
+        if steepest <= float(self.options.get("gtol", _TOL)):
+            return REASONS[SMALL_GRADIENT]
+        # What rounding leaves of a gradient whose loss it keeps from falling.
+        small = min(float(np.finfo(problem.net.dtype).eps) ** (1.0 / 3.0), _SMALL)
+        nothing = _NOTHING if problem.loss.name == "cross_entropy" else self.nothing
+        if steepest <= small or abs(self.value) <= max(nothing, self._rounding()):
+            return REASONS[SMALL_GAIN]
+        return _SPENT if limited else REASONS[STALLED]
+
+    def _run(
+        self, watch: Watch, n: int, units: Units, about: NDArray | None = None
+    ) -> tuple[bool, str]:
+        """Run the method once, or L-BFGS from `about` on (`_Run`).
+
+        Returns whether that ended the fit, or the segment, and why; else SciPy's message.
+        """
+        run = _Run(self, watch, units, about)
+        try:
+            found = run.minimise(n)
+        except _Stopped as stopped:
+            return True, str(stopped)
+        except _Still:
+            return False, ""
+        except UnboundLocalError as error:  # SciPy's own, where trust-exact finds no step
+            if "trustregion" not in extract_tb(error.__traceback__)[-1].filename:
+                raise
+            return False, ""
+        w = run.whole(found.x)
+        value = self.objective.value(w)
+        if about is not None:
+            self.problem.w[:], self.value = w, value
+            return False, found.message
+        if np.isfinite(value) and value <= self.value:
+            self.problem.w[:], self.value = w, value
+        spent = found.get("nit", found.nfev) >= n  # COBYLA counts evaluations only
+        return spent and (self._segments or not found.success), "" if spent else found.message
+
+    def loss(self) -> float:
+        return self.value
+
+    def state(self) -> dict[str, NDArray]:
+        return {"scipy_loss": np.array(self.value)}
+
+    def restore(self, state: dict[str, NDArray]) -> None:
+        self.value = float(state["scipy_loss"])
+
+
+class _Run:
+    """One run of a method: what it is handed, in units, and what is noted after its steps.
+
+    Or, where `about` is given, of L-BFGS from there on, with the loss as gradients tell it: the
+    mean of the gradients at both ends, times the way, is the fall of the loss up to the way's third
+    power, free of the rounding of the loss itself.
+    """
+
+    def __init__(self, fit: SciPy, watch: Watch, units: Units, about: NDArray | None) -> None:
+        self._fit, self._watch, self._about = fit, watch, about
+        self._problem, self._objective = fit.problem, fit.objective
+        self._method = fit.method if about is None else "L-BFGS-B"
+        self._with_gradient = fit.method not in WITHOUT_GRADIENT
+        self._origin = np.zeros(0)
+        if about is not None:
+            self._origin = self._objective(about)[1].astype(np.float64)
+        which = fit.free
+        self._free: slice | NDArray = which
+        if which[-1] - which[0] + 1 == which.size:
+            self._free = slice(which[0], which[-1] + 1)  # a fifth of the time of indices
+        self._scale, self._slope = units.parameters, units.parameters / units.loss
+        self._unit = units.loss
+        self._last: tuple[Any, float] = (None, np.nan)
+        self._still = 0
+
+    def minimise(self, n: int) -> Any:
+        """Return what SciPy found in n iterations."""
+        problem, scale, bounds = self._problem, self._scale, None
+        if problem.bounds is not None:
+            low, high = (bound[self._free].astype(np.float64) / scale for bound in problem.bounds)
+            bounds = list(zip(low, high, strict=True))
+        with_hessian = self._method in (*WITH_HESSIAN, *WITH_POSITIVE_HESSIAN)
+        with np.errstate(all="ignore"):
+            return self._fit.minimize(
+                self.function,
+                problem.w[self._free] / scale,
+                jac=True if self._with_gradient else None,
+                hessp=self.hessp if self._method in WITH_HESSIAN_PRODUCT else None,
+                hess=self.hess if with_hessian else None,
+                method=self._method,
+                bounds=bounds,
+                callback=self.note,
+                tol=_TOL,
+                options=self._options(n),
+            )
+
+    def _options(self, n: int) -> dict[str, Any]:
+        if self._about is not None:
+            return {"maxiter": n, "gtol": _POLISHED, "ftol": 0.0, "maxcor": 20}
+        # TNC is told of evaluations only: its iterations are counted by `note`.
+        options: dict[str, Any] = {"maxfun": 100 * n} if self._method == "TNC" else {"maxiter": n}
+        if self._method == "L-BFGS-B":
+            options["maxfun"] = 100 * n
+        if self._method in WITH_FTOL:
+            options["ftol"] = _FTOL
+        if self._method == "Newton-CG":
+            options["xtol"] = _XTOL
+        return options | self._fit.options
+
+    def whole(self, z: NDArray) -> NDArray:
+        """Return the parameters at z."""
+        w = self._problem.w.copy()
+        w[self._free] = z * self._scale
+        if self._problem.bounds is not None:  # rounding may have left them
+            np.clip(w, *self._problem.bounds, out=w)
+        return w
+
+    def function(self, z: NDArray) -> Any:
+        """Return the loss, and where the method takes it the gradient."""
+        self._watch.n_evaluations += 1
+        w = self.whole(z)
+        if not self._with_gradient:
+            value = self._objective.value(w)
+            self._last = w, value
+            return value / self._unit
+        value, gradient = self._objective(w)
+        self._last = w, value
+        if self._about is not None:
+            mean = 0.5 * (gradient.astype(np.float64) + self._origin)[self._free]
+            value = float(mean @ (w.astype(np.float64) - self._about)[self._free])
+        return value / self._unit, gradient[self._free] * self._slope
+
+    def hessp(self, z: NDArray, p: NDArray) -> NDArray:
+        """Return the Hessian's product with p."""
+        direction = np.zeros(len(self._problem.w), self._problem.net.dtype)
+        direction[self._free] = p * self._scale
+        return self._objective.hvp(self.whole(z), direction)[self._free] * self._slope
+
+    def hess(self, z: NDArray) -> NDArray:
+        """Return the Hessian, or the Gauss–Newton matrix in its place."""
+        dtype, scale = self._problem.net.dtype, self._scale
+        if self._method in WITH_HESSIAN:
+            matrix = np.array([self.hessp(z, e) for e in np.eye(len(scale))])
+        else:
+            among = np.ix_(self._fit.free, self._fit.free)
+            matrix = self._objective.gauss_newton(self.whole(z))[2][among].astype(np.float64)
+            matrix *= scale[:, np.newaxis] * self._slope
+        if not np.isfinite(matrix).all():
+            raise ValueError(
+                f"the optimizer {self._method} needs finite second derivatives of the loss, which "
+                f"{dtype} can't hold here: scale columns and targets, or begin elsewhere "
+                "(w0, seed)"
+            )
+        if self._method in WITH_HESSIAN:
+            return matrix
+        # Definite where it is singular but for rounding.
+        least = len(scale) * float(np.finfo(dtype).eps)
+        matrix[np.diag_indices_from(matrix)] += least * (float(matrix.diagonal().max()) or 1.0)
+        return matrix
+
+    def note(self, z: NDArray, *_: Any) -> None:
+        """Take a step's parameters over, and leave the method where that is the end."""
+        fit, watch = self._fit, self._watch
+        w = self.whole(np.asarray(z))
+        seen, value = self._last
+        if not np.array_equal(w, seen):
+            value = self._objective.value(w)
+        if not np.isfinite(value):  # no step down, whatever the method takes it for
+            raise _Still
+        done = abs(value) <= fit.nothing
+        self._still = 0 if value < fit.value else self._still + 1
+        self._problem.w[:] = w
+        fit.value = value
+        reason = watch.after(self._problem.w, value)
+        if reason or watch.step >= watch.epochs:
+            raise _Stopped(reason)
+        if watch.step > _GAINING and watch.losses[-1 - _GAINING] - value < fit.gain:
+            raise _Stopped(_ENOUGH)
+        if self._with_gradient and self._about is None and (self._still >= _STILL or done):
+            raise _Still
