@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeGuard
 
 import numpy as np
 
@@ -49,6 +49,12 @@ def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     return f"{type(value).__name__} {value!r}"[:120]
+
+
+def _is_plain(value: Any, dtype: np.dtype) -> TypeGuard[NDArray]:
+    """Whether compiled code takes an array as it is, of `dtype` itself and in C order."""
+    own = type(value) is np.ndarray and value.dtype is dtype
+    return own and value.flags.c_contiguous and value.flags.aligned
 
 
 def _plain(array: NDArray, dtype: np.dtype) -> NDArray:
@@ -136,6 +142,10 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
     Python numbers and sequences, integers and booleans, and floats no wider than `dtype` are
     converted; wider floats, complex numbers, text and objects are not.
     """
+    if _is_plain(value, dtype):
+        if check_finite:
+            _check_finite(name, value)
+        return value
     given = _array(name, value)
     if given.dtype.kind not in "fiub":
         raise TypeError(

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._parts import Rows, Statistic, over_parts
 
-_WIDE, _MANY = 1024, 16
+_WIDE, _MANY, _NARROW = 1024, 16, 8
+
+
+class _Biases(NamedTuple):
+    """What the constant columns make of the others, an entry each."""
+
+    chosen: NDArray  # whether it is the bias
+    origin: NDArray  # what it is counted from: 0 where no bias makes up for it
+    shift: NDArray  # the origin, in numbers of the bias
+    any: bool
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,10 @@ class Columns:
 
     @classmethod
     def over(cls, reduce: Callable[..., Statistic], name: str, dtype: Any) -> Columns:
-        """Return them of what is the X or the t of rows, of whose parts `reduce` makes one."""
+        """Return them of rows, of whose parts `reduce` makes one.
+
+        `name` is "X" or "t", or "Xt" for the columns of both.
+        """
         (n, total, sums), least, largest = reduce(_extent, name)
         rounding = max(n * float(np.finfo(np.float64).eps), float(np.finfo(dtype).eps))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -59,16 +71,19 @@ class Columns:
         constant = (least == largest) | (deviation <= rounding * np.abs(mean))
         return cls(mean, deviation, constant)
 
+    def parted(self, n: int) -> tuple[Columns, Columns]:
+        """Return the first n columns, and the others."""
+        first, others = (
+            Columns(*(array[..., some] for array in (self.mean, self.deviation, self.constant)))
+            for some in (slice(n), slice(n, None))
+        )
+        return first, others
+
     @cached_property
     def bias(self) -> int | None:
         """The first constant column that is not 0: what every neuron has for a bias."""
-        found = np.flatnonzero(self._is_bias)
+        found = np.flatnonzero(self._biases.chosen)
         return int(found[0]) if found.size else None
-
-    @cached_property
-    def _is_bias(self) -> NDArray:
-        found = self.constant & (self.mean != 0.0)
-        return found & (np.cumsum(found, axis=-1) == 1)
 
     @cached_property
     def unit(self) -> NDArray:
@@ -77,20 +92,17 @@ class Columns:
         return np.where(unit > 0.0, unit, 1.0)
 
     @cached_property
-    def _origin(self) -> NDArray:
-        """What each column is counted from: 0 where no bias makes up for it."""
-        fixed = self.constant | ~self._is_bias.any(axis=-1, keepdims=True)
-        return np.where(fixed, 0.0, self.mean)
-
-    @cached_property
-    def _shift(self) -> NDArray:
-        """The origin, in numbers of the bias."""
-        of_bias = np.where(self._is_bias, self.mean, 0.0).sum(axis=-1, keepdims=True)
-        return self._origin / np.where(of_bias, of_bias, 1.0)
+    def _biases(self) -> _Biases:
+        found = self.constant & (self.mean != 0.0)
+        chosen = found & (np.cumsum(found, axis=-1) == 1)
+        number = np.add.reduce(np.where(chosen, self.mean, 0.0), axis=-1, keepdims=True)
+        none = number == 0.0
+        origin = np.where(self.constant | none, 0.0, self.mean)
+        return _Biases(chosen, origin, origin / np.where(none, 1.0, number), not none.all())
 
     def standardised(self, X: NDArray) -> NDArray:
         """Return X in these units and, where there is a bias, counted from the means."""
-        mean = self._origin if self.bias is not None else None
+        mean = self._biases.origin if self._biases.any else None
         unit, wide = self.unit, _WIDE // X.shape[1]
         n = len(X) // wide * wide if wide > 1 and X.ndim == 2 and X.flags.c_contiguous else 0
         if n < _MANY * wide:
@@ -114,9 +126,10 @@ class Columns:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = W / self.unit[..., np.newaxis, :]
-            if self.bias is not None:
-                moved = scaled @ self._shift[..., np.newaxis]
-                np.subtract(scaled, moved, out=scaled, where=self._is_bias[..., np.newaxis, :])
+            if self._biases.any:
+                moved = scaled @ self._biases.shift[..., np.newaxis]
+                chosen = self._biases.chosen[..., np.newaxis, :]
+                np.subtract(scaled, moved, out=scaled, where=chosen)
             W[:] = scaled
         if not np.isfinite(W).all():
             *group, _, j = np.argwhere(~np.isfinite(W))[0]
@@ -129,30 +142,39 @@ class Columns:
 
 
 def _weighed(rows: Rows, name: str) -> tuple[NDArray, NDArray | None]:
-    """Return an array of rows, and their weights: a row without has no say, whatever its size."""
+    """Return an array with rows last, and their weights: one of 0 has no say, whatever is there."""
     rows = rows.weighing()
-    values, c = getattr(rows, name), rows.c
-    return values.astype(np.float64, copy=False), None if c is None else c.astype(np.float64)
+    if name == "Xt":
+        assert rows.t is not None
+        X, t = rows.X.T, rows.t.T
+        values = np.empty((len(X) + (1 if t.ndim < X.ndim else len(t)), *X.shape[1:]))
+        values[: len(X)], values[len(X) :] = X, t
+    else:
+        values = getattr(rows, name).T
+        few = len(values) <= _NARROW  # NumPy's loops would be along them
+        values = np.asarray(values, np.float64, order="C" if few else "A")
+    return values, None if rows.c is None else rows.c.T.astype(np.float64)
 
 
 def _sum(values: NDArray, c: NDArray | None) -> Any:
-    return np.add.reduce(values if c is None else (values.T * c.T).T)
+    return np.add.reduce(values if c is None else values * c, axis=-1).T
 
 
 def _extent(rows: Rows, name: str) -> Statistic:
     values, c = _weighed(rows, name)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = float(len(values)) if c is None else c.sum(axis=0)
-        sums = (len(values), total, _sum(values, c))
-    least = np.minimum.reduce(values, initial=np.inf)  # the methods take 2 µs more
-    return Statistic(sums, least, np.maximum.reduce(values, initial=-np.inf))
+        n = values.shape[-1]
+        sums = (n, float(n) if c is None else c.sum(axis=-1), _sum(values, c))
+    least = np.minimum.reduce(values, axis=-1, initial=np.inf)  # the methods take 2 µs more
+    largest = np.maximum.reduce(values, axis=-1, initial=-np.inf)
+    return Statistic(sums, least.T, largest.T)
 
 
 def _squares(rows: Rows, name: str, mean: NDArray, unit: NDArray) -> Statistic:
     values, c = _weighed(rows, name)
     with np.errstate(over="ignore", invalid="ignore"):
-        centred = values - mean
-        centred /= unit
+        centred = values - mean.T[..., np.newaxis]
+        centred /= unit.T[..., np.newaxis]
         centred *= centred
         return Statistic((_sum(centred, c),))
 

@@ -6,6 +6,7 @@ A *node* (lo, hi) of the tree is made of parts lo to hi − 1 (`kernels/drivers/
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -77,13 +78,18 @@ def along_tree(
     return value
 
 
+@cache  # the statement alone takes 4 µs, and a small fit is here often
+def sizes() -> Any:
+    """Return the module of the sizes that Python and compiled code share."""
+    with LOCK:
+        from .kernels.machine import sizes
+    return sizes
+
+
 def over_parts(function: Callable[..., Statistic], rows: Rows, *arguments: Any) -> Statistic:
     """Return what ``function(rows, *arguments)`` says of all rows, part by part."""
-    with LOCK:
-        from .kernels.machine.sizes import part_size
-
     B = len(rows.X)
-    part = part_size(B)
+    part = sizes().part_size(B)
     if part >= B:
         return function(rows, *arguments)
 

@@ -1038,8 +1038,8 @@ FITS = (
     Mutant(
         "a start whose bias does not follow the means",
         "_columns.py",
-        "self._origin / np.where(of_bias",
-        "self._origin * np.where(of_bias",
+        "origin / np.where(none",
+        "origin * np.where(none",
         ("test_doubts.py::test_the_start_does_with_the_columns_what_it_does_with_scaled_ones",),
     ),
     Mutant(

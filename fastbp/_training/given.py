@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .._columns import Columns
-from .._lock import LOCK
+from .._parts import sizes
 from ..activations import identity
 from ..losses import Loss, get_loss
 from ..network import Network
@@ -100,7 +101,9 @@ class Start:
 
     def of(self, problem: Problem, w: NDArray) -> Problem:
         """Return a problem as it was given, with the parameters for it, of those worked with."""
-        return replace(problem, w=self.as_given(w), X=self.X, far=self.far)
+        given = copy(problem)  # `replace` takes 10 µs more
+        given.w, given.X, given.far = self.as_given(w), self.X, self.far
+        return given
 
     def as_given(self, w: NDArray) -> NDArray:
         """Return the parameters for X, of those for what the optimizer is given."""
@@ -195,12 +198,14 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
                     f"[{bounds[0][j]}, {bounds[1][j]}]"
                 )
         return Start(net, X, None, False, problem.far)
-    columns = Columns.over(problem.reduce, "X", net.dtype)
+    squared = problem.loss.name == "squared"
+    both = Columns.over(problem.reduce, "Xt" if squared else "X", net.dtype)
+    columns, targets = both.parted(net.n_inputs)
     # Other losses have a unit of their own, or are not to be moved by a few far targets.
     of_targets = 1.0
-    if problem.loss.name == "squared":
+    if squared:
         linear = [sigma == identity for sigma in boundary.sigmas(net)]
-        units = np.where(linear, Columns.over(problem.reduce, "t", net.dtype).unit, 1.0)
+        units = np.where(linear, targets.unit, 1.0)
         A = net.split(w)[0].reshape(*w.shape[:-1], net.n_outputs, -1)
         A *= units.reshape(*A.shape[:-1], 1)
         if all(linear) and isinstance(optimizer, SGD | Adam):
@@ -230,7 +235,7 @@ def check_size(problem: Problem) -> None:
     if not name.startswith(OF_RESIDUALS):
         return
     least, largest = _least_target(dtype), problem.targets.largest
-    if np.all(largest >= least):
+    if (largest >= least).all():
         return
     largest = np.reshape(largest, (*problem.w.shape[:-1], -1)).max(axis=-1)
     if ((largest > 0.0) & (largest < least)).any():
@@ -270,10 +275,7 @@ _Data = tuple[NDArray, Any, NDArray | None]
 
 def is_copied(net: Network, B: int) -> bool:
     """Whether so many observations are copied where a fit needs others than those given."""
-    with LOCK:
-        from ..kernels.machine.sizes import is_packed
-
-    return is_packed(B, net.n_inputs, net.n_outputs, net.dtype.itemsize)
+    return sizes().is_packed(B, net.n_inputs, net.n_outputs, net.dtype.itemsize)
 
 
 def threads_of(given: int | str) -> int:

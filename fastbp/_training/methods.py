@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,15 @@ _SHUFFLED = 8 << 20  # bytes of X in a block that is shuffled by itself
 _CALL_OPERATIONS = 2e8  # of Levenberg–Marquardt in one compiled call: about 0.02 s
 
 
+@cache  # the statement alone takes 4 µs, and a small fit is here often
+def compiled() -> Any:
+    """Return the package of compiled code as Python calls it, with the modules needed here."""
+    with LOCK:
+        from ..kernels import calls
+        from ..kernels.calls import objective, optimizers, prepared  # noqa: F401
+    return calls
+
+
 @dataclass
 class Problem:
     """A fit's arguments, checked.
@@ -80,10 +89,9 @@ class Problem:
         """Σ c."""
         if self.far is not None:
             return self.far.total
-        with LOCK:
-            from ..kernels.calls.prepared import prepared
-
-        return float(self.n) if self.c is None else prepared(self.net).weight_sum(self.c)
+        if self.c is None:
+            return float(self.n)
+        return compiled().prepared.prepared(self.net).weight_sum(self.c)
 
     @property
     def batches(self) -> int:
@@ -115,14 +123,12 @@ class Problem:
         )
 
     def value(self) -> float:
-        with LOCK:
-            from ..kernels.calls.optimizers import mean_loss
-            from ..kernels.calls.prepared import prepared
-
         if self.far is not None:
             mean = self.far.batch(self.w, 1.0 / self.far.total) / self.far.total
         else:
-            mean = mean_loss(prepared(self.net), self.w, self.X, self.t, self.c, self.loss)
+            own = compiled().prepared.prepared(self.net)
+            data = (self.X, self.t, self.c)
+            mean = compiled().optimizers.mean_loss(own, self.w, *data, self.loss)
         return mean + self.penalty()
 
     @property
@@ -340,14 +346,10 @@ class Levenberg(WithoutMoments):
     """Levenberg–Marquardt: many iterations a compiled call where nobody looks in between."""
 
     def __init__(self, problem: Problem, optimizer: LevenbergMarquardt) -> None:
-        with LOCK:
-            from ..kernels.calls.optimizers import Levenberg
-            from ..kernels.calls.prepared import prepared
-
         self._problem, far = problem, problem.far
         self._ftol = optimizer.ftol
-        self._run = Levenberg(
-            prepared(problem.net),
+        self._run = compiled().optimizers.Levenberg(
+            compiled().prepared.prepared(problem.net),
             problem.w,
             problem.X,
             problem.t,
@@ -447,14 +449,11 @@ def rms_of_targets(problem: Problem) -> float:
 
 def levenberg_options(problem: Problem, optimizer: LevenbergMarquardt) -> dict[str, Any]:
     """Return all that the compiled loop is told beside the data."""
-    with LOCK:
-        from ..kernels.calls.objective import parted
-
     curvature, loss = optimizer.curvature, problem.loss.name
     if curvature == "auto":
         plain = ("squared", "cross_entropy", "poisson")
         curvature = "second_derivative" if loss in plain else "reweighted"
-    l2, each = parted(problem.l2)
+    l2, each = compiled().objective.parted(problem.l2)
     return {
         "l2": l2,
         "each": each,

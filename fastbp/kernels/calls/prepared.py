@@ -44,6 +44,8 @@ class Calls:
         asked for.
     loss, loss_and_grad, hvp, gauss_newton_product, gauss_newton : dict
         Loss as the caller names it → the function: filled by `prepare_loss`, read on every call.
+    levenberg : dict
+        Key of a loss, whether observations are few → the compiled loop.
     """
 
     def __init__(self, net: Described) -> None:
@@ -57,6 +59,7 @@ class Calls:
         self.hvp: dict[str | DescribedLoss, Callable] = {}
         self.gauss_newton_product: dict[str | DescribedLoss, Callable] = {}
         self.gauss_newton: dict[str | DescribedLoss, Callable] = {}
+        self.levenberg: dict[tuple[str, bool], Callable] = {}
 
     def __getattr__(self, name: str) -> Callable:
         # Not `cached_property`, which holds a lock of its own meanwhile: a forked child's for ever.
@@ -121,6 +124,8 @@ class Calls:
 
         `name` is that of what is not of the first order.
         """
+        if threads == 1:
+            return 1
         N, H, K = self._net_shape
         P = H * (N + K)
         part = part_size(n_samples)
