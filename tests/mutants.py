@@ -510,6 +510,13 @@ KERNELS = (
         "test_bounds.py::test_steps_that_are_short_by_slopes_from_far_away_claim_nothing[None-float64]",
     ),
     _kernel(
+        "the second run of Levenberg–Marquardt with the first matrix of the last trial",
+        "kernels/drivers/levenberg.py",
+        "                stage = WHOLE\n",
+        "                stage = stage\n",
+        "test_nist.py::test_the_certified_sum_from_both_starts[BoxBOD-0]",
+    ),
+    _kernel(
         "steps of Levenberg–Marquardt in the units of the columns",
         "kernels/drivers/levenberg.py",
         "out[j] = real(1.0 / math.sqrt(square)) if square > 0.0 else zero",

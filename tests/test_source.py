@@ -78,6 +78,14 @@ def test_the_bits_of_arrays(options: dict[str, Any], weighted: bool) -> None:
     same(threads, want)
 
 
+@pytest.mark.parametrize("rows", [3, 60, 240, 250])
+def test_the_bits_of_few_rows(rows: int) -> None:
+    """Up to 240 here, Levenberg–Marquardt makes the matrix of what a trial has left."""
+    arrays, options = (X[:rows], T[:rows]), {"optimizer": "lm", "epochs": 30}
+    want = fastbp.fit(NET, *arrays, **options)
+    same(fastbp.fit(NET, Source.from_arrays(*arrays), **options), want)
+
+
 @pytest.mark.parametrize("share", [None, 0.2])
 @pytest.mark.parametrize("options", [*METHODS, {"optimizer": "adam", "epochs": 2}], ids=str)
 def test_large_arrays_are_not_copied_and_give_the_same_bits(

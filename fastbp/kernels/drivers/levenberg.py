@@ -35,10 +35,11 @@ from ..machine import levenberg_settings as lm
 from ..machine.address import POINTER, allocate, load, release
 from ..machine.build import Kernel, loop
 from ..machine.callers import call_batch, call_matrix
-from ..machine.places import BATCH, MATRIX, N_PARAMS, PRODUCT
+from ..machine.places import BATCH, FORWARD, MATRIX, N_PARAMS, PRODUCT, REST, WHOLE
 from ..machine.records import DONE, NO_MEMORY, Levenberg
 from .bounded import bounded_of
 from .cholesky import ROWS, cholesky_of, solve_of
+from .matrix import is_one_chunk_of
 from .passes import passes
 from .penalty import penalty_of
 
@@ -60,6 +61,7 @@ class Data(NamedTuple):
     scale: float
     l2: float
     each: int
+    kept: int  # what `matrix` keeps between a trial's loss and the matrix there; or 0
 
 
 class Room(NamedTuple):
@@ -72,6 +74,7 @@ class Room(NamedTuple):
     moving: int
     tops: int  # 2 P of float64
     found: int  # three of float64: what a step foresees
+    chunk: int  # one of int64: what `matrix` keeps
     buffer: int
 
 
@@ -158,6 +161,7 @@ def _damped_of(dtype: np.dtype) -> Callable:
 def _room_of(dtype: np.dtype) -> tuple[Callable, Callable]:
     """Return the jitted steps to the memory of an iteration, and to the least damping."""
     pointer, lines, epsilon = POINTER[dtype], passes(dtype).lines, float(np.finfo(dtype).eps)
+    integers = POINTER[np.dtype(np.int64)]
 
     @loop
     def room_of(memory, P):
@@ -165,7 +169,9 @@ def _room_of(dtype: np.dtype) -> tuple[Callable, Callable]:
         p, line = U + lines(P * P), lines(P)
         tops = p + 4 * line
         found = (tops + 16 * P + 63) // 64 * 64
-        return Room(U, p, p + line, p + 2 * line, p + 3 * line, tops, found, found + 64)
+        chunk = found + 24
+        integers(chunk)[0] = 0
+        return Room(U, p, p + line, p + 2 * line, p + 3 * line, tops, found, chunk, found + 64)
 
     @loop
     def least_damping(free, P):
@@ -192,12 +198,12 @@ def _sums_of(dtype: np.dtype) -> tuple[Callable, Callable]:
             pointer(G)[j * P + j] += own
 
     @loop
-    def matrix(data, w, g, G, curvature, state, P, result):
+    def matrix(data, w, g, G, curvature, stage, state, P, result):
         """g and G at w; whether there was memory."""
         status = call_matrix(
             load(data.plan, MATRIX), plan=data.plan, loss=data.loss, w=w, X=data.X, B=data.B,
             t=data.t, c=data.c, scale=data.scale, curvature=curvature, g=g, G=G, mirror=0,
-            result=result,
+            kept=data.kept, stage=stage, result=result,
         )  # fmt: skip
         if status == NO_MEMORY:
             return False
@@ -211,16 +217,31 @@ def _sums_of(dtype: np.dtype) -> tuple[Callable, Callable]:
         return True
 
     @loop
-    def loss_at(data, w, P, result):
+    def loss_at(data, w, curvature, P, result):
         """The loss at w, and whether there was memory."""
-        status = call_batch(
-            load(data.plan, BATCH), plan=data.plan, loss=data.loss, w=w, X=data.X, B=data.B,
-            t=data.t, c=data.c, scale=data.scale, result=result,
-        )  # fmt: skip
+        if data.kept:
+            status = call_matrix(
+                load(data.plan, MATRIX), plan=data.plan, loss=data.loss, w=w, X=data.X, B=data.B,
+                t=data.t, c=data.c, scale=data.scale, curvature=curvature, g=0, G=0, mirror=0,
+                kept=data.kept, stage=FORWARD, result=result,
+            )  # fmt: skip
+        else:
+            status = call_batch(
+                load(data.plan, BATCH), plan=data.plan, loss=data.loss, w=w, X=data.X, B=data.B,
+                t=data.t, c=data.c, scale=data.scale, result=result,
+            )  # fmt: skip
         total = pointer64(result)[0]
         return total * data.scale + penalty(data.l2, data.each, w, 0, P), status != NO_MEMORY
 
     return matrix, loss_at
+
+
+@loop
+def _give_back(memory, data):
+    """Release the memory of the iterations."""
+    if data.kept:
+        release(load(data.kept, 0))
+    release(memory)
 
 
 def _free_of(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
@@ -486,6 +507,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
     size, pointer64 = dtype.itemsize, POINTER[np.dtype(np.float64)]
     room_of, least_damping = _room_of(dtype)
     scale_of, (matrix, loss_at) = _scale_of(dtype), _sums_of(dtype)
+    is_one_chunk = is_one_chunk_of(dtype)
     (slopes_of, step), (begin, take, outcome) = _system_of(dtype), _moves_of(dtype)
     levels_of, ended, judged, questioned = _stops_of(dtype)
 
@@ -496,11 +518,14 @@ def levenberg(dtype: np.dtype) -> Kernel:
         P = load(plan, N_PARAMS)
         s, state, mine = pointer64(settings), pointer64(kept), pointer64(own)
         losses, out = pointer64(history), pointer64(result)
-        data = Data(plan, loss, X, B, t, c, 1.0 / s[lm.TOTAL], s[lm.L2], each)
+        curvature = int(s[lm.CURVATURE])
         memory = allocate((P * P + (4 + ROWS) * P) * size + 16 * P + 10 * 64)
         if memory == 0:
             return NO_MEMORY
         room, least = room_of(memory, P), least_damping(free, P)
+        chunk = room.chunk if is_one_chunk(plan, B) else 0
+        data = Data(plan, loss, X, B, t, c, 1.0 / s[lm.TOTAL], s[lm.L2], each, chunk)
+        stage = WHOLE
         found = pointer64(room.found)
         stops = s[lm.FTOL] > 0.0 or s[lm.XTOL] > 0.0
         rescale, done = True, 0
@@ -510,10 +535,12 @@ def levenberg(dtype: np.dtype) -> Kernel:
         while reason == lm.GOING and done < n:
             if state[lm.SECOND] < 0.0:  # only now: until here w is what the last loss is of
                 begin(state, s[lm.START], w, starts, P)
+                stage = WHOLE
             if state[lm.FRESH] == 0.0:
-                if not matrix(data, w, g, G, int(s[lm.CURVATURE]), state, P, result):
-                    release(memory)
+                if not matrix(data, w, g, G, curvature, stage, state, P, result):
+                    _give_back(memory, data)
                     return NO_MEMORY
+                stage = REST if data.kept else WHOLE  # next time after a trial, which is kept
                 rescale = True
             if rescale:
                 scale_of(G, own, kinds, state[lm.SECOND] != 0.0, room.tops, room.inverse, P)
@@ -530,9 +557,9 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 if not foreseen.is_tried:
                     break
                 state[lm.HELD] = 0.0
-                value, is_found = loss_at(data, room.trial, P, result)
+                value, is_found = loss_at(data, room.trial, curvature, P, result)
                 if not is_found:
-                    release(memory)
+                    _give_back(memory, data)
                     return NO_MEMORY
                 if reason != lm.GOING:  # the last step is taken where the model is right about it
                     off = abs(state[lm.LOSS] - value - foreseen.fall)
@@ -560,7 +587,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
                     mine[j] = 0.0
                 rescale = True
                 reason = questioned(s, state, levels, slopes, least, low or each)
-        release(memory)
+        _give_back(memory, data)
         out[0] = float(reason)
         out[1] = float(done)
         return DONE

@@ -24,7 +24,17 @@ from ..machine.address import POINTER, allocate, load, release, view
 from ..machine.build import Kernel, loop
 from ..machine.callers import call_pack, multiply
 from ..machine.integers import larger, smaller
-from ..machine.places import N_INPUTS, N_NEURONS, N_PARAMS, PACK, PRODUCT, W_OFFSET
+from ..machine.places import (
+    FORWARD,
+    N_INPUTS,
+    N_NEURONS,
+    N_OUTPUTS,
+    N_PARAMS,
+    PACK,
+    PRODUCT,
+    REST,
+    W_OFFSET,
+)
 from ..machine.records import DONE, NO_MEMORY, Matrix
 from .head import Cotangent, Head, head_of, outputs_of
 from .passes import Chunk, passes
@@ -98,14 +108,11 @@ def _direct(dtype: np.dtype) -> Callable:
         jacobian(plan, w, room, cp)
         call_pack(load(plan, PACK), room.J, P, cp, room.panels)
         weigh(room, sums.g, P, cp, add)
-        # Rows of G at a time: few enough that little is computed below the diagonal.
-        block = smaller(larger(P // 8, 1), 5 * panel)
-        block = (block + panel - 1) // panel * panel
         row = 0
-        while row < P:
+        while row < P:  # so few rows of G at a time that little is computed below the diagonal
             # Panels are three vectors wide but for the last four vectors, 2 and 2, which
             # must not be parted (`panel_vectors`).
-            rows = block if row + block + width < P else P - row
+            rows = panel if row + panel + width < P else P - row
             a = room.J + row * cp * size
             b = room.panels + row * cp * size
             target = sums.G + (row * P + row) * size
@@ -303,25 +310,43 @@ class Steps(NamedTuple):
     finished: Callable
 
 
+def is_one_chunk_of(dtype: np.dtype) -> Callable:
+    """Return the jitted question whether observations are one chunk, of `batch` and of a matrix."""
+    p = passes(dtype)
+    few, chunk_size = p.few, p.chunk_size
+
+    @loop
+    def is_one_chunk(plan, B):
+        N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
+        most = smaller(_MOST_CHUNK, chunk_size(N, H, B, 2 if K == 1 else 3))
+        return B <= most and not few(B)
+
+    return is_one_chunk
+
+
 def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
     """Make the function of a unit: forward, the head, and the sums of chunks and parts.
 
-    ``matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, result)``
+    ``matrix(plan, …, t, c, scale, curvature, g, G, mirror, part, kept, stage, result)``
 
     ``result[0]`` (float64) receives Σ_b c_b ℓ_b; g and G are overwritten with what `scale` makes
     means; with `mirror`, the lower triangle is filled in. The plan has its activations at order 1,
     the `loss` table itself and its output at order 2. `part` as `batch` has it, for the partition
-    of `matrix_part_size`.
+    of `matrix_part_size`. `kept` is 0, or the address of an int64: 0, and from then on memory that
+    the caller releases, in which X stays transposed. Where the batch `is_one_chunk`, FORWARD makes
+    but the loss, of the same bits as `batch` has it, and REST with the same w what remains.
     """
     p = passes(dtype)
     size, width, activate, tree_numbers = p.size, p.width, p.activate, p.tree_numbers
-    pointer64 = POINTER[np.dtype(np.float64)]
+    pointer64, integers = POINTER[np.dtype(np.float64)], POINTER[np.dtype(np.int64)]
     room_of, added, finished = steps
     transpose, mirrored = _transpose(dtype), _mirrored(dtype)
     head, outputs, tree = head_of(dtype, True), outputs_of(dtype), tree_of(dtype)
     ones, place, merge = tree.ones, tree.place, tree.merge
 
-    def matrix(plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, result):
+    def matrix(
+        plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, kept, stage, result
+    ):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
         W = w + load(plan, W_OFFSET)
         part = part if part else matrix_part_size(B, P)
@@ -329,9 +354,14 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
         n_chunks = (part + _MOST_CHUNK - 1) // _MOST_CHUNK
         most = ((part + n_chunks - 1) // n_chunks + width - 1) // width * width
         _, end = room_of(0, plan, most)
-        own = allocate(end + 2 * 64 + tree_numbers(n_parts, P + P * P) * size)
+        own = load(kept, 0) if kept else 0
+        is_new = own == 0
+        if is_new:
+            own = allocate(end + 2 * 64 + tree_numbers(n_parts, P + P * P) * size)
         if own == 0:
             return NO_MEMORY
+        if kept:
+            integers(kept)[0] = own
         room, end = room_of((own + 63) // 64 * 64, plan, most)
         losses, vectors, matrices = result, 0, 0
         if n_parts > 1:
@@ -348,15 +378,19 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
                 n = smaller(most, stop - first)
                 cp = (n + width - 1) // width * width
                 x = X + first * N * size
-                transpose(x, n, N, cp, room.XT)
-                V = (room.V, cp)
-                multiply(load(plan, PRODUCT), (W, N, 1), (room.XT, cp), V, (N, H, cp), 0)
-                activate(plan, 1, room.V, room.D, 0, cp)
-                outputs(plan, w, room.V, room.head.s, cp)
+                if is_new:
+                    transpose(x, n, N, cp, room.XT)
                 chunk = Chunk(first, n, cp)
-                total += head(given, room.head, curvature, chunk)
-                added(plan, loss, w, x, room, sums, chunk, 1 if first > k * part else 0)
-            finished(plan, room, sums.G)
+                if stage != REST:
+                    V = (room.V, cp)
+                    multiply(load(plan, PRODUCT), (W, N, 1), (room.XT, cp), V, (N, H, cp), 0)
+                    activate(plan, 1, room.V, room.D, 0, cp)
+                    outputs(plan, w, room.V, room.head.s, cp)
+                    total += head(given, room.head, curvature, chunk)
+                if stage != FORWARD:
+                    added(plan, loss, w, x, room, sums, chunk, 1 if first > k * part else 0)
+            if stage != FORWARD:
+                finished(plan, room, sums.G)
             pointer64(losses + 8 * here)[0] = total
             last = k + 1 == n_parts
             merge(k, last, g, vectors, 1, P, losses)
@@ -364,7 +398,8 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
         if mirror:
             mirrored(G, P)
         pointer64(result)[0] = pointer64(losses)[0]
-        release(own)
+        if not kept:
+            release(own)
         return DONE
 
     return matrix

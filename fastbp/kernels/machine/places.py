@@ -72,3 +72,5 @@ NOTHING, GAUSS_NEWTON, HESSIAN = range(3)
 # What the head computes (`drivers.head`). In a Gauss–Newton matrix a sample weighs ℓ'', CURVED, or
 # for robust losses max(ℓ'', |ℓ'| / |y − t|), REWEIGHTED.
 VALUES, SLOPES, CURVED, REWEIGHTED, FULL = range(5)
+# What of a Gauss–Newton matrix is made: all, the loss, or what remains after that.
+WHOLE, FORWARD, REST = range(3)

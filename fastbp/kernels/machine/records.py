@@ -209,7 +209,7 @@ class PackBatch(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """Loss, gradient and Gauss–Newton matrix of a batch."""
+    """Loss, gradient and Gauss–Newton matrix of a batch, in one go or in two (`over_chunks`)."""
 
     plan: int
     loss: int
@@ -224,6 +224,8 @@ class Matrix(NamedTuple):
     G: int
     mirror: int
     part: int = 0
+    kept: int = 0
+    stage: int = 0
     result: int = 0
 
 
