@@ -45,7 +45,7 @@ from . import _standardise as standardise
 from ._columns import Columns
 from ._parts import Rows, over_parts, weight
 from ._standardise import Scaling
-from ._training.choose import SIZES, Choice, data, decide
+from ._training.choose import SIZES, Choice, Judges, data, decide
 from ._training.doubts import check_pair, direction_of, warn
 from ._training.given import mirrored, split
 from ._training.result import without_data
@@ -343,7 +343,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
             c,
             get_loss(self.loss),
             folds=None,
-            judges=None if held is None else self._prepared(held),
+            judges=None if held is None else Judges(*self._prepared(held)),
             fit=fastbp.fit,
             threads=self.threads,
             seed=int(self._rng.integers(2**31)),

@@ -1066,8 +1066,8 @@ FITS = (
     Mutant(
         "observations of weight 0 in a share to validate by",
         "_training/given.py",
-        "weighs = c > 0.0",
-        "weighs = c >= 0.0",
+        "rows = Rows(X, t, c).weighing()",
+        "rows = Rows(X, t, c)",
         ("test_fit.py::test_what_has_no_weight_is_not_shared_out",),
     ),
     Mutant(
@@ -1306,8 +1306,8 @@ ROWS = (
     Mutant(
         "all rows fitted where a share is held out",
         "_training/source.py",
-        "arrays = tuple(_Chosen(a, rows) for a in arrays)",
-        "arrays = tuple(_Chosen(a, np.arange(len(rows))) for a in arrays)",
+        "arrays = tuple(Chosen(a, rows) for a in arrays)",
+        "arrays = tuple(Chosen(a, np.arange(len(rows))) for a in arrays)",
         ("test_source.py::test_large_arrays_are_not_copied_and_give_the_same_bits",),
     ),
     Mutant(

@@ -9,9 +9,12 @@ from sklearn.datasets import load_wine
 from sklearn.model_selection import GroupKFold
 
 import fastbp
+from fastbp import _boundary
 from fastbp import _standardise as standardise
-from fastbp._training import choose
+from fastbp._training import choose, held
 from fastbp._training.choose import PATH
+from fastbp._training.held import Losses
+from fastbp.kernels.machine import sizes
 
 RNG = np.random.default_rng(0)
 ONES = np.ones((70, 1))
@@ -147,7 +150,8 @@ def test_weights_of_zero_are_no_observations():
 
 def test_a_network_that_is_hardly_better_than_a_line_says_so():
     of = choose.L2Path(*np.ones((3, 1)))
-    line = choose.Line(1.0, np.full(100, 0.5), np.ones(1), np.ones(1))
+    of_line = Losses.of(*np.array_split(np.full(100, 0.5), 3))
+    line = choose.Line(1.0, of_line, np.ones(1), np.ones(1))
     off = np.random.default_rng(0).standard_normal(100)
     off = (off - off.mean()) / off.std(ddof=1)  # a standard error of 0.1
     said = {
@@ -159,10 +163,50 @@ def test_a_network_that_is_hardly_better_than_a_line_says_so():
         -0.004: "",
     }
     for mean, want in said.items():
-        doubt = choose.doubt(choose.Choice(1.0, 1.0, of, 0.5 + mean + off), line)
+        known = Losses.of(*np.array_split(0.5 + mean + off, 3))
+        doubt = choose.doubt(choose.Choice(1.0, 1.0, of, known), line)
         assert want in doubt and bool(want) == bool(doubt), mean
     met = line._replace(constant=0.0)
-    assert not choose.doubt(choose.Choice(1.0, 1.0, of, 0.6 + off), met)  # by a constant
+    assert not choose.doubt(choose.Choice(1.0, 1.0, of, Losses.of(0.6 + off)), met)  # by a constant
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"threads": 2, "optimizer": "adam"},
+        {"sample_weight": np.where(np.arange(110) % 7 == 0, 0.0, 1.5)},
+        {"validation": 0.3, "sample_weight": np.where(np.arange(110) % 7 == 0, 0.0, 1.5)},
+        {"validation": (X_NEW, T_NEW, T_NEW**2)},
+        {"folds": 3},
+        {"folds": 3, "validation": 0.3},
+    ],
+    ids=["", "threads", "weights", "share", "given", "folds", "folds and share"],
+)
+@pytest.mark.parametrize("repeated", [True, False])
+def test_of_many_rows_none_are_copied(monkeypatch, options, repeated):
+    """The same fit, and the same losses but for the order in which they are summed."""
+    more = np.vstack([X, X[:40] if repeated else X_NEW[:40]])
+    t = np.concatenate([T, T[:40] if repeated else T_NEW[:40]])
+    given = {"X": more, "t": t, "epochs": 10, "_quiet": True, **options}
+    want = chosen(**given)
+    monkeypatch.setattr(sizes, "MOST_PACKED", 1000)
+    monkeypatch.setattr(held, "_AT_ONCE", 16)
+    got = chosen(**given)
+    assert (got.w == want.w).all() and got.l2 == want.l2 and got.data.X is more
+    for one, other in zip(got.l2_path, want.l2_path, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11)
+
+
+def test_many_classes_are_shared_out(monkeypatch):
+    net = fastbp.Network(2, activations=["tanh", "one"], n_outputs=3, output="softmax")
+    given = {"net": net, "t": np.digitize(X[:, 0], [-0.5, 0.5]), "epochs": 5, "_quiet": True}
+    want = chosen(loss="cross_entropy", **given)
+    monkeypatch.setattr(sizes, "MOST_PACKED", 1000)
+    monkeypatch.setattr(_boundary, "_EXPANDED", 0)
+    got = chosen(loss="cross_entropy", **given)
+    assert (got.w == want.w).all()
+    np.testing.assert_allclose(got.l2_path.loss, want.l2_path.loss, rtol=1e-11)
 
 
 def test_a_straight_line_that_is_better_is_named():

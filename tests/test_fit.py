@@ -21,7 +21,9 @@ from support import fresh_process, orders_of_fit
 
 import fastbp
 from fastbp import EarlyStopping, NonFiniteLossError, reference
+from fastbp._training import many
 from fastbp.datasets import load_diabetes
+from fastbp.kernels.machine import sizes
 from fastbp.optimizers import SGD, Adam, AdamW, Cosine, LevenbergMarquardt, Minimize
 
 RNG = np.random.default_rng(0)
@@ -749,6 +751,27 @@ def test_folds() -> None:
     assert fits.best is fits[int(fits.held_out_losses.argmin())]
     given = fastbp.fit_many(NET, X, T, seeds=2, folds=fits.folds[:3], epochs=15)
     same(given[4], fits[4])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"folds": 3},
+        {"folds": [(np.arange(40), np.arange(40, 60))], "validation": 0.2},
+        {"bootstrap": True},
+        {"bootstrap": True, "validation": 0.3, "sample_weight": np.arange(60) % 5.0},
+    ],
+    ids=str,
+)
+def test_of_many_rows_none_are_copied(monkeypatch: pytest.MonkeyPatch, options: Any) -> None:
+    want = fastbp.fit_many(NET, X, T, seeds=2, epochs=5, **options)
+    monkeypatch.setattr(sizes, "MOST_PACKED", 0)
+    monkeypatch.setattr(many, "_DRAWN", 7)
+    got = fastbp.fit_many(NET, X, T, seeds=2, epochs=5, **options)
+    for one, other in zip(got, want, strict=True):
+        same(one, other)
+        assert one.data.X is X
+    np.testing.assert_array_equal(got.held_out_losses, want.held_out_losses)
 
 
 @pytest.mark.parametrize("c", [None, C])

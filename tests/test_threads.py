@@ -1,7 +1,9 @@
 """`threads=`: the same bits for any number; processes made after their use; memory."""
 
+import gc
 import os
 import signal
+import weakref
 from dataclasses import replace
 from functools import partial
 
@@ -378,12 +380,26 @@ def test_processes_started_after_threads_were_used(method, tmp_path):
     assert fresh_process(file, method) == "done\n"
 
 
+def test_a_fit_on_threads_lets_go_of_its_rows():
+    X, t = np.ones((5000, 2)), np.arange(5000.0)
+    X[:, 0] = np.sin(t)
+    held = weakref.ref(X)
+    gc.disable()
+    try:
+        fastbp.fit(fastbp.Network(2, 2, output="identity"), X, t, threads=2, epochs=1, l2=0.1)
+        del X
+        assert held() is None
+    finally:
+        gc.enable()
+
+
 # --- Memory ---------------------------------------------------------------------------------------
 
 GROWTH = """
 import functools, sys
 import numpy as np
 import fastbp
+from fastbp._training.alike import Alike
 
 def peak():
     # ru_maxrss would begin with that of the process that started this one.
@@ -393,7 +409,8 @@ def peak():
 N, B, threads = 8, 300_000, int(sys.argv[1])
 net = fastbp.Network(N, 64, output="identity")
 w = net.init(seed=0)
-X, t, y, rows = np.ones((B, N)), np.ones(B), np.ones(B), np.ones((B, N))
+X = np.random.default_rng(0).standard_normal((B, N))
+t, y, rows = X[:, 0].copy(), np.ones(B), np.ones((B, N))
 g = np.empty_like(w)
 calls = {
     "loss_and_grad": lambda n: net.loss_and_grad(w, X[:n], t[:n], out=g, threads=threads),
@@ -412,6 +429,14 @@ for name in ("loss_and_grad", "hvp", "gauss_newton"):
     calls[name + " of classes"] = call
 objective = functools.partial(soft.objective, loss="cross_entropy", threads=threads)
 calls["objective of classes"] = lambda n: objective(X[:n], classes[:n])(v)
+small = fastbp.Network(N, 1, output="identity")
+options = {"epochs": 1, "folds": [np.arange(1000)], "threads": 1, "progress": False}
+calls["fit, l2 chosen"] = lambda n: fastbp.fit(
+    small, X[:n], t[:n], l2="auto", _quiet=True, **options
+)
+calls["fit_many"] = lambda n: fastbp.fit_many(small, X[:n], t[:n], seeds=1, **options)
+columns = [column.__getitem__ for column in X.T]
+calls["fit, its rows sorted"] = lambda n: Alike.of(np.arange(n, dtype=np.int32), columns)
 for call in calls.values():
     call(3000)  # compiled and loaded
 with open("/proc/self/clear_refs", "w") as reset:
@@ -428,5 +453,5 @@ for name, call in calls.items():
 def test_memory_does_not_grow_with_the_batch(threads):
     for line in fresh_process("-c", GROWTH, threads).splitlines():
         name, growth = line.rsplit(maxsplit=1)
-        # The data have 22 MiB, z of all samples would have 146 MiB.
-        assert float(growth) < 8.0, f"{name}: {growth} MiB"
+        # The data have 22 MiB, z of all samples would have 146 MiB; an order of them has 1.2.
+        assert float(growth) < (20.0 if "fit" in name else 8.0), f"{name}: {growth} MiB"

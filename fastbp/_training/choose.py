@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,13 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
+from .._boundary import ClassRows
 from .._columns import Columns
+from .._parts import Rows, row_numbers
 from .._standardise import parted, penalties
 from ..activations import identity, one, softmax
 from ..losses import Loss
-from ..network import Network, before_outputs
+from ..network import Network
 from ..optimizers import MOST_OF_LEVENBERG, LevenbergMarquardt, Minimize, get_optimizer
-from .jobs import folds_of, outcomes
+from .alike import Alike, Column
+from .far import Far
+from .given import most_copied, taken, weighing
+from .held import Drawn, Held, Losses, Targets
+from .jobs import Fold, drawn_folds, folds_of, outcomes
+from .methods import Problem
 from .progress import Progress
 from .watch import NonFiniteLossError
 
@@ -62,7 +69,7 @@ class Choice:
     l2: float
     linear: float  # of linear neurons
     path: L2Path
-    losses: NDArray  # of each that judges
+    losses: Losses | None  # of each that judges; None where nothing could be judged
 
     def noted(self, result: Result, doubt: str) -> Result:
         """Return a fit by this l2 with what it was chosen by, and what speaks against it."""
@@ -70,7 +77,13 @@ class Choice:
         return replace(result, l2=self.l2, l2_path=self.path, warnings=warnings)
 
 
-Judges = tuple[NDArray, NDArray, NDArray | None]  # X, targets as `Data` has them, c
+class Judges(NamedTuple):
+    """X, targets as `Data` has them and c, and which of these rows judge: all, where None."""
+
+    X: NDArray
+    targets: Targets
+    c: NDArray | None
+    rows: NDArray | None = None
 
 
 @dataclass(frozen=True)
@@ -78,22 +91,43 @@ class Data:
     """Checked data, and of each fold what is fitted and what judges."""
 
     X: NDArray
-    targets: NDArray  # of each network that is to have the penalty: (networks, B), or (…, B, K)
+    targets: Targets
     c: NDArray | None
+    rows: NDArray | None  # those that are fitted, where it is not all
     loss: Loss
-    folds: list[tuple[NDArray, NDArray]]  # rows; empty where `judges` does for all
-    judges: Judges | None
-    like: NDArray | None  # the number of each row among the distinct ones
+    judges: Judges | None  # of all fits, where there are no folds
+    held: Held | None  # what judges each fold; None where nothing does
     fit: Callable[..., Any]  # fastbp.fit, which stands above this module
     threads: int
     seed: int
     shown: Progress
 
+    @property
+    def folds(self) -> Drawn | list[Fold]:
+        """What is fitted and judged in turn."""
+        return [] if self.judges is not None or self.held is None else self.held.folds
+
+    @property
+    def n_folds(self) -> int:
+        """How many folds there are."""
+        return self.folds.n if isinstance(self.folds, Drawn) else len(self.folds)
+
     def counted(self, progress: bool | str, n_values: int) -> Data:
         """Return the data with how many fits at most there are to show, of each of some values."""
-        each = max(len(self.folds), 1) * len(self.targets)
+        each = max(self.n_folds, 1) * len(self.targets)
         n = each * (n_values + len(_OF_LINE))
         return replace(self, shown=Progress(progress, n, "choosing, fit"))
+
+    def fitted(self, net: Network, k: int, number: int | None = None) -> tuple[Any, Any, Any]:
+        """Return X, the k-th network's targets and c of what is fitted, of one fold or of all."""
+        rows = self.rows
+        if number is not None and self.n_folds:
+            folds = self.folds
+            if isinstance(folds, Drawn):
+                rows = folds.left(number)
+            else:
+                rows = folds[number].left(len(self.X))
+        return taken(net, self.loss, Rows(self.X, self.targets[k], self.c), rows)
 
     def judged(
         self,
@@ -101,29 +135,27 @@ class Data:
         l2: Callable[[int], NDArray],
         options: dict[str, Any],
         tried: Mapping[str, float],
-    ) -> tuple[NDArray, list[list[NDArray]]]:
+    ) -> tuple[Losses, list[list[NDArray]]]:
         """Return the losses of what judges, and the parameters of each fold's networks.
 
-        By fits with the penalty of each fold; losses are infinite where one diverges. Those of
-        like observations are one, and weighted, so that their mean is that of all. Every fold has
-        a start of its own, the same for all penalties. `tried` is what is shown of it.
+        By fits with the penalty of each fold. Every fold has a start of its own, the same for all
+        penalties. `tried` is what is shown of it.
         """
-        X, targets, c = self.judges or (self.X, self.targets, self.c)
-        folds = self.folds or [(np.arange(len(self.X)), np.arange(len(X)))]
-        jobs = [(number, k) for number in range(len(folds)) for k in range(len(targets))]
+        K = len(self.targets)
+        jobs = [(number, k) for number in range(max(self.n_folds, 1)) for k in range(K)]
         threads, before = max(self.threads // len(jobs), 1), self.shown.done
 
-        def judged(job: tuple[int, int], stop: threading.Event) -> tuple[NDArray, NDArray]:
+        def fitted(job: tuple[int, int], stop: threading.Event) -> NDArray | None:
             number, k = job
-            fitted, held = folds[number]
-            validation = {"validation": (X, targets[k], c)} if self.judges else {}
+            validation = {"validation": self._validation(net, k)} if self.judges else {}
+            X, t, c = self.fitted(net, k, number)
             try:
                 result = self.fit(
                     net,
-                    self.X[fitted],
-                    self.targets[k][fitted],
+                    X,
+                    t,
                     loss=self.loss,
-                    sample_weight=None if self.c is None else self.c[fitted],
+                    sample_weight=c,
                     l2=l2(number),
                     seed=int(np.random.default_rng([self.seed, 4, number]).integers(2**31)),
                     progress=False,
@@ -133,33 +165,33 @@ class Data:
                     **options | validation,
                 )
             except NonFiniteLossError:
-                return np.full(len(held), np.inf), np.zeros(net.n_params)
+                return None
             if result.reason == "interrupted":
                 raise KeyboardInterrupt
-            w = result.w
-            return losses_of_each(net, self.loss, w, X[held], targets[k][held]), w
+            return result.w
 
         def show(known: list[Any]) -> None:
             self.shown.show(before + len(known), tried)
 
-        found = [of_one for _, of_one in outcomes(judged, jobs, self.threads, show)]
+        found = [w for _, w in outcomes(fitted, jobs, self.threads, show)]
         if len(found) < len(jobs):
             raise KeyboardInterrupt
-        rows, K = np.concatenate([held for _, held in folds]), len(targets)
-        each, w = ([of_one[i] for of_one in found] for i in (0, 1))
-        losses = np.sum([np.concatenate(each[k::K]) for k in range(K)], 0)
-        weights = np.ones(len(rows)) if c is None else c[rows].astype(np.float64)
-        losses = np.where(weights > 0.0, losses, 0.0) * weights
-        like = np.arange(len(rows)) if self.like is None else self.like[rows]
-        distinct = np.bincount(like, losses)
-        distinct *= len(distinct) / weights.sum()
-        return distinct, [w[n : n + K] for n in range(0, len(w), K)]
+        assert self.held is not None
+        w = [found[n : n + K] for n in range(0, len(found), K)]
+        whole = [[np.zeros(net.n_params) if a is None else a for a in fold] for fold in w]
+        return self.held.losses(net, self.loss, w), whole
+
+    def _validation(self, net: Network, k: int) -> Any:
+        assert self.judges is not None
+        X, targets, c, rows = self.judges
+        held = taken(net, self.loss, Rows(X, targets[k], c), rows)
+        return held[0] if held[1] is None else held
 
 
 def data(
     net: Network,
     X: NDArray,
-    targets: NDArray,
+    targets: Targets,
     c: NDArray | None,
     loss: Loss,
     *,
@@ -168,73 +200,82 @@ def data(
     fit: Callable[..., Any],
     threads: int | str,
     seed: int,
+    rows: NDArray | None = None,
 ) -> Data:
     """Decide on the folds: those given, what validates, or five that share out the classes.
 
     Like observations are in the same of the five, whatever the order of all: a row that is there
-    twice is one of twice the weight, and is not judged by a fit that has seen it.
+    twice is one of twice the weight, and is not judged by a fit that has seen it. `rows` are those
+    to fit, where `judges` are others of these.
     """
     n, silent = boundary.thread_count(threads) or os.cpu_count() or 1, Progress(False, 0)
+    most = most_copied(net)
     if judges is not None and folds is None:
-        return Data(X, targets, c, loss, [], judges, None, fit, n, seed, silent)
+        some = row_numbers(len(judges.X)) if judges.rows is None else judges.rows
+        held = Held(*judges[:3], [Fold(some)], most)
+        return Data(X, targets, c, rows, loss, judges, held, fit, n, seed, silent)
+    weighs = weighing(c)
+    some = row_numbers(len(X)) if weighs is None else weighs
+    classes = _classes(net, targets, loss)
     if folds is not None:
-        rows = np.arange(len(X)) if c is None else np.flatnonzero(c)
-        parts = folds_of(folds, rows, len(X), _classes(net, targets, loss))
-        return Data(X, targets, c, loss, parts, None, None, fit, n, seed, silent)
-    if c is not None and not c.all():
-        X, targets, c = X[c > 0.0], targets[:, c > 0.0], c[c > 0.0]
-    columns = np.column_stack([X, *(t.reshape(len(X), -1) for t in targets)])
-    first, like = np.unique(columns, axis=0, return_index=True, return_inverse=True)[1:]
-    like, parts, B = like.ravel(), [], len(first)
-    if B > 1:
-        classes = _classes(net, targets, loss)
-        of_first = None if classes is None else classes[first]
-        for fold in folds_of(min(_FOLDS, B), np.arange(B), B, of_first):
-            fitted, held = (np.flatnonzero(np.isin(like, part)) for part in fold)
-            parts.append((fitted, held))
-    return Data(X, targets, c, loss, parts, None, like, fit, n, seed, silent)
+        held = Held(X, targets, c, folds_of(folds, some, len(X), classes), most)
+        return Data(X, targets, c, None, loss, None, held, fit, n, seed, silent)
+    columns = [column for table in (X, *targets) for column in _columns_of(table)]
+    alike = Alike.of(some, columns)
+    folded = _folded(alike, len(X), classes)
+    if folded is not None and len(X) > most and alike.begins.all():
+        folded = folded._replace(alike=None)
+    judging = None if folded is None else Held(X, targets, c, folded, most)
+    return Data(X, targets, c, weighs, loss, None, judging, fit, n, seed, silent)
 
 
-def _classes(net: Network, targets: NDArray, loss: Loss) -> NDArray | None:
+def _folded(alike: Alike, B: int, classes: NDArray | None) -> Drawn | None:
+    """Return folds of what is not alike among B rows; None where there is one alone."""
+    first = alike.order[alike.begins]
+    if len(first) < 2:
+        return None
+    of_first = None if classes is None else classes[first]
+    parts = drawn_folds(min(_FOLDS, len(first)), row_numbers(len(first)), of_first)
+    number = np.empty(len(first), np.int8)
+    for k, part in enumerate(parts):
+        number[part] = k
+    return Drawn(len(parts), alike.each(number, B), alike)
+
+
+def _columns_of(table: NDArray | ClassRows) -> list[Column]:
+    """Return what makes numbers of rows by which these are sorted."""
+    if isinstance(table, ClassRows):  # the last class is the least of rows of probabilities
+        return [lambda rows: -table.classes[rows].astype(np.int64)]
+    # Not `take`, which copies a column that is no array of its own.
+    return [column.__getitem__ for column in table.reshape(len(table), -1).T]
+
+
+def _classes(net: Network, targets: Targets, loss: Loss) -> NDArray | None:
     """Return the class of each observation, where targets are classes."""
-    if loss.name != "cross_entropy" or not np.isin(targets, (0.0, 1.0)).all():
+    if isinstance(targets[0], ClassRows):
+        return targets[0].classes
+    if loss.name != "cross_entropy" or not all(np.isin(t, (0.0, 1.0)).all() for t in targets):
         return None
     if net.n_outputs == 1:
-        return targets[0] if len(targets) == 1 else targets.argmax(axis=0)
+        return targets[0] if len(targets) == 1 else np.argmax(targets, axis=0)
     return targets[0].argmax(axis=1) if net.output is softmax else None
 
 
-def losses_of_each(net: Network, loss: Loss, w: NDArray, X: NDArray, t: NDArray) -> NDArray:
-    """Return the loss of each observation, (B,); infinite where it is no number."""
-    s = before_outputs(net).value(w, X).astype(np.float64)
-    sigmas = boundary.sigmas(net)
-    with np.errstate(all="ignore"):
-        if sigmas[0] is softmax:
-            s -= s.max(axis=1, keepdims=True)
-            log_y = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
-            each = -t * log_y if loss.fuses_with_softmax else loss(np.exp(log_y), t)
-        else:
-            pairs = [loss.with_output(sigma) for sigma in sigmas]
-            columns = zip(pairs, s.reshape(len(s), -1).T, t.reshape(len(s), -1).T, strict=True)
-            each = np.column_stack([ell(sigma(of), to) for (sigma, ell), of, to in columns])
-    total = each.sum(axis=1)
-    return np.where(np.isfinite(total), total, np.inf)
-
-
-def units(net: Network, X: NDArray, t: NDArray, c: NDArray | None, loss: Loss) -> NDArray:
+def units(problem: Problem) -> NDArray:
     """Return what λ is multiplied with for each parameter, so that units of the data do not matter.
 
     The penalty is that of weights for columns, and of targets, in units of their deviations; a
     constant column, the bias of the neurons, and neurons that are constant, have none.
     """
-    columns = Columns.of(X, c)
+    net = problem.net
+    columns = Columns.over(problem.reduce, "X", net.dtype)
     of_X = columns.unit.copy()
     if columns.bias is not None:
         of_X[columns.bias] = 0.0
     linear = np.array([sigma == identity for sigma in boundary.sigmas(net)])
     squared = np.ones(net.n_outputs)
-    if loss.name == "squared":
-        squared = np.atleast_1d(Columns.of(t, c).unit) ** 2
+    if problem.loss.name == "squared":
+        squared = np.atleast_1d(Columns.over(problem.reduce, "t", net.dtype).unit) ** 2
     unit = float(squared.mean())
     each, bent = np.empty(net.n_params), [v != one for v in net.activations]
     A, W = net.split(each)
@@ -258,29 +299,29 @@ def choose(
     Linear neurons have the penalty of the best straight line, where the path begins, so that bent
     ones are taken where they are worth it.
     """
-    if of.judges is None and not of.folds:  # like observations alone
+    if of.held is None:  # like observations alone
         first = float(path[0])
-        return Choice(first, first, L2Path(*np.empty((3, 0))), np.empty(0))
+        return Choice(first, first, L2Path(*np.empty((3, 0))), None)
     of_line = None if line is None else _of_neuron(net, unit, line)
     options = options | _enough(net, of.loss, options)
     tried = tried or {}
     if of_line is not None and path[0] < of_line[-1]:  # many inputs that go together
         path = np.r_[of_line[-1], path]
 
-    def judged(l2: float) -> NDArray:
+    def judged(l2: float) -> Losses:
         def of_fold(number: int) -> NDArray:
             return parted(net, l2 * unit, l2, l2 if of_line is None else of_line[number])
 
         return of.judged(net, of_fold, options, {**tried, "l2": l2})[0]
 
     losses = _path(path, judged, _WORSE_L2)
-    means = losses.mean(axis=1)
     chosen = _first_as_good(losses)
-    if not np.isfinite(means[chosen]):
+    if not np.isfinite(losses[chosen].mean):
         raise NonFiniteLossError(
             "no fit of any l2 had a finite loss; scaled inputs may help", np.empty(0), 0, {}
         )
-    looked_at = L2Path(path[: len(losses)], means, _errors(losses))
+    means, errors = np.array([each.above() for each in losses]).T
+    looked_at = L2Path(path[: len(losses)], means, errors)
     l2 = float(path[chosen])
     linear = l2 if of_line is None else float(of_line[-1])
     return Choice(l2, linear, looked_at, losses[chosen])
@@ -305,7 +346,7 @@ def decide(
     choices: list[Choice] = []
     sizes = SIZES if isinstance(n_neurons, str) else (n_neurons,)
 
-    def losses(size: int) -> NDArray:
+    def losses(size: int) -> Losses | None:
         net = network(size)
         tried = {"neurons": size} if len(sizes) > 1 else {}
         choices.append(choose(net, of, penalties(net, 1.0), options(net), path, own, tried))
@@ -317,7 +358,7 @@ def decide(
         line = line_of_data(first, of, options(first))
         own = line if isinstance(l2, str) else None
         found = _path(sizes, losses)
-        chosen = _first_as_good(found) if found.size else 0
+        chosen = _first_as_good(found) if found else 0
         choice = choices[chosen]
         of.shown.end(f"{sizes[chosen]} neurons and l2 {choice.l2:.3g} are chosen")
     return sizes[chosen], choice, doubt(choice, line)
@@ -325,14 +366,14 @@ def decide(
 
 def doubt(choice: Choice, line: Line | None) -> str:
     """Say so where a network is not better than a straight line by what it has not seen."""
-    if line is None or not choice.losses.size or not line.constant:  # a constant is met
+    if line is None or choice.losses is None or not line.constant:  # a constant is met
         return ""
-    off = choice.losses - line.losses
-    gain, error = -off.mean(), float(_errors(off[np.newaxis])[0])
+    loss, error = choice.losses.above(line.losses)
+    gain = -loss
     if gain > _SURE * error or abs(gain) <= _WORSE * abs(line.constant):  # or it is that line
         return ""
-    seen = f"the loss on what was held out, {choice.losses.mean():.6g}"
-    of_line = f"that of a straight line, {line.losses.mean():.6g}"
+    seen = f"the loss on what was held out, {choice.losses.mean:.6g}"
+    of_line = f"that of a straight line, {line.losses.mean:.6g}"
     if -gain > error:
         return f"{seen}, is above {of_line}: a linear model does better with these inputs"
     return (
@@ -345,7 +386,7 @@ class Line(NamedTuple):
     """The straight line that is best on what was held out."""
 
     constant: float  # the loss of a constant
-    losses: NDArray  # its own, of each that judges
+    losses: Losses  # its own
     strength: NDArray  # the norm of λ V for columns in the units, of each fold and of all
     units: NDArray  # of the columns, squared; 0 for a bias
 
@@ -383,10 +424,12 @@ def line_of(net: Network, output: Any) -> tuple[Network, dict[str, Any]]:
 def line_of_data(net: Network, of: Data, options: dict[str, Any]) -> Line | None:
     """Return s = V x with the best penalty on V; None where steps are too few to judge by."""
     epochs = options.get("epochs")
-    if (of.judges is None and not of.folds) or (epochs is not None and epochs < _FEW):
+    if of.held is None or (epochs is not None and epochs < _FEW):
         return None
     line, own = line_of(net, net.output)
-    columns = Columns.of(of.X, of.c)
+    X, _, c = of.fitted(net, 0)
+    far = isinstance(X, Far)
+    columns = Columns.over(X.reduce, "X", net.dtype) if far else Columns.of(X, c)
     units = columns.unit**2
     if columns.bias is not None:
         units[columns.bias] = 0.0
@@ -394,26 +437,26 @@ def line_of_data(net: Network, of: Data, options: dict[str, Any]) -> Line | None
     line.split(unit)[1][...] = units
     found: list[list[list[NDArray]]] = []
 
-    def judged(l2: float) -> NDArray:
+    def judged(l2: float) -> Losses:
         losses, w = of.judged(line, lambda fold: l2 * unit, own, {"l2 of a line": l2})
         found.append(w)
         return losses
 
     losses = _path(_OF_LINE, judged)
-    best = int(losses.mean(axis=1).argmin())
+    best = _best(losses)
     l2 = float(_OF_LINE[best])
-    of_all = [
-        of.fit(
-            line, of.X, t, loss=of.loss, sample_weight=of.c, l2=l2 * unit, progress=False,
-            _quiet=True, **own,
-        ).w
-        for t in of.targets
-    ]  # fmt: skip
+    of_all = []
+    for X, t, c in (of.fitted(line, k) for k in range(len(of.targets))):
+        found_of_all = of.fit(
+            line, X, t, loss=of.loss, sample_weight=c, l2=l2 * unit, progress=False, _quiet=True,
+            **own,
+        )  # fmt: skip
+        of_all.append(found_of_all.w)
     strength = [
         l2 * max(float(np.linalg.norm(line.split(w)[1] * np.sqrt(units), 2)) for w in fold)
         for fold in [*found[best], of_all]
     ]
-    return Line(float(losses[0].mean()), losses[best], np.array(strength), units)
+    return Line(losses[0].mean, losses[best], np.array(strength), units)
 
 
 def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]:
@@ -424,39 +467,47 @@ def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]
     return {"epochs": _STEPS} if isinstance(optimizer, LevenbergMarquardt | Minimize) else {}
 
 
-def _path(values: Iterable[Any], losses: Callable[[Any], NDArray], worse: int = 0) -> NDArray:
+def _path(
+    values: Iterable[Any], losses: Callable[[Any], Losses | None], worse: int = 0
+) -> list[Losses]:
     """Return the losses of one value after the other, until two in a row are clearly worse.
 
     By a standard error, and by more than rounding and ends of fits make of two that are alike. Or
     until as many as `worse` in a row are so by the latter alone.
     """
-    found: list[NDArray] = []
+    found: list[Losses] = []
+
+    def last(n: int) -> Iterator[tuple[float, float]]:
+        return (_above(each, best) for each in reversed(found[-n:]))
+
     for value in values:
-        found.append(losses(value))
-        if not found[-1].size:
+        each = losses(value)
+        if each is None:
             break
-        above, error = _above_the_best(np.array(found))
-        least = _WORSE * abs(float(found[int(above.argmin())].mean()))
-        if len(found) > 2 and (above[-2:] > np.maximum(error[-2:], least)).all():
+        found.append(each)
+        best = found[_best(found)]
+        least = _WORSE * abs(best.mean)
+        if len(found) > 2 and all(above > max(error, least) for above, error in last(2)):
             break
-        if 0 < worse < len(found) and (above[-worse:] > least).all():
+        if 0 < worse < len(found) and all(above > least for above, _ in last(worse)):
             break
-    return np.array(found)
+    return found
 
 
-def _above_the_best(losses: NDArray) -> tuple[NDArray, NDArray]:
-    """Return by how much each row's mean is above the least, and the error of that difference."""
-    with np.errstate(invalid="ignore"):
-        off = losses - losses[losses.mean(axis=1).argmin()]
-        return np.nan_to_num(off.mean(axis=1), nan=np.inf), np.nan_to_num(_errors(off))
+def _best(losses: list[Losses]) -> int:
+    return int(np.argmin([each.mean for each in losses]))
 
 
-def _errors(losses: NDArray) -> NDArray:
-    with np.errstate(invalid="ignore"):
-        n = losses.shape[1]
-        return losses.std(axis=1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(losses))
+def _above(losses: Losses, best: Losses) -> tuple[float, float]:
+    """Return by how much a mean is above the least, and the error of that difference."""
+    mean, error = (0.0, 0.0) if losses is best else losses.above(best)
+    return np.inf if np.isnan(mean) else mean, 0.0 if np.isnan(error) else error
 
 
-def _first_as_good(losses: NDArray) -> int:
-    above, error = _above_the_best(losses)
-    return int((above <= error).argmax())  # the first of all where no loss is finite
+def _first_as_good(losses: list[Losses]) -> int:
+    best = losses[_best(losses)]
+    for number, each in enumerate(losses):
+        above, error = _above(each, best)
+        if above <= error:
+            return number
+    return 0  # where no loss is finite

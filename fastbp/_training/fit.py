@@ -291,26 +291,29 @@ def _chosen(given: Given) -> FitResult:
     if not isinstance(seed, int | np.integer):
         seed = int(stream(seed, 4).integers(2**31))
     given = replace(given, seed=seed)
-    problem, judges, _ = checked(
-        replace(given, l2=0.0, validation=None if given.folds is not None else given.validation),
-        copies=True,
+    problem, held, _ = checked(
+        replace(given, l2=0.0, validation=None if given.folds is not None else given.validation)
     )
-    assert not isinstance(judges, Far)
-    net, X, t, c, ell = problem.net, problem.X, problem.t, problem.c, problem.loss
+    net, far = problem.net, problem.far
+    arrays = far.given if isinstance(far, Streamed) else None
+    X, t, c, rows = arrays or (problem.X, problem.t, problem.c, None)
+    judged = held.given if isinstance(held, Streamed) else held
+    assert not isinstance(judged, Far)
     options = {name: getattr(given, name) for name in _OF_EACH}
     of = choose.data(
         net,
         X,
-        t[np.newaxis],
+        [t],
         c,
-        ell,
+        problem.loss,
         folds=given.folds,
-        judges=None if judges is None else (judges[0], judges[1][np.newaxis], judges[2]),
+        judges=None if judged is None else choose.Judges(judged[0], [judged[1]], *judged[2:]),
         fit=fit,
         threads=given.threads,
         seed=int(seed),
+        rows=rows,
     ).counted(given.progress, len(choose.PATH))
-    unit = choose.units(net, X, t, c, ell)
+    unit = choose.units(problem)
     with of.shown:
         line = choose.line_of_data(net, of, options)
         choice = choose.choose(net, of, unit, options, line=line)

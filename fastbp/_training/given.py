@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .._columns import Columns
-from .._parts import sizes
+from .._parts import Rows, row_numbers, sizes
 from ..activations import identity
 from ..losses import Loss, get_loss
 from ..network import Network
@@ -121,9 +121,6 @@ def problem_of(
     start = started(problem, chosen, given.w0 is None)
     if isinstance(held, Far):
         return problem, FarObjective(start.elsewhere(held) or held, 0.0), chosen, start
-    judged = start.elsewhere(given.validation) if isinstance(given.validation, Far) else None
-    if judged is not None:
-        return problem, FarObjective(judged, 0.0), chosen, start
     if held is None:
         return problem, None, chosen, start
     X_held, t_held, c_held = held
@@ -157,14 +154,20 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
     boundary.thread_count(given.threads)
     free = _free(net, given.free)
     held: _Data | Far | None = None
-    copies = copies or is_copied(net, len(X))
+    copies = far is None and (copies or is_copied(net, len(X)))
     if copies and isinstance(t, boundary.ClassRows):
         t = t[:]
-    if far is None and isinstance(given.validation, float) and not copies:
-        far, held = _shared_out(given, ell, X, t, c)
+    validation = checked_validation(given.validation)
+    if isinstance(validation, tuple):
+        held = _judges(net, ell, validation)
+    elif not isinstance(validation, float):
+        held = validation
+    elif copies:
+        X, t, c, held = _split(validation, given.seed, X, t, c)
+    else:
+        arrays = far.given if isinstance(far, Streamed) and far.given else (X, t, c, None)
+        far, held = _shared_out(validation, given, ell, *arrays)
         X, t, c = one_row(net)
-    elif far is None:
-        X, t, c, held = _split(given, ell, X, t, c)
     if isinstance(t, boundary.ClassRows):  # many: a block at a time
         far = Streamed.of_arrays(net, ell, (X, t, c), threads_of(given.threads))
         X, t, c = one_row(net)
@@ -278,17 +281,39 @@ def is_copied(net: Network, B: int) -> bool:
     return sizes().is_packed(B, net.n_inputs, net.n_outputs, net.dtype.itemsize)
 
 
+def most_copied(net: Network) -> int:
+    """Most observations that are."""
+    return sizes().MOST_PACKED // ((net.n_inputs + net.n_outputs + 1) * net.dtype.itemsize) or 1
+
+
 def threads_of(given: int | str) -> int:
     return boundary.thread_count(given) or os.cpu_count() or 1
 
 
+def taken(net: Network, loss: Loss, rows: Rows, chosen: NDArray | None) -> tuple[Any, Any, Any]:
+    """Return some observations, or all, as X, t and c for `fit`; those that are many as a Far."""
+    if chosen is None:
+        return rows
+    if is_copied(net, len(chosen)):
+        return rows.of(chosen)
+    return Streamed.of_arrays(net, loss, rows, 1, chosen), None, None
+
+
+def weighing(c: NDArray | None, rows: NDArray | None = None) -> NDArray | None:
+    """Return which rows, of some, have a weight; None for all."""
+    if c is None or c.all():
+        return rows
+    rows = row_numbers(len(c)) if rows is None else rows
+    return rows[c[rows] > 0.0]
+
+
 def _shared_out(
-    given: Given, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
+    share: float, given: Given, loss: Loss, X: Any, t: Any, c: Any, rows: NDArray | None
 ) -> tuple[Far, Far]:
     """Return what is left to fit and a share to validate by, of which nothing is copied."""
-    weighs = None if c is None or c.all() else np.flatnonzero(c > 0.0).astype(np.int32)
-    rows = split(given.validation, given.seed, len(X) if weighs is None else len(weighs))
-    held, fitted = (part if weighs is None else weighs[part] for part in rows)
+    weighs = weighing(c, rows)
+    parts = split(share, given.seed, len(X) if weighs is None else len(weighs))
+    held, fitted = (part if weighs is None else weighs[part] for part in parts)
     n = threads_of(given.threads)
     return (
         Streamed.of_arrays(given.net, loss, (X, t, c), n, fitted),
@@ -297,31 +322,28 @@ def _shared_out(
 
 
 def _split(
-    given: Given, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
-) -> tuple[NDArray, NDArray, NDArray | None, _Data | None]:
-    """Return what is left to fit, and what is held out or given to validate."""
-    net, validation = given.net, checked_validation(given.validation)
-    if validation is None:
-        return X, t, c, None
-    if isinstance(validation, float):
-        if c is not None and not c.all():  # what has no weight is no observation to be shared out
-            weighs = c > 0.0
-            X, t, c = X[weighs], t[weighs], c[weighs]
-        held, fitted = split(validation, given.seed, len(X))
-        judged = X[held], t[held], None if c is None else c[held]
-        return X[fitted], t[fitted], None if c is None else c[fitted], judged
-    w, (X_held, t_held, *rest) = np.zeros(net.n_params, net.dtype), validation
+    share: float, seed: int | np.random.Generator | None, X: NDArray, t: NDArray, c: NDArray | None
+) -> tuple[NDArray, Any, NDArray | None, _Data]:
+    """Return what is left to fit, and what is held out: copies."""
+    # What has no weight is no observation to be shared out.
+    rows = Rows(X, t, c).weighing()
+    held, fitted = (rows.of(part) for part in split(share, seed, len(rows.X)))
+    return fitted.X, fitted.t, fitted.c, held
+
+
+def _judges(net: Network, loss: Loss, given: tuple[Any, ...]) -> _Data:
+    """Check observations that are given to validate by."""
+    w, (X, t, *rest) = np.zeros(net.n_params, net.dtype), given
     weights = rest[0] if rest else None
     try:
-        judged = boundary.loss_inputs(net, loss, w, X_held, t_held, weights, check_finite=True)[1:]
+        return boundary.loss_inputs(net, loss, w, X, t, weights, check_finite=True)[1:]
     except (TypeError, ValueError) as error:
         raise type(error)(f"in validation: {error}") from error
-    return X, t, c, judged
 
 
-def checked_validation(given: Any) -> tuple[Any, ...] | float | None:
+def checked_validation(given: Any) -> tuple[Any, ...] | float | Far | None:
     """Return observations to validate by, the share to hold out, a float, or None."""
-    if given is None or (isinstance(given, tuple) and len(given) in (2, 3)):
+    if isinstance(given, Far | None) or (isinstance(given, tuple) and len(given) in (2, 3)):
         return given
     if isinstance(given, int | float | np.number):
         return float(given)
@@ -348,7 +370,7 @@ def split(
             f"validation must hold out at least one of {B} observations and not all; got the "
             f"share {share!r}"
         )
-    order = np.arange(B, dtype=np.int32 if B < 2**31 else np.int64)
+    order = row_numbers(B)
     stream(seed, 2).shuffle(order)
     if classes is not None:
         order = order[_by_share(classes[order])]

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
+from .._parts import row_numbers, rows_where
 from .pool import Pool
 
 _SECONDS = 1.0  # of a task
@@ -106,49 +107,71 @@ def _some(
     return first, found, seconds / len(jobs)
 
 
+class Fold(NamedTuple):
+    """Observations that are held out, and those that are fitted: all others, where None."""
+
+    held: NDArray
+    fitted: NDArray | None = None
+
+    def left(self, B: int) -> NDArray:
+        """Return those, of B, that are fitted."""
+        if self.fitted is not None:
+            return self.fitted
+        outside = np.ones(B, bool)
+        outside[self.held] = False
+        return rows_where(outside)
+
+
 def folds_of(
     given: int | Iterable[Any], rows: NDArray, B: int, classes: NDArray | None = None
-) -> list[tuple[NDArray, NDArray]]:
-    """Return of each fold the observations to fit and those to hold out.
+) -> list[Fold]:
+    """Return the folds that are given, or a number of them, of the rows that weigh among B.
 
-    `rows` are those of the B observations that weigh. A number of folds is drawn of them, always
-    the same ones; with the class of each of the B, every fold has of every class its share.
+    With the class of each of the B, every fold that is drawn has of every class its share.
     """
     if isinstance(given, int | np.integer):
-        n, drawn = len(rows), default_rng(0).permutation(rows)
-        if not 2 <= given <= n:
-            raise ValueError(f"folds must lie between 2 and {n}, the observations; got {given}")
-        parts = np.array_split(drawn, int(given))
-        if classes is not None:
-            drawn = drawn[np.argsort(classes[drawn], kind="stable")]
-            parts = [drawn[k :: int(given)] for k in range(int(given))]
-        given = [np.sort(part) for part in parts]
-    folds = [_fold(part, B) for part in given]
-    for number, (fitted, held) in enumerate(folds):
-        if not np.isin(fitted, rows).any() or not np.isin(held, rows).any():
+        drawn = drawn_folds(int(given), rows, None if classes is None else classes[rows])
+        given = [np.sort(part).astype(np.intp) for part in drawn]
+    weighs = np.zeros(B, bool)
+    weighs[rows] = True
+    folds = []
+    for number, part in enumerate(given):
+        fold = _fold(part, B)
+        left = fold.left(B)
+        if not fold.held.size or not left.size:
+            raise ValueError("every fold must hold some observations and leave some to fit")
+        if not weighs[fold.held].any() or not weighs[left].any():
             raise ValueError(
                 f"fold {number} must hold observations and leave some to fit that have a weight; "
                 "those of one of the two are all 0"
             )
+        folds.append(fold)
     if not folds:
         raise ValueError("folds must be a number, or hold at least one fold; got none")
     return folds
 
 
-def _fold(part: Any, B: int) -> tuple[NDArray, NDArray]:
-    """Return the observations to fit and those to hold out."""
+def drawn_folds(n: int, rows: NDArray, classes: NDArray | None = None) -> list[NDArray]:
+    """Return the rows that each of n folds holds out, always the same ones.
+
+    With the class of each row, every fold has of every class its share.
+    """
+    if not 2 <= n <= len(rows):
+        raise ValueError(f"folds must lie between 2 and {len(rows)}, the observations; got {n}")
+    if classes is None:
+        return np.array_split(default_rng(0).permutation(rows), n)
+    order = default_rng(0).permutation(row_numbers(len(rows)))
+    drawn = np.concatenate([rows[order[classes[order] == each]] for each in np.unique(classes)])
+    return [drawn[k::n] for k in range(n)]
+
+
+def _fold(part: Any, B: int) -> Fold:
     if isinstance(part, tuple) and len(part) == 2 and all(np.ndim(rows) == 1 for rows in part):
         fitted, held = (_indices(rows, B) for rows in part)
         if np.intersect1d(fitted, held).size:
             raise ValueError("a fold must not share observations with those to fit")
-    else:
-        held = _indices(part, B)
-        outside = np.ones(B, bool)
-        outside[held] = False
-        fitted = np.flatnonzero(outside)
-    if not held.size or not fitted.size:
-        raise ValueError("every fold must hold some observations and leave some to fit")
-    return fitted, held
+        return Fold(held, fitted)
+    return Fold(_indices(part, B))
 
 
 def _indices(rows: Any, B: int) -> NDArray:

@@ -14,13 +14,14 @@ from numpy.random import default_rng
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
-from .._parts import Rows
+from .._parts import Rows, row_numbers
 from ..losses import Loss, get_loss
 from ..network import Network
 from .doubts import warn
+from .far import FarObjective
 from .fit import fit
-from .given import checked_validation, split
-from .jobs import folds_of, outcomes
+from .given import checked_validation, split, taken, weighing
+from .jobs import Fold, folds_of, outcomes
 from .progress import Progress
 from .result import FitResult, noise_variance
 from .uncertainty import check_noise
@@ -29,17 +30,16 @@ from .watch import NonFiniteLossError
 __all__ = ["Fits", "fit_many"]
 
 Outcome = FitResult | NonFiniteLossError
+_DRAWN = 1 << 16  # observations of a bootstrap that are drawn at a time
 _NOT_SHARED = ("checkpoint", "seed", "X", "t", "sample_weight")
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One fit: its seed, and the observations it is fitted to, judged by and validated by."""
+    """One fit: its seed, and the fold that it has not seen, if any."""
 
     seed: int
-    fitted: NDArray | None = None  # all, where None
-    held: NDArray | None = None
-    validated: NDArray | None = None  # as `validation` says, where None
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,23 @@ class _Shared:
     rows: Rows
     loss: Loss
     options: dict[str, Any]
+    bootstrap: bool
 
-    def taken(self, some: NDArray | None) -> Rows:
-        """Return some observations, or all."""
-        return self.rows if some is None else self.rows.of(some)
+    def taken(self, some: NDArray | None) -> tuple[Any, Any, Any]:
+        """Return some observations, or all, as X, t and c."""
+        return taken(self.net, self.loss, self.rows, some)
 
     def fit(self, job: _Job, stop: threading.Event) -> Outcome:
-        X, t, c = self.taken(job.fitted)
-        options = self.options
-        if job.validated is not None:
-            options = options | {"validation": tuple(self.taken(job.validated))}
+        options, fitted = self.options, None
+        if self.bootstrap:
+            share = checked_validation(options.get("validation"))
+            held, fitted = self._resampled(job.seed, share if isinstance(share, float) else None)
+            if held is not None:
+                X, t, c = self.taken(held)
+                options = options | {"validation": X if t is None else (X, t, c)}
+        elif job.fold is not None:
+            fitted = job.fold.left(len(self.rows.X))
+        X, t, c = self.taken(fitted)
         try:
             return fit(
                 self.net, X, t, sample_weight=c, loss=self.loss, seed=job.seed, progress=False,
@@ -68,9 +75,23 @@ class _Shared:
         except NonFiniteLossError as error:
             return error
 
-    def held_out_loss(self, job: _Job, result: FitResult) -> float:
-        X, t, c = self.taken(job.held)
+    def held_out_loss(self, held: NDArray, result: FitResult) -> float:
+        X, t, c = self.taken(held)
+        if t is None:
+            return FarObjective(X, 0.0).value(result.w)
         return self.net.objective(X, t, loss=self.loss, sample_weight=c).value(result.w)
+
+    def _resampled(self, seed: int, share: float | None) -> tuple[NDArray | None, NDArray]:
+        """Return a share to validate by, and a sample of the others, drawn with replacement."""
+        held, left = None, weighing(self.rows.c)
+        left = row_numbers(len(self.rows.X)) if left is None else left
+        if share is not None:
+            held, left = (left[part] for part in split(share, seed, len(left)))
+        drawn, rng = np.empty_like(left), default_rng([seed, 3])
+        for first in range(0, len(left), _DRAWN):  # 8 bytes each, else 4
+            some = drawn[first : first + _DRAWN]
+            some[:] = left[rng.integers(0, len(left), len(some))]
+        return held, drawn
 
 
 @dataclass(frozen=True, repr=False)
@@ -267,10 +288,10 @@ def fit_many(
     ell = get_loss(loss)
     start = np.zeros(net.n_params, net.dtype)
     _, X, t, c = boundary.loss_inputs(net, ell, start, X, t, sample_weight, check_finite=True)
-    shared = _Shared(net, Rows(X, cast(Any, t), c), ell, options)
-    validation = checked_validation(options.get("validation"))
-    rows = np.arange(len(X)) if c is None else np.flatnonzero(c)
-    jobs = _jobs(seeds, folds, bootstrap, validation, rows, len(X))
+    shared = _Shared(net, Rows(X, cast(Any, t), c), ell, options, bootstrap)
+    weighs = weighing(c)
+    rows = row_numbers(len(X)) if weighs is None else weighs
+    jobs = _jobs(seeds, folds, rows, len(X))
     n = boundary.thread_count(threads) or os.cpu_count() or 1
     done: list[tuple[_Job, FitResult]] = []
     failures: list[tuple[int, NonFiniteLossError]] = []
@@ -299,23 +320,18 @@ def fit_many(
             stacklevel=2,
         )
     warn([result.warnings for _, result in done], stacklevel=2)
-    judged = [(job, result) for job, result in done if job.held is not None]
+    judged = [(job.fold.held, result) for job, result in done if job.fold is not None]
     return Fits(
         tuple(result for _, result in done),
         tuple(job.seed for job, _ in done),
-        tuple(job.held for job, _ in done if job.held is not None),
-        np.array([shared.held_out_loss(job, result) for job, result in judged]),
+        tuple(held for held, _ in judged),
+        np.array([shared.held_out_loss(*each) for each in judged]),
         tuple(failures),
     )
 
 
 def _jobs(
-    seeds: int | Sequence[int],
-    folds: int | Iterable[Any] | None,
-    bootstrap: bool,
-    validation: tuple[Any, ...] | float | None,
-    rows: NDArray,
-    B: int,
+    seeds: int | Sequence[int], folds: int | Iterable[Any] | None, rows: NDArray, B: int
 ) -> list[_Job]:
     """Return what is to be fitted; `rows` are those of the B observations that weigh."""
     if isinstance(seeds, int | np.integer):
@@ -323,18 +339,5 @@ def _jobs(
     chosen = [int(seed) for seed in seeds]
     if not chosen:
         raise ValueError("seeds must be a positive number or a sequence of at least one")
-    if bootstrap:
-        share = validation if isinstance(validation, float) else None
-        return [_resampled(seed, share, rows) for seed in chosen]
-    if folds is None:
-        return [_Job(seed) for seed in chosen]
-    parts = folds_of(folds, rows, B)
-    return [_Job(seed, fitted, part) for seed in chosen for fitted, part in parts]
-
-
-def _resampled(seed: int, share: float | None, rows: NDArray) -> _Job:
-    held, left = None, rows
-    if share is not None:
-        held, left = (rows[part] for part in split(share, seed, len(rows)))
-    drawn = default_rng([seed, 3]).integers(0, len(left), len(left))
-    return _Job(seed, left[drawn], validated=held)
+    parts = [None] if folds is None else folds_of(folds, rows, B)
+    return [_Job(seed, fold) for seed in chosen for fold in parts]

@@ -313,21 +313,31 @@ class Source:
             raise ValueError(f"the source must yield {self.n_rows} rows; got {n} or more")
 
 
-class _Chosen:
-    """Some rows of an array, which are taken when they are asked for."""
+class Chosen:
+    """Some rows of an array, or of its rows that are chosen, which are taken when they are used."""
 
-    def __init__(self, array: NDArray, rows: NDArray) -> None:
-        self._array, self._rows = array, rows
+    def __init__(self, array: Any, rows: NDArray) -> None:
+        chosen = isinstance(array, Chosen)
+        self._array = array._array if chosen else array
+        self._rows = array._rows[rows] if chosen else rows
+        self.shape = (len(rows), *self._array.shape[1:])
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, some: slice) -> NDArray:
-        return self._array.take(self._rows[some], axis=0)
+    def __getitem__(self, some: slice) -> Chosen:
+        return Chosen(self._array, self._rows[some])
 
-    def take(self, some: NDArray, axis: int) -> NDArray:
-        """Return some of them, in their order."""
-        return self._array.take(self._rows[some], axis=axis)
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        """Return them."""
+        return np.asarray(self._array[self._rows], dtype)
+
+    def taken(self, room: NDArray) -> NDArray:
+        """Return them, if they fit in memory that is there: new one takes four times as long."""
+        array = self._array
+        if array.dtype != room.dtype or not array.flags.c_contiguous:
+            return np.asarray(self)
+        return np.take(array, self._rows, axis=0, out=room, mode="clip")  # else there is a copy
 
 
 class Streamed(Far):
@@ -358,7 +368,7 @@ class Streamed(Far):
         """Return (X, t, c), checked, or some of their rows, without a copy."""
         arrays: tuple[Any, ...] = tuple(a for a in given if a is not None)
         if rows is not None:
-            arrays = tuple(_Chosen(a, rows) for a in arrays)
+            arrays = tuple(Chosen(a, rows) for a in arrays)
         source = Source(len(arrays[0]), lambda: [arrays], reads=False, gathers=True)
         far = cls(net, loss, source, threads)
         far.given = (*given, rows)
@@ -409,8 +419,8 @@ class Streamed(Far):
             return
         (table,) = self._source.tables()
         for first in range(0, len(order), rows):
-            some = tuple(a.take(order[first : first + rows], axis=0) for a in table)
-            yield self._checked(some, first)
+            some = order[first : first + rows]
+            yield self._checked(tuple(Chosen(a, some) for a in table), first)
 
     @property
     def gathers(self) -> bool:
@@ -465,8 +475,8 @@ class Streamed(Far):
 
         X may lie in memory that the next block of this thread overwrites.
         """
-        X, t, *rest = block
-        c = rest[0] if rest else None
+        X, *others = block
+        t, c, *_ = [np.asarray(a) if isinstance(a, Chosen) else a for a in others] + [None]
         net, given = self.net, {"check_finite": check_finite}
         try:
             with boundary.counted_from(first):
@@ -482,9 +492,13 @@ class Streamed(Far):
             raise type(error)(f"in rows {first} to {first + len(X) - 1}: {error}") from error
         return Rows(X, t, c)
 
-    def _inputs(self, X: NDArray, question: Question | None, *, check_finite: bool) -> NDArray:
+    def _inputs(
+        self, X: NDArray | Chosen, question: Question | None, *, check_finite: bool
+    ) -> NDArray:
         """Return X, checked and changed: where it lies, else in memory of this thread."""
         net = self.net
+        if isinstance(X, Chosen):
+            X = X.taken(self._room(len(X)))
         if X.shape[1:] == (net.n_inputs,) and not X.flags.c_contiguous:
             if self._change is None and question and self._answers.takes(question, X):
                 return X

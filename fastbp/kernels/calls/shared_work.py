@@ -97,7 +97,8 @@ class SharedWork:
         self._held = [_through(self.course, *each) for each in ((Batch, batch), (Matrix, matrix))]
         self.table = calls.plan.table.copy()
         for place, function in zip((BATCH, MATRIX), self._held, strict=True):
-            self.table[place] = ctypes.cast(function, ctypes.c_void_p).value or 0
+            # Not `ctypes.cast`, of which a cycle is left that holds all rows.
+            self.table[place] = ctypes.c_void_p.from_buffer(function).value or 0
 
 
 class Course:

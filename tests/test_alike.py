@@ -1,0 +1,38 @@
+"""The order of rows by their numbers, and which are alike: what `numpy.unique` says of a copy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbp._training import alike
+from fastbp._training.alike import Alike
+
+RNG = np.random.default_rng(0)
+TABLES = {
+    "distinct": RNG.standard_normal((500, 3)),
+    "ties": RNG.integers(-2, 3, (500, 4)) * 1.0,
+    "alike": np.ones((40, 2)),
+    "constant first": np.column_stack([np.ones(300), RNG.integers(0, 200, 300)]),
+    "zeros of both signs": np.copysign(0.0, RNG.standard_normal((50, 2))),
+    "one": np.ones((1, 2)),
+    "none": np.ones((0, 2)),
+}
+
+
+@pytest.mark.parametrize("most", [1, 7, 1 << 18])
+@pytest.mark.parametrize("name", TABLES)
+def test_it_is_that_of_unique_rows(monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
+    monkeypatch.setattr(alike, "_SORTED", most)
+    table = TABLES[name]
+    rows = np.arange(len(table), dtype=np.int32)[:: 1 if len(table) < 3 else 2]
+    found = Alike.of(rows, [column.__getitem__ for column in table.T])
+    first, like = np.unique(table[rows], axis=0, return_index=True, return_inverse=True)[1:]
+    np.testing.assert_array_equal(found.order[found.begins], rows[first])
+    of_each = np.full(len(table), -1)
+    of_each[rows] = like.ravel()
+    np.testing.assert_array_equal(found.each(np.arange(len(first)), len(table)), of_each)
+    for some in found.blocks(7):
+        number = like.ravel()[np.searchsorted(rows, found.order[some])]
+        np.testing.assert_array_equal(found.numbers(some), number - number[0])
+    assert sum(some.stop - some.start for some in found.blocks(7)) == len(rows)
