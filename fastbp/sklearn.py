@@ -72,9 +72,10 @@ class _Rows(NamedTuple):
     y: NDArray
     c: NDArray | None
 
-    def of(self, chosen: Any) -> _Rows:
-        """Return some of them."""
-        return _Rows(self.X[chosen], self.y[chosen], None if self.c is None else self.c[chosen])
+    def of(self, chosen: Any, X: NDArray | None = None) -> _Rows:
+        """Return copies of some of them; with X, which may be large, where it is known."""
+        c = None if self.c is None else self.c[chosen]
+        return _Rows(self.X[chosen] if X is None else X, self.y[chosen], c)
 
     def and_of(self, others: _Rows) -> _Rows:
         """Return these, and behind them the others."""
@@ -246,7 +247,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
         rows = rows._replace(c=self._weighed(rows, fitted))
         if rows.c is not None and not rows.c[fitted].any():
             raise ValueError("the classes of all observations have the weight 0; nothing is fitted")
-        rows, held = rows.of(fitted), rows.of(judges) if judges.size else None
+        whole = rows.X if by is None and len(fitted) == len(rows.X) else None
+        rows, held = rows.of(fitted, whole), rows.of(judges) if judges.size else None
         if anew:
             self.n_neurons_ = self._first_size(by)
         size = self.n_neurons_ if isinstance(self.n_neurons, str) else self.n_neurons
