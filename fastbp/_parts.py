@@ -39,8 +39,10 @@ class Rows(NamedTuple):
         return self.of(self.c > 0)
 
 
-def row_numbers(B: int) -> NDArray:
-    """Return the numbers of B rows, in 4 bytes each where these will do."""
+def row_numbers(B: int, chosen: NDArray | None = None) -> NDArray:
+    """Return the numbers of those chosen of B rows, else of all, in 4 bytes where these will do."""
+    if chosen is not None:
+        return chosen
     return np.arange(B, dtype=np.int32 if B < 2**31 else np.int64)
 
 

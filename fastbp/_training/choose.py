@@ -211,11 +211,11 @@ def data(
     n, silent = boundary.thread_count(threads) or os.cpu_count() or 1, Progress(False, 0)
     most = most_copied(net)
     if judges is not None and folds is None:
-        some = row_numbers(len(judges.X)) if judges.rows is None else judges.rows
+        some = row_numbers(len(judges.X), judges.rows)
         held = Held(*judges[:3], [Fold(some)], most)
         return Data(X, targets, c, rows, loss, judges, held, fit, n, seed, silent)
     weighs = weighing(c)
-    some = row_numbers(len(X)) if weighs is None else weighs
+    some = row_numbers(len(X), weighs)
     classes = _classes(net, targets, loss)
     if folds is not None:
         held = Held(X, targets, c, folds_of(folds, some, len(X), classes), most)

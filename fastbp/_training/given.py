@@ -303,7 +303,7 @@ def weighing(c: NDArray | None, rows: NDArray | None = None) -> NDArray | None:
     """Return which rows, of some, have a weight; None for all."""
     if c is None or c.all():
         return rows
-    rows = row_numbers(len(c)) if rows is None else rows
+    rows = row_numbers(len(c), rows)
     return rows[c[rows] > 0.0]
 
 

@@ -83,8 +83,7 @@ class _Shared:
 
     def _resampled(self, seed: int, share: float | None) -> tuple[NDArray | None, NDArray]:
         """Return a share to validate by, and a sample of the others, drawn with replacement."""
-        held, left = None, weighing(self.rows.c)
-        left = row_numbers(len(self.rows.X)) if left is None else left
+        held, left = None, row_numbers(len(self.rows.X), weighing(self.rows.c))
         if share is not None:
             held, left = (left[part] for part in split(share, seed, len(left)))
         drawn, rng = np.empty_like(left), default_rng([seed, 3])
@@ -289,9 +288,7 @@ def fit_many(
     start = np.zeros(net.n_params, net.dtype)
     _, X, t, c = boundary.loss_inputs(net, ell, start, X, t, sample_weight, check_finite=True)
     shared = _Shared(net, Rows(X, cast(Any, t), c), ell, options, bootstrap)
-    weighs = weighing(c)
-    rows = row_numbers(len(X)) if weighs is None else weighs
-    jobs = _jobs(seeds, folds, rows, len(X))
+    jobs = _jobs(seeds, folds, row_numbers(len(X), weighing(c)), len(X))
     n = boundary.thread_count(threads) or os.cpu_count() or 1
     done: list[tuple[_Job, FitResult]] = []
     failures: list[tuple[int, NonFiniteLossError]] = []
