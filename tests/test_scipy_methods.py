@@ -67,6 +67,25 @@ def test_a_perfect_start_has_converged() -> None:
     assert np.array_equal(result.w, W0)
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")  # of so far a start
+@pytest.mark.parametrize("margin", [340.0, 380.0, 700.0, 800.0])
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_classes_beyond_all_doubt_have_converged(n_outputs: int, margin: float) -> None:
+    """Curvatures of e^-margin, squared, are next to nothing, and nothing from 800 on."""
+    net = fastbp.Network(
+        1, 2, n_outputs=n_outputs, output="softmax" if n_outputs == 2 else "logistic"
+    )
+    columns, classes = np.array([[-1.0], [1.0]]), np.array([0, 1])
+    A = np.array([[-0.25], [0.25]]) if n_outputs == 2 else np.array([0.5])
+    A = A * np.full(2, margin / np.tanh(2.0))
+    w0 = np.concatenate([A.ravel(), np.full(2, 2.0)])
+    for optimizer in ("lbfgs", "TNC"):
+        result = fastbp.fit(
+            net, columns, classes, w0=w0, loss="cross_entropy", optimizer=optimizer, epochs=50
+        )
+        assert result.converged and np.isfinite(result.w).all()
+
+
 def test_a_loose_test_of_the_method_is_no_convergence() -> None:
     result, _ = fitted(LBFGS(ftol=1e-2, gtol=0.0))
     assert not result.converged

@@ -309,10 +309,9 @@ class SciPy(WithoutMoments):
             A = net.split(largest)[0]
             A[:] = A.max(axis=0)
         curvature = (largest / (2.0 * (size / unit**2) * total) + problem.l2)[free]
-        known = curvature[(curvature > 0.0) & np.isfinite(curvature)]
-        if known.size < curvature.size:  # columns of zeros, or slopes beyond all numbers
-            least = known.min() if known.size else size
-            curvature = np.where((curvature > 0.0) & np.isfinite(curvature), curvature, least)
+        # Not columns of zeros, slopes beyond all numbers, or what is so flat that no unit holds it
+        told = (curvature > 0.5 * size / np.finfo(np.float64).max) & np.isfinite(curvature)
+        curvature = np.where(told, curvature, curvature[told].min() if told.any() else size)
         return Units(size, np.sqrt(0.5 * size / curvature))
 
     def _rounding(self) -> float:
