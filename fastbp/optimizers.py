@@ -469,7 +469,7 @@ class LBFGS(Minimize):
         loss by less than `ftol` times the loss, or, for poisson, times 1/2 (`Minimize` says what D
         is). `ftol` left out is 1e-13; and a likelihood (cross_entropy, poisson) of more than 1000
         parameters is left where ten iterations lower the loss, summed over the observations of
-        weight above 0, by less than 2.5: more would fit noise. That is no convergence.
+        weight above 0, by less than 1: more would fit noise. That is no convergence.
 
     References
     ----------

@@ -51,8 +51,9 @@ _HESSIAN, _FLAT = 600, 1e-10
 _SMALL = 1e-4  # a gradient that may be left where the loss no longer falls
 _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
 # What so many iterations are to gain, summed over the observations, for a fit of a likelihood with
-# many parameters to go on: less is noise. On scikit-learn's digits held-out scores are the same.
-_GAINING, _GAIN = 10, 2.5
+# many parameters to go on: less than Akaike's price of one parameter is noise. On scikit-learn's
+# digits by 32 tanh, 2.5 leaves 0.0899 held out after 38 iterations, 1 0.0895 (55), 0.5 0.0879 (71).
+_GAINING, _GAIN = 10, 1.0
 # A run that lowers the loss by so many times ftol, or by half, is followed by another.
 _WORTH = 1e4
 _SPENT = "stopped: as many iterations or evaluations as the optimizer's options allow"
