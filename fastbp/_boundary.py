@@ -475,10 +475,24 @@ def loss_inputs(
     *,
     check_finite: bool,
 ) -> tuple[NDArray, NDArray, NDArray | ClassRows, NDArray | None]:
-    """Check all that a mean loss is made of: w, X, t, which may be `ClassRows`, and the weights."""
-    w, X, single = inputs(net, w, X, check_finite=check_finite)
+    """Check all that a mean loss is made of: w, and what `loss_data` does."""
+    w = parameters(w, net.n_params, net.dtype, check_finite=check_finite)
+    return w, *loss_data(net, loss, X, t, sample_weight, check_finite=check_finite)
+
+
+def loss_data(
+    net: Described,
+    loss: DescribedLoss,
+    X: ArrayLike,
+    t: ArrayLike,
+    sample_weight: ArrayLike | None,
+    *,
+    check_finite: bool,
+) -> tuple[NDArray, NDArray | ClassRows, NDArray | None]:
+    """Check the data of a mean loss: X, t, which may be `ClassRows`, and the weights."""
+    X, single = observations(X, net.n_inputs, net.dtype, check_finite=check_finite)
     B = len(X)
     if not B:
         raise ValueError(f"the mean loss needs at least one observation; got X of shape {X.shape}")
     t = targets(net, loss, t, B, single, check_finite=check_finite)
-    return w, X, t, weights(sample_weight, B, single, net.dtype, check_finite=check_finite)
+    return X, t, weights(sample_weight, B, single, net.dtype, check_finite=check_finite)

@@ -34,6 +34,7 @@ class Columns:
     mean: NDArray
     deviation: NDArray
     constant: NDArray  # whether it is, but for rounding
+    unit: NDArray  # what it is measured in: its deviation, or the size of a constant's number
 
     @classmethod
     def of(cls, X: NDArray, sample_weight: NDArray | None = None) -> Columns:
@@ -59,43 +60,37 @@ class Columns:
         (n, total, sums), least, largest = reduce(_extent, name)
         rounding = max(n * float(np.finfo(np.float64).eps), float(np.finfo(dtype).eps))
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = np.where(least == largest, least, (sums.T / total).T)  # a sum is rounded
+            alike = least == largest
+            mean = np.where(alike, least, (sums.T / total).T)  # a sum is rounded
             # In units of the largest: the squares of 1e-170 are zero.
-            size = np.maximum(np.abs(largest - mean), np.abs(least - mean))
-            unit = np.where(size > 0.0, size, 1.0)
-            ((squares,), _, _) = reduce(_squares, name, mean, unit)
-            deviation = unit * np.sqrt((squares.T / total).T)
+            size = _or_one(np.maximum(largest - mean, mean - least))
+            ((squares,), _, _) = reduce(_squares, name, mean, size)
+            deviation = size * np.sqrt((squares.T / total).T)
         if not np.isfinite(deviation).all():
             most = float(np.max(np.maximum(np.abs(least), np.abs(largest))))
             raise ValueError(f"numbers up to {most:.3g} have no finite deviation; rescale them")
-        constant = (least == largest) | (deviation <= rounding * np.abs(mean))
-        return cls(mean, deviation, constant)
+        number = np.abs(mean)
+        constant = alike | (deviation <= rounding * number)
+        return cls(mean, deviation, constant, _or_one(np.where(constant, number, deviation)))
 
     def parted(self, n: int) -> tuple[Columns, Columns]:
         """Return the first n columns, and the others."""
+        arrays = self.mean, self.deviation, self.constant, self.unit
         first, others = (
-            Columns(*(array[..., some] for array in (self.mean, self.deviation, self.constant)))
-            for some in (slice(n), slice(n, None))
+            Columns(*(array[..., some] for array in arrays)) for some in (slice(n), slice(n, None))
         )
         return first, others
 
-    @cached_property
+    @property
     def bias(self) -> int | None:
         """The first constant column that is not 0: what every neuron has for a bias."""
-        found = np.flatnonzero(self._biases.chosen)
-        return int(found[0]) if found.size else None
-
-    @cached_property
-    def unit(self) -> NDArray:
-        """What each column is measured in: its deviation, or the size of a constant's number."""
-        unit = np.where(self.constant, np.abs(self.mean), self.deviation)
-        return np.where(unit > 0.0, unit, 1.0)
+        return int(self._biases.chosen.argmax()) if self._biases.any else None
 
     @cached_property
     def _biases(self) -> _Biases:
         found = self.constant & (self.mean != 0.0)
-        chosen = found & (np.cumsum(found, axis=-1) == 1)
-        number = np.add.reduce(np.where(chosen, self.mean, 0.0), axis=-1, keepdims=True)
+        chosen = found & (np.add.accumulate(found, axis=-1, dtype=int) == 1)
+        number = np.add.reduce(self.mean, axis=-1, keepdims=True, where=chosen)
         none = number == 0.0
         origin = np.where(self.constant | none, 0.0, self.mean)
         return _Biases(chosen, origin, origin / np.where(none, 1.0, number), not none.all())
@@ -114,10 +109,10 @@ class Columns:
         Z[n:] = _scaled(X[n:], mean, unit)
         return Z
 
-    def unscaled(self, W: NDArray) -> None:
-        """Turn weights, (…, H, N), for standardised columns into those that do the same as given.
+    def unscaled(self, W: NDArray) -> NDArray:
+        """Return what does the same as given of weights, (…, H, N), for standardised columns.
 
-        In place; see `Network.init`.
+        See `Network.init`.
 
         Raises
         ------
@@ -130,15 +125,20 @@ class Columns:
                 moved = scaled @ self._biases.shift[..., np.newaxis]
                 chosen = self._biases.chosen[..., np.newaxis, :]
                 np.subtract(scaled, moved, out=scaled, where=chosen)
-            W[:] = scaled
-        if not np.isfinite(W).all():
-            *group, _, j = np.argwhere(~np.isfinite(W))[0]
+            scaled = scaled.astype(W.dtype, copy=False)
+        if not np.isfinite(scaled).all():
+            *group, _, j = np.argwhere(~np.isfinite(scaled))[0]
             mean, deviation = (of[(*group, j)] for of in (self.mean, self.deviation))
             raise ValueError(
                 f"column {j} of X, of mean {mean:.3g} and deviation "
                 f"{deviation:.3g}, leaves its weights no finite number in {W.dtype}; "
                 "rescale the columns"
             )
+        return scaled
+
+
+def _or_one(size: NDArray) -> NDArray:
+    return np.where(size > 0.0, size, 1.0)
 
 
 def _weighed(rows: Rows, name: str) -> tuple[NDArray, NDArray | None]:

@@ -334,7 +334,7 @@ class Network:
         c = boundary.weights(sample_weight, len(rows), single, self.dtype, check_finite=True)
         with importing():
             from ._columns import Columns
-        Columns.of(rows, c).unscaled(W)
+        W[:] = Columns.of(rows, c).unscaled(W)
         return w
 
     # ---- calls ---------------------------------------------------------------------------

@@ -109,10 +109,7 @@ class Objective(boundary.Fixed):
             from .kernels.machine.sizes import is_packed
 
         ell = get_loss(loss)
-        w = np.zeros(net.n_params, net.dtype)
-        _, X, t, c = boundary.loss_inputs(
-            net, ell, w, X, t, sample_weight, check_finite=check_finite
-        )
+        X, t, c = boundary.loss_data(net, ell, X, t, sample_weight, check_finite=check_finite)
         self.net = net
         copied = is_packed(len(X), net.n_inputs, net.n_outputs, net.dtype.itemsize)
         if copied:

@@ -398,7 +398,7 @@ def _result(
     moved_back = best is not None or reason == "interrupted" or not watch.step
     value = problem.value() if moved_back else method.loss()
     if start.standardised:
-        problem = start.of(problem, problem.w)
+        start.put_back(problem)
         value = problem.value()
     limited = reason == ALL_DONE and given.epochs is not None
     far = problem.far

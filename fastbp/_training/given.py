@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -99,17 +98,16 @@ class Start:
         """Return what it is given for observations elsewhere."""
         return far if self.moved is None or far is None else far.changed(self.moved.standardised)
 
-    def of(self, problem: Problem, w: NDArray) -> Problem:
-        """Return a problem as it was given, with the parameters for it, of those worked with."""
-        given = copy(problem)  # `replace` takes 10 µs more
-        given.w, given.X, given.far = self.as_given(w), self.X, self.far
-        return given
+    def put_back(self, problem: Problem) -> None:
+        """Have a problem be of the observations as given, and of the parameters for these."""
+        problem.w, problem.X, problem.far = self.as_given(problem.w), self.X, self.far
 
     def as_given(self, w: NDArray) -> NDArray:
         """Return the parameters for X, of those for what the optimizer is given."""
         if self.columns and self.standardised:
             w = w.copy()
-            self.columns.unscaled(self.net.split(w)[1])
+            _, W = self.net.split(w)
+            W[:] = self.columns.unscaled(W)
         return w
 
 
@@ -146,8 +144,8 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
     if far is not None:
         X, t, c = one_row(net)
     else:
-        _, X, t, c = boundary.loss_inputs(
-            net, ell, w, given.X, given.t, given.sample_weight, check_finite=True
+        X, t, c = boundary.loss_data(
+            net, ell, given.X, given.t, given.sample_weight, check_finite=True
         )
     l2 = boundary.penalty(given.l2, net.n_params)
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
@@ -205,11 +203,11 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
     both = Columns.over(problem.reduce, "Xt" if squared else "X", net.dtype)
     columns, targets = both.parted(net.n_inputs)
     # Other losses have a unit of their own, or are not to be moved by a few far targets.
-    of_targets = 1.0
+    of_targets, (A, W) = 1.0, net.split(w)
     if squared:
         linear = [sigma == identity for sigma in boundary.sigmas(net)]
         units = np.where(linear, targets.unit, 1.0)
-        A = net.split(w)[0].reshape(*w.shape[:-1], net.n_outputs, -1)
+        A = A.reshape(*w.shape[:-1], net.n_outputs, -1)
         A *= units.reshape(*A.shape[:-1], 1)
         if all(linear) and isinstance(optimizer, SGD | Adam):
             of_targets = float(units.max() * np.sqrt(np.mean((units / units.max()) ** 2)))
@@ -220,7 +218,9 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
     if neutral and not problem.free.all():
         _, rows = net.split(problem.free)
         neutral = bool((rows.all(axis=1) == rows.any(axis=1)).all())
-    columns.unscaled(net.split(w.copy() if neutral else w)[1])
+    W_given = columns.unscaled(W)  # before the fit it is known whether there is one
+    if not neutral:
+        W[:] = W_given
     if bounds is not None:
         problem.w = mirrored(w, bounds)
     start = Start(net, X, columns, neutral, problem.far)
@@ -333,10 +333,10 @@ def _split(
 
 def _judges(net: Network, loss: Loss, given: tuple[Any, ...]) -> _Data:
     """Check observations that are given to validate by."""
-    w, (X, t, *rest) = np.zeros(net.n_params, net.dtype), given
+    X, t, *rest = given
     weights = rest[0] if rest else None
     try:
-        return boundary.loss_inputs(net, loss, w, X, t, weights, check_finite=True)[1:]
+        return boundary.loss_data(net, loss, X, t, weights, check_finite=True)
     except (TypeError, ValueError) as error:
         raise type(error)(f"in validation: {error}") from error
 

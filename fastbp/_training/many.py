@@ -285,8 +285,7 @@ def fit_many(
     if folds is not None and bootstrap:
         raise ValueError("folds and bootstrap exclude each other; got both")
     ell = get_loss(loss)
-    start = np.zeros(net.n_params, net.dtype)
-    _, X, t, c = boundary.loss_inputs(net, ell, start, X, t, sample_weight, check_finite=True)
+    X, t, c = boundary.loss_data(net, ell, X, t, sample_weight, check_finite=True)
     shared = _Shared(net, Rows(X, cast(Any, t), c), ell, options, bootstrap)
     jobs = _jobs(seeds, folds, row_numbers(len(X), weighing(c)), len(X))
     n = boundary.thread_count(threads) or os.cpu_count() or 1

@@ -97,10 +97,11 @@ class Calls:
             self.prepare(order, n_samples)
             self.plan.need(order, at.WEIGHTS)
         with LOCK:
+            known = getattr(self, name)
+            if target_weight is None and given in known:
+                return known[given]
             function = self._entry(name, self.plan.loss_table(loss, order, target_weight))
-            if target_weight is not None:
-                return function
-            return getattr(self, name).setdefault(given, function)
+            return function if target_weight is not None else known.setdefault(given, function)
 
     def prepare_tangent(self, name: str) -> None:
         """Make the second-order driver ready for a function."""
