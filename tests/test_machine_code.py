@@ -136,10 +136,9 @@ def stored(tmp_path_factory):
     return cache, said
 
 
-@pytest.mark.parametrize("seed", ["1", "random"])
-def test_bytes_do_not_depend_on_the_hash_seed_nor_on_the_order(stored, tmp_path, seed):
+def test_bytes_do_not_depend_on_the_hash_seed_nor_on_the_order(stored, tmp_path):
     cache, said = stored
-    again = run(tmp_path, *reversed(EVERYTHING), PYTHONHASHSEED=seed)
+    again = run(tmp_path, *reversed(EVERYTHING), PYTHONHASHSEED="1")
     assert contents(tmp_path) == contents(cache)
     assert sorted(again["sums"]) == sorted(said["sums"])
 
@@ -190,26 +189,21 @@ def test_two_three_and_four_writers_in_every_order(tmp_path):
                 run(cache, word, PYTHONHASHSEED="0")
             assert not run(cache, *order)["numba"]
     words = ("optimizer:sgd", "optimizer:adam", "loss:huber", "mixed:sin+tanh+sin")
-    sums = {}
-    for order in (words[:2], words[::-1]):  # two writers, and four
-        cache = tmp_path / f"{len(order)}"
-        for word in order:
-            said = run(cache, word, PYTHONHASHSEED="0")["sums"]
-            assert said == sums.setdefault(word, said)
-        for again in (order, order[::-1]):
-            said = run(cache, *again)
-            assert not said["numba"]
-            assert said["sums"] == [entry for word in again for entry in sums[word]]
+    sums = {word: run(tmp_path / "4", word, PYTHONHASHSEED="0")["sums"] for word in words[::-1]}
+    for order in (words, words[::-1]):
+        said = run(tmp_path / "4", *order)
+        assert not said["numba"]
+        assert said["sums"] == [entry for word in order for entry in sums[word]]
     order = words[1:] + words[:1]  # three, and then one that is the first to need the rest
     for word in order[:3]:
-        run(tmp_path / "3", word, PYTHONHASHSEED="0")
+        assert run(tmp_path / "3", word, PYTHONHASHSEED="0")["sums"] == sums[word]
     assert run(tmp_path / "3", *order)["sums"] == [entry for word in order for entry in sums[word]]
 
 
 def test_a_whole_file_under_another_name_is_refused(stored, tmp_path):
     cache, said = stored
-    files = sorted(cache.rglob("*.bin"))
-    kept = {file: file.read_bytes() for file in files}
+    kept = {file: file.read_bytes() for file in sorted(cache.rglob("*.bin"))}
+    files = list(kept)[::3]  # what is made anew takes long
     rng = np.random.default_rng(0)
     try:
         order = rng.permutation(len(files))
