@@ -14,7 +14,10 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import (
+    check_sample_weight_equivalence_on_dense_data,
+    parametrize_with_checks,
+)
 from support import fresh_process
 
 import fastbp
@@ -37,6 +40,12 @@ def can_not_hold(estimator):
     if estimator.dtype == "float32":
         failing["check_sample_weight_equivalence_on_dense_data"] = "1e-7 is its rounding"
         failing["check_methods_subset_invariance"] = "1e-7 is its rounding"
+    if estimator.loss == "pinball":
+        failing["check_sample_weight_equivalence_on_dense_data"] = "it ends at a kink, within 1e-5"
+    if estimator.optimizer in ("Powell", "COBYLA", "COBYQA"):
+        failing["check_sample_weight_equivalence_on_dense_data"] = (
+            "rounding decides which minimum a way without gradients leads to"
+        )
     if estimator.loss == "poisson":
         failing["check_regressor_multioutput"] = "it takes negative targets whatever the tags say"
     return failing
@@ -48,11 +57,15 @@ def can_not_hold(estimator):
         NetworkClassifier(),
         # What chooses l2 fits fifty times: the defaults alone do.
         NetworkClassifier(multi_class="ovr", l2=None),
-        *(NetworkRegressor(4, loss=loss, l2=None) for loss in ("huber", "log_cosh", "poisson")),
+        *(
+            NetworkRegressor(4, loss=loss, l2=None)
+            for loss in ("huber", "log_cosh", "poisson", "pinball")
+        ),
         *(NetworkClassifier(4, loss=loss, l2=None) for loss in ("squared", "huber", "log_cosh")),
         *(kind(4, dtype="float32", l2=None) for kind in (NetworkRegressor, NetworkClassifier)),
         NetworkRegressor(3, optimizer="Nelder-Mead", l2=0.01, linear=False),
         NetworkRegressor(3, optimizer="sgd", l2=0.01),
+        NetworkRegressor(3, optimizer="COBYLA", l2=0.01, epochs=300),
         NetworkClassifier(3, optimizer="adam", l2=0.01),
         *(NetworkClassifier(3, optimizer=name, l2=0.01) for name in ("TNC", "trust-exact")),
     ]
@@ -64,6 +77,14 @@ def test_scikit_learn_check(estimator, check):
     if reason:
         pytest.skip(reason)
     check(estimator)
+
+
+@pytest.mark.parametrize("optimizer", ["CG", "dogleg"])
+@pytest.mark.parametrize("kind", [NetworkRegressor, NetworkClassifier])
+def test_weights_are_repeated_rows_where_iterations_are_spent(kind, optimizer):
+    # 1000 of CG leave the regressor's predictions 7e-7 apart, of dogleg those of classes.
+    model = kind(3, optimizer=optimizer, l2=0.01)
+    check_sample_weight_equivalence_on_dense_data(kind.__name__, model)
 
 
 @pytest.fixture(scope="module")

@@ -135,7 +135,8 @@ def fit(
         At most so many epochs of a stochastic optimizer (200 if left out), iterations of
         Levenberg–Marquardt (200) or of a SciPy method (1000); of COBYLA, which has no iterations,
         evaluations. If left out, Levenberg–Marquardt and SciPy's methods have 50 to compare
-        penalties by.
+        penalties by; and up to four Newton steps follow the last iteration of methods with
+        gradients where the Hessian is small.
     batch_size : int, optional
         Observations in a batch of a stochastic optimizer; 32 if left out. The others always use
         all observations.
@@ -227,7 +228,7 @@ def fit(
     n_epochs = epochs_of(chosen, epochs)
     if checkpoint is not None and seed is None:
         raise ValueError("a checkpoint needs a seed: another run could not go on from it")
-    method = method_of(problem, chosen, checkpoint is not None)
+    method = method_of(problem, chosen, checkpoint is not None, epochs is None)
     if _moments:
         method.go_on(_moments)
     with Progress(progress, n_epochs) as shown:
@@ -255,7 +256,7 @@ def within_bounds(optimizer: Optimizer) -> bool:
     return isinstance(optimizer, LevenbergMarquardt)
 
 
-def method_of(problem: Problem, optimizer: Optimizer, segments: bool) -> Method:
+def method_of(problem: Problem, optimizer: Optimizer, segments: bool, open_ended: bool) -> Method:
     """Return the optimizer at work on a problem."""
     if problem.bounds is not None and not within_bounds(optimizer):
         name = optimizer.method if isinstance(optimizer, Minimize) else type(optimizer).__name__
@@ -267,7 +268,7 @@ def method_of(problem: Problem, optimizer: Optimizer, segments: bool) -> Method:
     if isinstance(optimizer, LevenbergMarquardt):
         return Levenberg(problem, optimizer)
     if isinstance(optimizer, Minimize):
-        return SciPy(problem, optimizer, segments)
+        return SciPy(problem, optimizer, segments, open_ended)
     raise TypeError(f"optimizer must be a name or one of fastbp.optimizers; got {optimizer!r}")
 
 
