@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ._lock import LOCK
 
-_LOOKED_AT = 1 << 16  # rows
+_RUN = 1 << 16  # rows
+_COUNTED = 512  # bytes of bits, whose rows are counted together
 
 Node = tuple[int, int]
 _T = TypeVar("_T")
@@ -39,22 +40,56 @@ class Rows(NamedTuple):
         return self.of(self.c > 0)
 
 
-def row_numbers(B: int, chosen: NDArray | None = None) -> NDArray:
+def row_numbers(B: int, chosen: NDArray | Marked | None = None) -> NDArray:
     """Return the numbers of those chosen of B rows, else of all, in 4 bytes where these will do."""
     if chosen is not None:
-        return chosen
-    return np.arange(B, dtype=np.int32 if B < 2**31 else np.int64)
+        return np.asarray(chosen)
+    return np.arange(B, dtype=_number_type(B))
 
 
-def rows_where(mask: NDArray) -> NDArray:
-    """As `numpy.flatnonzero`, in 4 bytes a row, and no more on the way."""
-    found = np.empty(np.count_nonzero(mask), np.int32 if len(mask) < 2**31 else np.int64)
-    done = 0
-    for first in range(0, len(mask), _LOOKED_AT):
-        some = np.flatnonzero(mask[first : first + _LOOKED_AT])
-        found[done : done + len(some)] = some + first
-        done += len(some)
-    return found
+def runs(B: int) -> list[slice]:
+    """Return slices of B rows that are short: to index by numbers takes 8 bytes of each more."""
+    return [slice(first, first + _RUN) for first in range(0, B, _RUN)]
+
+
+def _number_type(B: int) -> type:
+    return np.int32 if B < 2**31 else np.int64
+
+
+class Marked:
+    """The numbers of the rows that a mask has, in their order, kept as a bit of each row."""
+
+    def __init__(self, mask: NDArray) -> None:
+        self._bits, self.dtype = np.packbits(mask), _number_type(len(mask))
+        counts = np.bitwise_count(self._bits)
+        counts = np.add.reduceat(counts, np.arange(0, len(counts), _COUNTED), dtype=np.int64)
+        self._ends = np.cumsum(counts)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, some: Any) -> NDArray:
+        """Return those of a slice, of whose rows alone bits are looked at, or of an index."""
+        if not isinstance(some, slice):
+            return np.asarray(self)[some]
+        begin, end, step = some.indices(len(self))
+        if step != 1:
+            rows = -(-8 * _COUNTED // step) * step
+            each = (self[first : min(first + rows, end)] for first in range(begin, end, rows))
+            return np.concatenate([self[:0], *(found[::step] for found in each)])
+        low = int(np.searchsorted(self._ends, begin, side="right"))
+        high = int(np.searchsorted(self._ends, end)) + 1
+        bits = np.unpackbits(self._bits[low * _COUNTED : high * _COUNTED]).view(bool)
+        before = int(self._ends[low - 1]) if low else 0
+        found = np.flatnonzero(bits)[begin - before : max(end - before, 0)]
+        return found.astype(self.dtype) + self.dtype(8 * _COUNTED * low)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        """Return all of them."""
+        found: NDArray = np.empty(len(self), self.dtype)
+        for some in runs(len(self)):
+            found[some] = self[some]
+        return np.asarray(found, dtype)
 
 
 class Statistic(NamedTuple):

@@ -1,10 +1,11 @@
-"""The order of rows by their numbers, and which are alike: what `numpy.unique` says of a copy."""
+"""Rows by their numbers: their order and which are alike, as `numpy.unique`; a bit for each."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from fastbp._parts import Marked
 from fastbp._training import alike
 from fastbp._training.alike import Alike
 
@@ -26,7 +27,7 @@ def test_it_is_that_of_unique_rows(monkeypatch: pytest.MonkeyPatch, name: str, m
     monkeypatch.setattr(alike, "_SORTED", most)
     table = TABLES[name]
     rows = np.arange(len(table), dtype=np.int32)[:: 1 if len(table) < 3 else 2]
-    found = Alike.of(rows, [column.__getitem__ for column in table.T])
+    found = Alike.of(rows.copy(), [column.__getitem__ for column in table.T])
     first, like = np.unique(table[rows], axis=0, return_index=True, return_inverse=True)[1:]
     np.testing.assert_array_equal(found.order[found.begins], rows[first])
     of_each = np.full(len(table), -1)
@@ -36,3 +37,18 @@ def test_it_is_that_of_unique_rows(monkeypatch: pytest.MonkeyPatch, name: str, m
         number = like.ravel()[np.searchsorted(rows, found.order[some])]
         np.testing.assert_array_equal(found.numbers(some), number - number[0])
     assert sum(some.stop - some.start for some in found.blocks(7)) == len(rows)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.8, 1.0])
+@pytest.mark.parametrize("B", [1, 7, 4096, 4097, 200_003])
+def test_marked_rows_are_those_of_the_mask(B: int, part: float) -> None:
+    rng = np.random.default_rng(B)
+    mask = rng.random(B) < part
+    rows, marked = np.flatnonzero(mask), Marked(mask)
+    assert len(marked) == len(rows)
+    np.testing.assert_array_equal(marked, rows)
+    for begin, end, step in rng.integers((-3, 0, 1), (B + 3, B + 5, 9000), (40, 3)):
+        np.testing.assert_array_equal(marked[begin:end], rows[begin:end])
+        np.testing.assert_array_equal(marked[begin:end:step], rows[begin:end:step])
+    order = rng.permutation(len(rows))
+    np.testing.assert_array_equal(marked[order], rows[order])

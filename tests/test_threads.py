@@ -399,7 +399,7 @@ GROWTH = """
 import functools, sys
 import numpy as np
 import fastbp
-from fastbp._training.alike import Alike
+from fastbp._training import choose
 
 def peak():
     # ru_maxrss would begin with that of the process that started this one.
@@ -435,8 +435,16 @@ calls["fit, l2 chosen"] = lambda n: fastbp.fit(
     small, X[:n], t[:n], l2="auto", _quiet=True, **options
 )
 calls["fit_many"] = lambda n: fastbp.fit_many(small, X[:n], t[:n], seeds=1, **options)
-columns = [column.__getitem__ for column in X.T]
-calls["fit, its rows sorted"] = lambda n: Alike.of(np.arange(n, dtype=np.int32), columns)
+# What is drawn and kept of many rows, of which whole fits would take too long here.
+many = np.tile(X[:, :2], (4, 1)) + np.arange(4.0 * B)[:, np.newaxis]
+u, c = many[:, 0].copy(), np.arange(4 * B) % 7.0
+for loss, output in (("squared", "identity"), ("cross_entropy", "logistic")):
+    of, u = fastbp.Network(2, 1, output=output), u if loss == "squared" else u // 1 % 2.0
+    more = {"judges": None, "fit": fastbp.fit, "threads": 1, "seed": 0}
+    for folds in (None, 3):
+        def call(n, of=of, u=u, ell=fastbp.losses.get_loss(loss), more=more | {"folds": folds}):
+            choose.data(of, many[: 4 * n], [u[: 4 * n]], c[: 4 * n], ell, **more)
+        calls[f"fit, folds drawn, {loss}, {folds}"] = call
 for call in calls.values():
     call(3000)  # compiled and loaded
 with open("/proc/self/clear_refs", "w") as reset:

@@ -30,8 +30,8 @@ class Alike(NamedTuple):
 
     @classmethod
     def of(cls, rows: NDArray, columns: Sequence[Column]) -> Alike:
-        """Sort some rows."""
-        order, begins = rows.copy(), np.zeros(len(rows), bool)
+        """Sort some rows, in place."""
+        order, begins = rows, np.zeros(len(rows), bool)
         todo = [(0, len(rows), 0)]
         while todo:
             low, high, first = todo.pop()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import _boundary as boundary
 from .._boundary import ClassRows
 from .._columns import Columns
-from .._parts import Rows, row_numbers
+from .._parts import Marked, Rows, row_numbers, runs
 from .._standardise import parted, penalties
 from ..activations import identity, one, softmax
 from ..losses import Loss
@@ -93,7 +93,7 @@ class Data:
     X: NDArray
     targets: Targets
     c: NDArray | None
-    rows: NDArray | None  # those that are fitted, where it is not all
+    rows: NDArray | Marked | None  # those that are fitted, where it is not all
     loss: Loss
     judges: Judges | None  # of all fits, where there are no folds
     held: Held | None  # what judges each fold; None where nothing does
@@ -200,7 +200,7 @@ def data(
     fit: Callable[..., Any],
     threads: int | str,
     seed: int,
-    rows: NDArray | None = None,
+    rows: NDArray | Marked | None = None,
 ) -> Data:
     """Decide on the folds: those given, what validates, or five that share out the classes.
 
@@ -214,15 +214,14 @@ def data(
         some = row_numbers(len(judges.X), judges.rows)
         held = Held(*judges[:3], [Fold(some)], most)
         return Data(X, targets, c, rows, loss, judges, held, fit, n, seed, silent)
-    weighs = weighing(c)
-    some = row_numbers(len(X), weighs)
-    classes = _classes(net, targets, loss)
     if folds is not None:
-        held = Held(X, targets, c, folds_of(folds, some, len(X), classes), most)
+        drawn = folds_of(folds, len(X), c, _classes(net, targets, loss))
+        held = Held(X, targets, c, drawn, most)
         return Data(X, targets, c, None, loss, None, held, fit, n, seed, silent)
     columns = [column for table in (X, *targets) for column in _columns_of(table)]
-    alike = Alike.of(some, columns)
-    folded = _folded(alike, len(X), classes)
+    weighs = weighing(c)
+    alike = Alike.of(row_numbers(len(X), weighs), columns)
+    folded = _folded(alike, len(X), _classes(net, targets, loss))
     if folded is not None and len(X) > most and alike.begins.all():
         folded = folded._replace(alike=None)
     judging = None if folded is None else Held(X, targets, c, folded, most)
@@ -231,15 +230,17 @@ def data(
 
 def _folded(alike: Alike, B: int, classes: NDArray | None) -> Drawn | None:
     """Return folds of what is not alike among B rows; None where there is one alone."""
-    first = alike.order[alike.begins]
-    if len(first) < 2:
+    distinct = int(np.count_nonzero(alike.begins))
+    if distinct < 2:
         return None
-    of_first = None if classes is None else classes[first]
-    parts = drawn_folds(min(_FOLDS, len(first)), row_numbers(len(first)), of_first)
-    number = np.empty(len(first), np.int8)
-    for k, part in enumerate(parts):
-        number[part] = k
-    return Drawn(len(parts), alike.each(number, B), alike)
+    of_each = None
+    if classes is not None:
+        of_each = np.concatenate(
+            [classes[alike.order[run][alike.begins[run]]] for run in runs(len(alike.order))]
+        )
+        del classes  # no one else has them
+    n = min(_FOLDS, distinct)
+    return Drawn(n, alike.each(drawn_folds(n, distinct, of_each), B), alike)
 
 
 def _columns_of(table: NDArray | ClassRows) -> list[Column]:
@@ -251,7 +252,18 @@ def _columns_of(table: NDArray | ClassRows) -> list[Column]:
 
 
 def _classes(net: Network, targets: Targets, loss: Loss) -> NDArray | None:
-    """Return the class of each observation, where targets are classes."""
+    """Return the class of each observation, in a byte or two, where targets are classes."""
+    given = _given_classes(net, targets, loss)
+    if given is None:
+        return None
+    values = np.unique(np.concatenate([np.unique(given[run]) for run in runs(len(given))]))
+    found = np.empty(len(given), np.min_scalar_type(len(values)))
+    for run in runs(len(given)):
+        found[run] = np.searchsorted(values, given[run])
+    return found
+
+
+def _given_classes(net: Network, targets: Targets, loss: Loss) -> NDArray | None:
     if isinstance(targets[0], ClassRows):
         return targets[0].classes
     if loss.name != "cross_entropy" or not all(np.isin(t, (0.0, 1.0)).all() for t in targets):

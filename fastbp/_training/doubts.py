@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .. import _boundary as boundary
 from .._columns import Columns
+from .._parts import Marked
 from ..activations import Activation, Softmax, softmax
 from ..losses import Loss, cross_entropy, poisson
 from ..network import Network
@@ -85,7 +86,7 @@ def _seen(problem: Problem) -> Problem:
     c, step = problem.c, -(-problem.n // _LARGE)
     rows: slice | NDArray = slice(None, None, step)
     if c is not None and not c.all():
-        rows = np.flatnonzero(c > 0.0)[::step]
+        rows = Marked(c > 0.0)[::step]
     elif step == 1:
         return problem
     c = None if c is None else c[rows]

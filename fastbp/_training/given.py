@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .._columns import Columns
-from .._parts import Rows, row_numbers, sizes
+from .._parts import Marked, Rows, row_numbers, runs, sizes
 from ..activations import identity
 from ..losses import Loss, get_loss
 from ..network import Network
@@ -290,30 +290,33 @@ def threads_of(given: int | str) -> int:
     return boundary.thread_count(given) or os.cpu_count() or 1
 
 
-def taken(net: Network, loss: Loss, rows: Rows, chosen: NDArray | None) -> tuple[Any, Any, Any]:
+def taken(
+    net: Network, loss: Loss, rows: Rows, chosen: NDArray | Marked | None
+) -> tuple[Any, Any, Any]:
     """Return some observations, or all, as X, t and c for `fit`; those that are many as a Far."""
     if chosen is None:
         return rows
     if is_copied(net, len(chosen)):
-        return rows.of(chosen)
+        return rows.of(np.asarray(chosen))
     return Streamed.of_arrays(net, loss, rows, 1, chosen), None, None
 
 
-def weighing(c: NDArray | None, rows: NDArray | None = None) -> NDArray | None:
+def weighing(c: NDArray | None, rows: NDArray | Marked | None = None) -> NDArray | Marked | None:
     """Return which rows, of some, have a weight; None for all."""
     if c is None or c.all():
         return rows
-    rows = row_numbers(len(c), rows)
-    return rows[c[rows] > 0.0]
+    weighs = c > 0.0
+    if rows is None:
+        return Marked(weighs)
+    rows = np.asarray(rows)
+    return rows[weighs[rows]]
 
 
 def _shared_out(
-    share: float, given: Given, loss: Loss, X: Any, t: Any, c: Any, rows: NDArray | None
+    share: float, given: Given, loss: Loss, X: Any, t: Any, c: Any, rows: NDArray | Marked | None
 ) -> tuple[Far, Far]:
     """Return what is left to fit and a share to validate by, of which nothing is copied."""
-    weighs = weighing(c, rows)
-    parts = split(share, given.seed, len(X) if weighs is None else len(weighs))
-    held, fitted = (part if weighs is None else weighs[part] for part in parts)
+    held, fitted = split_of(share, given.seed, len(X), weighing(c, rows))
     n = threads_of(given.threads)
     return (
         Streamed.of_arrays(given.net, loss, (X, t, c), n, fitted),
@@ -376,6 +379,20 @@ def split(
         order = order[_by_share(classes[order])]
     order[n:].sort()
     return order[:n], order[n:]
+
+
+def split_of(
+    share: float, seed: int | np.random.Generator | None, B: int, rows: NDArray | Marked | None
+) -> tuple[NDArray, NDArray]:
+    """As `split`, of some rows of B, or of all."""
+    if rows is None:
+        return split(share, seed, B)
+    rows = row_numbers(B, rows)
+    held, fitted = (part.astype(rows.dtype, copy=False) for part in split(share, seed, len(rows)))
+    for part in (held, fitted):
+        for run in runs(len(part)):
+            part[run] = rows[part[run]]
+    return held, fitted
 
 
 def _by_share(classes: NDArray) -> NDArray:

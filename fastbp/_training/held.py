@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
-from .._parts import rows_where
+from .._parts import Marked
 from ..activations import softmax
 from ..losses import Loss
 from ..network import Network, before_outputs
@@ -32,11 +32,11 @@ class Drawn(NamedTuple):
     of: NDArray  # the fold of each row, -1 without one
     alike: Alike | None  # None where no rows are
 
-    def left(self, number: int) -> NDArray:
+    def left(self, number: int) -> Marked:
         """Return the rows that one of them does not hold out."""
         mask = self.of != number
         mask &= self.of >= 0
-        return rows_where(mask)
+        return Marked(mask)
 
     def pieces(self, most: int) -> Iterator[Piece]:
         """Yield all rows, about so many at a time, those of a fold in their order."""
@@ -158,7 +158,7 @@ class Held:
         if isinstance(folds, Drawn):
             yield from folds.pieces(self.most if len(folds.of) <= self.most else _AT_ONCE)
         elif sum(len(fold.held) for fold in folds) <= self.most:
-            yield Piece.unlike(*((number, fold.held) for number, fold in enumerate(folds)))
+            yield Piece.unlike(*((k, np.asarray(fold.held)) for k, fold in enumerate(folds)))
         else:
             for number, fold in enumerate(folds):
                 for first in range(0, len(fold.held), _AT_ONCE):

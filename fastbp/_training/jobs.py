@@ -15,7 +15,7 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
-from .._parts import row_numbers, rows_where
+from .._parts import Marked, row_numbers, runs
 from .pool import Pool
 
 _SECONDS = 1.0  # of a task
@@ -110,39 +110,41 @@ def _some(
 class Fold(NamedTuple):
     """Observations that are held out, and those that are fitted: all others, where None."""
 
-    held: NDArray
-    fitted: NDArray | None = None
+    held: NDArray | Marked
+    fitted: NDArray | Marked | None = None
 
-    def left(self, B: int) -> NDArray:
+    def left(self, B: int) -> NDArray | Marked:
         """Return those, of B, that are fitted."""
         if self.fitted is not None:
             return self.fitted
-        outside = np.ones(B, bool)
-        outside[self.held] = False
-        return rows_where(outside)
+        return Marked(~_mask(self.held, B))
 
 
 def folds_of(
-    given: int | Iterable[Any], rows: NDArray, B: int, classes: NDArray | None = None
+    given: int | Iterable[Any], B: int, c: NDArray | None, classes: NDArray | None = None
 ) -> list[Fold]:
-    """Return the folds that are given, or a number of them, of the rows that weigh among B.
+    """Return the folds that are given, or a number of them, of those of B rows that weigh.
 
     With the class of each of the B, every fold that is drawn has of every class its share.
     """
+    weighs = np.ones(B, bool) if c is None else c > 0.0
     if isinstance(given, int | np.integer):
-        drawn = drawn_folds(int(given), rows, None if classes is None else classes[rows])
-        given = [np.sort(part).astype(np.intp) for part in drawn]
-    weighs = np.zeros(B, bool)
-    weighs[rows] = True
+        of = drawn_folds(
+            int(given), int(weighs.sum()), None if classes is None else classes[weighs]
+        )
+        number = np.full(B, -1, of.dtype)
+        number[weighs] = of
+        drawn = (Fold(Marked(number == k)) for k in range(int(given)))
+    else:
+        drawn = (_fold(part, B) for part in given)
     folds = []
-    for number, part in enumerate(given):
-        fold = _fold(part, B)
+    for k, fold in enumerate(drawn):
         left = fold.left(B)
-        if not fold.held.size or not left.size:
+        if not len(fold.held) or not len(left):
             raise ValueError("every fold must hold some observations and leave some to fit")
-        if not weighs[fold.held].any() or not weighs[left].any():
+        if not _any_of(weighs, fold.held) or not _any_of(weighs, left):
             raise ValueError(
-                f"fold {number} must hold observations and leave some to fit that have a weight; "
+                f"fold {k} must hold observations and leave some to fit that have a weight; "
                 "those of one of the two are all 0"
             )
         folds.append(fold)
@@ -151,31 +153,63 @@ def folds_of(
     return folds
 
 
-def drawn_folds(n: int, rows: NDArray, classes: NDArray | None = None) -> list[NDArray]:
-    """Return the rows that each of n folds holds out, always the same ones.
+def drawn_folds(n: int, rows: int, classes: NDArray | None = None) -> NDArray:
+    """Return which of n folds holds out each of some rows, always the same one.
 
-    With the class of each row, every fold has of every class its share.
+    With the class of each row, a number, every fold has of every class its share.
     """
-    if not 2 <= n <= len(rows):
-        raise ValueError(f"folds must lie between 2 and {len(rows)}, the observations; got {n}")
+    if not 2 <= n <= rows:
+        raise ValueError(f"folds must lie between 2 and {rows}, the observations; got {n}")
+    order = row_numbers(rows)
+    default_rng(0).shuffle(order)
+    of = np.empty(rows, np.min_scalar_type(-n))
     if classes is None:
-        return np.array_split(default_rng(0).permutation(rows), n)
-    order = default_rng(0).permutation(row_numbers(len(rows)))
-    drawn = np.concatenate([rows[order[classes[order] == each]] for each in np.unique(classes)])
-    return [drawn[k::n] for k in range(n)]
+        for number, part in enumerate(np.array_split(order, n)):
+            of[part] = number
+        return of
+    # All rows of a class in turn, to one fold after the other, and on with the next class.
+    n_classes = int(classes.max()) + 1
+    counts = sum(np.bincount(classes[run], minlength=n_classes) for run in runs(rows))
+    place = np.cumsum(counts) - counts
+    for run in runs(rows):
+        some = order[run]
+        of_some = classes[some]
+        for each in np.unique(of_some).tolist():
+            those = some[of_some == each]
+            of[those] = (place[each] + np.arange(len(those))) % n
+            place[each] += len(those)
+    return of
 
 
 def _fold(part: Any, B: int) -> Fold:
     if isinstance(part, tuple) and len(part) == 2 and all(np.ndim(rows) == 1 for rows in part):
         fitted, held = (_indices(rows, B) for rows in part)
-        if np.intersect1d(fitted, held).size:
+        if _any_of(_mask(held, B), fitted):
             raise ValueError("a fold must not share observations with those to fit")
-        return Fold(held, fitted)
-    return Fold(_indices(part, B))
+        return Fold(_kept(held, B), _kept(fitted, B))
+    return Fold(_kept(_indices(part, B), B))
+
+
+def _kept(rows: NDArray, B: int) -> NDArray | Marked:
+    """Return rows of B as no one else has them; in little memory where they are in their order."""
+    if not (rows[1:] > rows[:-1]).all():
+        return rows.copy()
+    return Marked(_mask(rows, B))
+
+
+def _mask(rows: NDArray | Marked, B: int) -> NDArray:
+    are = np.zeros(B, bool)
+    for run in runs(len(rows)):
+        are[rows[run]] = True
+    return are
+
+
+def _any_of(mask: NDArray, rows: NDArray | Marked) -> bool:
+    return any(mask[rows[run]].any() for run in runs(len(rows)))
 
 
 def _indices(rows: Any, B: int) -> NDArray:
-    """Return the indices of observations, given so or as a mask."""
+    """Return the indices of observations, given so, which are no copy, or as a mask."""
     given = np.asarray(boundary.unmasked("a fold", rows))
     if given.dtype == bool and given.shape == (B,):
         return np.flatnonzero(given)
@@ -184,7 +218,7 @@ def _indices(rows: Any, B: int) -> NDArray:
             f"a fold must be the indices of observations or a mask of {B} booleans; got an array "
             f"of shape {given.shape} and dtype {given.dtype}"
         )
-    indices = given.astype(np.intp)
+    indices = given.astype(np.intp, copy=False)
     outside = indices[(indices < 0) | (indices >= B)]
     if outside.size:
         raise ValueError(f"a fold holds observation {outside[0]}; there are {B}, from 0 on")

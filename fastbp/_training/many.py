@@ -14,13 +14,13 @@ from numpy.random import default_rng
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
-from .._parts import Rows, row_numbers
+from .._parts import Marked, Rows, row_numbers
 from ..losses import Loss, get_loss
 from ..network import Network
 from .doubts import warn
 from .far import FarObjective
 from .fit import fit
-from .given import checked_validation, split, taken, weighing
+from .given import checked_validation, split_of, taken, weighing
 from .jobs import Fold, folds_of, outcomes
 from .progress import Progress
 from .result import FitResult, noise_variance
@@ -52,12 +52,13 @@ class _Shared:
     options: dict[str, Any]
     bootstrap: bool
 
-    def taken(self, some: NDArray | None) -> tuple[Any, Any, Any]:
+    def taken(self, some: NDArray | Marked | None) -> tuple[Any, Any, Any]:
         """Return some observations, or all, as X, t and c."""
         return taken(self.net, self.loss, self.rows, some)
 
     def fit(self, job: _Job, stop: threading.Event) -> Outcome:
-        options, fitted = self.options, None
+        options = self.options
+        fitted: NDArray | Marked | None = None
         if self.bootstrap:
             share = checked_validation(options.get("validation"))
             held, fitted = self._resampled(job.seed, share if isinstance(share, float) else None)
@@ -83,9 +84,11 @@ class _Shared:
 
     def _resampled(self, seed: int, share: float | None) -> tuple[NDArray | None, NDArray]:
         """Return a share to validate by, and a sample of the others, drawn with replacement."""
-        held, left = None, row_numbers(len(self.rows.X), weighing(self.rows.c))
-        if share is not None:
-            held, left = (left[part] for part in split(share, seed, len(left)))
+        B, weighs, held = len(self.rows.X), weighing(self.rows.c), None
+        if share is None:
+            left = row_numbers(B, weighs)
+        else:
+            held, left = split_of(share, seed, B, weighs)
         drawn, rng = np.empty_like(left), default_rng([seed, 3])
         for first in range(0, len(left), _DRAWN):  # 8 bytes each, else 4
             some = drawn[first : first + _DRAWN]
@@ -287,7 +290,7 @@ def fit_many(
     ell = get_loss(loss)
     X, t, c = boundary.loss_data(net, ell, X, t, sample_weight, check_finite=True)
     shared = _Shared(net, Rows(X, cast(Any, t), c), ell, options, bootstrap)
-    jobs = _jobs(seeds, folds, row_numbers(len(X), weighing(c)), len(X))
+    jobs = _jobs(seeds, folds, len(X), c)
     n = boundary.thread_count(threads) or os.cpu_count() or 1
     done: list[tuple[_Job, FitResult]] = []
     failures: list[tuple[int, NonFiniteLossError]] = []
@@ -316,24 +319,25 @@ def fit_many(
             stacklevel=2,
         )
     warn([result.warnings for _, result in done], stacklevel=2)
-    judged = [(job.fold.held, result) for job, result in done if job.fold is not None]
+    judged = [(job.fold, result) for job, result in done if job.fold is not None]
+    held = {id(fold): np.asarray(fold.held, np.intp) for fold, _ in judged}
     return Fits(
         tuple(result for _, result in done),
         tuple(job.seed for job, _ in done),
-        tuple(held for held, _ in judged),
-        np.array([shared.held_out_loss(*each) for each in judged]),
+        tuple(held[id(fold)] for fold, _ in judged),
+        np.array([shared.held_out_loss(held[id(fold)], result) for fold, result in judged]),
         tuple(failures),
     )
 
 
 def _jobs(
-    seeds: int | Sequence[int], folds: int | Iterable[Any] | None, rows: NDArray, B: int
+    seeds: int | Sequence[int], folds: int | Iterable[Any] | None, B: int, c: NDArray | None
 ) -> list[_Job]:
-    """Return what is to be fitted; `rows` are those of the B observations that weigh."""
+    """Return what is to be fitted, of B observations of the weights c."""
     if isinstance(seeds, int | np.integer):
         seeds = range(int(seeds))
     chosen = [int(seed) for seed in seeds]
     if not chosen:
         raise ValueError("seeds must be a positive number or a sequence of at least one")
-    parts = [None] if folds is None else folds_of(folds, rows, B)
+    parts = [None] if folds is None else folds_of(folds, B, c)
     return [_Job(seed, fold) for seed in chosen for fold in parts]

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .._lock import LOCK
-from .._parts import Rows, Statistic, along_tree
+from .._parts import Marked, Rows, Statistic, along_tree
 from ..losses import Loss, get_loss
 from ..network import Network
 from .far import Answers, Far, FarObjective, Question, Shape
@@ -314,13 +314,11 @@ class Source:
 
 
 class Chosen:
-    """Some rows of an array, or of its rows that are chosen, which are taken when they are used."""
+    """Some rows of an array, which are taken when they are used."""
 
-    def __init__(self, array: Any, rows: NDArray) -> None:
-        chosen = isinstance(array, Chosen)
-        self._array = array._array if chosen else array
-        self._rows = array._rows[rows] if chosen else rows
-        self.shape = (len(rows), *self._array.shape[1:])
+    def __init__(self, array: Any, rows: NDArray | Marked) -> None:
+        self._array, self._rows = array, rows
+        self.shape = (len(rows), *array.shape[1:])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -330,14 +328,15 @@ class Chosen:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         """Return them."""
-        return np.asarray(self._array[self._rows], dtype)
+        return np.asarray(self._array[np.asarray(self._rows)], dtype)
 
     def taken(self, room: NDArray) -> NDArray:
         """Return them, if they fit in memory that is there: new one takes four times as long."""
         array = self._array
         if array.dtype != room.dtype or not array.flags.c_contiguous:
             return np.asarray(self)
-        return np.take(array, self._rows, axis=0, out=room, mode="clip")  # else there is a copy
+        rows = np.asarray(self._rows)
+        return np.take(array, rows, axis=0, out=room, mode="clip")  # else there is a copy
 
 
 class Streamed(Far):
@@ -351,7 +350,7 @@ class Streamed(Far):
         self.shape = Shape.of(source.n_rows, net.n_params)
         self.total = float(source.n_rows)
         self._source, self._threads = source, threads or 1
-        self.given: tuple[NDArray, NDArray, NDArray | None, NDArray | None] | None = None
+        self.given: tuple[NDArray, NDArray, NDArray | None, NDArray | Marked | None] | None = None
         self._change: Callable[[NDArray], NDArray] | None = None
         self._answers = Answers(net, loss, self.shape)
         self._own = threading.local()
@@ -363,7 +362,7 @@ class Streamed(Far):
         loss: Loss,
         given: tuple[NDArray, Any, NDArray | None],
         threads: int,
-        rows: NDArray | None = None,
+        rows: NDArray | Marked | None = None,
     ) -> Streamed:
         """Return (X, t, c), checked, or some of their rows, without a copy."""
         arrays: tuple[Any, ...] = tuple(a for a in given if a is not None)
@@ -418,9 +417,12 @@ class Streamed(Far):
                 yield self._checked(block, first)
             return
         (table,) = self._source.tables()
+        *arrays, chosen = self.given or (*table, None)
+        listed = None if chosen is None else np.asarray(chosen)
         for first in range(0, len(order), rows):
             some = order[first : first + rows]
-            yield self._checked(tuple(Chosen(a, some) for a in table), first)
+            some = some if listed is None else listed[some]
+            yield self._checked(tuple(Chosen(a, some) for a in arrays if a is not None), first)
 
     @property
     def gathers(self) -> bool:

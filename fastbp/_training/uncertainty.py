@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import fastbp.losses as losses
 
-from .._parts import Rows, Statistic
+from .._parts import Marked, Rows, Statistic
 from ..activations import Activation, softmax
 from ..losses import Loss
 from ..network import Network, in_float64
@@ -45,7 +45,7 @@ class Data:
     absolute_sigma: bool = False
     on_bounds: NDArray | None = None  # (P,), of those that may move
     far: bool = False  # whether they are elsewhere, and X and t none of them
-    rows: NDArray | None = None  # those of them that were fitted, where it was not all
+    rows: NDArray | Marked | None = None  # those of them that were fitted, where it was not all
     elsewhere: Far | None = None  # who answers for them there; not pickled
 
     def __getstate__(self) -> dict[str, Any]:
