@@ -445,6 +445,11 @@ for loss, output in (("squared", "identity"), ("cross_entropy", "logistic")):
         def call(n, of=of, u=u, ell=fastbp.losses.get_loss(loss), more=more | {"folds": folds}):
             choose.data(of, many[: 4 * n], [u[: 4 * n]], c[: 4 * n], ell, **more)
         calls[f"fit, folds drawn, {loss}, {folds}"] = call
+mixed = np.random.default_rng(0).integers(0, 2, 4 * B)
+calls["fit, groups"] = lambda n: fastbp.fit_groups(
+    fastbp.Network(2, 1, output="identity"), many[: 4 * n], u[: 4 * n], groups=mixed[: 4 * n],
+    epochs=1, threads=1
+)
 for call in calls.values():
     call(3000)  # compiled and loaded
 with open("/proc/self/clear_refs", "w") as reset:

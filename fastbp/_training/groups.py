@@ -17,12 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .._lock import LOCK
+from .._parts import Rows, row_numbers, runs
 from ..kernels.machine.levenberg_settings import GOING, NOT_FINITE, REASONS
 from ..losses import Loss
 from ..network import Network
 from ..optimizers import LevenbergMarquardt, Optimizer
 from .fit import ALL_DONE, epochs_of, fit
-from .given import Given, Start, check_size, checked, is_copied, started
+from .given import Given, Start, check_size, checked, is_copied, started, taken
 from .jobs import outcomes
 from .methods import Problem, end_of_levenberg, is_told, levenberg_options, squares
 from .source import Source
@@ -108,15 +109,16 @@ class GroupFits:
             return np.array([net.value(w, rows) for w, rows in zip(self.w, given, strict=True)])
         rows, _ = boundary.observations(given, net.n_inputs, net.dtype, check_finite=False)
         labels, codes = _labelled(groups, X, len(rows))
-        order, first = _sorted(codes, len(labels))
+        order, first = _sorted(codes, np.arange(len(labels)))
         y = np.empty(len(rows) if net.n_outputs == 1 else (len(rows), net.n_outputs), net.dtype)
         for label, at, end in zip(labels, first[:-1], first[1:], strict=True):
             try:
                 m = self._numbers[label]
             except KeyError:
                 raise KeyError(f"no group {label} was fitted; there are {len(self)}") from None
-            of = order[at:end]
-            y[of] = net.value(self.w[m], rows[of])
+            for run in runs(end - at):
+                of = _rows(order, at + run.start, min(at + run.stop, end))
+                y[of] = net.value(self.w[m], rows[of])
         pandas = sys.modules.get("pandas")
         if pandas is not None and isinstance(groups, pandas.Series | pandas.DataFrame):
             return (pandas.Series if y.ndim == 1 else pandas.DataFrame)(y, index=groups.index)
@@ -208,9 +210,9 @@ def fit_groups(
         if not len(codes):
             raise ValueError("there must be at least one observation; got none")
     # Those of the same size one after the other: they are begun side by side.
-    by_size = np.argsort(np.bincount(codes), kind="stable")
+    by_size = np.argsort(_counts(codes, len(labels)), kind="stable")
     place = np.argsort(by_size)
-    order, first = _sorted(place[codes], len(labels))
+    order, first = _sorted(codes, place)
     problem, _, chosen = checked(
         Given(
             net=net, X=X, t=t, w0=w0, optimizer=optimizer, loss=loss, sample_weight=sample_weight,
@@ -221,10 +223,7 @@ def fit_groups(
         ),
         copies=True,
     )  # fmt: skip
-    if (order[1:] < order[:-1]).any():
-        problem.X, problem.t = problem.X[order], problem.t[order]
-        problem.c = None if problem.c is None else problem.c[order]
-    work = _Work(problem, chosen, w0 is None, epochs, batch_size, labels[by_size], first)
+    work = _Work(problem, chosen, w0 is None, epochs, batch_size, labels[by_size], first, order)
     work.check()
     work.run(boundary.thread_count(threads) or os.cpu_count() or 1, client)
     reasons = [work.reasons[k] for k in place]
@@ -264,6 +263,7 @@ class _Work:
         batch_size: int | None,
         labels: Any,
         first: NDArray,
+        order: NDArray | None,
     ) -> None:
         M = len(first) - 1
         self.w = np.full((M, problem.net.n_params), np.nan, problem.net.dtype)
@@ -271,8 +271,9 @@ class _Work:
         self.reasons = [_INTERRUPTED] * M
         self._problem, self._optimizer, self._made = problem, optimizer, made
         self._epochs, self._batch_size = epochs, batch_size
-        self._labels, self._first = labels, first
-        c, sizes = problem.c, np.diff(first)
+        # `order` puts the rows of a group one after the other; None where they are.
+        self._labels, self._first, self._order = labels, first, order
+        c, sizes = self._weights(), np.diff(first)
         vanishing = np.zeros(M, bool) if c is None else np.minimum.reduceat(c, first[:-1]) == 0.0
         self._apart = np.ones(M, bool)  # whether a group is begun apart from the one before
         self._apart[1:] = (sizes[1:] != sizes[:-1]) | vanishing[1:] | vanishing[:-1]
@@ -299,10 +300,10 @@ class _Work:
 
     def check(self) -> None:
         """Refuse what only a single group is wrong by."""
-        c = self._problem.c
+        c = self._weights()
         if c is None:
             return
-        sums = np.add.reduceat(c.astype(np.float64), self._first[:-1])
+        sums = np.add.reduceat(c.astype(np.float64, copy=False), self._first[:-1])
         least = np.finfo(c.dtype).tiny
         if not (sums >= least).all():
             m = int(np.argmin(sums >= least))
@@ -340,13 +341,28 @@ class _Work:
                 yield start, m
                 start = m
 
-    def _rows(self, start: int, end: int) -> slice:
-        return slice(self._first[start], self._first[end])
+    def _weights(self) -> NDArray | None:
+        """Return c, group by group."""
+        c, order = self._problem.c, self._order
+        if c is None or order is None:
+            return c
+        return np.concatenate([c[order[run]] for run in runs(len(order))])
 
-    def _of(self, start: int, end: int) -> Problem:
-        """Return the problem of a group, or of some of the same size, side by side."""
-        whole, M = self._problem, end - start
-        rows = self._rows(start, end)
+    def _rows(self, start: int, end: int) -> slice | NDArray:
+        return _rows(self._order, self._first[start], self._first[end])
+
+    def _block(self, start: int, end: int) -> Problem:
+        """Return the problem of the rows of some groups, one group after the other."""
+        whole, rows = self._problem, self._rows(start, end)
+        return replace(whole, **Rows(whole.X, whole.t, whole.c).of(rows)._asdict())
+
+    def _of(self, start: int, end: int, block: Problem | None = None, at: int = 0) -> Problem:
+        """Return the problem of a group, or of some of the same size, side by side.
+
+        With the problem of a block that begins with the group `at`, its arrays are views of that.
+        """
+        whole, M = block or self._block(start, end), end - start
+        rows = slice(*(self._first[[start, end]] - self._first[at if block else start]))
 
         def own(array: NDArray) -> NDArray:
             some = array[rows]
@@ -356,9 +372,9 @@ class _Work:
         c = None if whole.c is None else own(whole.c)
         return replace(whole, w=w, X=own(whole.X), t=own(whole.t), c=c)
 
-    def _begun(self, start: int, end: int) -> _Begun:
-        """Begin the fits of a group, or of some side by side."""
-        problem = self._of(start, end)
+    def _begun(self, start: int, end: int, block: Problem | None = None, at: int = 0) -> _Begun:
+        """Begin the fits of a group, or of some side by side, as `_of` returns them."""
+        problem = self._of(start, end, block, at)
         try:
             check_size(problem)
             return _Begun(problem, started(problem, self._optimizer, self._made))
@@ -377,11 +393,16 @@ class _Work:
         for m in range(*block):
             if stop.is_set():
                 return
-            own = self._of(m, m + 1)
+            own, rows = self._problem, self._rows(m, m + 1)
+            given = Rows(own.X, own.t, own.c)
+            if isinstance(rows, slice):
+                X, t, c = given.of(rows)
+            else:
+                X, t, c = taken(own.net, own.loss, given, rows)
             try:
                 result = fit(
-                    own.net, own.X, own.t, optimizer=self._optimizer, loss=own.loss,
-                    sample_weight=own.c, l2=own.l2, epochs=self._epochs,
+                    own.net, X, t, optimizer=self._optimizer, loss=own.loss,
+                    sample_weight=c, l2=own.l2, epochs=self._epochs,
                     batch_size=self._batch_size, shuffle=own.shuffle, seed=own.seed, free=own.free,
                     bounds=own.bounds, progress=False, _stop=stop, _quiet=True, **options,
                 )  # fmt: skip
@@ -411,19 +432,19 @@ class _Work:
                 self._by_fit(block, stop)
                 return
             edges = [start, *(start + 1 + np.flatnonzero(self._apart[start + 1 : end])), end]
-            begun = [self._begun(*some) for some in itertools.pairwise(edges)]
+            own = self._block(start, end)
+            begun = [self._begun(*some, own, start) for some in itertools.pairwise(edges)]
             w = np.concatenate([each.problem.w.reshape(-1, whole.w.size) for each in begun])
             X = np.concatenate([each.X for each in begun])
             sums = np.concatenate([np.atleast_1d(squares(each.problem)) for each in begun])
-            rows, first = self._rows(start, end), self._first[start : end + 1] - self._first[start]
-            t, c = whole.t[rows], None if whole.c is None else whole.c[rows]
-            losses, reasons = loop.run(w, X, t, c, first, sums, n)
+            first = self._first[start : end + 1] - self._first[start]
+            losses, reasons = loop.run(w, X, own.t, own.c, first, sums, n)
             for k in range(end - start):
                 if is_told(whole, reasons[k]):
                     continue
                 m, part = start + k, X[first[k] : first[k + 1]]
-                own = replace(self._of(m, m + 1), w=w[k], X=part)
-                reasons[k], loss = end_of_levenberg(own, reasons[k], optimizer.ftol)
+                told = replace(self._of(m, m + 1, own, start), w=w[k], X=part)
+                reasons[k], loss = end_of_levenberg(told, reasons[k], optimizer.ftol)
                 losses[k] = losses[k] if loss is None else loss
             failed = reasons == NOT_FINITE
             w[failed] = 0.0
@@ -431,7 +452,7 @@ class _Work:
                 some = k - start if after - k == 1 else slice(k - start, after - start)
                 w[some] = each.start.as_given(w[some])
             if begun[0].start.standardised or not n:
-                losses = loop.mean_losses(w, whole.X[rows], t, c, first)
+                losses = loop.mean_losses(w, own.X, own.t, own.c, first)
                 if whole.penalised:
                     losses += [replace(whole, w=of).penalty() for of in w]
             w[failed], losses[failed] = np.nan, np.nan
@@ -457,7 +478,7 @@ def _flat(X: Any, t: Any, c: Any) -> tuple[NDArray, NDArray, Any, Any, Any]:
         if c.shape != (M, B):
             raise ValueError(f"sample_weight must have shape ({M}, {B}); got {c.shape}")
         c = c.reshape(M * B)
-    codes = np.repeat(np.arange(M), B)
+    codes = np.repeat(np.arange(M, dtype=np.int32), B)
     return np.arange(M), codes, X.reshape(M * B, N), t.reshape(M * B, *t.shape[2:]), c
 
 
@@ -489,7 +510,7 @@ def _labelled(groups: Any, X: Any, n: int) -> tuple[Any, NDArray]:
     missing = np.flatnonzero(codes < 0)
     if missing.size:
         raise ValueError(f"groups must have a label for each observation; none at {missing[0]}")
-    return labels, np.asarray(codes, np.int64)
+    return labels, np.asarray(codes, np.int32)
 
 
 def _objects(groups: Any) -> NDArray:
@@ -501,9 +522,13 @@ def _objects(groups: Any) -> NDArray:
 
 
 def _unique(given: NDArray) -> tuple[NDArray, NDArray]:
-    labels, codes = np.unique(given, return_inverse=True, equal_nan=True)
+    some = runs(len(given))
+    labels = np.unique(np.concatenate([given[:0], *(np.unique(given[run]) for run in some)]))
+    codes = np.empty(len(given), np.int32)
+    for run in some:
+        codes[run] = np.searchsorted(labels, given[run])
     if given.dtype.kind in "fcmM":
-        codes = np.where(given != given, -1, codes)
+        codes[given != given] = -1
     return labels, codes
 
 
@@ -529,7 +554,35 @@ def _is_missing(label: Any) -> bool:
         return True
 
 
-def _sorted(codes: NDArray, n: int) -> tuple[NDArray, NDArray]:
-    """Return the order that puts groups one after the other, and where each begins."""
-    first = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=n))]).astype(np.int64)
-    return np.argsort(codes, kind="stable"), first
+def _sorted(codes: NDArray, place: NDArray) -> tuple[NDArray | None, NDArray]:
+    """Return the order that puts groups in their places, and where each begins there.
+
+    The order is None where rows are in it.
+    """
+    for run in runs(len(codes)):
+        codes[run] = place[codes[run]]
+    first = np.concatenate([[0], np.cumsum(_counts(codes, len(place)))]).astype(np.int64)
+    if (codes[1:] >= codes[:-1]).all():
+        return None, first
+    order, free = row_numbers(len(codes)), first[:-1].copy()
+    for run in runs(len(codes)):
+        by_place = np.argsort(codes[run], kind="stable")
+        places, begins, counts = np.unique(
+            codes[run][by_place], return_index=True, return_counts=True
+        )
+        within = np.arange(len(by_place)) - np.repeat(begins, counts)
+        order[np.repeat(free[places], counts) + within] = run.start + by_place
+        free[places] += counts
+    return order, first
+
+
+def _rows(order: NDArray | None, begin: int, end: int) -> slice | NDArray:
+    """Return some rows of an order; of None, which is that they have, as a slice."""
+    return slice(begin, end) if order is None else order[begin:end]
+
+
+def _counts(codes: NDArray, n: int) -> NDArray:
+    found = np.zeros(n, np.int64)
+    for run in runs(len(codes)):
+        np.add.at(found, codes[run], 1)
+    return found
