@@ -272,11 +272,17 @@ class _NetworkEstimator(BaseEstimator, ABC):
         choice = None
         if anew and by is None and any(isinstance(x, str) for x in (self.n_neurons, self.l2)):
             choice, doubt = self._choose(rows, held)
-        if anew:
-            self.w_ = self._start(rows)
-            self._forget()
-        results = self._fits(rows, held, by)
-        if choice is not None:
+
+        def fits(_: int) -> list[fastbp.FitResult]:
+            if anew:
+                self.w_ = self._start(rows)
+                self._forget()
+            return self._fits(rows, held, by)
+
+        if choice is None:
+            results = fits(0)
+        else:
+            results = choice.fitted(fits)
             results[0] = choice.noted(results[0], doubt)
         self._keep(results)
         for k, result in enumerate(results):

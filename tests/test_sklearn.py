@@ -23,6 +23,7 @@ from support import fresh_process
 import fastbp
 from fastbp._columns import Columns
 from fastbp._standardise import Scaling, penalties
+from fastbp._training import choose
 from fastbp.datasets import load_diabetes
 from fastbp.optimizers import SGD, Adam
 from fastbp.sklearn import NetworkClassifier, NetworkRegressor
@@ -468,12 +469,24 @@ def test_rows_beyond_all_numbers_are_taken_where_their_ray_comes_to(cancer, dtyp
 
 
 @pytest.mark.filterwarnings("ignore:the loss on what was held out")
-@pytest.mark.parametrize("loss", ["squared", "huber", "log_cosh"])
-def test_other_losses_of_a_softmax(iris, loss):
+@pytest.mark.parametrize(
+    ("loss", "seed"), [("squared", 0), ("huber", 0), *(("log_cosh", seed) for seed in (0, 1, 2))]
+)
+def test_other_losses_of_a_softmax(iris, loss, seed):
     X, X_test, y, y_test = iris
-    model = NetworkClassifier(4, loss=loss, random_state=1).fit(X, y)
+    model = NetworkClassifier(4, loss=loss, random_state=seed).fit(X, y)
     assert model.score(X_test, y_test) > 0.9
     np.testing.assert_allclose(model.predict_proba(X_test).sum(axis=1), 1.0, rtol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:the loss on what was held out")
+@pytest.mark.parametrize(("loss", "seed"), [("squared", 11), ("log_cosh", 11), ("log_cosh", 27)])
+def test_a_fit_that_gives_up_a_class_begins_again(iris, monkeypatch, loss, seed):
+    X, X_test, y, y_test = iris
+    monkeypatch.setattr(choose, "PATH", np.array([1.0]))
+    model = NetworkClassifier(4, loss=loss, random_state=seed).fit(X, y)
+    assert model.score(X_test, y_test) > 0.9  # 0.63 from the first start
+    assert model.loss_[0] < 0.03 and model.n_iter_ == len(model.loss_curve_)
 
 
 def test_labels_have_an_output_each(iris):

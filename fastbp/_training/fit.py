@@ -321,7 +321,15 @@ def _chosen(given: Given) -> FitResult:
         of.shown.end(f"l2 {choice.l2:.3g} is chosen")
     each = parted(net, choice.l2 * unit, choice.l2, choice.linear)
     alone = {"l2": each, "folds": None, "_quiet": True}
-    return choice.noted(fit(**(vars(given) | alone)), choose.doubt(choice, line))
+
+    def fits(number: int) -> list[FitResult]:
+        other = {"seed": int(np.random.default_rng([seed, 5, number]).integers(2**31))}
+        return [fit(**(vars(given) | alone | (other if number else {})))]
+
+    # The seed also draws a share to validate by.
+    fixed = given.w0 is not None or isinstance(given.validation, float)
+    result = choice.fitted(fits, 1 if fixed else 3)[0]
+    return choice.noted(result, choose.doubt(choice, line))
 
 
 def _of_sources(given: Given) -> Given:
