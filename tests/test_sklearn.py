@@ -43,10 +43,6 @@ def can_not_hold(estimator):
         failing["check_methods_subset_invariance"] = "1e-7 is its rounding"
     if estimator.loss == "pinball":
         failing["check_sample_weight_equivalence_on_dense_data"] = "it ends at a kink, within 1e-5"
-    if estimator.optimizer in ("Powell", "COBYLA", "COBYQA"):
-        failing["check_sample_weight_equivalence_on_dense_data"] = (
-            "rounding decides which minimum a way without gradients leads to"
-        )
     if estimator.loss == "poisson":
         failing["check_regressor_multioutput"] = "it takes negative targets whatever the tags say"
     return failing
@@ -66,7 +62,6 @@ def can_not_hold(estimator):
         *(kind(4, dtype="float32", l2=None) for kind in (NetworkRegressor, NetworkClassifier)),
         NetworkRegressor(3, optimizer="Nelder-Mead", l2=0.01, linear=False),
         NetworkRegressor(3, optimizer="sgd", l2=0.01),
-        NetworkRegressor(3, optimizer="COBYLA", l2=0.01, epochs=300),
         NetworkClassifier(3, optimizer="adam", l2=0.01),
         *(NetworkClassifier(3, optimizer=name, l2=0.01) for name in ("TNC", "trust-exact")),
     ]
