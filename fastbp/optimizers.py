@@ -359,13 +359,16 @@ class LevenbergMarquardt(Optimizer):
     -----
     D_j² is the largest G_jj so far, drawn towards the largest one of j's kind: the weights of one
     input, or of the output, of neurons that are alike. Steps and stops are the same in any units of
-    inputs and targets. The stops are taken only where no damping holds the step back; a run whose
-    steps vanish before is begun once more with much damping (the history goes on with its losses),
-    and the better of both is given back, with `converged` False ("stalled") where it is not
-    stationary. Where the loss is flat to rounding, steps go on while gradients lessen. In float32,
-    whose sums hide what is left, the end is looked at in float64: a few more steps are taken where
-    they lower the loss by more than `ftol`, and "stalled" is where that can't be done in numbers of
-    float32. So is, in float64, the end of a stall, and with bounds or penalties of some parameters.
+    inputs and targets. Of 64 parameters or more without bounds, a step whose squared loss is off
+    what was foreseen by a quarter is followed by one of second order (Transtrum & Sethna 2012), and
+    the better of the two is taken. The stops are taken only where no damping holds the step back;
+    a run whose steps vanish before is begun once more with much damping (the history goes on with
+    its losses), and the better of both is given back, with `converged` False ("stalled") where it
+    is not stationary. Where the loss is flat to rounding, steps go on while gradients lessen. In
+    float32, whose sums hide what is left, the end is looked at in float64: a few more steps are
+    taken where they lower the loss by more than `ftol`, and "stalled" is where that can't be done
+    in numbers of float32. So is, in float64, the end of a stall, and with bounds or penalties of
+    some parameters.
 
     References
     ----------
@@ -373,7 +376,9 @@ class LevenbergMarquardt(Optimizer):
     Mathematics 630 (1978). D. W. Marquardt: An algorithm for least-squares estimation of
     nonlinear parameters, SIAM J. Appl. Math. 11 (1963). H. B. Nielsen: Damping parameter in
     Marquardt's method, IMM-REP-1999-05, DTU (1999). P. W. Holland, R. E. Welsch: Robust regression
-    using iteratively reweighted least-squares, Comm. Statist. A6 (1977).
+    using iteratively reweighted least-squares, Comm. Statist. A6 (1977). M. K. Transtrum, J. P.
+    Sethna: Improvements to the Levenberg–Marquardt algorithm for nonlinear least-squares
+    minimization, arXiv:1201.5885 (2012).
 
     Examples
     --------

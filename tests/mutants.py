@@ -512,8 +512,8 @@ KERNELS = (
     _kernel(
         "the second run of Levenberg–Marquardt with the first matrix of the last trial",
         "kernels/drivers/levenberg.py",
-        "                stage = WHOLE\n",
-        "                stage = stage\n",
+        "                stage = WHOLE\n            if state[lm.FRESH]",
+        "                stage = stage\n            if state[lm.FRESH]",
         "test_nist.py::test_the_certified_sum_from_both_starts[BoxBOD-0]",
     ),
     _kernel(

@@ -6,6 +6,7 @@ import pytest
 from scipy.optimize import least_squares
 
 import fastbp
+from fastbp._training.methods import kinds_of
 
 STARTS = [(name, k) for name in nist.PROBLEMS for k in (0, 1)]
 # The last digits of Lanczos1 are its data's rounding: residuals of 1e-13 in numbers of 1.
@@ -96,6 +97,89 @@ def test_units_of_inputs_and_targets_change_nothing(what, factor):
     np.testing.assert_allclose(got.loss, want.loss * scale, rtol=1e-6)
     assert got.converged == want.converged
     assert len(got.history["loss"]) == len(want.history["loss"])
+
+
+def wide(n_outputs):
+    """So many parameters that a second trial is made where the residuals bend."""
+    net = fastbp.Network(3, 16, n_outputs=n_outputs, output="identity")
+    rng = np.random.default_rng(5)
+    X = np.column_stack([rng.normal(size=(300, 2)), np.ones(300)])
+    t = np.column_stack([np.sin(3.0 * X[:, 0]), X[:, 1] ** 2 + 0.1 * rng.normal(size=300)])
+    return net, X, t[:, 0].copy() if n_outputs == 1 else t, rng.uniform(0.5, 2.0, 300)
+
+
+def trials(net, X, t, c, l2, w, damping):
+    """Return the trials of first and second order from w, and the fall foreseen, by NumPy."""
+    _, g, G = net.gauss_newton(w, X, t, sample_weight=c)
+    g, G = g + l2 * w, G + np.diag(l2)
+    square = G.diagonal().copy()
+    kinds = kinds_of(net, np.ones(net.n_params, bool))
+    for kind in np.unique(kinds):
+        own = square[kinds == kind]
+        square[kinds == kind] = own.max() * (own / own.max()) ** (1.0 / own.size)
+    d = np.sqrt(square)
+    A = G / d / d[:, np.newaxis] + damping * np.eye(len(d))
+    p = -np.linalg.solve(A, g / d)
+    first = w + p / d
+    residuals = (net(first, X) - t).reshape(len(X), -1) * (c / c.sum())[:, np.newaxis]
+    slope = net.vjp(w, X, residuals.reshape(t.shape)) + l2 * first
+    bent = first - np.linalg.solve(A, slope / d + damping * p) / d
+    return first, bent, 0.5 * p @ (damping * p - g / d)
+
+
+@pytest.mark.parametrize("rows", [200, 300])  # the first are one chunk
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_the_better_of_the_trials_of_first_and_second_order_is_taken(n_outputs, rows):
+    net, X, t, c = wide(n_outputs)
+    X, t, c = X[:rows], t[:rows], c[:rows]
+    l2 = np.full(net.n_params, 1e-4)
+    l2[::3] = 1e-3
+    loss = net.objective(X, t, sample_weight=c, l2=l2).value
+    taken, optimizer = [], fastbp.LevenbergMarquardt(start=(0.01, 0.3)[n_outputs - 1])
+    for seed in range(6):
+        w = net.init(seed)
+        first, bent, foreseen = trials(net, X, t, c, l2, w, optimizer.start)
+        tried = [w, first]
+        if abs(loss(w) - loss(first) - foreseen) > 0.25 * foreseen:
+            tried.append(bent)
+        taken.append(int(np.argmin([loss(one) for one in tried])))
+        got = fastbp.fit(net, X, t, w0=w, sample_weight=c, l2=l2, optimizer=optimizer, epochs=1)
+        np.testing.assert_allclose(got.w, tried[taken[-1]], rtol=1e-7, atol=1e-9)
+    assert 2 in taken
+
+
+@pytest.mark.parametrize("what", ["column", "targets"])
+def test_units_change_nothing_in_trials_of_second_order(what):
+    net, X, t, _ = wide(1)
+    w, factor = net.init(seed=1), 2.0**20
+    options = {"optimizer": "lm", "progress": False, "epochs": 60}
+    want = fastbp.fit(net, X, t, w0=w, **options)
+    a, W = net.split(w.copy())
+    if what == "column":
+        X = X * [factor, 1.0, 1.0]
+        W = W / [factor, 1.0, 1.0]
+    else:
+        t, a = t * factor, a * factor
+    got = fastbp.fit(net, X, t, w0=np.concatenate([a, W.ravel()]), **options)
+    scale = 1.0 if what == "column" else factor**2
+    np.testing.assert_allclose(got.history["loss"], want.history["loss"] * scale, rtol=1e-9)
+    assert got.reason == want.reason
+
+
+def test_teachers_are_reached_in_few_iterations():
+    net = fastbp.Network(6, activations=["tanh"] * 16 + ["one"], output="identity")
+    rng = np.random.default_rng(1000)
+    X = np.column_stack([rng.uniform(-1.0, 1.0, (500, 5)), np.ones(500)])
+    t = net(rng.normal(size=net.n_params), X)
+    t = (t - t.mean()) / t.std()
+    total = 0
+    for seed in range(10):
+        stop = fastbp.EarlyStopping(target=1e-5)
+        given = {"optimizer": "lm", "early_stopping": stop, "epochs": 400, "progress": False}
+        result = fastbp.fit(net, X, t, w0=net.init(seed), **given)
+        assert result.reason == "target reached"
+        total += len(result.history["loss"])
+    assert total < 534  # by μ I, whose steps depend on units; without second order 705
 
 
 def test_a_linear_problem_with_one_large_column():

@@ -86,6 +86,18 @@ def test_the_bits_of_few_rows(rows: int) -> None:
     same(fastbp.fit(NET, Source.from_arrays(*arrays), **options), want)
 
 
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_the_bits_of_trials_of_second_order(n_outputs: int) -> None:
+    net = fastbp.Network(4, 16, n_outputs=n_outputs, output="identity")
+    t = T if n_outputs == 1 else np.column_stack([T, np.cos(X[:, 0])])
+    options: dict[str, Any] = {"optimizer": "lm", "epochs": 12, "l2": 1e-4}
+    want = fastbp.fit(net, X, t, sample_weight=C, **options)
+    source = Source.from_batches(batches(X, t, C), B)
+    for threads in (1, 3):
+        same(fastbp.fit(net, source, threads=threads, **options), want)
+        same(fastbp.fit(net, X, t, sample_weight=C, threads=threads, **options), want)
+
+
 @pytest.mark.parametrize("share", [None, 0.2])
 @pytest.mark.parametrize("options", [*METHODS, {"optimizer": "adam", "epochs": 2}], ids=str)
 def test_large_arrays_are_not_copied_and_give_the_same_bits(

@@ -31,10 +31,11 @@ class Question(NamedTuple):
 
     Attributes
     ----------
-    what : {"loss", "gradient", "matrix", "hvp", "weights", "epoch"} or callable
-        Σ c ℓ; that and its gradient; these and the Gauss–Newton matrix; the Hessian times the
-        argument; Σ c of each part; w after the batches of a block, with what the optimizer keeps;
-        or what ``what(rows, *arguments)`` says of the rows of a part, a `Statistic`.
+    what : {"loss", "gradient", "matrix", "across", "hvp", "weights", "epoch"} or callable
+        Σ c ℓ; that and its gradient; these and the Gauss–Newton matrix; the Jacobian at w times
+        the residuals at the argument; the Hessian times the argument; Σ c of each part; w after
+        the batches of a block, with what the optimizer keeps; or what ``what(rows, *arguments)``
+        says of the rows of a part, a `Statistic`.
     w : ndarray, shape (P,), or None
     scale, curvature
         As the drivers take them.
@@ -87,7 +88,7 @@ class Shape(NamedTuple):
             return self.n_parts
         if question.what == "matrix":
             return self.parts_of_matrix
-        return most if question.what in ("loss", "gradient", "hvp") else 1
+        return most if question.what in ("loss", "gradient", "across", "hvp") else 1
 
 
 class Answers:
@@ -123,6 +124,8 @@ class Answers:
             return self._matrix(question, w, rows)
         if what == "hvp":
             return self._product(question, w, rows)
+        if what == "across":
+            return self._across(question, w, rows, workspace)
         if what == "epoch":
             return self._epoch(question, w, rows)
         g = np.empty_like(w) if what == "gradient" else None
@@ -170,6 +173,23 @@ class Answers:
         p = boundary.parameters(p, self._net.n_params, self.dtype, check_finite=False)
         drive(w, *rows, p, question.scale, product, self._shape.part)
         return Statistic((product,))
+
+    def _across(
+        self, question: Question, w: NDArray, rows: Rows, workspace: NDArray | None
+    ) -> Statistic:
+        with LOCK:
+            from ..kernels.calls.shared_work import cotangents
+
+        calls, part, (X, t, c) = self._calls, self._shape.part, rows
+        assert t is not None
+        calls.prepare(1, part)
+        (trial,), y, g = question.arguments, np.empty(t.shape, self.dtype), np.empty_like(w)
+        trial = boundary.parameters(trial, self._net.n_params, self.dtype, check_finite=False)
+        data = X, None, None, None, None, 0.0
+        calls.part(trial, *data, None, y, None, None, part, workspace)
+        ybar = np.asarray(cotangents(y, t, c, question.scale), self.dtype)
+        calls.part(w, *data, ybar, None, g, None, part, workspace)
+        return Statistic((g,))
 
     def _matrix(self, question: Question, w: NDArray, rows: Rows) -> Statistic:
         with LOCK:
@@ -272,6 +292,10 @@ class Far(ABC):
         """As `kernels.calls.shared_work.Sums`."""
         (total, g[:], G[:]), _, _ = self.ask(Question("matrix", w, scale, curvature))
         return float(total)
+
+    def across(self, w: NDArray, trial: NDArray, scale: float, g: NDArray) -> None:
+        """As `kernels.calls.shared_work.Sums`."""
+        ((g[:],), _, _) = self.ask(Question("across", w, scale, arguments=(trial.copy(),)))
 
 
 class Apart(Far):

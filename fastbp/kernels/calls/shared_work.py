@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..machine.places import BATCH, MATRIX
+from ..machine.places import BATCH, ELSEWHERE, MATRIX
 from ..machine.records import DONE, NO_MEMORY, Batch, Matrix, kinds
 
 if TYPE_CHECKING:
@@ -41,6 +41,17 @@ class Sums(Protocol):
 
     def matrix(self, w: NDArray, scale: float, curvature: int, g: NDArray, G: NDArray) -> float:
         """Return the same; overwrite g and G, the Gauss–Newton matrix."""
+
+    def across(self, w: NDArray, trial: NDArray, scale: float, g: NDArray) -> None:
+        """Overwrite g with `scale` Σ_b c_b r_b(trial) ∇_w f_b(w), r being the residuals."""
+
+
+def cotangents(y: NDArray, t: NDArray, c: NDArray | None, scale: float) -> NDArray:
+    """Return residuals as the gradient of the squared loss weighs them."""
+    residuals = y - t
+    if c is not None:
+        residuals *= c.reshape(-1, *[1] * (t.ndim - 1))
+    return residuals * t.dtype.type(scale)
 
 
 class OnThreads:
@@ -71,6 +82,13 @@ class OnThreads:
             self._threads, self._loss, w, *self._data, scale, curvature, g, G
         )
 
+    def across(self, w: NDArray, trial: NDArray, scale: float, g: NDArray) -> None:
+        """As `Sums`."""
+        X, t, c = self._data
+        y = np.empty_like(t)
+        self._calls.parts(self._threads, trial, X, None, y=y)
+        self._calls.parts(self._threads, w, X, g, ybar=cotangents(y, t, c, scale))
+
 
 class SharedWork:
     """The plan of a network for a loop over one batch.
@@ -94,9 +112,15 @@ class SharedWork:
             G = _array(given.G, (n_params, n_params), dtype)
             return sums.matrix(w, given.scale, given.curvature, g, G)
 
-        self._held = [_through(self.course, *each) for each in ((Batch, batch), (Matrix, matrix))]
+        def across(given: Batch) -> float:
+            w, trial, g = (_array(at, (n_params,), dtype) for at in (given.w, given.ybar, given.g))
+            sums.across(w, trial, given.scale, g)
+            return 0.0
+
+        handed = (Batch, batch), (Matrix, matrix), (Batch, across)
+        self._held = [_through(self.course, *each) for each in handed]
         self.table = calls.plan.table.copy()
-        for place, function in zip((BATCH, MATRIX), self._held, strict=True):
+        for place, function in zip((BATCH, MATRIX, ELSEWHERE), self._held, strict=True):
             # Not `ctypes.cast`, of which a cycle is left that holds all rows.
             self.table[place] = ctypes.c_void_p.from_buffer(function).value or 0
 

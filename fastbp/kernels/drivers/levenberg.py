@@ -7,6 +7,11 @@ over the one that the quadratic model foresaw (Nielsen 1999).
 - *Scale.* D_j² is the running maximum of G_jj (Moré 1978), drawn towards the largest one of j's
   kind: own^(1/m) top^(1 − 1/m) for m parameters of a kind, one input's weights of like neurons. So
   units of inputs and targets cancel, and saturated neurons, whose columns vanish, do not run away.
+- *Second order.* Where the squared loss of 64 parameters or more falls by 25 % more or less than
+  foreseen, or rises, the residuals bend along p, by r_vv. Then a step that half of
+  −(Ĝ + μ I)⁻¹ D⁻¹ J^T r_vv is added to, by the same factors, is tried too, and the better of both
+  is taken (Transtrum & Sethna 2012). With r_vv = 2 (r(w + D⁻¹ p) − r(w) − J D⁻¹ p) what is added
+  is −(Ĝ + μ I)⁻¹ (D⁻¹ J^T r(w + D⁻¹ p) + μ p). Not within bounds.
 - *Stops.* Only where no damping holds the step back, at μ = P ε: a foreseen fall of at most ftol
   times the size of the loss, or |p| ≤ xtol |D w|; or a gradient of at most gtol in the scale of its
   columns. And only where no parameter alone would lower the loss by more, by its column as it is
@@ -21,6 +26,8 @@ over the one that the quadratic model foresaw (Nielsen 1999).
 
 J. J. Moré: The Levenberg–Marquardt algorithm: implementation and theory, LNM 630 (1978).
 H. B. Nielsen: Damping parameter in Marquardt's method, IMM-REP-1999-05, DTU (1999).
+M. K. Transtrum, J. P. Sethna: Improvements to the Levenberg–Marquardt algorithm for nonlinear
+least-squares minimization, arXiv:1201.5885 (2012).
 """
 
 from __future__ import annotations
@@ -33,9 +40,19 @@ import numpy as np
 
 from ..machine import levenberg_settings as lm
 from ..machine.address import POINTER, allocate, load, release
-from ..machine.build import Kernel, loop
+from ..machine.build import Kernel, loop, scalar
 from ..machine.callers import call_batch, call_matrix
-from ..machine.places import BATCH, FORWARD, MATRIX, N_PARAMS, PRODUCT, REST, WHOLE
+from ..machine.places import (
+    BATCH,
+    ELSEWHERE,
+    FORWARD,
+    MATRIX,
+    N_OUTPUTS,
+    N_PARAMS,
+    PRODUCT,
+    REST,
+    WHOLE,
+)
 from ..machine.records import DONE, NO_MEMORY, Levenberg
 from .bounded import bounded_of
 from .cholesky import ROWS, cholesky_of, solve_of
@@ -47,6 +64,8 @@ _LARGEST_DAMPING, _PARALYSED = 1e30, 1e20
 _FACTOR = 10.0  # Marquardt's ν
 _QUESTIONS = 3
 _SECOND_DAMPING = 100.0
+_BENT = 0.25  # of the foreseen fall: how far off it is where residuals bend
+_LEAST_BENT = 64  # parameters: a smaller matrix costs no more than the four passes that it takes
 
 
 class Data(NamedTuple):
@@ -70,6 +89,8 @@ class Room(NamedTuple):
     U: int  # P × P, and the others P numbers each
     p: int
     trial: int
+    bent: int  # the trial of second order
+    slope: int  # J^T r there
     inverse: int
     moving: int
     tops: int  # 2 P of float64
@@ -167,11 +188,14 @@ def _room_of(dtype: np.dtype) -> tuple[Callable, Callable]:
     def room_of(memory, P):
         U = (memory + 63) // 64 * 64
         p, line = U + lines(P * P), lines(P)
-        tops = p + 4 * line
+        tops = p + 6 * line
         found = (tops + 16 * P + 63) // 64 * 64
         chunk = found + 24
         integers(chunk)[0] = 0
-        return Room(U, p, p + line, p + 2 * line, p + 3 * line, tops, found, chunk, found + 64)
+        return Room(
+            U, p, p + line, p + 2 * line, p + 3 * line, p + 4 * line, p + 5 * line, tops, found,
+            chunk, found + 64,
+        )  # fmt: skip
 
     @loop
     def least_damping(free, P):
@@ -183,19 +207,58 @@ def _room_of(dtype: np.dtype) -> tuple[Callable, Callable]:
     return room_of, least_damping
 
 
-def _sums_of(dtype: np.dtype) -> tuple[Callable, Callable]:
-    """Return the jitted steps that go over the observations: for g and G at w, for the loss."""
-    pointer, real, penalty = POINTER[dtype], dtype.type, penalty_of(dtype)
+def _sums_of(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
+    """Return the jitted steps over the observations: for g and G, the loss, r and J apart."""
+    pointer, real, penalty, size = POINTER[dtype], dtype.type, penalty_of(dtype), dtype.itemsize
     pointer64 = POINTER[np.dtype(np.float64)]
 
     @loop
     def with_penalty(l2, each, w, g, G, P):
-        """Add λ_j w_j to g and λ_j to the diagonal of G."""
+        """Add λ_j w_j to g and, unless that is 0, λ_j to the diagonal of G."""
         wv, gv, factors = pointer(w), pointer(g), pointer64(each)
         for j in range(P):
             own = real(l2 * factors[j]) if each else real(l2)
             gv[j] += own * wv[j]
-            pointer(G)[j * P + j] += own
+            if G:
+                pointer(G)[j * P + j] += own
+
+    @scalar
+    def weighed(residual, factor, scale):
+        return residual * factor * scale  # in the order of `calls.shared_work`
+
+    @loop
+    def cotangents(y, data, K):
+        """Residuals in place of values, as the gradient of the squared loss weighs them."""
+        values, targets, factors = pointer(y), pointer(data.t), pointer(data.c)
+        scale = real(data.scale)
+        for b in range(data.B):
+            for k in range(b * K, (b + 1) * K):
+                residual = values[k] - targets[k]
+                values[k] = weighed(residual, factors[b] if data.c else real(1), scale)
+
+    @loop
+    def across(data, w, trial, P, g, result):
+        """J^T r with J at w and r at the trial, of the squared loss; whether there was memory."""
+        elsewhere, K = load(data.plan, ELSEWHERE), load(data.plan, N_OUTPUTS)
+        n, run = (0, elsewhere) if elsewhere else (data.B * K, load(data.plan, BATCH))
+        values = allocate(n * size + 64)
+        if values == 0:
+            return False
+        at, y, ybar, gradient, status = trial, values, 0, 0, DONE
+        if elsewhere:
+            at, y, ybar, gradient = w, 0, trial, g
+        while status != NO_MEMORY and at:
+            status = call_batch(
+                run, plan=data.plan, w=at, X=data.X, B=data.B, scale=data.scale, ybar=ybar, y=y,
+                g=gradient, result=result,
+            )  # fmt: skip
+            if y and status != NO_MEMORY:
+                cotangents(values, data, K)
+            at, y, ybar, gradient = w if y else 0, 0, values, g
+        release(values)
+        if data.l2 != 0.0:
+            with_penalty(data.l2, data.each, trial, g, 0, P)
+        return status != NO_MEMORY
 
     @loop
     def matrix(data, w, g, G, curvature, stage, state, P, result):
@@ -233,7 +296,7 @@ def _sums_of(dtype: np.dtype) -> tuple[Callable, Callable]:
         total = pointer64(result)[0]
         return total * data.scale + penalty(data.l2, data.each, w, 0, P), status != NO_MEMORY
 
-    return matrix, loss_at
+    return matrix, loss_at, across
 
 
 @loop
@@ -459,8 +522,9 @@ def _moves_of(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
     return begin, take, outcome
 
 
-def _system_of(dtype: np.dtype) -> tuple[Callable, Callable]:
-    """Return the jitted steps to what g says at w, and to a trial step."""
+def _system_of(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
+    """Return the jitted steps to what g says at w, to a trial step, and to one of second order."""
+    pointer, real = POINTER[dtype], dtype.type
     factor, solve, damped = cholesky_of(dtype), solve_of(dtype), _damped_of(dtype)
     hold, steepest_within, step_within = bounded_of(dtype, damped, factor, solve)
     steepest, alone, stepped = _free_of(dtype)
@@ -490,7 +554,18 @@ def _system_of(dtype: np.dtype) -> tuple[Callable, Callable]:
         stepped(w, room.p, g, room.inverse, free, mu, room.trial, P, room.found)
         return True
 
-    return slopes_of, step
+    @loop
+    def bend(mu, free, room, P):
+        """The trial of second order, by the factors and the p of the first, which is lost."""
+        pv, slope, inverse = pointer(room.p), pointer(room.slope), pointer(room.inverse)
+        moves, trial, bent = pointer(free), pointer(room.trial), pointer(room.bent)
+        for j in range(P):
+            pv[j] = -(slope[j] * moves[j] * inverse[j] + real(mu) * pv[j])
+        solve(room.U, P, room.p)
+        for j in range(P):
+            bent[j] = trial[j] + moves[j] * (inverse[j] * pv[j])
+
+    return slopes_of, step, bend
 
 
 def levenberg(dtype: np.dtype) -> Kernel:
@@ -506,9 +581,9 @@ def levenberg(dtype: np.dtype) -> Kernel:
     """
     size, pointer64 = dtype.itemsize, POINTER[np.dtype(np.float64)]
     room_of, least_damping = _room_of(dtype)
-    scale_of, (matrix, loss_at) = _scale_of(dtype), _sums_of(dtype)
+    scale_of, (matrix, loss_at, across) = _scale_of(dtype), _sums_of(dtype)
     is_one_chunk = is_one_chunk_of(dtype)
-    (slopes_of, step), (begin, take, outcome) = _system_of(dtype), _moves_of(dtype)
+    (slopes_of, step, bend), (begin, take, outcome) = _system_of(dtype), _moves_of(dtype)
     levels_of, ended, judged, questioned = _stops_of(dtype)
 
     def levenberg(
@@ -519,7 +594,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
         s, state, mine = pointer64(settings), pointer64(kept), pointer64(own)
         losses, out = pointer64(history), pointer64(result)
         curvature = int(s[lm.CURVATURE])
-        memory = allocate((P * P + (4 + ROWS) * P) * size + 16 * P + 10 * 64)
+        memory = allocate((P * P + (6 + ROWS) * P) * size + 16 * P + 12 * 64)
         if memory == 0:
             return NO_MEMORY
         room, least = room_of(memory, P), least_damping(free, P)
@@ -528,6 +603,7 @@ def levenberg(dtype: np.dtype) -> Kernel:
         stage = WHOLE
         found = pointer64(room.found)
         stops = s[lm.FTOL] > 0.0 or s[lm.XTOL] > 0.0
+        may_bend = P >= _LEAST_BENT and s[lm.RMS] > 0.0 and not low
         rescale, done = True, 0
         reason = lm.NOTHING_FREE if least == 0.0 else lm.GOING
         if state[lm.BEGUN] == 0.0 and state[lm.SECOND] == 0.0:
@@ -540,7 +616,6 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 if not matrix(data, w, g, G, curvature, stage, state, P, result):
                     _give_back(memory, data)
                     return NO_MEMORY
-                stage = REST if data.kept else WHOLE  # next time after a trial, which is kept
                 rescale = True
             if rescale:
                 scale_of(G, own, kinds, state[lm.SECOND] != 0.0, room.tops, room.inverse, P)
@@ -557,19 +632,30 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 if not foreseen.is_tried:
                     break
                 state[lm.HELD] = 0.0
-                value, is_found = loss_at(data, room.trial, curvature, P, result)
+                trial, stage = room.trial, REST if data.kept else WHOLE  # what a trial has kept
+                value, is_found = loss_at(data, trial, curvature, P, result)
+                off = abs(state[lm.LOSS] - value - foreseen.fall)
+                bends = off > _BENT * foreseen.fall and abs(value) < np.inf
+                if bends and may_bend and reason == lm.GOING and not foreseen.trusted:
+                    is_found = across(data, w, trial, P, room.slope, result) and is_found
+                    bend(state[lm.MU], free, room, P)
+                    other, is_kept = loss_at(data, room.bent, curvature, P, result)
+                    is_found = is_found and is_kept
+                    if other < value:
+                        trial, value = room.bent, other
+                    else:
+                        stage = WHOLE
                 if not is_found:
                     _give_back(memory, data)
                     return NO_MEMORY
                 if reason != lm.GOING:  # the last step is taken where the model is right about it
-                    off = abs(state[lm.LOSS] - value - foreseen.fall)
                     if off <= 0.25 * foreseen.fall:
                         take(room.trial, value, state, w, P)
                         losses[done] = value
                         done += 1
                     break
                 reason, moved, small = outcome(
-                    s, state, levels, foreseen, value, w, room.trial, least, P
+                    s, state, levels, foreseen, value, w, trial, least, P
                 )
                 if reason != lm.GOING and not moved:
                     break

@@ -1,6 +1,7 @@
 """Places in the float64 vectors that Levenberg–Marquardt is given and keeps, and why it ends."""
 
-# Settings. SIZE: what a small fall is measured by; below 0 it is the loss itself. RMS: of targets.
+# Settings. SIZE: what a small fall is measured by; below 0 it is the loss itself. RMS: of targets;
+# 0 for other losses than the squared.
 TOTAL, L2, DAMPING, CURVATURE, START, GTOL, XTOL, FTOL, TARGET, SIZE, RMS = range(11)
 N_SETTINGS = 11
 NIELSEN, MARQUARDT = 0, 1
