@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._lock import cached_property
 from ._parts import Rows, Statistic, over_parts
 
 _WIDE, _MANY, _NARROW = 1024, 16, 8

@@ -12,9 +12,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+_T = TypeVar("_T")
 
 LOCK = threading.RLock()
 _PATIENCE = 120.0  # seconds that a fork waits at most: longer than any compilation
@@ -83,6 +86,26 @@ def _guard() -> None:
 
 
 _guard()
+
+
+class cached_property(Generic[_T]):
+    """As that of `functools`, without the lock which that holds meanwhile before Python 3.12.
+
+    A child forked while a thread held it would wait for ever. Two threads may both find the value.
+    """
+
+    def __init__(self, function: Callable[[Any], _T]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: Any = None) -> _T:
+        if instance is None:
+            return self  # type: ignore[return-value]
+        value: _T = instance.__dict__.setdefault(self._name, self._function(instance))
+        return value
 
 
 @cache

@@ -267,6 +267,38 @@ def test_a_child_forked_while_another_thread_imports_works(use, module):
     assert fresh(FORK_WHILE_IMPORTING, use, module) == "0"
 
 
+FORK_WHILE_FINDING = """
+import os, signal, threading, time
+from fastbp._lock import cached_property
+
+begun = threading.Event()
+
+class Slow:
+    @cached_property
+    def value(self):
+        begun.set()
+        time.sleep(0.3)
+        return 7
+
+thread = threading.Thread(target=lambda: Slow().value)
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    slow = Slow()
+    os._exit(0 if slow.value == slow.__dict__["value"] == 7 else 1)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@POSIX
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_forked_while_another_thread_finds_what_is_kept_works():
+    assert fresh(FORK_WHILE_FINDING) == "0"
+
+
 IMPORTED_TWICE = """
 import importlib.abc, signal, sys, threading, time
 import fastbp

@@ -9,14 +9,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
-from .._lock import LOCK
+from .._lock import LOCK, cached_property
 from .._parts import Rows, row_numbers, runs
 from ..kernels.machine.levenberg_settings import GOING, NOT_FINITE, REASONS
 from ..losses import Loss

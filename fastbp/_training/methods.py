@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
-from .._lock import LOCK
+from .._lock import LOCK, cached_property
 from .._parts import Rows, Statistic, over_parts
 from ..kernels.machine.levenberg_settings import (
     NOT_FINITE,

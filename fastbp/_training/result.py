@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _boundary as boundary
 from .. import _html as html
 from .. import _plots as plots
+from .._lock import cached_property
 from ..network import Network
 from ..optimizers import MOST_OF_LEVENBERG
 from . import uncertainty

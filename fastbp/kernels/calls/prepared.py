@@ -62,7 +62,6 @@ class Calls:
         self.levenberg: dict[tuple[str, bool], Callable] = {}
 
     def __getattr__(self, name: str) -> Callable:
-        # Not `cached_property`, which holds a lock of its own meanwhile: a forked child's for ever.
         if name not in _OF_PLAN:
             raise AttributeError(name)
         function = self._entry(name, self.plan.table)
