@@ -140,6 +140,7 @@ def test_the_better_of_the_trials_of_first_and_second_order_is_taken(n_outputs, 
         w = net.init(seed)
         first, bent, foreseen = trials(net, X, t, c, l2, w, optimizer.start)
         tried = [w, first]
+        assert foreseen > 0.02 * loss(w)
         if abs(loss(w) - loss(first) - foreseen) > 0.25 * foreseen:
             tried.append(bent)
         taken.append(int(np.argmin([loss(one) for one in tried])))

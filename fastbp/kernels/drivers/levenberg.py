@@ -7,11 +7,12 @@ over the one that the quadratic model foresaw (Nielsen 1999).
 - *Scale.* D_j² is the running maximum of G_jj (Moré 1978), drawn towards the largest one of j's
   kind: own^(1/m) top^(1 − 1/m) for m parameters of a kind, one input's weights of like neurons. So
   units of inputs and targets cancel, and saturated neurons, whose columns vanish, do not run away.
-- *Second order.* Where the squared loss of 64 parameters or more falls by 25 % more or less than
-  foreseen, or rises, the residuals bend along p, by r_vv. Then a step that half of
-  −(Ĝ + μ I)⁻¹ D⁻¹ J^T r_vv is added to, by the same factors, is tried too, and the better of both
-  is taken (Transtrum & Sethna 2012). With r_vv = 2 (r(w + D⁻¹ p) − r(w) − J D⁻¹ p) what is added
-  is −(Ĝ + μ I)⁻¹ (D⁻¹ J^T r(w + D⁻¹ p) + μ p). Not within bounds.
+- *Second order.* Where the squared loss of 64 parameters or more is foreseen to fall by 2 % of it,
+  and falls by 25 % more or less than that, or rises, the residuals bend along p, by r_vv. Then a
+  step that half of −(Ĝ + μ I)⁻¹ D⁻¹ J^T r_vv is added to, by the same factors, is tried too, and
+  the better of both is taken (Transtrum & Sethna 2012). With r_vv =
+  2 (r(w + D⁻¹ p) − r(w) − J D⁻¹ p) what is added is −(Ĝ + μ I)⁻¹ (D⁻¹ J^T r(w + D⁻¹ p) + μ p).
+  Not within bounds.
 - *Stops.* Only where no damping holds the step back, at μ = P ε: a foreseen fall of at most ftol
   times the size of the loss, or |p| ≤ xtol |D w|; or a gradient of at most gtol in the scale of its
   columns. And only where no parameter alone would lower the loss by more, by its column as it is
@@ -65,6 +66,7 @@ _FACTOR = 10.0  # Marquardt's ν
 _QUESTIONS = 3
 _SECOND_DAMPING = 100.0
 _BENT = 0.25  # of the foreseen fall: how far off it is where residuals bend
+_WORTH = 0.02  # of the loss: where less is to fall, as on noise, few iterations are saved by it
 _LEAST_BENT = 64  # parameters: a smaller matrix costs no more than the four passes that it takes
 
 
@@ -635,8 +637,9 @@ def levenberg(dtype: np.dtype) -> Kernel:
                 trial, stage = room.trial, REST if data.kept else WHOLE  # what a trial has kept
                 value, is_found = loss_at(data, trial, curvature, P, result)
                 off = abs(state[lm.LOSS] - value - foreseen.fall)
-                bends = off > _BENT * foreseen.fall and abs(value) < np.inf
-                if bends and may_bend and reason == lm.GOING and not foreseen.trusted:
+                bends = off > _BENT * foreseen.fall and foreseen.fall > _WORTH * state[lm.LOSS]
+                bends = bends and may_bend and abs(value) < np.inf
+                if bends and reason == lm.GOING and not foreseen.trusted:
                     is_found = across(data, w, trial, P, room.slope, result) and is_found
                     bend(state[lm.MU], free, room, P)
                     other, is_kept = loss_at(data, room.bent, curvature, P, result)
