@@ -203,6 +203,17 @@ def test_a_child_forked_while_another_thread_compiles_works(tmp_path, delay):
     assert fresh(FORK, delay, NUMBA_CACHE_DIR=str(tmp_path)) == "0"
 
 
+# Appended to a program whose `thread` has `begun`: whether it `works` in a child forked then.
+FORKED = """
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if works() else 1)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
 FORK_WHILE_IMPORTING = """
 import importlib.abc, os, signal, sys, threading, time
 import numpy as np
@@ -236,13 +247,7 @@ def first():
 sys.meta_path.insert(0, Slow())
 thread = threading.Thread(target=first)
 thread.start()
-begun.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(60)
-    os._exit(0 if np.isfinite(use()).all() else 1)
-thread.join()
-print(os.waitpid(child, 0)[1])
+works = lambda: np.isfinite(use()).all()
 """
 
 
@@ -264,7 +269,7 @@ print(os.waitpid(child, 0)[1])
     ],
 )
 def test_a_child_forked_while_another_thread_imports_works(use, module):
-    assert fresh(FORK_WHILE_IMPORTING, use, module) == "0"
+    assert fresh(FORK_WHILE_IMPORTING + FORKED, use, module) == "0"
 
 
 FORK_WHILE_FINDING = """
@@ -282,21 +287,15 @@ class Slow:
 
 thread = threading.Thread(target=lambda: Slow().value)
 thread.start()
-begun.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(20)
-    slow = Slow()
-    os._exit(0 if slow.value == slow.__dict__["value"] == 7 else 1)
-thread.join()
-print(os.waitpid(child, 0)[1])
+slow = Slow()
+works = lambda: slow.value == slow.__dict__["value"] == 7
 """
 
 
 @POSIX
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_forked_while_another_thread_finds_what_is_kept_works():
-    assert fresh(FORK_WHILE_FINDING) == "0"
+    assert fresh(FORK_WHILE_FINDING + FORKED) == "0"
 
 
 IMPORTED_TWICE = """
@@ -376,20 +375,14 @@ def unload():  # as a network that is collected does
 
 thread = threading.Thread(target=unload)
 thread.start()
-begun.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(60)
-    os._exit(0 if np.isfinite(net.input_grad(np.ones(20), np.ones((30, 3)))).all() else 1)
-thread.join()
-print(os.waitpid(child, 0)[1])
+works = lambda: np.isfinite(net.input_grad(np.ones(20), np.ones((30, 3)))).all()
 """
 
 
 @POSIX
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_forked_while_another_thread_unloads_code_works():
-    assert fresh(FORK_WHILE_LLVM_WORKS) == "0"
+    assert fresh(FORK_WHILE_LLVM_WORKS + FORKED) == "0"
 
 
 FORK_THAT_WAITS = """
