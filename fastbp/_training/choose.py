@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import _boundary as boundary
 from .._boundary import ClassRows
 from .._columns import Columns
-from .._parts import Marked, Rows, row_numbers, runs
+from .._parts import Marked, Rows, numbered, row_numbers, runs
 from .._standardise import parted, penalties
 from ..activations import identity, one, softmax
 from ..losses import Loss
@@ -277,13 +277,7 @@ def _columns_of(table: NDArray | ClassRows) -> list[Column]:
 def _classes(net: Network, targets: Targets, loss: Loss) -> NDArray | None:
     """Return the class of each observation, in a byte or two, where targets are classes."""
     given = _given_classes(net, targets, loss)
-    if given is None:
-        return None
-    values = np.unique(np.concatenate([np.unique(given[run]) for run in runs(len(given))]))
-    found = np.empty(len(given), np.min_scalar_type(len(values)))
-    for run in runs(len(given)):
-        found[run] = np.searchsorted(values, given[run])
-    return found
+    return None if given is None else numbered(given)[1]
 
 
 def _given_classes(net: Network, targets: Targets, loss: Loss) -> NDArray | None:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .._lock import LOCK, cached_property
-from .._parts import Rows, row_numbers, runs
+from .._parts import Rows, counts_of, numbered, row_numbers, runs
 from ..kernels.machine.levenberg_settings import GOING, NOT_FINITE, REASONS
 from ..losses import Loss
 from ..network import Network
@@ -209,7 +209,7 @@ def fit_groups(
         if not len(codes):
             raise ValueError("there must be at least one observation; got none")
     # Those of the same size one after the other: they are begun side by side.
-    by_size = np.argsort(_counts(codes, len(labels)), kind="stable")
+    by_size = np.argsort(counts_of(codes, len(labels)), kind="stable")
     place = np.argsort(by_size)
     order, first = _sorted(codes, place)
     problem, _, chosen = checked(
@@ -521,11 +521,7 @@ def _objects(groups: Any) -> NDArray:
 
 
 def _unique(given: NDArray) -> tuple[NDArray, NDArray]:
-    some = runs(len(given))
-    labels = np.unique(np.concatenate([given[:0], *(np.unique(given[run]) for run in some)]))
-    codes = np.empty(len(given), np.int32)
-    for run in some:
-        codes[run] = np.searchsorted(labels, given[run])
+    labels, codes = numbered(given)
     if given.dtype.kind in "fcmM":
         codes[given != given] = -1
     return labels, codes
@@ -560,7 +556,7 @@ def _sorted(codes: NDArray, place: NDArray) -> tuple[NDArray | None, NDArray]:
     """
     for run in runs(len(codes)):
         codes[run] = place[codes[run]]
-    first = np.concatenate([[0], np.cumsum(_counts(codes, len(place)))]).astype(np.int64)
+    first = np.concatenate([[0], np.cumsum(counts_of(codes, len(place)))]).astype(np.int64)
     if (codes[1:] >= codes[:-1]).all():
         return None, first
     order, free = row_numbers(len(codes)), first[:-1].copy()
@@ -578,10 +574,3 @@ def _sorted(codes: NDArray, place: NDArray) -> tuple[NDArray | None, NDArray]:
 def _rows(order: NDArray | None, begin: int, end: int) -> slice | NDArray:
     """Return some rows of an order; of None, which is that they have, as a slice."""
     return slice(begin, end) if order is None else order[begin:end]
-
-
-def _counts(codes: NDArray, n: int) -> NDArray:
-    found = np.zeros(n, np.int64)
-    for run in runs(len(codes)):
-        np.add.at(found, codes[run], 1)
-    return found

@@ -15,7 +15,7 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
-from .._parts import Marked, row_numbers, runs
+from .._parts import Marked, counts_of, row_numbers, runs
 from .pool import Pool
 
 _SECONDS = 1.0  # of a task
@@ -168,8 +168,7 @@ def drawn_folds(n: int, rows: int, classes: NDArray | None = None) -> NDArray:
             of[part] = number
         return of
     # All rows of a class in turn, to one fold after the other, and on with the next class.
-    n_classes = int(classes.max()) + 1
-    counts = sum(np.bincount(classes[run], minlength=n_classes) for run in runs(rows))
+    counts = counts_of(classes, int(classes.max()) + 1)
     place = np.cumsum(counts) - counts
     for run in runs(rows):
         some = order[run]
