@@ -273,16 +273,21 @@ class _NetworkEstimator(BaseEstimator, ABC):
         if anew and by is None and any(isinstance(x, str) for x in (self.n_neurons, self.l2)):
             choice, doubt = self._choose(rows, held)
 
+        moments = []  # of each start, as `results` are of one of them
+
         def fits(_: int) -> list[fastbp.FitResult]:
             if anew:
                 self.w_ = self._start(rows)
                 self._forget()
-            return self._fits(rows, held, by)
+            own = self._fits(rows, held, by)
+            moments.append((own, self._moments))
+            return own
 
         if choice is None:
             results = fits(0)
         else:
             results = choice.fitted(fits)
+            self._moments.update(next(of for own, of in moments if own is results))
             results[0] = choice.noted(results[0], doubt)
         self._keep(results)
         for k, result in enumerate(results):

@@ -1,6 +1,7 @@
 """The penalty by cross-validation: fit(l2="auto")."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,20 @@ def test_weights_of_zero_are_no_observations():
     result = chosen(X=more, t=far, sample_weight=c)
     error = np.mean((result.predict(X_NEW) - T_NEW) ** 2)
     assert 1.0 - error / T_NEW.var() > 0.75
+
+
+def test_an_interrupted_start_is_told_and_what_was_whole_is_kept():
+    net = fastbp.Network(2, 2, output="identity")
+    X = np.random.default_rng(0).standard_normal((30, 2))
+    whole = fastbp.fit(net, X, X[:, 0], seed=0)
+    poor, cut = replace(whole, loss=9.0), replace(whole, reason="interrupted")
+    of = choose.Choice(1.0, 1.0, choose.L2Path(*np.ones((3, 1))), Losses.of(np.full(30, 0.1)))
+    (got,) = of.fitted(lambda number: [[poor], [cut]][number].copy())  # there is no third
+    assert (got.loss, got.reason) == (9.0, "interrupted")
+    (got,) = of.fitted(lambda number: [[poor], [whole], [cut]][number].copy())
+    assert (got.loss, got.reason) == (whole.loss, whole.reason)
+    (got,) = of.fitted(lambda number: [[cut]][number])
+    assert got.reason == "interrupted"
 
 
 def test_a_network_that_is_hardly_better_than_a_line_says_so():

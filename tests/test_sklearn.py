@@ -484,6 +484,24 @@ def test_a_fit_that_gives_up_a_class_begins_again(iris, monkeypatch, loss, seed)
     assert model.loss_[0] < 0.03 and model.n_iter_ == len(model.loss_curve_)
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+def test_moments_are_those_of_the_start_that_is_kept(iris, monkeypatch):
+    X, _, y, _ = iris
+
+    def kept(self, fits):
+        first = fits(0)
+        for number in range(1, n_starts):
+            fits(number)
+        return first
+
+    monkeypatch.setattr(choose.Choice, "fitted", kept)
+    ends = []
+    for n_starts in (1, 3):  # noqa: B007 - `kept` reads it
+        model = NetworkClassifier(3, optimizer="adam", epochs=2, shuffle=False, random_state=0)
+        ends.append(model.fit(X, y).partial_fit(X, y).w_)
+    np.testing.assert_array_equal(*ends)
+
+
 def test_labels_have_an_output_each(iris):
     X, X_test, y, y_test = iris
     Y, Y_test = (np.column_stack([k > 0, k == 1, k == 2]).astype(int) for k in (y, y_test))

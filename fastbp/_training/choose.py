@@ -81,18 +81,26 @@ class Choice:
         """
         best = fits(0)
         for number in range(1, n):
-            if self.losses is None or any(each.reason == "interrupted" for each in best):
+            if self.losses is None or _interrupted(best):
                 break
             mean, error = self.losses.above()
             if not sum(map(_seen, best)) > mean + _SURE * error:
                 break
-            best = min(best, fits(number), key=lambda each: sum(result.loss for result in each))
+            others = fits(number)
+            if _interrupted(others):  # whoever waits is to know, though the ones before are whole
+                best[0] = replace(best[0], reason="interrupted")
+            else:
+                best = min(best, others, key=lambda each: sum(result.loss for result in each))
         return best
 
     def noted(self, result: Result, doubt: str) -> Result:
         """Return a fit by this l2 with what it was chosen by, and what speaks against it."""
         warnings = (*result.warnings, *filter(None, [doubt]))
         return replace(result, l2=self.l2, l2_path=self.path, warnings=warnings)
+
+
+def _interrupted(results: list[Any]) -> bool:
+    return any(each.reason == "interrupted" for each in results)
 
 
 def _seen(result: Any) -> float:
