@@ -235,33 +235,41 @@ class SciPy(WithoutMoments):
         to half. So fits whose sums differ by rounding have the same end. Newton's steps are no
         iterations: they follow the last too, then also where the loss falls by more than rounding.
         """
-        problem = self.problem
         for _ in range(_POLISHES):
-            w, before, steepest = problem.w.copy(), self.value, self._steepest(units)
+            steepest = self._steepest(units)
             if steepest <= _POLISHED:
                 break
-            ended, message, left, falls = False, "", steepest, False
-            for by_newton in (True, False):
-                if by_newton and not self._newton(watch, units):
-                    continue
-                n = min(end - watch.step, _POLISH)
-                if not by_newton:
-                    if n == 0:
-                        break
-                    ended, message = self._run(watch, n, units, about=w)
-                left = self._steepest(units)
-                least, rounding = 0.5 * steepest if by_newton else steepest, self._rounding()
-                falls = n == 0 and self.value < before - rounding
-                if falls or (left <= least and self.value <= before + rounding):
-                    break
-                problem.w[:], self.value = w, before
-                left = steepest
-            if ended:
-                return message
+            left, falls, ended = self._nearer(watch, end, units, steepest)
+            if ended is not None:
+                return ended
             reason = self._judged(units, False)
             if not (falls or left <= 0.5 * steepest):
                 break
         return reason
+
+    def _nearer(
+        self, watch: Watch, end: int, units: Units, steepest: float
+    ) -> tuple[float, bool, str | None]:
+        """Take a step of Newton's, or some of L-BFGS, and take it back where it leads nowhere.
+
+        Returns the gradient that is left, whether the loss fell by more than rounding after the
+        last iteration, and why that ended the fit, or the segment (""); None where it goes on.
+        """
+        problem = self.problem
+        w, before, rounding = problem.w.copy(), self.value, self._rounding()
+        n = min(end - watch.step, _POLISH)
+        if self._newton(watch, units):
+            left, falls = self._steepest(units), n == 0 and self.value < before - rounding
+            if falls or (left <= 0.5 * steepest and self.value <= before + rounding):
+                return left, falls, None
+            problem.w[:], self.value = w, before
+        if n == 0:
+            return steepest, False, None
+        ended, message = self._run(watch, n, units, about=w)
+        left = self._steepest(units)
+        if not (left <= steepest and self.value <= before + rounding):  # NaN too
+            problem.w[:], self.value, left = w, before, steepest
+        return left, False, message if ended else None
 
     def _newton(self, watch: Watch, units: Units) -> bool:
         """Take a step of Newton's; False where the Hessian is large or bounds are in the way.
