@@ -524,6 +524,13 @@ KERNELS = (
         "test_nist.py::test_units_of_inputs_and_targets_change_nothing[column-1e-06]",
     ),
     _kernel(
+        "the worse of the trials of first and second order taken",
+        "kernels/drivers/levenberg.py",
+        "if other < value:",
+        "if other > value:",
+        "test_nist.py::test_the_better_of_the_trials_of_first_and_second_order_is_taken[1-200]",
+    ),
+    _kernel(
         "a whole file under another unit's name is loaded",
         "kernels/machine/store.py",
         "return content[end:] if content[start:end] == self._header() else None",
