@@ -86,6 +86,19 @@ def test_the_bits_of_few_rows(rows: int) -> None:
     same(fastbp.fit(NET, Source.from_arrays(*arrays), **options), want)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "bfgs", "cg", "trust-exact", "tnc", "slsqp"])
+def test_the_bits_of_fits_to_their_end(optimizer: str, dtype: type) -> None:
+    """Where steps of Newton's follow."""
+    net = fastbp.Network(4, 2, output="identity", dtype=dtype)
+    x, t, c = (a[:300].astype(dtype) for a in (X, T, C))
+    options: dict[str, Any] = {"optimizer": optimizer, "l2": 0.1}
+    want = fastbp.fit(net, x, t, sample_weight=c, **options)
+    assert want.converged
+    source = Source.from_batches(batches(x, t, c, cuts=(0, 7, 300)), 300)
+    same(fastbp.fit(net, source, **options), want)
+
+
 @pytest.mark.parametrize("n_outputs", [1, 2])
 def test_the_bits_of_trials_of_second_order(n_outputs: int) -> None:
     net = fastbp.Network(4, 16, n_outputs=n_outputs, output="identity")

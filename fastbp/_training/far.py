@@ -33,7 +33,7 @@ class Question(NamedTuple):
     ----------
     what : {"loss", "gradient", "matrix", "across", "hvp", "weights", "epoch"} or callable
         Σ c ℓ; that and its gradient; these and the Gauss–Newton matrix; the Jacobian at w times
-        the residuals at the argument; the Hessian times the argument; Σ c of each part; w after
+        the residuals at the argument; the Hessian times each row of it; Σ c of each part; w after
         the batches of a block, with what the optimizer keeps; or what ``what(rows, *arguments)``
         says of the rows of a part, a `Statistic`.
     w : ndarray, shape (P,), or None
@@ -169,10 +169,12 @@ class Answers:
         calls.prepare_tangent("hvp")
         table = calls.plan.loss_table(self._loss, 2)
         drive = calls.driver("hvp_part", calls.plan.table[TANGENT], table)
-        (p,), product = question.arguments, np.empty_like(w)
-        p = boundary.parameters(p, self._net.n_params, self.dtype, check_finite=False)
-        drive(w, *rows, p, question.scale, product, self._shape.part)
-        return Statistic((product,))
+        (directions,) = question.arguments
+        products = np.empty((len(directions), w.size), w.dtype)
+        for p, product in zip(directions, products, strict=True):
+            p = boundary.parameters(p, self._net.n_params, self.dtype, check_finite=False)
+            drive(w, *rows, p, question.scale, product, self._shape.part)
+        return Statistic((products,))
 
     def _across(
         self, question: Question, w: NDArray, rows: Rows, workspace: NDArray | None
@@ -340,11 +342,13 @@ class FarObjective:
         return loss, g, G
 
     def hvp(self, w: NDArray, p: NDArray) -> NDArray:
-        """Hessian times p."""
+        """Hessian times p, or times each row of p, which are asked for at once."""
         far = self.far
         w, p = (np.ascontiguousarray(a, far.net.dtype) for a in (w, p))
-        (product,), _, _ = far.ask(Question("hvp", w, 1.0 / far.total, arguments=(p,)))
-        return product + self._l2 * p if np.any(self._l2) else product
+        question = Question("hvp", w, 1.0 / far.total, arguments=(np.atleast_2d(p),))
+        (products,), _, _ = far.ask(question)
+        products = products.reshape(p.shape)
+        return products + self._l2 * p if np.any(self._l2) else products
 
     def _evaluated(self, w: NDArray, g: NDArray | None) -> float:
         with LOCK:

@@ -35,6 +35,7 @@ from ..optimizers import (
     Minimize,
 )
 from .ends import STEPS, WORK
+from .far import FarObjective
 from .methods import LIKELIHOODS, NATS, Problem, WithoutMoments, kinds_of, rms_of_targets, settled
 from .watch import Watch, diverged
 
@@ -279,14 +280,13 @@ class SciPy(WithoutMoments):
         """
         problem, free, scale = self.problem, self.free, units.parameters
         P = len(free)
-        if problem.far is not None or problem.bounds is not None or not self._is_small():
+        if problem.bounds is not None or not self._is_small():
             return False
         directions = np.zeros((P, len(problem.w)), problem.net.dtype)
         directions[np.arange(P), free] = scale
         watch.n_evaluations += P
         with np.errstate(all="ignore"):
-            rows = [self.objective.hvp(problem.w, p)[free] for p in directions]
-            H = np.array(rows, np.float64) * scale
+            H = self._products(directions)[:, free].astype(np.float64) * scale
             gradient = self.objective(problem.w)[1][free].astype(np.float64) * scale
             far = np.maximum(scale / np.median(scale), 1.0)
             H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * far**2
@@ -302,6 +302,13 @@ class SciPy(WithoutMoments):
         problem.w[free] = w
         self.value = self.objective.value(problem.w)
         return True
+
+    def _products(self, directions: NDArray) -> NDArray:
+        """Return the Hessian times each row."""
+        objective, w = self.objective, self.problem.w
+        if isinstance(objective, FarObjective):
+            return objective.hvp(w, directions)
+        return np.array([objective.hvp(w, p) for p in directions])
 
     def _units(self) -> Units:
         """S, what a small fall of the loss is measured by, and √(S / 2) / D at the parameters.
