@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_iris, make_friedman1
+from sklearn.datasets import load_breast_cancer, load_iris, make_blobs, make_friedman1
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
@@ -81,6 +81,25 @@ def test_weights_are_repeated_rows_where_iterations_are_spent(kind, optimizer):
     # 1000 of CG leave the regressor's predictions 7e-7 apart, of dogleg those of classes.
     model = kind(3, optimizer=optimizer, l2=0.01)
     check_sample_weight_equivalence_on_dense_data(kind.__name__, model)
+
+
+@pytest.mark.parametrize("l2", [0.01, 0.0])
+@pytest.mark.parametrize("optimizer", ["trust-exact", "lbfgs"])
+def test_a_class_of_next_to_no_weight_is_fitted_in_float32(optimizer, l2):
+    """What is so flat has units beyond float32; derivatives at y = 0 and 1 are none."""
+    X, y = make_blobs(centers=2, random_state=0, cluster_std=20)
+    weights = {0: 1e3, 1: 1e-4}
+    given = {"optimizer": optimizer, "class_weight": weights, "l2": l2, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fastbp.FitWarning)  # saturated neurons
+        found = [
+            NetworkClassifier(3, dtype=dtype, **given).fit(X[::2], y[::2])
+            for dtype in ("float32", "float64")
+        ]
+    assert all(model.predict(X).mean() < 0.3 for model in found)
+    if l2:
+        losses = [model.loss_[0] for model in found]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.fixture(scope="module")

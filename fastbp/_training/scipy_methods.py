@@ -22,7 +22,7 @@ from ..kernels.machine.levenberg_settings import (
     SMALL_GRADIENT,
     STALLED,
 )
-from ..losses import Loss
+from ..losses import Loss, cross_entropy
 from ..network import Network, before_outputs
 from ..optimizers import (
     LBFGS,
@@ -97,14 +97,15 @@ def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -
 
 
 def _moved(rows: Rows, net: Network, loss: Loss, w: NDArray) -> Statistic:
-    """Σ c |∂ℓ t|, or |∂ℓ/∂s s| where there are several outputs: what rounding moves the loss by."""
+    """Σ c |∂ℓ t|, or |∂ℓ/∂s s| of several outputs and classes: what rounding moves the loss by."""
     X, t, c = rows
     assert t is not None
-    if net.n_outputs == 1:
+    if net.n_outputs == 1 and loss != cross_entropy:  # which is taken from s
         moved = np.abs(loss.derivative(net.value(w, X), t) * t.astype(np.float64))
     else:
         s = before_outputs(net).value(w, X)
-        moved = np.abs(_cotangents(net, loss, s, t.astype(np.float64)) * s).sum(axis=1)
+        moved = np.abs(_cotangents(net, loss, s, t.astype(np.float64)) * s)
+        moved = moved.reshape(len(X), -1).sum(axis=1)
     return Statistic((float((moved if c is None else c * moved).sum()),))
 
 
@@ -171,6 +172,7 @@ class SciPy(WithoutMoments):
             if reason or watch.step == before:
                 return
 
+    @np.errstate(all="ignore")  # a trial may be far beyond all numbers
     def _minimise(self, watch: Watch, n: int) -> str:
         """Run the method, and again in the units of where it ended while that is worth it."""
         problem = self.problem
@@ -285,18 +287,17 @@ class SciPy(WithoutMoments):
         directions = np.zeros((P, len(problem.w)), problem.net.dtype)
         directions[np.arange(P), free] = scale
         watch.n_evaluations += P
-        with np.errstate(all="ignore"):
-            H = self._products(directions)[:, free].astype(np.float64) * scale
-            gradient = self.objective(problem.w)[1][free].astype(np.float64) * scale
-            far = np.maximum(scale / np.median(scale), 1.0)
-            H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * far**2
-            if not np.isfinite(H).all():
-                return False
-            try:
-                step = np.linalg.solve(H, gradient)
-            except np.linalg.LinAlgError:
-                return False
-            w = problem.w[free] - step * scale
+        H = self._products(directions)[:, free].astype(np.float64) * scale
+        gradient = self.objective(problem.w)[1][free].astype(np.float64) * scale
+        far = np.maximum(scale / np.median(scale), 1.0)
+        H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * far**2
+        if not np.isfinite(H).all():
+            return False
+        try:
+            step = np.linalg.solve(H, gradient)
+        except np.linalg.LinAlgError:
+            return False
+        w = problem.w[free] - step * scale
         if not np.isfinite(w).all():
             return False
         problem.w[free] = w
@@ -337,7 +338,7 @@ class SciPy(WithoutMoments):
             A[:] = A.max(axis=0)
         curvature = (largest / (2.0 * (size / unit**2) * total) + problem.l2)[free]
         # Not columns of zeros, slopes beyond all numbers, or what is so flat that no unit holds it
-        told = (curvature > 0.5 * size / np.finfo(np.float64).max) & np.isfinite(curvature)
+        told = (curvature > 0.5 * size / float(np.finfo(net.dtype).max)) & np.isfinite(curvature)
         curvature = np.where(told, curvature, curvature[told].min() if told.any() else size)
         return Units(size, np.sqrt(0.5 * size / curvature))
 
@@ -444,19 +445,18 @@ class _Run:
             low, high = (bound[self._free].astype(np.float64) / scale for bound in problem.bounds)
             bounds = list(zip(low, high, strict=True))
         with_hessian = self._method in (*WITH_HESSIAN, *WITH_POSITIVE_HESSIAN)
-        with np.errstate(all="ignore"):
-            return self._fit.minimize(
-                self.function,
-                problem.w[self._free] / scale,
-                jac=True if self._with_gradient else None,
-                hessp=self.hessp if self._method in WITH_HESSIAN_PRODUCT else None,
-                hess=self.hess if with_hessian else None,
-                method=self._method,
-                bounds=bounds,
-                callback=self.note,
-                tol=_TOL,
-                options=self._options(n),
-            )
+        return self._fit.minimize(
+            self.function,
+            problem.w[self._free] / scale,
+            jac=True if self._with_gradient else None,
+            hessp=self.hessp if self._method in WITH_HESSIAN_PRODUCT else None,
+            hess=self.hess if with_hessian else None,
+            method=self._method,
+            bounds=bounds,
+            callback=self.note,
+            tol=_TOL,
+            options=self._options(n),
+        )
 
     def _options(self, n: int) -> dict[str, Any]:
         if self._about is not None:
