@@ -60,7 +60,7 @@ def can_not_hold(estimator):
         ),
         *(NetworkClassifier(4, loss=loss, l2=None) for loss in ("squared", "huber", "log_cosh")),
         *(kind(4, dtype="float32", l2=None) for kind in (NetworkRegressor, NetworkClassifier)),
-        NetworkRegressor(3, optimizer="Nelder-Mead", l2=0.01, linear=False),
+        NetworkRegressor(3, optimizer="Nelder-Mead", l2=0.01),
         NetworkRegressor(3, optimizer="sgd", l2=0.01),
         NetworkClassifier(3, optimizer="adam", l2=0.01),
         *(NetworkClassifier(3, optimizer=name, l2=0.01) for name in ("TNC", "trust-exact")),

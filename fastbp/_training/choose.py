@@ -20,7 +20,13 @@ from ..activations import identity, one, softmax
 from ..losses import Loss
 from ..network import Network
 from ..objective import penalty
-from ..optimizers import MOST_OF_LEVENBERG, LevenbergMarquardt, Minimize, get_optimizer
+from ..optimizers import (
+    MOST_OF_LEVENBERG,
+    WITHOUT_GRADIENT,
+    LevenbergMarquardt,
+    Minimize,
+    get_optimizer,
+)
 from .alike import Alike, Column
 from .far import Far
 from .given import most_copied, taken, weighing
@@ -501,6 +507,8 @@ def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]
     if options.get("epochs") is not None:
         return {}
     optimizer = get_optimizer(options.get("optimizer"), loss.name, net.n_params)
+    if isinstance(optimizer, Minimize) and optimizer.method in WITHOUT_GRADIENT:
+        return {"epochs": _STEPS, "optimizer": None}
     return {"epochs": _STEPS} if isinstance(optimizer, LevenbergMarquardt | Minimize) else {}
 
 

@@ -133,10 +133,12 @@ def fit(
         classes where targets are such.
     epochs : int, optional
         At most so many epochs of a stochastic optimizer (200 if left out), iterations of
-        Levenberg–Marquardt (200) or of a SciPy method (1000); of COBYLA, which has no iterations,
-        evaluations. If left out, Levenberg–Marquardt and SciPy's methods have 50 to compare
-        penalties by; and up to four Newton steps follow the last iteration of methods with
-        gradients where the Hessian is small.
+        Levenberg–Marquardt (200) or of a SciPy method (1000; of Nelder–Mead, whose iterations are
+        an evaluation or two, 200 for each free parameter where that is more); of COBYLA, which has
+        no iterations, evaluations. If left out, Levenberg–Marquardt and SciPy's methods have 50 to
+        compare penalties by, which methods without gradients leave to the default optimizer; and up
+        to four Newton steps follow the last iteration of methods with gradients where the Hessian
+        is small.
     batch_size : int, optional
         Observations in a batch of a stochastic optimizer; 32 if left out. The others always use
         all observations.
@@ -225,7 +227,7 @@ def fit(
     problem, held_out, chosen, start = problem_of(given)
     early = _early_stopping(early_stopping)
     problem.target = -np.inf if early.target is None else early.target
-    n_epochs = epochs_of(chosen, epochs)
+    n_epochs = epochs_of(chosen, epochs, int(np.count_nonzero(problem.free)))
     if checkpoint is not None and seed is None:
         raise ValueError("a checkpoint needs a seed: another run could not go on from it")
     method = method_of(problem, chosen, checkpoint is not None, epochs is None)
@@ -272,9 +274,11 @@ def method_of(problem: Problem, optimizer: Optimizer, segments: bool, open_ended
     raise TypeError(f"optimizer must be a name or one of fastbp.optimizers; got {optimizer!r}")
 
 
-def epochs_of(optimizer: Optimizer, given: Any) -> int:
+def epochs_of(optimizer: Optimizer, given: Any, n_free: int = 0) -> int:
     """Return how many epochs are asked for; where it is left open, as many as the optimizer has."""
     n = EPOCHS.get(type(optimizer), 1000) if given is None else given
+    if given is None and isinstance(optimizer, Minimize) and optimizer.method == "Nelder-Mead":
+        n = max(n, 200 * n_free)  # SciPy's own: 1000 leave 16 parameters half way
     if not isinstance(n, int | np.integer) or n < 0:
         raise ValueError(f"epochs must be an integer from 0 on; got {given!r}")
     return int(n)
