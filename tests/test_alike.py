@@ -39,6 +39,14 @@ def test_it_is_that_of_unique_rows(monkeypatch: pytest.MonkeyPatch, name: str, m
     assert sum(some.stop - some.start for some in found.blocks(7)) == len(rows)
 
 
+@pytest.mark.parametrize("most", [1, 7, 1 << 18])
+def test_many_alike_are_parted(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(alike, "_SORTED", most)
+    found = Alike.of(np.arange(15), [np.repeat([2.0, 7.0, 3.0, 1.0], [4, 5, 1, 5]).__getitem__])
+    found.part(5)
+    assert np.flatnonzero(found.begins).tolist() == [0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14]
+
+
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.8, 1.0])
 @pytest.mark.parametrize("B", [1, 7, 4096, 4097, 200_003])
 def test_marked_rows_are_those_of_the_mask(B: int, part: float) -> None:

@@ -128,6 +128,27 @@ def test_a_path_ends_where_less_penalty_makes_it_worse_if_not_clearly():
     assert (loss[-2:] < loss.min() + error[-2:]).all()
 
 
+def test_answers_to_a_few_questions_are_observations_each():
+    """Folds by what is alike, answers that differ held out, would leave a constant."""
+    patterns = np.array(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0])).reshape(3, -1).T
+    yes = np.round(60.0 / (1.0 + np.exp(-patterns @ [1.0, -0.6, 0.3]))).astype(int)
+    x = np.repeat(patterns, 60, axis=0)
+    y = np.concatenate([np.arange(60) < n for n in yes]).astype(float)
+    order = np.random.default_rng(0).permutation(len(x))
+    net = standardise.network(3, 4, "tanh", "logistic", 1, linear=True)
+    given = {
+        "loss": "cross_entropy",
+        "l2": "auto",
+        "free": standardise.free(net),
+        "w0": net.init(0),
+    }
+    for rows in (order, order[::-1]):
+        inputs = standardise.Scaling.of(x).inputs(x)
+        result = fastbp.fit(net, inputs[rows], y[rows], **given)
+        asked = result.predict(standardise.Scaling.of(x).inputs(patterns))
+        np.testing.assert_allclose(asked, yes / 60.0, atol=0.07)
+
+
 def test_validation_judges_where_there_are_no_folds():
     result = chosen(validation=(X_NEW, T_NEW))
     assert result.validation_loss is not None

@@ -49,6 +49,13 @@ class Alike(NamedTuple):
         """Return which of the distinct ones some are, counted from the first of these."""
         return np.cumsum(self.begins[some]) - 1
 
+    def part(self, n: int) -> None:
+        """Take rows of which n or more are alike for rows that are not."""
+        for some in self.blocks(_SORTED):
+            begins = self.begins[some]
+            sizes = np.diff(np.r_[np.flatnonzero(begins), len(begins)])
+            begins |= np.repeat(sizes >= n, sizes)
+
     def blocks(self, n: int) -> list[slice]:
         """Return parts of the order, of n rows at least, that have all that are alike."""
         found, low, B = [], 0, len(self.order)

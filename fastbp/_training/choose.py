@@ -242,8 +242,10 @@ def data(
     """Decide on the folds: those given, what validates, or five that share out the classes.
 
     Like observations are in the same of the five, whatever the order of all: a row that is there
-    twice is one of twice the weight, and is not judged by a fit that has seen it. `rows` are those
-    to fit, where `judges` are others of these.
+    twice is one of twice the weight, and is not judged by a fit that has seen it. But those that
+    are there five times and more, as of categories, are observations each: or fits would be judged
+    by answers of which they have seen only the others. `rows` are those to fit, where `judges` are
+    others of these.
     """
     n, silent = boundary.thread_count(threads) or os.cpu_count() or 1, Progress(False, 0)
     most = most_copied(net)
@@ -258,6 +260,7 @@ def data(
     columns = [column for table in (X, *targets) for column in _columns_of(table)]
     weighs = weighing(c)
     alike = Alike.of(row_numbers(len(X), weighs), columns)
+    alike.part(_FOLDS)
     folded = _folded(alike, len(X), _classes(net, targets, loss))
     if folded is not None and len(X) > most and alike.begins.all():
         folded = folded._replace(alike=None)

@@ -130,7 +130,7 @@ def fit(
     folds : int or iterable, optional
         What ``l2="auto"`` is judged by, as `fit_many` takes it; if left out, `validation` where it
         is given, else 5 folds, the same in any order of the observations, that share out the
-        classes where targets are such.
+        classes where targets are such; like observations are in one, unless there are 5 or more.
     epochs : int, optional
         At most so many epochs of a stochastic optimizer (200 if left out), iterations of
         Levenberg–Marquardt (200) or of a SciPy method (1000; of Nelder–Mead, whose iterations are
