@@ -337,7 +337,8 @@ class FarObjective:
         g, G = np.empty(w.size, w.dtype), np.empty((w.size, w.size), w.dtype)
         loss = far.matrix(w, 1.0 / far.total, CURVED, g, G) / far.total
         if np.any(l2):
-            loss, g = loss + penalty(l2, w), g + l2 * w
+            loss += penalty(l2, w)
+            g += l2 * w
             G[np.diag_indices_from(G)] += l2
         return loss, g, G
 
@@ -348,7 +349,9 @@ class FarObjective:
         question = Question("hvp", w, 1.0 / far.total, arguments=(np.atleast_2d(p),))
         (products,), _, _ = far.ask(question)
         products = products.reshape(p.shape)
-        return products + self._l2 * p if np.any(self._l2) else products
+        if np.any(self._l2):
+            products = (products + self._l2 * p).astype(w.dtype)
+        return products
 
     def _evaluated(self, w: NDArray, g: NDArray | None) -> float:
         with LOCK:
