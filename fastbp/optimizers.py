@@ -437,6 +437,9 @@ class Minimize(Optimizer):
     parameters the end is looked at once more, by each column's own size and by Gauss–Newton steps
     in float64, of which some are taken where they lower the loss. "stalled" is all else.
 
+    SciPy's trust-krylov takes other steps in some of many runs of one problem, with other functions
+    than ours too (9 iterations or all of 1000): a fit by it may end in other bits each time.
+
     Examples
     --------
     >>> Minimize("trust-ncg", {"gtol": 1e-8}).method
