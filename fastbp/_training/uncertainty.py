@@ -242,8 +242,8 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     n_rows, curved, triangle, errors = data.reduce(_root, at).sums
     if not curved:
         raise ValueError(
-            f"standard deviations need a loss with curvature, and that of {loss.name!r} is zero "
-            "almost everywhere; fit_many(bootstrap=…) gives those of its members' predictions"
+            f"standard deviations need a loss with curvature, and that of {loss.name!r} is zero at "
+            "every observation here; fit_many(bootstrap=…) gives those of its members' predictions"
         )
     root = triangle.R
     if not np.isfinite(root).all():
