@@ -46,6 +46,20 @@ def test_units_change_nothing(optimizer: str) -> None:
         np.testing.assert_allclose(other, y, atol=1e-6)
 
 
+@pytest.mark.parametrize("optimizer", GRADIENT[:-1])  # SciPy's trust-krylov is not repeatable
+def test_units_of_powers_of_two_leave_the_bits(optimizer: str) -> None:
+    """There rounding is the same, so whatever differs was compared in some units."""
+    l2 = np.full(NET.n_params, 1e-3)
+    plain, y = fitted(optimizer, l2=l2)
+    for columns, targets in ((2.0**30, 1.0), (2.0**-30, 1.0), (1.0, 2.0**30), (2.0**20, 2.0**-30)):
+        of_W = np.tile([columns**2, 1.0, columns], H) * targets**2
+        each = l2 * np.concatenate([np.ones(H), of_W])
+        result, other = fitted(optimizer, columns, targets, l2=each)
+        np.testing.assert_array_equal(other, y)
+        assert (result.loss / targets**2, result.reason) == (plain.loss, plain.reason)
+        assert len(result.history["loss"]) == len(plain.history["loss"])
+
+
 def test_all_methods_arrive_at_one_minimum() -> None:
     losses = [fitted(optimizer)[0].loss for optimizer in GRADIENT]
     np.testing.assert_allclose(losses[1:], losses[1], rtol=1e-11)

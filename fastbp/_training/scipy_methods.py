@@ -96,6 +96,12 @@ def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -
     return Statistic((squares,))
 
 
+def _sizes(rows: Rows) -> Statistic:
+    """Σ c |x_j| of each column."""
+    sizes = np.abs(rows.X.astype(np.float64))
+    return Statistic(((sizes if rows.c is None else sizes * rows.c[:, np.newaxis]).sum(axis=0),))
+
+
 def _moved(rows: Rows, net: Network, loss: Loss, w: NDArray) -> Statistic:
     """Σ c |∂ℓ t|, or |∂ℓ/∂s s| of several outputs and classes: what rounding moves the loss by."""
     X, t, c = rows
@@ -289,8 +295,7 @@ class SciPy(WithoutMoments):
         watch.n_evaluations += P
         H = self._products(directions)[:, free].astype(np.float64) * scale
         gradient = self.objective(problem.w)[1][free].astype(np.float64) * scale
-        far = np.maximum(scale / np.median(scale), 1.0)
-        H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * far**2
+        H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * self._far(scale) ** 2
         if not np.isfinite(H).all():
             return False
         try:
@@ -303,6 +308,18 @@ class SciPy(WithoutMoments):
         problem.w[free] = w
         self.value = self.objective.value(problem.w)
         return True
+
+    def _far(self, scale: NDArray) -> NDArray:
+        """How often units are as large as most, where columns have one size; at least 1."""
+        problem, net = self.problem, self.problem.net
+        units = np.full(net.n_params, np.nan)
+        units[self.free] = scale
+        A, W = net.split(units)
+        W *= problem.reduce(_sizes).sums[0] / problem.total
+        for alike in (*A.reshape(net.n_outputs, -1), W):
+            known = alike[alike > 0.0]  # neither what is held nor columns of zeros
+            alike /= np.median(known) if known.size else 1.0
+        return np.maximum(units[self.free], 1.0)
 
     def _products(self, directions: NDArray) -> NDArray:
         """Return the Hessian times each row."""
