@@ -50,8 +50,8 @@ class Alike(NamedTuple):
         return np.cumsum(self.begins[some]) - 1
 
     def part(self, n: int) -> None:
-        """Take rows of which n or more are alike for rows that are not."""
-        for some in self.blocks(_SORTED):
+        """Take rows of which n or more are alike for rows that are not, unless all are alike."""
+        for some in self.blocks(_SORTED) if np.count_nonzero(self.begins) > 1 else []:
             begins = self.begins[some]
             sizes = np.diff(np.r_[np.flatnonzero(begins), len(begins)])
             begins |= np.repeat(sizes >= n, sizes)
