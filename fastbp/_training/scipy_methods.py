@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
+from .._columns import Columns
 from .._heads import entrywise, head_at
 from .._lock import LOCK
 from .._parts import Rows, Statistic
@@ -94,12 +95,6 @@ def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -
             of_A += weights.T @ U**2
             of_W += ((weights @ A**2) * slopes**2).T @ X**2
     return Statistic((squares,))
-
-
-def _sizes(rows: Rows) -> Statistic:
-    """Σ c |x_j| of each column."""
-    sizes = np.abs(rows.X.astype(np.float64))
-    return Statistic(((sizes if rows.c is None else sizes * rows.c[:, np.newaxis]).sum(axis=0),))
 
 
 def _moved(rows: Rows, net: Network, loss: Loss, w: NDArray) -> Statistic:
@@ -295,7 +290,7 @@ class SciPy(WithoutMoments):
         watch.n_evaluations += P
         H = self._products(directions)[:, free].astype(np.float64) * scale
         gradient = self.objective(problem.w)[1][free].astype(np.float64) * scale
-        H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * self._far(scale) ** 2
+        H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * self._oversize(scale) ** 2
         if not np.isfinite(H).all():
             return False
         try:
@@ -309,13 +304,13 @@ class SciPy(WithoutMoments):
         self.value = self.objective.value(problem.w)
         return True
 
-    def _far(self, scale: NDArray) -> NDArray:
+    def _oversize(self, scale: NDArray) -> NDArray:
         """How often units are as large as most, where columns have one size; at least 1."""
         problem, net = self.problem, self.problem.net
         units = np.full(net.n_params, np.nan)
         units[self.free] = scale
         A, W = net.split(units)
-        W *= problem.reduce(_sizes).sums[0] / problem.total
+        W *= Columns.over(problem.reduce, "X", net.dtype).unit
         for alike in (*A.reshape(net.n_outputs, -1), W):
             known = alike[alike > 0.0]  # neither what is held nor columns of zeros
             alike /= np.median(known) if known.size else 1.0
