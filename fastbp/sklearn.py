@@ -435,7 +435,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
         A[...] = (outputs[:, np.newaxis] * sides).reshape(A.shape)
         A[..., -1] = 0
         W[:-1, :-1] = (sides * neurons)[:-1, np.newaxis] * asked
-        return np.where(signs > 0, 0.0, -np.inf), np.where(signs < 0, 0.0, np.inf)
+        low, high = np.where(signs > 0, 0.0, -np.inf), np.where(signs < 0, 0.0, np.inf)
+        return low.astype(net.dtype), high.astype(net.dtype)
 
     def _solver(self) -> str | Optimizer | None:
         """Return the optimizer of a whole fit."""

@@ -255,10 +255,10 @@ def _least_target(dtype: np.dtype) -> float:
 
 def mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:
     """Return a start within bounds: what lies outside is mirrored at them."""
-    (low, high), dtype = bounds, w.dtype
+    low, high = bounds
     w = np.where(w < low, 2 * low - w, w)
     w = np.where(w > high, 2 * high - w, w)
-    return np.clip(w, low, high).astype(dtype)
+    return np.clip(w, low, high)
 
 
 def _free(net: Network, given: ArrayLike | None) -> NDArray:
