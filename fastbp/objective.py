@@ -229,23 +229,16 @@ class Objective(boundary.Fixed):
             target_weight=self.target_weight,
             threads=self.threads or "auto",
         )
-        if self._penalised():
-            loss += penalty(self.l2, w)
-            gradient += self.l2 * w
-            matrix[np.diag_indices_from(matrix)] += self.l2
-        return loss, gradient, matrix
+        return loss + add_penalty(self.l2, w, gradient, matrix), gradient, matrix
 
     def _product(self, call: Callable, w: ArrayLike, p: ArrayLike) -> NDArray:
         w, p = self._parameters("w", w), self._parameters("p", p)
         c, threads = self.sample_weight, self.threads or "auto"
         weights = {"sample_weight": c, "target_weight": self.target_weight}
         product = call(w, self.X, self.t, p, loss=self.loss, **weights, threads=threads)
-        if self._penalised():
+        if _is_penalised(self.l2):
             product += self.l2 * p
         return product
-
-    def _penalised(self) -> bool:
-        return isinstance(self.l2, np.ndarray) or self.l2 != 0.0
 
     def _parameters(self, name: str, value: ArrayLike) -> NDArray:
         net = self.net
@@ -257,6 +250,19 @@ def penalty(l2: float | NDArray, w: NDArray) -> float:
     if isinstance(l2, np.ndarray):
         return 0.5 * float((l2 * w) @ w)
     return 0.5 * l2 * float(w @ w)
+
+
+def _is_penalised(l2: float | NDArray) -> bool:
+    return isinstance(l2, np.ndarray) or l2 != 0.0
+
+
+def add_penalty(l2: float | NDArray, w: NDArray, gradient: NDArray, matrix: NDArray) -> float:
+    """Add the penalty's derivatives to a gradient and a matrix of second ones; return it."""
+    if not _is_penalised(l2):
+        return 0.0
+    gradient += l2 * w
+    matrix[np.diag_indices_from(matrix)] += l2
+    return penalty(l2, w)
 
 
 def _kept(array: NDArray, copied: bool = True) -> NDArray:

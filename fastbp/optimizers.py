@@ -534,6 +534,8 @@ WITHOUT_GRADIENT = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
 WITH_HESSIAN_PRODUCT = ("Newton-CG", "trust-constr", "trust-ncg", "trust-krylov")
 WITH_HESSIAN = ("trust-exact",)
 WITH_BOUNDS = ("Nelder-Mead", "Powell", "L-BFGS-B", "TNC", "SLSQP")
+# SciPy's own where none are asked for: 1000 leave 16 parameters half way.
+ITERATIONS_PER_PARAMETER = {"Nelder-Mead": 200}
 WITH_FTOL = ("Powell", "L-BFGS-B", "TNC", "SLSQP")
 WITH_POSITIVE_HESSIAN = ("dogleg",)  # which the Gauss–Newton matrix stands for
 

@@ -21,6 +21,8 @@ from matplotlib.figure import Figure
 
 import fastbp
 from fastbp import Source, _boundary
+from fastbp._training.far import Question, Shape
+from fastbp._training.source import Streamed
 from fastbp.kernels.calls import prepared
 from fastbp.kernels.machine import sizes
 from fastbp.optimizers import SGD, Adam
@@ -97,6 +99,26 @@ def test_the_bits_of_fits_to_their_end(optimizer: str, dtype: type) -> None:
     assert want.converged
     source = Source.from_batches(batches(x, t, c, cuts=(0, 7, 300)), 300)
     same(fastbp.fit(net, source, **options), want)
+
+
+def test_a_hessian_is_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose nodes are those of a matrix: of smaller ones too many sums would be kept."""
+    asked: list[Question] = []
+    ask = Streamed.ask
+
+    def noted(rows: Streamed, question: Question) -> Any:
+        asked.append(question)
+        return ask(rows, question)
+
+    monkeypatch.setattr(Streamed, "ask", noted)
+    options: dict[str, Any] = {"optimizer": "trust-exact", "epochs": 2, "l2": 1e-3}
+    want = fastbp.fit(NET, X, T, **options)
+    same(fastbp.fit(NET, Source.from_arrays(X, T), **options), want)
+    products = [question for question in asked if question.what == "hvp"]
+    assert {len(question.arguments[0]) for question in products} == {NET.n_params}
+    shape = Shape.of(10**5, NET.n_params)
+    assert {shape.grain(question) for question in products} == {shape.parts_of_matrix}
+    assert shape.grain(Question("hvp", arguments=(np.zeros((1, 9)),))) < shape.parts_of_matrix
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2])

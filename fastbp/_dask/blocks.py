@@ -369,7 +369,7 @@ class Blocks(Apart):
 
     def _fan(self, question: Question, workers: int) -> int:
         """How many workers the client, and each of them, is to ask."""
-        numbers = self.net.n_params ** (2 if question.what == "matrix" else 1)
+        numbers = self.net.n_params ** (2 if question.is_matrix else 1)
         size = workers * numbers * self.net.dtype.itemsize
         return _FAN if workers > _MOST_ASKED or size > _MOST_ANSWERED else max(workers, 1)
 

@@ -270,7 +270,7 @@ class Answering(WorkerPlugin):
         return some, threads
 
     def _room(self, answers: Answers, question: Question) -> NDArray | None:
-        if question.what not in ("loss", "gradient", "across"):
+        if not question.is_of_batch:
             return None
         room = getattr(self.own, "room", None)
         if room is None or room.size < answers.room or room.dtype is not answers.dtype:

@@ -21,7 +21,7 @@ from .._parts import Rows, Statistic
 from ..kernels.machine.epoch_settings import FINITE, LOSS_SUM, N_RESULTS
 from ..losses import Loss
 from ..network import Network
-from ..objective import penalty
+from ..objective import add_penalty
 
 _GRAIN = 4  # parts that a thread answers for at a time: below, handing them over takes too long
 
@@ -47,6 +47,16 @@ class Question(NamedTuple):
     scale: float = 0.0
     curvature: int = 0
     arguments: tuple[Any, ...] = ()
+
+    @property
+    def is_of_batch(self) -> bool:
+        """Whether the drivers of a batch answer, which take a workspace."""
+        return self.what in ("loss", "gradient", "across")
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether the answer is a matrix of the parameters."""
+        return self.what == "matrix" or (self.what == "hvp" and len(self.arguments[0]) > 1)
 
 
 class Shape(NamedTuple):
@@ -86,9 +96,9 @@ class Shape(NamedTuple):
         """Most parts of a node that is answered for at once."""
         if question.what == "epoch":
             return self.n_parts
-        if question.what == "matrix":
+        if question.is_matrix:
             return self.parts_of_matrix
-        return most if question.what in ("loss", "gradient", "across", "hvp") else 1
+        return most if question.is_of_batch or question.what == "hvp" else 1
 
 
 class Answers:
@@ -333,14 +343,9 @@ class FarObjective:
         with LOCK:
             from ..kernels.machine.places import CURVED
 
-        far, l2 = self.far, self._l2
-        g, G = np.empty(w.size, w.dtype), np.empty((w.size, w.size), w.dtype)
+        far, g, G = self.far, np.empty(w.size, w.dtype), np.empty((w.size, w.size), w.dtype)
         loss = far.matrix(w, 1.0 / far.total, CURVED, g, G) / far.total
-        if np.any(l2):
-            loss += penalty(l2, w)
-            g += l2 * w
-            G[np.diag_indices_from(G)] += l2
-        return loss, g, G
+        return loss + add_penalty(self._l2, w, g, G), g, G
 
     def hvp(self, w: NDArray, p: NDArray) -> NDArray:
         """Hessian times p, or times each row of p, which are asked for at once."""

@@ -15,6 +15,7 @@ from .._standardise import parted
 from ..losses import Loss, get_loss
 from ..network import Network
 from ..optimizers import (
+    ITERATIONS_PER_PARAMETER,
     SGD,
     WITH_BOUNDS,
     Adam,
@@ -277,8 +278,8 @@ def method_of(problem: Problem, optimizer: Optimizer, segments: bool, open_ended
 def epochs_of(optimizer: Optimizer, given: Any, n_free: int = 0) -> int:
     """Return how many epochs are asked for; where it is left open, as many as the optimizer has."""
     n = EPOCHS.get(type(optimizer), 1000) if given is None else given
-    if given is None and isinstance(optimizer, Minimize) and optimizer.method == "Nelder-Mead":
-        n = max(n, 200 * n_free)  # SciPy's own: 1000 leave 16 parameters half way
+    if given is None and isinstance(optimizer, Minimize):
+        n = max(n, ITERATIONS_PER_PARAMETER.get(optimizer.method, 0) * n_free)
     if not isinstance(n, int | np.integer) or n < 0:
         raise ValueError(f"epochs must be an integer from 0 on; got {given!r}")
     return int(n)

@@ -282,15 +282,13 @@ class SciPy(WithoutMoments):
         the bias of a neuron without weight, which may be any.
         """
         problem, free, scale = self.problem, self.free, units.parameters
-        P = len(free)
         if problem.bounds is not None or not self._is_small():
             return False
-        directions = np.zeros((P, len(problem.w)), problem.net.dtype)
-        directions[np.arange(P), free] = scale
-        watch.n_evaluations += P
-        H = self._products(directions)[:, free].astype(np.float64) * scale
+        watch.n_evaluations += len(free)
+        H = self.hessian(problem.w, scale, scale)
         gradient = self.objective(problem.w)[1][free].astype(np.float64) * scale
-        H[np.diag_indices(P)] += _FLAT * np.abs(H.diagonal()).max() * self._oversize(scale) ** 2
+        curved = np.abs(H.diagonal()).max()
+        H[np.diag_indices_from(H)] += _FLAT * curved * self._oversize(scale) ** 2
         if not np.isfinite(H).all():
             return False
         try:
@@ -316,12 +314,16 @@ class SciPy(WithoutMoments):
             alike /= np.median(known) if known.size else 1.0
         return np.maximum(units[self.free], 1.0)
 
-    def _products(self, directions: NDArray) -> NDArray:
-        """Return the Hessian times each row."""
-        objective, w = self.objective, self.problem.w
+    def hessian(self, w: NDArray, rows: NDArray, columns: NDArray) -> NDArray:
+        """Return the Hessian by the free parameters, its rows and columns times given units."""
+        objective, directions = self.objective, np.zeros((len(rows), len(w)), w.dtype)
+        directions[np.arange(len(rows)), self.free] = rows
         if isinstance(objective, FarObjective):
-            return objective.hvp(w, directions)
-        return np.array([objective.hvp(w, p) for p in directions])
+            products = objective.hvp(w, directions)
+        else:
+            products = np.array([objective.hvp(w, p) for p in directions])
+        # In C order, on which the last bits of SciPy's factor depend.
+        return products[:, self.free].astype(np.float64, order="C") * columns
 
     def _units(self) -> Units:
         """S, what a small fall of the loss is measured by, and √(S / 2) / D at the parameters.
@@ -516,7 +518,7 @@ class _Run:
         """Return the Hessian, or the Gauss–Newton matrix in its place."""
         dtype, scale = self._problem.net.dtype, self._scale
         if self._method in WITH_HESSIAN:
-            matrix = np.array([self.hessp(z, e) for e in np.eye(len(scale))])
+            matrix = self._fit.hessian(self.whole(z), scale, self._slope)
         else:
             among = np.ix_(self._fit.free, self._fit.free)
             matrix = self._objective.gauss_newton(self.whole(z))[2][among].astype(np.float64)
