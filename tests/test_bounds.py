@@ -299,3 +299,29 @@ def test_intervals_take_what_lies_on_its_bound_as_known() -> None:
     assert not got[3].any()
     known = fastbp.fit(LINEAR, X, t, w0=result.w, free=FREE & np.array([1, 1, 1, 0], bool))
     np.testing.assert_allclose(got, known.covariance, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "TNC", "SLSQP"])
+def test_what_ends_next_to_its_bound_is_on_it(optimizer: str) -> None:
+    """Methods with units of their own end there: its deviation was that of a free parameter."""
+    n_on = 0
+    for bound in np.linspace(0.2, 0.6, 7):
+        w0 = 0.1 * W0
+        found = fastbp.fit(NET, X, T, w0=w0, bounds=(-bound, bound), l2=1e-4, optimizer=optimizer)
+        on = bound - np.abs(found.w) < 1e-9
+        assert found.converged
+        np.testing.assert_array_equal(found.covariance.diagonal() == 0.0, on)
+        n_on += np.count_nonzero(on)
+    assert n_on >= 7
+
+
+def test_where_all_lie_on_their_bounds_nothing_is_uncertain() -> None:
+    bounds = (np.r_[0.0, 0.5, 0.5, 0.5], np.r_[2.0, 5.0, 5.0, 5.0])
+    t = -X @ np.ones(3)
+    with pytest.warns(fastbp.FitWarning):
+        found = fastbp.fit(LINEAR, X, t, w0=np.r_[1.0, 1.0, 1.0, 1.0], free=FREE, bounds=bounds)
+        y, std = found.predict(X, return_std=True)
+    assert (found.w[1:] == 0.5).all() and not std.any()
+    noise = found.predict(X, return_std=True, noise=True)[1]
+    np.testing.assert_allclose(noise, np.sqrt(np.mean((y - t) ** 2)))

@@ -457,6 +457,8 @@ def _on_bounds(problem: Problem) -> NDArray | None:
     """Return which parameters ended on their bounds; None where none did."""
     if problem.bounds is None:
         return None
-    low, high = problem.bounds
-    on = problem.free & ((problem.w <= low) | (problem.w >= high))
+    # A method with units of its own ends a rounding beside them, SLSQP a thousand and more.
+    close = float(np.sqrt(np.finfo(problem.net.dtype).eps))
+    low, high = (np.isclose(problem.w, each, rtol=close, atol=0.0) for each in problem.bounds)
+    on = problem.free & (low | high)
     return on if on.any() else None

@@ -351,7 +351,8 @@ def _rows(at: At, X: NDArray, factors: NDArray) -> Iterator[NDArray]:
     """Yield the rows factor_bk ∇f_bk, (some b, K, free.size)."""
     K, n = at.net.n_outputs, at.free.size
     many = max(_ROWS, n) // K + 1 if K > 1 else max(_ROWS, n)
-    for first in range(0, len(X), many):
+    some = len(X) if n else 0  # none where all parameters are held, or on their bounds
+    for first in range(0, some, many):
         part = slice(first, first + many)
         J = at.net.per_sample_grad(at.w, X[part])[..., at.free].reshape(-1, K, n)
         yield factors[part].reshape(-1, K, 1) * J
