@@ -358,17 +358,17 @@ class LevenbergMarquardt(Optimizer):
     Notes
     -----
     D_j² is the largest G_jj so far, drawn towards the largest one of j's kind: the weights of one
-    input, or of the output, of neurons that are alike. Steps and stops are the same in any units of
-    inputs and targets. Of 64 parameters or more without bounds, a step that is to lower the squared
-    loss by a fiftieth, and is off that by a quarter, is followed by one of second order (Transtrum
-    & Sethna 2012), and the better of the two is taken. The stops are taken only where no damping
-    holds the step back; a run whose steps vanish before is begun once more with much damping (the
-    history goes on with its losses), and the better of both is given back, with `converged` False
-    ("stalled") where it is not stationary. Where the loss is flat to rounding, steps go on while
-    gradients lessen. In float32, whose sums hide what is left, the end is looked at in float64: a
-    few more steps are taken where they lower the loss by more than `ftol`, and "stalled" is where
-    that can't be done in numbers of float32. So is, in float64, the end of a stall, and with bounds
-    or penalties of some parameters.
+    input, or of the output, of neurons that are alike, if their inputs' weights may move. Steps and
+    stops are the same in any units of inputs and targets. Of 64 parameters or more without bounds,
+    a step that is to lower the squared loss by a fiftieth, and is off that by a quarter, is
+    followed by one of second order (Transtrum & Sethna 2012), and the better of the two is taken.
+    The stops are taken only where no damping holds the step back; a run whose steps vanish before
+    is begun once more with much damping (the history goes on with its losses), and the better of
+    both is given back, with `converged` False ("stalled") where it is not stationary. Where the
+    loss is flat to rounding, steps go on while gradients lessen. In float32, whose sums hide what
+    is left, the end is looked at in float64: a few more steps are taken where they lower the loss
+    by more than `ftol`, and "stalled" is where that can't be done in numbers of float32. So is, in
+    float64, the end of a stall, and with bounds or penalties of some parameters.
 
     References
     ----------

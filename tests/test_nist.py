@@ -99,6 +99,23 @@ def test_units_of_inputs_and_targets_change_nothing(what, factor):
     assert len(got.history["loss"]) == len(want.history["loss"])
 
 
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "BFGS"])
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+def test_neurons_whose_inputs_weights_are_held_have_units_of_their_own(factor, optimizer):
+    """A linear problem: each neuron is a column, and columns are as large as they are."""
+    rng = np.random.default_rng(3)
+    Z = np.column_stack([rng.normal(size=(60, 3)), np.ones(60)])
+    t = Z @ [1.0, 2.0, -1.0, 0.5] + 0.3 * rng.normal(size=60)
+    size = np.array([1.0, factor, 1.0 / factor, 1.0])
+    net = fastbp.Network(4, activations=["identity"] * 4, output="identity")
+    w0, free = np.concatenate([np.zeros(4), np.eye(4).ravel()]), np.arange(20) < 4
+    got = fastbp.fit(net, Z * size, t, w0=w0, free=free, epochs=60, optimizer=optimizer)
+    want, squares = np.linalg.lstsq(Z, t)[:2]
+    assert got.converged, got.reason
+    np.testing.assert_allclose(got.w[:4] * size, want, rtol=1e-6)
+    assert got.loss == pytest.approx(0.5 * squares[0] / 60, rel=1e-10)
+
+
 def wide(n_outputs):
     """So many parameters that a second trial is made where the residuals bend."""
     net = fastbp.Network(3, 16, n_outputs=n_outputs, output="identity")

@@ -498,7 +498,8 @@ def _sizes(rows: Rows) -> Statistic:
 def kinds_of(net: Network, free: NDArray) -> NDArray:
     """Number the kinds of parameters: one input's weights, or one output's, of like neurons.
 
-    Neurons are alike that have the same activation, and of whose weights the same are free.
+    Neurons are alike that have the same activation, and of whose weights the same are free. One
+    whose inputs' weights are all held is what these make it, and like no other.
     """
     keys = tuple(v.key for v in net.activations)
     return _kinds(keys, net.n_inputs, net.n_outputs, free.tobytes())
@@ -510,7 +511,8 @@ def _kinds(activations: tuple[str, ...], N: int, K: int, free: bytes) -> NDArray
     known: dict[Any, int] = {}
     like = np.empty(H, np.int64)
     for i, v in enumerate(activations):
-        key = (v, free[i : K * H : H], free[K * H + i * N : K * H + (i + 1) * N])
+        moves = free[K * H + i * N : K * H + (i + 1) * N]
+        key = (v, free[i : K * H : H], moves if any(moves) else i)
         like[i] = known.setdefault(key, len(known))
     outputs = like * (N + K) + np.arange(K)[:, np.newaxis]
     weights = like[:, np.newaxis] * (N + K) + np.arange(K, K + N)
