@@ -5,7 +5,7 @@ import pytest
 
 import fastbp
 from fastbp import reference
-from fastbp._training import ends, scipy_methods
+from fastbp._training import ends, newton
 from fastbp._training.given import Given, checked
 from fastbp.kernels.machine.levenberg_settings import ROUNDED, SMALL_GAIN, STALLED
 
@@ -28,7 +28,7 @@ def steepest(result, X, t):
 @pytest.mark.parametrize("work", [ends.WORK, 0.0])  # whether all counts as small, or as large
 @pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "BFGS"])
 def test_a_claim_in_float32_is_true(optimizer, work, monkeypatch):
-    for module in (ends, scipy_methods):
+    for module in (ends, newton):
         monkeypatch.setattr(module, "WORK", work)
     claims = 0
     for seed in range(12):
@@ -160,3 +160,35 @@ def test_such_an_error_of_a_callback_is_the_users():
 
     with pytest.raises(UnboundLocalError, match="mine"):
         fastbp.fit(NET, X, T, optimizer="trust-exact", callback=callback, seed=0)
+
+
+DRAWN = np.random.default_rng(0)
+SLOW_X = np.column_stack([DRAWN.normal(size=100), np.ones(100)])
+SLOW_T = np.sin(2.0 * SLOW_X[:, 0]) + 0.1 * DRAWN.normal(size=100)
+SLOW_T = np.column_stack([SLOW_T, SLOW_T**2])
+
+
+@pytest.mark.parametrize(("K", "seed"), [(1, 29), (1, 19), (2, 28), (2, 14)])
+def test_where_gauss_newton_is_slow_a_fit_ends_by_newtons_steps(K, seed):
+    """Residuals that bend leave a gradient of 1e-5 where the loss no longer falls by ftol."""
+    net = fastbp.Network(2, 4, output=["identity"] * K if K > 1 else "identity")
+    t, l2, options = SLOW_T[:, 0] if K == 1 else SLOW_T, 1e-3, {"l2": 1e-3, "seed": seed}
+
+    def slope(w):
+        mean, g, G = net.gauss_newton(w, SLOW_X, t)
+        return np.abs((g + l2 * w) / np.sqrt(G.diagonal() + l2)).max() / np.sqrt(2.0 * mean)
+
+    found = fastbp.fit(net, SLOW_X, t, **options)
+    assert found.converged and len(found.history["loss"]) >= 64
+    assert slope(found.w) <= 1e-9
+    rough = fastbp.fit(net, SLOW_X, t, optimizer=fastbp.LevenbergMarquardt(ftol=1.01e-8), **options)
+    assert slope(rough.w) >= 1e-6  # an ftol above the default's is taken as it is
+    rows = fastbp.Source.from_arrays(SLOW_X, t)
+    far = fastbp.fit(net, rows, **options)
+    groups = np.repeat(["a", "b"], [100, 40])
+    those = np.concatenate([SLOW_X, SLOW_X[:40]]), np.concatenate([t, t[:40]])
+    each = fastbp.fit_groups(net, *those, groups=groups, **options)
+    for w in (far.w, each.w[0]):
+        np.testing.assert_array_equal(w, found.w)
+    assert each.losses[0] == found.loss == far.loss
+    assert each.reasons[0] == found.reason

@@ -19,6 +19,7 @@ from ..kernels.machine.levenberg_settings import (
     NOT_FINITE,
     REASONS,
     ROUNDED,
+    SLOWLY,
     SMALL_GAIN,
     SMALL_GRADIENT,
     SMALL_STEP,
@@ -38,6 +39,7 @@ from ..optimizers import (
 )
 from .ends import STEPS, ended
 from .far import Apart, Far, FarEpochs, FarObjective, of_mean_one
+from .newton import nearer
 from .source import Streamed
 from .watch import NonFiniteLossError, Watch, diverged
 
@@ -395,6 +397,7 @@ class Levenberg(WithoutMoments):
         self._run.forget()
 
 
+_TIGHT = 1e-8  # an ftol above it asks for no more
 OF_RESIDUALS = ("squared", "huber", "log_cosh")
 _CLAIMS = (SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN)
 
@@ -420,19 +423,26 @@ def end_of_levenberg(problem: Problem, why: int, ftol: float) -> tuple[int, floa
     """Return what `settled` does where the compiled loop can't tell."""
     if is_told(problem, why):
         return why, None
-    own, before = problem.net.dtype == np.float64, problem.w.copy()
-    why, loss = settled(problem, why, ftol, compiled=own)
-    # Where it stays, the loss is the loop's to the last bit.
-    return why, None if own and np.array_equal(problem.w, before) else loss
+    own, before, loss = problem.net.dtype == np.float64, problem.w.copy(), None
+    is_slow, why = why == SLOWLY, SMALL_GAIN if why == SLOWLY else why
+    if not is_told(problem, why):
+        why, loss = settled(problem, why, ftol, compiled=own)
+        if own and np.array_equal(problem.w, before):
+            loss = None  # it is the loop's to the last bit
+    if is_slow and own and why == SMALL_GAIN and ftol <= _TIGHT:
+        nearest = nearer(problem, _size(problem.loss), rms_of_targets(problem))
+        loss = loss if nearest is None else nearest
+    return why, loss
 
 
 def is_told(problem: Problem, why: int) -> bool:
     """Whether the compiled loop can tell itself why it ended.
 
-    Not so in float32, of a stall, and where bounds or penalties of some parameters bend its way.
+    Not so in float32, of a stall or a slow end, and where bounds or penalties of some parameters
+    bend its way.
     """
     plain = problem.bounds is None and not isinstance(problem.l2, np.ndarray)
-    return problem.net.dtype == np.float64 and why != STALLED and plain
+    return problem.net.dtype == np.float64 and why not in (STALLED, SLOWLY) and plain
 
 
 def _size(loss: Loss) -> float:

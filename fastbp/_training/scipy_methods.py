@@ -35,8 +35,8 @@ from ..optimizers import (
     WITHOUT_GRADIENT,
     Minimize,
 )
-from .ends import STEPS, WORK
-from .far import FarObjective
+from . import newton
+from .ends import STEPS
 from .methods import LIKELIHOODS, NATS, Problem, WithoutMoments, kinds_of, rms_of_targets, settled
 from .watch import Watch, diverged
 
@@ -46,10 +46,6 @@ _ROWS = 4096  # in memory at a time, by neurons
 _TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-13  # where an optimizer's options name no tolerance
 _POLISH, _POLISHES = 50, 4  # iterations at the end by gradients alone, and how often at most
 _POLISHED = 1e-2 * _TOL  # a gradient that is not worth more
-# Parameters up to which a matrix costs no more than the iterations before it, and a Hessian no more
-# than those in its place, if their square times the observations is no more than WORK; and what of
-# its largest entry is added to curvatures.
-_HESSIAN, _FLAT = 600, 1e-10
 # The part of a Gauss–Newton matrix's largest entry that its diagonal is raised by for dogleg. With
 # rounding's, 1000 steps did not arrive where a neuron had lost its weight; 100 to 200 do with this.
 _DEFINITE = 1e-6
@@ -218,18 +214,13 @@ class SciPy(WithoutMoments):
         looked_at = [REASONS[SMALL_GRADIENT], REASONS[SMALL_GAIN]]
         if problem.net.dtype == np.float32:
             looked_at.append(REASONS[STALLED])
-        if reason not in looked_at or len(self.free) > _HESSIAN:
+        if reason not in looked_at or len(self.free) > newton.MOST:
             return reason
         tol = float(self.options.get("gtol", _TOL)) ** 2
         steps = STEPS if self._polishes else 0
         why, loss = settled(problem, REASONS.index(reason), tol, steps)
         self.value = self.value if loss is None else loss
         return REASONS[why]
-
-    def _is_small(self) -> bool:
-        """Whether matrices of the free parameters cost no more than iterations in their place."""
-        P = len(self.free)
-        return P <= _HESSIAN and self.problem.n * P**2 <= WORK
 
     def _polished(self, watch: Watch, end: int, units: Units, reason: str) -> str:
         """Go on where the loss is flat to rounding, by gradients alone; returns why it ended.
@@ -278,27 +269,19 @@ class SciPy(WithoutMoments):
     def _newton(self, watch: Watch, units: Units) -> bool:
         """Take a step of Newton's; False where the Hessian is large or bounds are in the way.
 
-        Along what has next to no curvature it is short, and where a unit is far larger than most:
-        the bias of a neuron without weight, which may be any.
+        It is short where a unit is far larger than most: the bias of a neuron without weight,
+        which may be any.
         """
-        problem, free, scale = self.problem, self.free, units.parameters
-        if problem.bounds is not None or not self._is_small():
+        problem, scale = self.problem, units.parameters
+        if problem.bounds is not None or not newton.is_small(problem):
             return False
-        watch.n_evaluations += len(free)
-        H = self.hessian(problem.w, scale, scale)
-        gradient = self.objective(problem.w)[1][free].astype(np.float64) * scale
-        curved = np.abs(H.diagonal()).max()
-        H[np.diag_indices_from(H)] += _FLAT * curved * self._oversize(scale) ** 2
-        if not np.isfinite(H).all():
+        watch.n_evaluations += len(self.free)
+        H = newton.hessian(self.objective, problem.w, self.free, scale, scale)
+        g = self.objective(problem.w)[1]
+        to = newton.stepped(problem.w, self.free, H, g, scale, self._oversize(scale))
+        if to is None:
             return False
-        try:
-            step = np.linalg.solve(H, gradient)
-        except np.linalg.LinAlgError:
-            return False
-        w = problem.w[free] - step * scale
-        if not np.isfinite(w).all():
-            return False
-        problem.w[free] = w
+        problem.w[:] = to
         self.value = self.objective.value(problem.w)
         return True
 
@@ -313,17 +296,6 @@ class SciPy(WithoutMoments):
             known = alike[alike > 0.0]  # neither what is held nor columns of zeros
             alike /= np.median(known) if known.size else 1.0
         return np.maximum(units[self.free], 1.0)
-
-    def hessian(self, w: NDArray, rows: NDArray, columns: NDArray) -> NDArray:
-        """Return the Hessian by the free parameters, its rows and columns times given units."""
-        objective, directions = self.objective, np.zeros((len(rows), len(w)), w.dtype)
-        directions[np.arange(len(rows)), self.free] = rows
-        if isinstance(objective, FarObjective):
-            products = objective.hvp(w, directions)
-        else:
-            products = np.array([objective.hvp(w, p) for p in directions])
-        # In C order, on which the last bits of SciPy's factor depend.
-        return products[:, self.free].astype(np.float64, order="C") * columns
 
     def _units(self) -> Units:
         """S, what a small fall of the loss is measured by, and √(S / 2) / D at the parameters.
@@ -518,7 +490,8 @@ class _Run:
         """Return the Hessian, or the Gauss–Newton matrix in its place."""
         dtype, scale = self._problem.net.dtype, self._scale
         if self._method in WITH_HESSIAN:
-            matrix = self._fit.hessian(self.whole(z), scale, self._slope)
+            fit = self._fit
+            matrix = newton.hessian(self._objective, self.whole(z), fit.free, scale, self._slope)
         else:
             among = np.ix_(self._fit.free, self._fit.free)
             matrix = self._objective.gauss_newton(self.whole(z))[2][among].astype(np.float64)

@@ -67,6 +67,7 @@ _QUESTIONS = 3
 _SECOND_DAMPING = 100.0
 _BENT = 0.25  # of the foreseen fall: how far off it is where residuals bend
 _WORTH = 0.02  # of the loss: where less is to fall, as on noise, few iterations are saved by it
+_LONG, _LEFT = 64, 1e-13  # iterations, and the part of the loss, from which an end is slow
 _LEAST_BENT = 64  # parameters: a smaller matrix costs no more than the four passes that it takes
 
 
@@ -656,6 +657,10 @@ def levenberg(dtype: np.dtype) -> Kernel:
                         take(room.trial, value, state, w, P)
                         losses[done] = value
                         done += 1
+                    # Steps that are all as far off would gain so much more.
+                    slow = off * off > _LEFT * levels.size * foreseen.fall
+                    if reason == lm.SMALL_GAIN and slow and state[lm.STEPS] >= _LONG:
+                        reason = lm.SLOWLY
                     break
                 reason, moved, small = outcome(
                     s, state, levels, foreseen, value, w, trial, least, P

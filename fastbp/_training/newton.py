@@ -1,0 +1,102 @@
+"""Newton's steps at the end of a fit, where second derivatives cost no more than the way there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..objective import Objective
+from .ends import WORK
+from .far import FarObjective
+
+if TYPE_CHECKING:
+    from .methods import Problem
+
+# Parameters up to which a matrix costs no more than the iterations before it, and a Hessian no more
+# than those in its place, if their square times the observations is no more than WORK; and what of
+# its largest entry is added to curvatures.
+MOST, _FLAT = 600, 1e-10
+# Steps at most; the gradient that is as good as none; and the part of the last above which a
+# Hessian is made anew: with the one before, steps cost a gradient each.
+_STEPS, _NONE, _STALE = 8, 1e-10, 0.1
+_EPS = float(np.finfo(np.float64).eps)
+
+
+def is_small(problem: Problem) -> bool:
+    """Whether matrices of the free parameters cost no more than iterations in their place."""
+    P = int(np.count_nonzero(problem.free))
+    return P <= MOST and problem.n * P**2 <= WORK
+
+
+def hessian(
+    objective: Objective | FarObjective, w: NDArray, free: NDArray, rows: NDArray, columns: NDArray
+) -> NDArray:
+    """Return the Hessian by the free parameters, its rows and columns times given units."""
+    directions = np.zeros((len(rows), len(w)), w.dtype)
+    directions[np.arange(len(rows)), free] = rows
+    if isinstance(objective, FarObjective):
+        products = objective.hvp(w, directions)
+    else:
+        products = np.array([objective.hvp(w, p) for p in directions])
+    # In C order, on which the last bits of SciPy's factor depend.
+    return products[:, free].astype(np.float64, order="C") * columns
+
+
+def stepped(
+    w: NDArray, free: NDArray, H: NDArray, g: NDArray, scale: NDArray, held: NDArray | float = 1.0
+) -> NDArray | None:
+    """Return where a step of Newton's leads to, H being in units of `scale`; None if nowhere.
+
+    Along what has next to no curvature it is short, shorter where `held` is above 1.
+    """
+    bent = H.copy()
+    bent[np.diag_indices_from(H)] += _FLAT * np.abs(H.diagonal()).max() * held**2
+    if not np.isfinite(bent).all():
+        return None
+    try:
+        step = np.linalg.solve(bent, g[free].astype(np.float64) * scale)
+    except np.linalg.LinAlgError:
+        return None
+    to = w.copy()
+    to[free] -= step * scale
+    return to if np.isfinite(to).all() else None
+
+
+@np.errstate(all="ignore")  # a trial may be far beyond all numbers
+def nearer(problem: Problem, size: float, rms: float) -> float | None:
+    """Go on by Newton's steps from where those of Gauss–Newton became short, but slowly.
+
+    They are taken while the loss falls or, where it is flat to rounding, the gradient does to
+    half, in units of the columns of J; `size` and `rms` are as `ends.ended` has them. Returns the
+    loss, or None where none was taken.
+    """
+    if problem.bounds is not None or not is_small(problem):
+        return None
+    objective, w = problem.objective(), problem.w
+    loss, g, G = objective.gauss_newton(w)
+    free = np.flatnonzero(problem.free & (G.diagonal() > 0.0))
+    scale = 1.0 / np.sqrt(G.diagonal()[free])
+    rounding = 4.0 * _EPS * (abs(loss) + np.sqrt(abs(loss)) * rms)
+    none = _NONE * np.sqrt(2.0 * (abs(loss) if size < 0.0 else size))
+    slope, H, found = float(np.abs(g[free] * scale).max(initial=0.0)), None, None
+    for _ in range(_STEPS):
+        if slope <= none:
+            break
+        is_new = H is None
+        H = hessian(objective, w, free, scale, scale) if H is None else H
+        to = stepped(w, free, H, g, scale)
+        if to is None:
+            break
+        value, gradient = objective(to)
+        left = float(np.abs(gradient[free] * scale).max())
+        if loss - value > rounding or (left <= 0.5 * slope and value <= loss + rounding):
+            w[:], loss, g, found = to, value, gradient, value
+            H = H if left <= _STALE * slope else None
+            slope = left
+        elif is_new:
+            break
+        else:
+            H = None
+    return found
