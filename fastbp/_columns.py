@@ -137,6 +137,12 @@ class Columns:
         return scaled
 
 
+def rms(x: NDArray) -> float:
+    """Return √(Σ x² / n) of numbers of any size: the squares of 1e-170 are zero."""
+    size = _or_one(np.abs(x).max(initial=0.0))
+    return float(size * np.sqrt(np.mean((x / size) ** 2)))
+
+
 def _or_one(size: NDArray) -> NDArray:
     return np.where(size > 0.0, size, 1.0)
 

@@ -122,13 +122,14 @@ def observed(
     ax.legend(loc=corner, fontsize="small", title=title, title_fontsize="small")
 
 
-def residuals(ax: Any, name: str, known: NDArray, network: NDArray, which: str) -> None:
+def residuals(
+    ax: Any, name: str, known: NDArray, network: NDArray, rmse: float, which: str
+) -> None:
     """Draw what the network leaves over what it predicts."""
     left = known - network
     size = 14.0 if len(known) < 2000 else 4.0
     ax.scatter(network, left, s=size, c=BLUE, linewidths=0.0, alpha=0.7)
     ax.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
-    rmse = float(np.sqrt(np.mean(left**2)))
     of = _short(name)
     labelled(ax, f"{of}, predicted", f"{of}, observed − predicted", f"RMSE {rmse:.4g}, {which}")
     _few_ticks(ax)

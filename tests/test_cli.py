@@ -17,6 +17,7 @@ import fastbp
 from fastbp._cli import main as _cli
 from fastbp._cli import problem as _problem
 from fastbp._cli import reading as _reading
+from fastbp._cli.train import Judged, quality
 
 
 def number(text, label):
@@ -225,6 +226,33 @@ def test_every_optimizer_learns(people, optimizer):
     results = json.loads(run("train", people, *words))
     assert results["training"]["optimizer"] == optimizer
     assert results["held_out"]["network"] > 0.95
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e90])
+def test_the_unit_of_the_target_does_not_change_how_well_it_is_met(tmp_path, unit):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=80)
+    y = 2.0 * x + 0.1 * rng.normal(size=80)
+    held_out = []
+    for k, factor in enumerate((1.0, unit)):
+        file = tmp_path / f"{k}.csv"
+        np.savetxt(file, np.column_stack([x, y * factor]), "%.17g", ",", header="x,y", comments="")
+        words = (file, "--json", "--l2", "0.01", "--epochs", "20")
+        held_out.append(json.loads(run("train", *words))["held_out"])
+        for name, rmse in held_out[-1]["rmse"].items():
+            assert rmse / factor == pytest.approx(held_out[0]["rmse"][name], rel=1e-6)
+            assert held_out[-1][name] == pytest.approx(held_out[0][name], rel=1e-6)
+            assert held_out[-1][name] > 0.95
+
+
+def test_held_out_targets_that_are_all_one_have_no_r2():
+    t = np.full(30, 0.3)
+    assert np.mean(t) != 0.3  # but for rounding
+    judged = [Judged("y", None, t, t + 0.1, t + 0.2)]
+    assert quality(judged) == {
+        "measure": "R2", "network": None, "linear": None,
+        "rmse": {"network": pytest.approx(0.1), "linear": pytest.approx(0.2)},
+    }  # fmt: skip
 
 
 def test_json_is_all_that_is_printed_and_is_reproducible(people):

@@ -179,7 +179,10 @@ def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         raise ImportError("Parquet is read by pyarrow: pip install 'fastbp[cli]'") from None
     try:
         data = io.BytesIO(file.read())
-        names = parquet.read_schema(data).names
+        schema = parquet.read_schema(data)
+        index = (schema.pandas_metadata or {}).get("index_columns", [])
+        # Of pandas an index with a name, which is first, as in its CSV: the last is the target.
+        names = sorted(schema.names, key=lambda name: name not in index)
         names = [name for name in names if not name.startswith("__index_level_")]
         data.seek(0)
         arrow = parquet.read_table(data, columns=wanted.chosen(names, source))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _plots as plots
+from .._columns import rms
 from .._files import write_atomically
 from . import columns as columns
 from .problem import Preparation, Problem
@@ -191,7 +192,8 @@ def plot(path: str, problem: Problem, fit: Fit, judged: dict[str, list[Judged] |
         left, right = panels[f"{k} left"], panels[f"{k} right"]
         if one.classes is None:
             plots.observed(left, one.name, one.known, one.network, one.linear, which)
-            plots.residuals(right, one.name, one.known, one.network, which)
+            rmse = rms(one.known - one.network)
+            plots.residuals(right, one.name, one.known, one.network, rmse, which)
         else:
             counts = confusion(one.known, one.network)
             others = int(np.trace(confusion(one.known, one.linear)))

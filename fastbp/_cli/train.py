@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import fastbp
 
 from .. import _standardise as standardise
+from .._columns import rms
 from .._training.choose import L2Path, data, decide, line_of
 from .._training.result import has_intervals
 from ..activations import softmax
@@ -277,14 +278,15 @@ def _mean(values: list[float | None]) -> float | None:
 
 def _numbers(one: Judged) -> dict[str, Any]:
     both = {"network": one.network, "linear": one.linear}
-    rmse = {name: float(np.sqrt(np.mean((one.known - y) ** 2))) for name, y in both.items()}
+    rmse = {name: rms(one.known - y) for name, y in both.items()}
     return {"measure": "R2", **{name: _r2(y, one.known) for name, y in both.items()}, "rmse": rmse}
 
 
 def _r2(y: Vector, t: Vector) -> float | None:
     """Return 1 - Σ(y - t)² / Σ(t - mean t)²; None where all targets are one."""
-    total = float(np.sum((t - t.mean()) ** 2))
-    return 1.0 - float(np.sum((y - t) ** 2)) / total if total > 0.0 else None
+    if (t == t[0]).all():  # their mean may be another number
+        return None
+    return 1.0 - (rms(y - t) / rms(t - t.mean())) ** 2
 
 
 def _classes(one: Judged) -> dict[str, Any]:
