@@ -882,6 +882,13 @@ TRACING = (
         ("test_trace.py::test_second_derivatives_near_zero",),
     ),
     Mutant(
+        "the slope of what is divided by 1 + exp(x) is ∞ / ∞ where that overflows",
+        "_symbolic/graph.py",
+        "if (relative := _relative_slope(y)) is not None:",
+        "if (relative := None) is not None:",
+        ("test_trace.py::test_exponentials_that_overflow_leave_values_and_slopes",),
+    ),
+    Mutant(
         "a derivative of log_ndtr that cancels far to the left",
         "_symbolic/special.py",
         "total = select(left, math.sqrt(0.5) * (falling * r / scaled), x + slope)",
@@ -1174,6 +1181,20 @@ FITS = (
         'self._run.state[:] = moments["state"]',
         "self._run.state[:] = 0.0",
         ("test_sklearn.py::test_partial_fit_settles",),
+    ),
+    Mutant(
+        "neurons that are what held weights make them share their units",
+        "_training/methods.py",
+        "moves if any(moves) else i)",
+        "moves)",
+        ("test_nist.py::test_neurons_whose_inputs_weights_are_held_have_units_of_their_own",),
+    ),
+    Mutant(
+        "a rounding beside its bound a parameter is free to intervals",
+        "_training/fit.py",
+        "rtol=close, atol=0.0)",
+        "rtol=0.0, atol=0.0)",
+        ("test_bounds.py::test_what_ends_next_to_its_bound_is_on_it",),
     ),
 )
 

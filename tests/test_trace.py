@@ -237,6 +237,36 @@ def test_dead_branches_and_overflow_do_not_leak(f, z, slope):
     assert activation(f).derivative(z) == slope
 
 
+@pytest.mark.parametrize(
+    ("f", "exact"),
+    [
+        (lambda z: np.log1p(np.exp(z)), lambda z: mpmath.log1p(mpmath.exp(z))),
+        (lambda z: np.log(1 + np.exp(-z)), lambda z: mpmath.log1p(mpmath.exp(-z))),
+        (lambda z: z / (1 + np.exp(-z)), lambda z: z / (1 + mpmath.exp(-z))),
+        (lambda z: np.exp(z) / (1 + np.exp(z)), lambda z: 1 / (1 + mpmath.exp(-z))),
+        (lambda z: (1 + z) / (1 + np.exp(2 * z)), lambda z: (1 + z) / (1 + mpmath.exp(2 * z))),
+        (lambda z: 1 / np.cosh(z), mpmath.sech),
+        (
+            lambda z: z * z / np.exp(z) if z > 0 else 0.0 * z,
+            lambda z: z * z / mpmath.exp(z) * (z > 0),
+        ),
+        (lambda z: np.log1p(np.exp(-abs(z))), lambda z: mpmath.log1p(mpmath.exp(-abs(z)))),
+    ],
+)
+def test_exponentials_that_overflow_leave_values_and_slopes(f, exact):
+    v = activation(f)
+    for z in (-1e4, -800.0, -100.0, -3.0, 0.5, 3.0, 100.0, 800.0, 1e4):
+        with mpmath.workdps(60):
+            want = [float(mpmath.diff(exact, z, n)) for n in range(3)]
+        got = v(z), v.derivative(z), v.second_derivative(z)
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-15)
+    # By kernels too, whose float32 ends at exp(88).
+    net = fastbp.Network(1, activations=[v], output="identity", dtype="float32")
+    X = np.array([[-100.0], [-3.0], [100.0]], np.float32)
+    slopes = net.input_grad(np.ones(2, np.float32), X)[:, 0]
+    np.testing.assert_allclose(slopes, v.derivative(X[:, 0].astype(float)), rtol=1e-5, atol=1e-7)
+
+
 def test_nan_and_infinity_pass_through():
     relu = activation(lambda z: np.maximum(z, 0.0))
     assert math.isnan(relu(math.nan)) and relu(math.inf) == math.inf

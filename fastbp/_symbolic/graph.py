@@ -301,7 +301,7 @@ def mul(a: Expr, b: Expr) -> Expr:
 
 
 def div(a: Expr, b: Expr) -> Expr:
-    """Return a / b; 1 / (1 + exp(x)) becomes logistic(-x), which cannot overflow."""
+    """Return a / b; 1 or exp(x) by 1 + exp(x) become logistic, which cannot overflow."""
     g = a.graph
     if a.value is not None and b.value:
         return g.const(a.value / b.value)
@@ -311,14 +311,31 @@ def div(a: Expr, b: Expr) -> Expr:
         return neg(div(a, b.args[0]))
     if a.op == "neg":
         return neg(div(a.args[0], b))
-    if a.value == 1.0 and b.op == "+":
-        one, e = b.args if b.args[0].op == "const" else b.args[::-1]
-        if one.value == 1.0 and e.op == "exp" and not _never_positive(e.args[0]):
-            return unary("logistic", neg(e.args[0]))
-    (c, x), (d, y) = _split(a), _split(b)
-    if c == d != 1.0 and 0.0 < abs(c) < math.inf and x is not None and y is not None:
-        return div(x, y)
+    if (x := _one_more_than_exp(b)) is not None:
+        if a.value == 1.0:
+            return unary("logistic", neg(x))
+        if a.op == "exp" and a.args[0] is x:
+            return unary("logistic", x)
+    (c, u), (d, y) = _split(a), _split(b)
+    if c == d != 1.0 and 0.0 < abs(c) < math.inf and u is not None and y is not None:
+        return div(u, y)
     return g.make("/", a, b)
+
+
+def _one_more_than_exp(a: Expr) -> Expr | None:
+    """Return x where `a` is 1 + exp(x), which can overflow."""
+    if a.op != "+":
+        return None
+    one, e = a.args if a.args[0].op == "const" else a.args[::-1]
+    found = one.value == 1.0 and e.op == "exp" and not _never_positive(e.args[0])
+    return e.args[0] if found else None
+
+
+def _softplus(x: Expr) -> Expr:
+    """Return log(1 + exp(x)) without overflow."""
+    near = unary("log1p", unary("exp", neg(unary("abs", x))))
+    value = select(compare(">", x, x.graph.const(0.0)), x, x.graph.const(0.0)) + near
+    return ruled(value, (unary("logistic", x), x))
 
 
 def _never_positive(a: Expr) -> bool:
@@ -364,9 +381,13 @@ def _fold(function: Callable[..., float], *values: float) -> float:
 
 
 def unary(op: str, a: Expr) -> Expr:
-    """Return the function `op` of the language at `a`."""
+    """Return the function `op` of the language at `a`; log(1 + exp(x)) does not overflow."""
     if a.value is not None:
         return a.graph.const(_fold(FUNCTIONS[op], a.value))
+    if op == "log" and (x := _one_more_than_exp(a)) is not None:
+        return _softplus(x)
+    if op == "log1p" and a.op == "exp" and not _never_positive(a.args[0]):
+        return _softplus(a.args[0])
     return a.graph.make(op, a.args[0] if op == "abs" and a.op == "neg" else a)
 
 
@@ -511,6 +532,18 @@ def _chain(rule: Callable[[Expr], Expr], d: Expr) -> Expr:
     return d if d.value == 0.0 else rule(d)
 
 
+def _relative_slope(y: Expr) -> tuple[Expr, Expr] | None:
+    """Return f and x where dy / y is f dx, for y that overflow: then dy / y itself is ∞ / ∞."""
+    x = _one_more_than_exp(y)
+    if x is not None:
+        return unary("logistic", x), x
+    rules: dict[str, Callable[[Expr], Expr]] = {
+        "exp": lambda x: x.graph.const(1.0),
+        "cosh": lambda x: unary("tanh", x),
+    }
+    return (rules[y.op](y.args[0]), y.args[0]) if y.op in rules else None
+
+
 def _slope(e: Expr, slopes: dict[int, Expr]) -> Expr:
     """Return the derivative of e, given those of its arguments."""
     op, args = e.op, e.args
@@ -547,6 +580,9 @@ def _slope(e: Expr, slopes: dict[int, Expr]) -> Expr:
         return add(_chain(lambda d: mul(y, d), dx), _chain(lambda d: mul(x, d), dy))
     if op == "/":
         by_x = _chain(lambda d: div(d, y), dx)
+        if (relative := _relative_slope(y)) is not None:
+            factor, of = relative
+            return sub(by_x, _chain(lambda d: mul(mul(e, factor), d), slopes[of.id]))
         return sub(by_x, _chain(lambda d: div(mul(e, d), y), dy))
     # pow
     by_x = _chain(lambda d: mul(mul(y, power(x, y - 1.0)), d), dx)
