@@ -125,7 +125,7 @@ def bounds(given: Any, n_params: int, dtype: np.dtype) -> tuple[NDArray, NDArray
         raise ValueError(
             f"each low bound must lie below its high one; parameter {j} has {low[j]} and {high[j]}"
         )
-    return low, high
+    return (low, high) if (low > -np.inf).any() or (high < np.inf).any() else None
 
 
 def _array(name: str, value: ArrayLike) -> NDArray:

@@ -122,7 +122,9 @@ class Columns:
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = W / self.unit[..., np.newaxis, :]
             if self._biases.any:
-                moved = scaled @ self._biases.shift[..., np.newaxis]
+                # Not a product of BLAS, whose order may be another one where there are groups.
+                moved = scaled * self._biases.shift[..., np.newaxis, :]
+                moved = np.add.reduce(moved, axis=-1, keepdims=True)
                 chosen = self._biases.chosen[..., np.newaxis, :]
                 np.subtract(scaled, moved, out=scaled, where=chosen)
             scaled = scaled.astype(W.dtype, copy=False)

@@ -228,8 +228,10 @@ def test_steps_that_are_short_by_slopes_from_far_away_claim_nothing(
 def test_bounds_that_do_not_bind_change_nothing_but_rounding() -> None:
     free = fastbp.fit(NET, X, T, w0=W0, l2=1e-3)
     loose = fastbp.fit(NET, X, T, w0=W0, l2=1e-3, bounds=(-100.0, 100.0))
+    without = fastbp.fit(NET, X, T, w0=W0, l2=1e-3, bounds=(-np.inf, np.full(P, np.inf)))
     assert loose.converged
     np.testing.assert_allclose(loose.w, free.w, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(without.w, free.w)
 
 
 def test_all_held_at_the_start_is_no_saddle() -> None:

@@ -72,9 +72,12 @@ def test_each_fit_has_the_bits_of_fit(options, weighted):
     agree(NET, labels, X, t, c if weighted else None, **options)
 
 
-def test_one_input():
+@pytest.mark.parametrize(("N", "H"), [(1, 4), (6, 1), (1, 1)])
+def test_one_input_or_one_neuron(N, H):
+    """Where BLAS has other calls for a vector, and other sums, than for those of many groups."""
     labels, X, t, c = data()
-    agree(fastbp.Network(1, 4, output="identity"), labels, X[:, :1], t, c)
+    X = np.column_stack([np.sin(np.outer(X[:, 1], [1.0, 2.0, 3.0])) + 0.3, X])
+    agree(fastbp.Network(N, H, output="identity"), labels, X[:, -N:], t, c, l2=1e-3, epochs=5)
 
 
 def test_a_group_that_is_too_large_to_be_copied():
