@@ -240,9 +240,9 @@ def _decay(z: float) -> float:
     return math.exp(-abs(z))
 
 
-def _square_up_to(z: float, limit: float) -> Any:
-    """Return z², or `limit` where exp(-limit/2) is 0 anyway: 0 · z² must not be 0 · ∞."""
-    return np.minimum(z * z, limit)
+def _capped_square(z: float) -> Any:
+    """Return z², or 3000 where exp(-z²/2) is 0 anyway: 0 · z² must not be 0 · ∞."""
+    return np.minimum(z * z, 3000.0)
 
 
 identity = _named("identity", lambda z: z)
@@ -274,8 +274,7 @@ elu = _named("elu", lambda z: np.where(z <= 0.0, math.expm1(z), z))
 # Klambauer et al. 2017; the constants are theirs, in double precision.
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 selu = _named(
-    "selu",
-    lambda z: np.where(z <= 0.0, _SELU_SCALE * _SELU_ALPHA * math.expm1(z), _SELU_SCALE * z),
+    "selu", lambda z: np.where(z <= 0.0, _SELU_SCALE * _SELU_ALPHA * math.expm1(z), _SELU_SCALE * z)
 )
 
 
@@ -310,10 +309,7 @@ def _silu_second(z: float) -> float:
 
 
 silu = _named(
-    "silu",
-    lambda z: z * _sigma(z),
-    lambda z: _sigma(z) + z * _sigma_derivative(z),
-    _silu_second,
+    "silu", lambda z: z * _sigma(z), lambda z: _sigma(z) + z * _sigma_derivative(z), _silu_second
 )
 
 
@@ -323,14 +319,14 @@ def _normal_cdf(z: float) -> float:
 
 
 def _normal_pdf(z: float) -> float:
-    return math.exp(-0.5 * _square_up_to(z, 3000.0)) * (1.0 / math.sqrt(2.0 * math.pi))
+    return math.exp(-0.5 * _capped_square(z)) * (1.0 / math.sqrt(2.0 * math.pi))
 
 
 gelu = _named(
     "gelu",
     lambda z: z * _normal_cdf(z),
     lambda z: _normal_cdf(z) + z * _normal_pdf(z),
-    lambda z: _normal_pdf(z) * (2.0 - _square_up_to(z, 3000.0)),
+    lambda z: _normal_pdf(z) * (2.0 - _capped_square(z)),
 )
 
 
@@ -385,14 +381,14 @@ softsign = _named(
 
 
 def _gaussian(z: float) -> float:
-    return math.exp(-_square_up_to(z, 3000.0))
+    return math.exp(-_capped_square(z))
 
 
 gaussian = _named(
     "gaussian",
     _gaussian,
     lambda z: -2.0 * (z * _gaussian(z)),
-    lambda z: (4.0 * _square_up_to(z, 3000.0) - 2.0) * _gaussian(z),
+    lambda z: (4.0 * _capped_square(z) - 2.0) * _gaussian(z),
 )
 
 

@@ -372,7 +372,7 @@ KERNELS = (
     _kernel(
         "every batch is one part",
         "kernels/machine/sizes.py",
-        "    parts = B // least\n",
+        "    parts = B // _PART\n",
         "    parts = 0 * B\n",
         "test_threads.py::test_a_gradient_is_the_sum_of_those_of_its_parts_along_a_tree[1600]",
     ),

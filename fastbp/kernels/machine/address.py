@@ -22,43 +22,24 @@ def pointer(builder: ir.IRBuilder, address: ir.Value, element: ir.Type) -> ir.Va
     return builder.inttoptr(address, element.as_pointer())
 
 
-@intrinsic
-def _pointer64(typingctx, address):
-    def codegen(context, builder, signature, args):
-        return pointer(builder, args[0], ir.DoubleType())
+def _pointer_to(number: types.Type, element: ir.Type) -> Any:
+    @intrinsic
+    def pointer_to(typingctx, address):
+        """Pointer to numbers of one type."""
 
-    return types.CPointer(types.float64)(types.int64), codegen
+        def codegen(context, builder, signature, args):
+            return pointer(builder, args[0], element)
 
+        return types.CPointer(number)(types.int64), codegen
 
-@intrinsic
-def _pointer32(typingctx, address):
-    def codegen(context, builder, signature, args):
-        return pointer(builder, args[0], ir.FloatType())
-
-    return types.CPointer(types.float32)(types.int64), codegen
-
-
-@intrinsic
-def _pointer_int64(typingctx, address):
-    def codegen(context, builder, signature, args):
-        return pointer(builder, args[0], INT64)
-
-    return types.CPointer(types.int64)(types.int64), codegen
-
-
-@intrinsic
-def _pointer_int32(typingctx, address):
-    def codegen(context, builder, signature, args):
-        return pointer(builder, args[0], ir.IntType(32))
-
-    return types.CPointer(types.int32)(types.int64), codegen
+    return pointer_to
 
 
 POINTER = {
-    np.dtype(np.float64): _pointer64,
-    np.dtype(np.float32): _pointer32,
-    np.dtype(np.int64): _pointer_int64,
-    np.dtype(np.int32): _pointer_int32,
+    np.dtype(np.float64): _pointer_to(types.float64, ir.DoubleType()),
+    np.dtype(np.float32): _pointer_to(types.float32, ir.FloatType()),
+    np.dtype(np.int64): _pointer_to(types.int64, INT64),
+    np.dtype(np.int32): _pointer_to(types.int32, ir.IntType(32)),
 }
 
 

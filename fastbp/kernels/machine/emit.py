@@ -49,7 +49,7 @@ class Unlinkable(Exception):
     """The code refers to what is no part of it; the message names it."""
 
 
-def host_machine(speed: int = 3) -> Any:
+def host_machine() -> Any:
     """Target machine as Numba's engine has it."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -58,7 +58,7 @@ def host_machine(speed: int = 3) -> Any:
     return llvm.Target.from_triple(triple).create_target_machine(
         cpu=name,
         features=features,
-        opt=speed,
+        opt=3,
         reloc="static" if triple.startswith(("x86", "i686")) else "default",
         codemodel="jitdefault",
         jit=True,

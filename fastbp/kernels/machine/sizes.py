@@ -34,13 +34,12 @@ SCRATCH_ROWS = 5  # of the softmax (`drivers.softmax`)
 _LINE = 64  # bytes: buffers begin on cache lines
 
 
-def part_size(B: int, least: int = _PART, most: int = _MOST_PARTS) -> int:
+def part_size(B: int) -> int:
     """Samples in a part: a fixed partition of the batch, so that sums have a fixed order."""
-    parts = B // least
+    parts = B // _PART
     if parts < 2:
         return B if B else 1
-    if B >= _VERY_MANY and most == _MOST_PARTS:
-        most = _MOST_OF_VERY_MANY
+    most = _MOST_OF_VERY_MANY if B >= _VERY_MANY else _MOST_PARTS
     if parts > most:
         parts = most
     return ((B + parts - 1) // parts + 47) // 48 * 48
