@@ -14,6 +14,10 @@ from ._lock import importing
 
 __version__ = "0.2.0"
 
+_FUNCTIONS = (
+    "gauss_newton_product", "hvp", "input_grad", "input_hvp", "jvp", "loss_and_grad",
+    "per_sample_grad", "value", "value_and_grad", "vjp",
+)  # fmt: skip
 _PUBLIC = {
     "_training.fit": ("fit",),
     "_training.result": ("FitResult",),
@@ -26,18 +30,7 @@ _PUBLIC = {
     "_training.uncertainty": ("FitWarning",),
     "_training.watch": ("EarlyStopping", "FitState", "NonFiniteLossError"),
     "activations": ("Activation", "activation", "softmax"),
-    "functions": (
-        "gauss_newton_product",
-        "hvp",
-        "input_grad",
-        "input_hvp",
-        "jvp",
-        "loss_and_grad",
-        "per_sample_grad",
-        "value",
-        "value_and_grad",
-        "vjp",
-    ),
+    "functions": _FUNCTIONS,
     "losses": ("Loss", "loss"),
     "network": ("Network",),
     "objective": ("Objective",),
@@ -47,53 +40,14 @@ _HOMES = {name: home for home, names in _PUBLIC.items() for name in names}
 _MODULES = ("activations", "calculus", "datasets", "functions", "losses", "optimizers", "reference")
 
 __all__ = [
-    "LBFGS",
-    "SGD",
-    "Activation",
-    "ActivationError",
-    "Adam",
-    "AdamW",
-    "EarlyStopping",
-    "FitReport",
-    "FitResult",
-    "FitState",
-    "FitWarning",
-    "Fits",
-    "GroupFits",
-    "LevenbergMarquardt",
-    "Loss",
-    "Minimize",
-    "Model",
-    "Network",
-    "NonFiniteLossError",
-    "Objective",
-    "Source",
-    "activation",
-    "activations",
-    "calculus",
-    "datasets",
-    "fit",
-    "fit_groups",
-    "fit_many",
-    "functions",
-    "gauss_newton_product",
-    "hvp",
-    "input_grad",
-    "input_hvp",
-    "jvp",
-    "load",
-    "loss",
-    "loss_and_grad",
-    "losses",
-    "optimizers",
-    "per_sample_grad",
-    "reference",
-    "save",
-    "softmax",
-    "value",
-    "value_and_grad",
-    "vjp",
-]
+    "LBFGS", "SGD", "Activation", "ActivationError", "Adam", "AdamW", "EarlyStopping", "FitReport",
+    "FitResult", "FitState", "FitWarning", "Fits", "GroupFits", "LevenbergMarquardt", "Loss",
+    "Minimize", "Model", "Network", "NonFiniteLossError", "Objective", "Source", "activation",
+    "activations", "calculus", "datasets", "fit", "fit_groups", "fit_many", "functions",
+    "gauss_newton_product", "hvp", "input_grad", "input_hvp", "jvp", "load", "loss",
+    "loss_and_grad", "losses", "optimizers", "per_sample_grad", "reference", "save", "softmax",
+    "value", "value_and_grad", "vjp",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from . import activations, calculus, datasets, losses, optimizers, reference

@@ -44,12 +44,7 @@ from .kernels.machine.callers import (
     call_tangent,
     call_targets,
 )
-from .kernels.machine.numba_api import (
-    TypingError,
-    cgutils,
-    lower_constant,
-    refused_constant,
-)
+from .kernels.machine.numba_api import TypingError, cgutils, lower_constant, refused_constant
 from .kernels.machine.places import (
     BATCH,
     GAUSS_NEWTON,

@@ -45,15 +45,9 @@ _INFINITE = "infinite"  # in the header: JSON has no such number
 _HEX = 64  # digits of a SHA-256
 # What NumPy, zipfile and json raise for content that is not what save writes.
 _UNREADABLE = (
-    ValueError,
-    LookupError,
-    TypeError,
-    EOFError,
-    OSError,
-    RuntimeError,
-    zipfile.BadZipFile,
+    ValueError, LookupError, TypeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile,
     zlib.error,
-)
+)  # fmt: skip
 
 
 class _Fields(NamedTuple):

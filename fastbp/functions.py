@@ -40,17 +40,9 @@ if TYPE_CHECKING:
     from .network import Network
 
 __all__ = [
-    "gauss_newton_product",
-    "hvp",
-    "input_grad",
-    "input_hvp",
-    "jvp",
-    "loss_and_grad",
-    "per_sample_grad",
-    "value",
-    "value_and_grad",
-    "vjp",
-]
+    "gauss_newton_product", "hvp", "input_grad", "input_hvp", "jvp", "loss_and_grad",
+    "per_sample_grad", "value", "value_and_grad", "vjp",
+]  # fmt: skip
 
 
 def _buffer(out: NDArray) -> NDArray:

@@ -232,11 +232,7 @@ def _named(name: str, *functions: Scalar | None, target_range: tuple[float, floa
 squared = _named("squared", lambda y, t: 0.5 * ((y - t) * (y - t)))
 cross_entropy = _named("cross_entropy", _cross_entropy, target_range=(0.0, 1.0))
 _cross_entropy_from_s = _named(
-    "cross_entropy from s",
-    _from_s,
-    _from_s_derivative,
-    _from_s_second,
-    target_range=(0.0, 1.0),
+    "cross_entropy from s", _from_s, _from_s_derivative, _from_s_second, target_range=(0.0, 1.0)
 )
 log_cosh = _named(
     "log_cosh",

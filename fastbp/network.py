@@ -122,16 +122,9 @@ class Network:
     """
 
     __slots__ = (
-        "__weakref__",
-        "_calls",
-        "activations",
-        "dtype",
-        "n_inputs",
-        "n_neurons",
-        "n_outputs",
-        "n_params",
-        "output",
-    )
+        "__weakref__", "_calls", "activations", "dtype", "n_inputs", "n_neurons", "n_outputs",
+        "n_params", "output",
+    )  # fmt: skip
 
     n_inputs: int
     n_neurons: int
@@ -504,14 +497,9 @@ class Network:
                 pass
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         ybar = boundary.per_observation(
-            "ybar",
-            ybar,
-            len(X),
-            single,
-            self.dtype,
-            check_finite=check_finite,
+            "ybar", ybar, len(X), single, self.dtype, check_finite=check_finite,
             n_outputs=self.n_outputs,
-        )
+        )  # fmt: skip
         gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, ybar))
         xbar = np.empty(X.shape, self.dtype) if inputs else None
         calls = _prepared(self)

@@ -65,18 +65,9 @@ class Objective(boundary.Fixed):
     """
 
     __slots__ = (
-        "X",
-        "_bound",
-        "_loss",
-        "_loss_and_grad",
-        "l2",
-        "loss",
-        "net",
-        "sample_weight",
-        "t",
-        "target_weight",
-        "threads",
-    )
+        "X", "_bound", "_loss", "_loss_and_grad", "l2", "loss", "net", "sample_weight", "t",
+        "target_weight", "threads",
+    )  # fmt: skip
 
     net: Any
     X: NDArray
@@ -132,19 +123,8 @@ class Objective(boundary.Fixed):
         self._loss_and_grad = self._bound.loss_and_grad if one else None
 
     def __reduce__(self) -> tuple:
-        return (
-            _rebuilt,
-            (
-                self.net,
-                self.X,
-                self.t,
-                self.loss,
-                self.sample_weight,
-                self.l2,
-                self.threads,
-                self.target_weight,
-            ),
-        )
+        c, tau = self.sample_weight, self.target_weight
+        return _rebuilt, (self.net, self.X, self.t, self.loss, c, self.l2, self.threads, tau)
 
     def __repr__(self) -> str:
         B = len(self.X)

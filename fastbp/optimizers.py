@@ -17,20 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "LBFGS",
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Constant",
-    "Cosine",
-    "Exponential",
-    "LevenbergMarquardt",
-    "Minimize",
-    "OneCycle",
-    "Optimizer",
-    "Schedule",
-    "get_optimizer",
-]
+    "LBFGS", "SGD", "Adam", "AdamW", "Constant", "Cosine", "Exponential", "LevenbergMarquardt",
+    "Minimize", "OneCycle", "Optimizer", "Schedule", "get_optimizer",
+]  # fmt: skip
 
 
 def _check(what: str, value: float, low: float, high: float = math.inf, *, open_low: bool) -> None:
@@ -517,22 +506,9 @@ class LBFGS(Minimize):
 
 
 _SCIPY_METHODS = (
-    "Nelder-Mead",
-    "Powell",
-    "CG",
-    "BFGS",
-    "Newton-CG",
-    "L-BFGS-B",
-    "TNC",
-    "COBYLA",
-    "COBYQA",
-    "SLSQP",
-    "trust-constr",
-    "trust-ncg",
-    "trust-krylov",
-    "trust-exact",
-    "dogleg",
-)
+    "Nelder-Mead", "Powell", "CG", "BFGS", "Newton-CG", "L-BFGS-B", "TNC", "COBYLA", "COBYQA",
+    "SLSQP", "trust-constr", "trust-ncg", "trust-krylov", "trust-exact", "dogleg",
+)  # fmt: skip
 WITHOUT_GRADIENT = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
 WITH_HESSIAN_PRODUCT = ("Newton-CG", "trust-constr", "trust-ncg", "trust-krylov")
 WITH_HESSIAN = ("trust-exact",)

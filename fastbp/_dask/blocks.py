@@ -146,10 +146,7 @@ class Blocks(Apart):
         return self.become(partial(worker.with_inputs, change))
 
     def become(
-        self,
-        change: Callable[[Rows], Rows],
-        net: Network | None = None,
-        loss: Loss | None = None,
+        self, change: Callable[[Rows], Rows], net: Network | None = None, loss: Loss | None = None
     ) -> Blocks:
         """Return what becomes of the rows; for another network, weights may change too."""
         new: Blocks = object.__new__(Blocks)

@@ -44,16 +44,9 @@ Validation = (
 
 # What fits of l2="auto" have in common with the last one.
 _OF_EACH = (
-    "w0",
-    "optimizer",
-    "epochs",
-    "batch_size",
-    "shuffle",
-    "validation",
-    "early_stopping",
-    "free",
+    "w0", "optimizer", "epochs", "batch_size", "shuffle", "validation", "early_stopping", "free",
     "bounds",
-)
+)  # fmt: skip
 Method = Stochastic | Levenberg | SciPy
 ALL_DONE = "all epochs done"
 EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000

@@ -111,9 +111,7 @@ class Start:
         return w
 
 
-def problem_of(
-    given: Given,
-) -> tuple[Problem, Objective | FarObjective | None, Optimizer, Start]:
+def problem_of(given: Given) -> tuple[Problem, Objective | FarObjective | None, Optimizer, Start]:
     """Check what is given; also returns the objective of the validation."""
     problem, held, chosen = checked(given)
     start = started(problem, chosen, given.w0 is None)
@@ -357,10 +355,7 @@ def checked_validation(given: Any) -> tuple[Any, ...] | float | Far | None:
 
 
 def split(
-    share: float,
-    seed: int | np.random.Generator | None,
-    B: int,
-    classes: NDArray | None = None,
+    share: float, seed: int | np.random.Generator | None, B: int, classes: NDArray | None = None
 ) -> tuple[NDArray, NDArray]:
     """Return which of B observations validate, and which are fitted.
 

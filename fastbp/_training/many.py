@@ -144,8 +144,7 @@ class Fits(Sequence[FitResult]):
         if len(self.held_out_losses):
             return self.results[int(np.argmin(self.held_out_losses))]
         return min(
-            self.results,
-            key=lambda r: r.loss if r.validation_loss is None else r.validation_loss,
+            self.results, key=lambda r: r.loss if r.validation_loss is None else r.validation_loss
         )
 
     @property

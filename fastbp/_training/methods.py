@@ -29,14 +29,7 @@ from ..kernels.machine.levenberg_settings import (
 from ..losses import Loss
 from ..network import Network
 from ..objective import Objective, penalty
-from ..optimizers import (
-    SGD,
-    TAKES_ARRAYS,
-    Adam,
-    AdamW,
-    LevenbergMarquardt,
-    rates,
-)
+from ..optimizers import SGD, TAKES_ARRAYS, Adam, AdamW, LevenbergMarquardt, rates
 from .ends import STEPS, ended
 from .far import Apart, Far, FarEpochs, FarObjective, of_mean_one
 from .newton import nearer
@@ -115,14 +108,9 @@ class Problem:
         if self.far is not None:
             return FarObjective(self.far, self.l2)
         return Objective(
-            self.net,
-            self.X,
-            self.t,
-            loss=self.loss,
-            sample_weight=self.c,
-            l2=self.l2,
+            self.net, self.X, self.t, loss=self.loss, sample_weight=self.c, l2=self.l2,
             threads=self.threads,
-        )
+        )  # fmt: skip
 
     def value(self) -> float:
         if self.far is not None:
@@ -178,12 +166,8 @@ class Stochastic:
         l2, each = (0.0, problem.l2) if isinstance(problem.l2, np.ndarray) else (problem.l2, None)
         if isinstance(optimizer, SGD):
             rule = "sgd"
-            settings = [
-                l2,
-                optimizer.weight_decay,
-                optimizer.momentum,
-                float(optimizer.nesterov),
-            ]
+            nesterov = float(optimizer.nesterov)
+            settings = [l2, optimizer.weight_decay, optimizer.momentum, nesterov]
         else:
             rule = "adam"
             decay = optimizer.weight_decay if isinstance(optimizer, AdamW) else 0.0
@@ -214,19 +198,9 @@ class Stochastic:
             self._run = FarEpochs(apart, self._w, given, problem.unit)
             return
         self._run = Epochs(
-            prepared(problem.net),
-            self._w,
-            problem.X,
-            t,
-            c,
-            problem.loss,
-            rule,
-            settings,
-            problem.free,
-            each,
-            problem.batch,
-            problem.n,
-        )
+            prepared(problem.net), self._w, problem.X, t, c, problem.loss, rule, settings,
+            problem.free, each, problem.batch, problem.n,
+        )  # fmt: skip
 
     def _within(self) -> NDArray:
         """Return the parameters for targets in the unit."""

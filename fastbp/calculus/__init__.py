@@ -18,21 +18,7 @@ from ._objectives import Affine, Factorization, LeastSquares
 from ._taylor import TaylorTest, taylor_test
 
 __all__ = [
-    "Affine",
-    "Check",
-    "Composition",
-    "Differentiable",
-    "Factorization",
-    "GradientReport",
-    "LeastSquares",
-    "Map",
-    "OperationCounts",
-    "Orders",
-    "TaylorTest",
-    "check_gradient",
-    "compose",
-    "of_inputs",
-    "of_weights",
-    "operation_counts",
-    "taylor_test",
-]
+    "Affine", "Check", "Composition", "Differentiable", "Factorization", "GradientReport",
+    "LeastSquares", "Map", "OperationCounts", "Orders", "TaylorTest", "check_gradient", "compose",
+    "of_inputs", "of_weights", "operation_counts", "taylor_test",
+]  # fmt: skip

@@ -60,13 +60,7 @@ class OnThreads:
     ends_at_once = False  # the threads stay, for other fits, and so do their locks
 
     def __init__(
-        self,
-        calls: Calls,
-        threads: int,
-        loss: NDArray,
-        X: NDArray,
-        t: NDArray,
-        c: NDArray | None,
+        self, calls: Calls, threads: int, loss: NDArray, X: NDArray, t: NDArray, c: NDArray | None
     ) -> None:
         self._calls, self._threads, self._loss = calls, threads, loss
         self._data = X, t, c

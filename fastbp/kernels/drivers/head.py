@@ -171,23 +171,11 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
             result = stack_number()
             given_rows = t if rows else 0
             call_softmax(
-                joined,
-                plan=given.plan,
-                loss=loss,
-                s=room.s,
-                y=room.slopes,
-                ybar=room.curvatures,
-                sbar=room.sbar,
-                curvature=room.h,
-                given=given_rows,
-                scratch=room.given + K * padded * size,
-                c=shifted(given.c, at),
-                scale=given.scale,
-                what=what,
-                n=n,
-                padded=padded,
-                result=result,
-            )
+                joined, plan=given.plan, loss=loss, s=room.s, y=room.slopes, ybar=room.curvatures,
+                sbar=room.sbar, curvature=room.h, given=given_rows,
+                scratch=room.given + K * padded * size, c=shifted(given.c, at), scale=given.scale,
+                what=what, n=n, padded=padded, result=result,
+            )  # fmt: skip
             if given.y:
                 rows_from(room.slopes, n, K, padded, given.y + at * K)
             return load_float(result)

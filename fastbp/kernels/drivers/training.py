@@ -219,19 +219,11 @@ def _batches(dtype: np.dtype, rule: Rule) -> Callable:
             eta = rate[first // batch]
             direct = adding and not few(m)
             call_reverse(
-                load(plan, REVERSE_FEW if few(m) else REVERSE),
-                plan=plan,
-                loss=given.loss,
-                w=w,
-                X=rows,
-                B=m,
-                t=targets,
-                c=weights if given.c else 0,
-                scale=(-eta if direct else 1.0) / m,
-                g=w if direct else gradient,
-                ws=scratch,
+                load(plan, REVERSE_FEW if few(m) else REVERSE), plan=plan, loss=given.loss, w=w,
+                X=rows, B=m, t=targets, c=weights if given.c else 0,
+                scale=(-eta if direct else 1.0) / m, g=w if direct else gradient, ws=scratch,
                 result=result,
-            )
+            )  # fmt: skip
             if not direct:
                 k = coefficients(steps.settings, result, eta)
                 move(w, gradient, one, steps.state, P * size, steps.free, steps.each, P, k)
@@ -388,16 +380,10 @@ def adam_epoch(dtype: np.dtype) -> Kernel:
         powers[POWER2] *= s[BETA2]
         lift = 1.0 / math.sqrt(1.0 - powers[POWER2])
         return (
-            real(s[L2]),
-            real(s[BETA1]),
-            real(1.0 - s[BETA1]),
-            real(s[BETA2]),
-            real(1.0 - s[BETA2]),
-            real(rate / (1.0 - powers[POWER1])),
-            real(lift),
-            real(s[EPSILON]),
-            real(rate * s[DECAY]),
-        )
+            real(s[L2]), real(s[BETA1]), real(1.0 - s[BETA1]), real(s[BETA2]),
+            real(1.0 - s[BETA2]), real(rate / (1.0 - powers[POWER1])), real(lift),
+            real(s[EPSILON]), real(rate * s[DECAY]),
+        )  # fmt: skip
 
     @loop
     def move(w, source, factor, state, distance, free, each, n, k):

@@ -40,19 +40,10 @@ from numba.core.registry import cpu_target
 from numba.np.arrayobj import make_array, populate_array
 
 __all__ = [
-    "FastMathOptions",
-    "NumbaError",
-    "Pipeline",
-    "TypingError",
-    "as_started",
-    "cgutils",
-    "compile_ir",
-    "jit_enabled",
-    "lower_constant",
-    "make_array",
-    "populate_array",
+    "FastMathOptions", "NumbaError", "Pipeline", "TypingError", "as_started", "cgutils",
+    "compile_ir", "jit_enabled", "lower_constant", "make_array", "populate_array",
     "refused_constant",
-]
+]  # fmt: skip
 
 # What changes no code of a unit.
 _IRRELEVANT = ("CACHE", "DISABLE_JIT", "DUMP", "NUM", "THREADING", "WARN", "DISABLE_ERROR")
