@@ -287,8 +287,8 @@ class _Counter:
         self.operations += C.size
         return C
 
-    def by_sigma(self, J: Array, A: Array) -> Array:
-        """Multiply A by J_σ, which may be given by its diagonal."""
+    def by(self, J: Array, A: Array) -> Array:
+        """Multiply A by a Jacobian, which may be given by its diagonal."""
         J = J[:, np.newaxis] if J.ndim == 1 else J
         return self.scale(J, A) if J.shape[1] == 1 else self.product(J, A)
 
@@ -301,16 +301,16 @@ def grad_from_input_layer(
     H² P + K H P + K P + K² P of them. With `structure` (2 K + 1) N H + K H where σ acts entry by
     entry, for one output 3 N H + H.
     """
-    count, w, x, z, u, J = _counted(net, w, x, structure)
+    count, w, x, u, J_v, J = _counted(net, w, x, structure)
     if structure:
-        J_VL = count.scale(entrywise(net.activations, 1, z)[1][:, np.newaxis], x)
+        J_VL = count.scale(J_v[:, np.newaxis], x)
         J_MVL = count.scale(J_M_u(net, w, u)[:, :, np.newaxis], J_VL)
-        g_W = count.by_sigma(J, J_MVL.reshape(len(J), x.size * z.size))
+        g_W = count.by(J, J_MVL.reshape(len(J), x.size * u.size))
         rows = np.hstack([_counted_g_A(J, u, count), g_W])
     else:
-        J_VL = count.product(J_V(net, z), J_L_w(net, w, x))
+        J_VL = count.product(J_v, J_L_w(net, w, x))
         J_MVL = count.product(J_M_u(net, w, u), J_VL)
-        rows = count.by_sigma(J, count.sum(J_M_w(net, w, u), J_MVL))
+        rows = count.by(J, count.sum(J_M_w(net, w, u), J_MVL))
     return Counted(_result(rows[np.newaxis], True), count.operations)
 
 
@@ -322,15 +322,15 @@ def grad_from_output_layer(
     K H² + K H P + K P + K² P of them. With `structure` K N H + 3 K H where σ acts entry by entry:
     σ' u, δ and δ x^T, as in the kernels.
     """
-    count, w, x, z, u, J = _counted(net, w, x, structure)
+    count, w, x, u, J_v, J = _counted(net, w, x, structure)
     if structure:
-        delta = _counted_delta(net, w, z, J, count)
+        delta = _counted_delta(net, w, J_v, J, count)
         g_W = count.product(delta.reshape(delta.size, 1), x[np.newaxis, :])
-        rows = np.hstack([_counted_g_A(J, u, count), g_W.reshape(len(J), x.size * z.size)])
+        rows = np.hstack([_counted_g_A(J, u, count), g_W.reshape(len(J), x.size * u.size)])
     else:
-        J_MV = count.product(J_M_u(net, w, u), J_V(net, z))
+        J_MV = count.product(J_M_u(net, w, u), J_v)
         J_MVL = count.product(J_MV, J_L_w(net, w, x))
-        rows = count.by_sigma(J, count.sum(J_M_w(net, w, u), J_MVL))
+        rows = count.by(J, count.sum(J_M_w(net, w, u), J_MVL))
     return Counted(_result(rows[np.newaxis], True), count.operations)
 
 
@@ -341,12 +341,9 @@ def input_grad_from_input_layer(
 
     N H² + K N H + K² N of them. With `structure` (K + 1) N H + K N where σ acts entry by entry.
     """
-    count, w, x, z, u, J = _counted(net, w, x, structure)
-    if structure:
-        J_VL = count.scale(entrywise(net.activations, 1, z)[1][:, np.newaxis], J_L_x(net, w, x))
-    else:
-        J_VL = count.product(J_V(net, z), J_L_x(net, w, x))
-    rows = count.by_sigma(J, count.product(J_M_u(net, w, u), J_VL))
+    count, w, x, u, J_v, J = _counted(net, w, x, structure)
+    J_VL = count.by(J_v, J_L_x(net, w, x))
+    rows = count.by(J, count.product(J_M_u(net, w, u), J_VL))
     return Counted(_result(rows[np.newaxis], True), count.operations)
 
 
@@ -358,27 +355,27 @@ def input_grad_from_output_layer(
     K H² + K N H + K² N of them. With `structure` K N H + 2 K H where σ acts entry by entry: δ and
     δ^T W, as in the kernels.
     """
-    count, w, x, z, u, J = _counted(net, w, x, structure)
+    count, w, x, u, J_v, J = _counted(net, w, x, structure)
     if structure:
-        rows = count.product(_counted_delta(net, w, z, J, count), J_L_x(net, w, x))
+        rows = count.product(_counted_delta(net, w, J_v, J, count), J_L_x(net, w, x))
     else:
-        J_MV = count.product(J_M_u(net, w, u), J_V(net, z))
-        rows = count.by_sigma(J, count.product(J_MV, J_L_x(net, w, x)))
+        J_MV = count.product(J_M_u(net, w, u), J_v)
+        rows = count.by(J, count.product(J_MV, J_L_x(net, w, x)))
     return Counted(_result(rows[np.newaxis], True), count.operations)
 
 
 def _counted(net: NetworkLike, w: Numbers, x: Numbers, structure: bool) -> tuple[Any, ...]:
-    """Return a new counter, and (w, x, z, u) and J_σ at one observation; its diagonal may do."""
+    """Return a new counter, and w, x, u, J_V and J_σ at one observation; diagonals may do."""
     w, (x,) = _one_observation(net, w, x)
-    z = L(net, w, x)
-    u = V(net, z)
+    u, dV = entrywise(net.activations, 1, L(net, w, x))
     J = output(_sigmas(net), 1, np.reshape(M(net, w, u), (1, _n_outputs(net))))[1]
-    return _Counter(), w, x, z, u, (J if structure else whole(J))[0]
+    J_v, J = (each if structure else whole(each) for each in (dV[np.newaxis], J))
+    return _Counter(), w, x, u, J_v[0], J[0]
 
 
-def _counted_delta(net: NetworkLike, w: Array, z: Array, J: Array, count: _Counter) -> Array:
+def _counted_delta(net: NetworkLike, w: Array, dV: Array, J: Array, count: _Counter) -> Array:
     """Return δ, (K, H), δ_{k,i} = σ_k' a_{k,i} v_i'(z_i), in 2 K H operations."""
-    return count.scale(count.by_sigma(J, _parts(net, w)[0]), entrywise(net.activations, 1, z)[1])
+    return count.scale(count.by(J, _parts(net, w)[0]), dV)
 
 
 def _counted_g_A(J: Array, u: Array, count: _Counter) -> Array:

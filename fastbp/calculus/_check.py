@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -308,18 +309,14 @@ def _taylor_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
     def mean(w: Array) -> Any:
         return reference.loss_and_grad(net, w, X, t, **wide)[0]
 
-    def product(w: Array, h: Array) -> Array:
-        if kernels:
-            return net.hvp(w, X, t, h, **wide)
-        return reference.hvp(net, w, X, t, h, **wide)
+    def found(call: str, w: Array, *along: Array) -> Any:
+        # In float32 too few steps are left between what is rounding and what is not small: there
+        # the NumPy derivatives are tested, with which those of the kernels agree.
+        if net.dtype == np.float64:
+            return getattr(net, call)(w, X, t, *along, **wide)
+        return getattr(reference, call)(net, w, X, t, *along, **wide)
 
-    # In float32 too few steps are left between what is rounding and what is not small: there the
-    # NumPy derivatives are tested, with which those of the kernels agree.
-    kernels = net.dtype == np.float64
-    if kernels:
-        gradient = net.loss_and_grad(w, X, t, **wide)[1]
-    else:
-        gradient = reference.loss_and_grad(net, w, X, t, **wide)[1]
+    gradient = found("loss_and_grad", w)[1]
     size_g = size_of(reference.loss_and_grad, net, w, X, t, **wide)[1]
     first: list[float] = []
     second: list[float] = []
@@ -330,7 +327,7 @@ def _taylor_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
         h = moves * rng.standard_normal(net.n_params)
         h *= (np.linalg.norm(moves * w) or 1.0) / np.linalg.norm(h)
         error = float(np.finfo(np.float64).eps * (size_g @ np.abs(h)))
-        for orders, bent in ((first, None), (second, product)):
+        for orders, bent in ((first, None), (second, partial(found, "hvp"))):
             test = taylor_test(mean, gradient, w, h, second_derivative=bent, derivative_error=error)
             orders.append(test.order)
     return [
