@@ -227,48 +227,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
         by: Optimizer | None = None,
     ) -> Self:
         """Fit, anew or from where the last call ended, wholly or by one epoch of an optimizer."""
-        self._look(rows, anew, classes)
-        fitted, judges = np.arange(len(rows.X)), np.arange(0)
-        if held is not None:
-            self._look(held, False, None)
-            judges = len(fitted) + np.arange(len(held.X))
-            rows = rows.and_of(held)
-        if rows.c is not None:  # weight 0 is as good as absent, from the batches too
-            fitted, judges = (part[rows.c[part] > 0.0] for part in (fitted, judges))
-        if anew:
-            seed = check_random_state(self.random_state).randint(2**31 - 1)
-            self._rng = np.random.default_rng(seed)
-        share = self.validation_fraction
-        if share is not None and by is None:
-            check_scalar(share, "validation_fraction", Real)
-            by_class = None if self._numeric or self._row else rows.y[fitted]
-            parts = split(float(share), int(self._rng.integers(2**31)), len(fitted), by_class)
-            judges, fitted = (fitted[part] for part in parts)
-        rows = rows._replace(c=self._weighed(rows, fitted))
-        if rows.c is not None and not rows.c[fitted].any():
-            raise ValueError("the classes of all observations have the weight 0; nothing is fitted")
-        whole = rows.X if by is None and len(fitted) == len(rows.X) else None
-        rows, held = rows.of(fitted, whole), rows.of(judges) if judges.size else None
-        if anew:
-            self.n_neurons_ = self._first_size(by)
-        size = self.n_neurons_ if isinstance(self.n_neurons, str) else self.n_neurons
-        net = self._network_of(size, rows.X.shape[1], *self._outputs())
-        if anew:
-            self.network_ = net
-            check_pair(net, get_loss(self.loss))
-        elif by is None and net != self.network_:
-            raise ValueError(
-                f"warm_start goes on with {self.network_!r}, and the parameters ask for {net!r}"
-            )
-        if anew or self._unsettled is not None:
-            seen = rows if anew or self._unsettled is None else self._unsettled.and_of(rows)
-            self._unsettled = seen if by and len(seen.X) < _SETTLED else None
-            self._scale(seen)
-            self._rule = self.l2_ = self.l2_linear_ = self._penalty(seen.total)
-        elif by is not None and isinstance(self.l2, str):  # more data than were chosen by
-            self.l2_ = self.l2_linear_ = self._rule
-        elif by is None and not isinstance(self.l2, str):
-            self.l2_ = self.l2_linear_ = self._penalty(rows.total)
+        rows, held = self._shared_out(rows, held, anew, classes, by)
+        self._begin(rows, anew, by)
         choice = None
         if anew and by is None and any(isinstance(x, str) for x in (self.n_neurons, self.l2)):
             choice, doubt = self._choose(rows, held)
@@ -300,6 +260,61 @@ class _NetworkEstimator(BaseEstimator, ABC):
         if self._at_optimum:  # a part of the data says nothing of the whole
             warn([result.warnings for result in results], stacklevel=3)
         return self
+
+    def _shared_out(
+        self,
+        rows: _Rows,
+        held: _Rows | None,
+        anew: bool,
+        classes: NDArray | None,
+        by: Optimizer | None,
+    ) -> tuple[_Rows, _Rows | None]:
+        """Return what is fitted, with all its weights, and what judges."""
+        self._look(rows, anew, classes)
+        fitted, judges = np.arange(len(rows.X)), np.arange(0)
+        if held is not None:
+            self._look(held, False, None)
+            judges = len(fitted) + np.arange(len(held.X))
+            rows = rows.and_of(held)
+        if rows.c is not None:  # weight 0 is as good as absent, from the batches too
+            fitted, judges = (part[rows.c[part] > 0.0] for part in (fitted, judges))
+        if anew:
+            seed = check_random_state(self.random_state).randint(2**31 - 1)
+            self._rng = np.random.default_rng(seed)
+        share = self.validation_fraction
+        if share is not None and by is None:
+            check_scalar(share, "validation_fraction", Real)
+            by_class = None if self._numeric or self._row else rows.y[fitted]
+            parts = split(float(share), int(self._rng.integers(2**31)), len(fitted), by_class)
+            judges, fitted = (fitted[part] for part in parts)
+        rows = rows._replace(c=self._weighed(rows, fitted))
+        if rows.c is not None and not rows.c[fitted].any():
+            raise ValueError("the classes of all observations have the weight 0; nothing is fitted")
+        whole = rows.X if by is None and len(fitted) == len(rows.X) else None
+        return rows.of(fitted, whole), rows.of(judges) if judges.size else None
+
+    def _begin(self, rows: _Rows, anew: bool, by: Optimizer | None) -> None:
+        """Make or check the network; find scales and the penalty, where these are still open."""
+        if anew:
+            self.n_neurons_ = self._first_size(by)
+        size = self.n_neurons_ if isinstance(self.n_neurons, str) else self.n_neurons
+        net = self._network_of(size, rows.X.shape[1], *self._outputs())
+        if anew:
+            self.network_ = net
+            check_pair(net, get_loss(self.loss))
+        elif by is None and net != self.network_:
+            raise ValueError(
+                f"warm_start goes on with {self.network_!r}, and the parameters ask for {net!r}"
+            )
+        if anew or self._unsettled is not None:
+            seen = rows if anew or self._unsettled is None else self._unsettled.and_of(rows)
+            self._unsettled = seen if by and len(seen.X) < _SETTLED else None
+            self._scale(seen)
+            self._rule = self.l2_ = self.l2_linear_ = self._penalty(seen.total)
+        elif by is not None and isinstance(self.l2, str):  # more data than were chosen by
+            self.l2_ = self.l2_linear_ = self._rule
+        elif by is None and not isinstance(self.l2, str):
+            self.l2_ = self.l2_linear_ = self._penalty(rows.total)
 
     @abstractmethod
     def _look(self, rows: _Rows, anew: bool, classes: NDArray | None) -> None:
