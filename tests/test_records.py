@@ -5,7 +5,7 @@ from numba import types
 from numba.core.errors import TypingError
 
 from fastbp.kernels.machine.build import Kernel, kernel_object
-from fastbp.kernels.machine.callers import call_batch, call_weights
+from fastbp.kernels.machine.callers import call_batch, call_targets
 from fastbp.kernels.machine.numba_api import compile_ir
 from fastbp.kernels.machine.records import Weights
 
@@ -27,8 +27,8 @@ def test_a_field_that_is_left_out_is_the_default_of_its_record():
         lambda plan: call_batch(plan, plan=plan, shape=3),
         lambda plan: call_batch(plan, w=plan),
         lambda plan: call_batch(plan, plan=plan, w=1.5),
-        lambda plan: call_weights(plan, plan, 3),
-        lambda plan: call_weights(plan, plan, 3, 0, 0),
+        lambda plan: call_targets(plan, plan, 3),
+        lambda plan: call_targets(plan, plan, 3, 0, 0),
     ],
 )
 def test_a_wrong_call_is_refused_where_it_is_compiled(wrong):

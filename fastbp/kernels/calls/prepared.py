@@ -279,11 +279,8 @@ def _nodes(t: Targets | None, least: int) -> int:
     return max(least, math.prod(t.shape) // _MADE)
 
 
-_PLAIN = {"weights": units.weights, "penalty": units.penalty}
-
-
 @cache
 def plain(name: str, dtype: np.dtype) -> Callable:
     """Return what knows no network: ``weights(c, part)``, ``penalty(l2, w, each, g)``."""
-    kernel = units.shuffle() if name == "shuffle" else _PLAIN[name](dtype)
+    kernel = units.shuffle() if name == "shuffle" else getattr(units, name)(dtype)
     return units.entry(name, dtype).entry(driver_table(kernel.address))

@@ -80,7 +80,6 @@ call_softmax = _through(records.Softmax)
 call_softmax_moved = _through(records.SoftmaxMoved)
 call_tangent = _through(records.Tangent)
 call_targets = _through(records.Targets)
-call_weights = _through(records.Weights)
 
 
 @loop

@@ -80,20 +80,10 @@ def _run(module: Any, machine: Any, speed: int) -> None:
 
 
 def object_of(text: str, symbol: str, *, speed: int) -> bytes:
-    """Compile the text of a module to an object that exports `symbol`.
+    """Compile LLVM IR to an object that exports `symbol`, which is defined there.
 
-    Parameters
-    ----------
-    text : str
-        LLVM IR that defines it.
-    symbol : str
-    speed : int
-        0 for a module that is optimised already.
-
-    Raises
-    ------
-    Unlinkable
-        Where the code needs something that is not on the list.
+    `speed` is 0 for a module that is optimised already. `Unlinkable` is raised where the code needs
+    something that is not on the list.
     """
     for name, own in _ALIASES.items():
         text = re.sub(rf"@{name}\b", f"@{own}", text)

@@ -302,24 +302,10 @@ STAGED = {
 
 
 def namespace(dtype: Any) -> dict[str, Any]:
-    """Give the names that the text of a traced function uses.
+    """Give the names that the text of a traced function uses, in a new dict.
 
-    Parameters
-    ----------
-    dtype : dtype_like
-        float64 or float32.
-
-    Returns
-    -------
-    dict
-        A new dict from each name of the kernel language to a function callable from jitted code,
-        with arguments and result of this number type; each is compiled when first used.
-        `const` makes a number of the type; `inf` and `nan` are numbers.
-
-    Raises
-    ------
-    TypeError
-        If `dtype` is another type.
+    Functions for jitted code, with arguments and results of one number type, float64 or float32;
+    each is compiled when first used. `const` makes a number of it; `inf` and `nan` are numbers.
     """
     number = np.dtype(dtype)
     if number not in (np.dtype(np.float64), np.dtype(np.float32)):
