@@ -11,7 +11,7 @@ import numpy as np
 from . import _boundary as boundary
 from ._lock import LOCK, importing, inside_compiler
 from ._uniform import uniform
-from .activations import Activation, Softmax, get_activation, softmax
+from .activations import Activation, Softmax, get_activation, identity, softmax
 from .losses import Loss, get_loss
 
 if TYPE_CHECKING:
@@ -1034,22 +1034,12 @@ def _rows_of_classes(net: Network, X: Any, t: Any, loss: str | Loss) -> NDArray 
 
 def before_outputs(net: Network) -> Network:
     """Return the network whose values are s."""
-    return Network(
-        net.n_inputs,
-        activations=net.activations,
-        output="identity",
-        n_outputs=net.n_outputs,
-        dtype=net.dtype,
-    )
+    return _rebuilt(*describe(net)._replace(output=identity))
 
 
 def in_float64(net: Network) -> Network:
     """Return the network in float64."""
-    if net.dtype == np.float64:
-        return net
-    return Network(
-        net.n_inputs, activations=net.activations, output=net.output, n_outputs=net.n_outputs
-    )
+    return net if net.dtype == np.float64 else _rebuilt(*describe(net)._replace(dtype="float64"))
 
 
 def describe(net: Network) -> Description:

@@ -23,7 +23,7 @@ from .fit import fit
 from .given import checked_validation, split_of, taken, weighing
 from .jobs import Fold, folds_of, outcomes
 from .progress import Progress
-from .result import FitResult, noise_variance
+from .result import FitResult, spread_of
 from .uncertainty import check_noise
 from .watch import NonFiniteLossError
 
@@ -190,7 +190,7 @@ class Fits(Sequence[FitResult]):
             raise ValueError("the spread of an ensemble needs at least two members; there is one")
         variance = values.var(axis=0, ddof=1)
         if noise:
-            variances = [noise_variance(result) for result in self.results]
+            variances = [spread_of(result).noise for result in self.results]
             known = [value for value in variances if value is not None]
             if len(known) < len(variances):
                 raise ValueError("noise=True needs the squared loss, which defines a variance")

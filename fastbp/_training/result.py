@@ -288,14 +288,6 @@ def spread_of(result: FitResult) -> uncertainty.Spread:
     return result._spread
 
 
-def noise_variance(result: FitResult) -> float | NDArray | None:
-    """Return the variance of an observation about the function, where K > 1 of each output.
-
-    None where the loss has none.
-    """
-    return result._spread.noise
-
-
 def has_intervals(result: FitResult) -> bool:
     """Return whether a fit has them: its loss has a curvature, and all is finite."""
     try:
