@@ -348,6 +348,17 @@ def test_a_loss_that_is_no_longer_finite(optimizer: Any, batch_size: int) -> Non
     assert np.array_equal(copy.w, error.w)
 
 
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "adam", "BFGS", "SLSQP", "trust-ncg"])
+def test_a_start_whose_gradient_alone_is_not_finite(optimizer: str) -> None:
+    net = fastbp.Network(3, activations=[fastbp.activation(lambda z: np.sqrt(abs(z)))])
+    inputs, w0 = X.copy(), np.ones(4)
+    inputs[0] = 0.0  # where the slope is 1 / 0
+    assert np.isfinite(net.loss_and_grad(w0, inputs, T)[0])
+    with pytest.raises(NonFiniteLossError, match="at the start or in the first step") as caught:
+        fastbp.fit(net, inputs, T, w0=w0, optimizer=optimizer, epochs=5)
+    assert caught.value.step == 0 and (caught.value.w == w0).all()
+
+
 def test_an_end_that_is_not_finite() -> None:
     """An epoch's loss is that before its updates: the last update can lead astray unseen."""
 

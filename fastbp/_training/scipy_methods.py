@@ -174,7 +174,8 @@ class SciPy(WithoutMoments):
         """Run the method, and again in the units of where it ended while that is worth it."""
         problem = self.problem
         self.value, gradient = self.objective(problem.w)
-        if not np.isfinite(self.value):
+        slopes = () if self.method in WITHOUT_GRADIENT else gradient[self.free]
+        if not (np.isfinite(self.value) and np.isfinite(slopes).all()):
             raise diverged(watch, problem.w.copy())
         if not self.free.size:
             return REASONS[NOTHING_FREE]

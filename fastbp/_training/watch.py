@@ -17,13 +17,13 @@ from .progress import Progress
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss, or a parameter, is no longer finite.
+    """The loss, its gradient or a parameter is no longer finite.
 
     Attributes
     ----------
     w : ndarray, shape (P,)
         The parameters of the best validation loss where there was validation, else the last with
-        a finite loss.
+        a finite loss; the start where there were none.
     step : int
         Epochs or iterations done with finite results.
     history : dict of str to ndarray
@@ -212,9 +212,11 @@ class Watch:
 def diverged(watch: Watch, w: NDArray) -> NonFiniteLossError:
     """Return the error that ends a fit; w are the last good parameters."""
     w = watch.as_given(w if watch.best_w is None else watch.best_w)
+    after = f"after step {watch.step}" if watch.step else "at the start or in the first step"
     return NonFiniteLossError(
-        f"the loss is no longer finite after step {watch.step}; the last good parameters are in "
-        "this error's attribute w. A smaller learning rate, or scaled inputs, may help",
+        f"the loss or its gradient is no longer finite {after}; the last good parameters, or the "
+        "start, are in this error's attribute w. Scaled inputs, another start (w0, seed) or a "
+        "smaller learning rate may help",
         w,
         watch.step,
         watch.history(),
