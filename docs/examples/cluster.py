@@ -15,7 +15,7 @@ from distributed import Client
 import fastbp
 import fastbp.dask
 
-client = Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None)
+client = Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0")
 
 # %%
 # 200,000 rows in chunks of any size; each chunk is made on the worker that has it.
