@@ -735,6 +735,18 @@ def test_wrong_first_derivative_is_found(factor):
     assert not any("tanh" in name for name in names)
 
 
+def test_exponentials_that_overflow_are_no_fault():
+    """Of complex numbers they are NaN, where of real ones they are infinite."""
+    v = fastbp.activation(lambda z: z / (1.0 + np.exp(-z)))
+    wrong = fastbp.activation(lambda z: z / (1.0 + np.exp(-z)), derivative=lambda z: 0.0 * z + 1.0)
+    X, t = np.array([[-1e3], [-800.0], [0.5], [1e3]]), np.zeros(4)
+    for swish in (v, wrong):
+        net = fastbp.Network(1, activations=[swish], output="identity")
+        report = check_gradient(net, np.ones(2), X, t)
+        (slope,) = (check for check in report.checks if "v' of <lambda>" in check.name)
+        assert report.ok == slope.ok == (swish is v) and np.isfinite(slope.measured)
+
+
 def test_wrong_second_derivative_is_found():
     net = fastbp.Network(2, activations=["tanh", spoiled(2, 1.01)])
     rng = np.random.default_rng(0)

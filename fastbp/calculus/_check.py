@@ -242,14 +242,19 @@ def _differentiated(v: Activation, order: int, z: Array) -> tuple[Array, str, fl
     def f(z: Array) -> Array:
         return v.evaluate(order, z)[order]
 
-    try:
-        return f(z + 1e-100j).imag / 1e-100, "complex step", _COMPLEX_STEP_LIMIT
-    except TypeError:  # erf, or a function that could not be traced
+    def differences(z: Array) -> Array:
         h = 0.01 * (1.0 + np.abs(z))
         # The central difference of order 8.
         weights = enumerate((4 / 5, -1 / 5, 4 / 105, -1 / 280), 1)
-        total = sum(weight * (f(z + k * h) - f(z - k * h)) for k, weight in weights)
-        return total / h, "differences", _DIFFERENCE_LIMIT
+        return sum(weight * (f(z + k * h) - f(z - k * h)) for k, weight in weights) / h
+
+    try:
+        found = f(z + 1e-100j).imag / 1e-100
+    except TypeError:  # erf, or a function that could not be traced
+        return differences(z), "differences", _DIFFERENCE_LIMIT
+    beyond = ~np.isfinite(found)  # where exp overflows to NaN, for real numbers to infinity
+    found[beyond] = differences(z[beyond])
+    return found, "complex step", _COMPLEX_STEP_LIMIT
 
 
 def _kernel_checks(case: _Case, rng: np.random.Generator) -> list[Check]:
