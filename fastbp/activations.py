@@ -156,7 +156,8 @@ def activation(
     -----
     The function is differentiated as it is written, branch by branch: at a kink the derivative
     is that of the branch taken (abs has the slope 0 at 0), and where a part overflows, as
-    ``math.exp(z)`` in ``math.log(1 + math.exp(z))``, so does its derivative.
+    ``math.cosh(z)`` in ``math.log(math.cosh(z))``, so does its derivative. Not so exp(z) in
+    log(1 + exp(z)), and exp(z), 1 + exp(z) and cosh(z) as denominators.
 
     Examples
     --------
