@@ -121,6 +121,30 @@ def test_intervals_are_found_while_rows_are_there(loss: str) -> None:
         assert of.report().standard_errors == pytest.approx(want.report().standard_errors)
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize(
+    ("optimizer", "dtype", "given"),
+    [
+        ("lm", "float32", {}),
+        ("lm", "float64", {"bounds": (-0.5, 0.5)}),
+        ("lm", "float64", {"l2": np.full(NET.n_params, 1e-3), "loss": "huber"}),
+        ("lbfgs", "float64", {}),
+        ("lbfgs", "float32", {}),
+        ("trust-ncg", "float64", {"l2": 1e-3}),
+    ],
+)
+def test_the_end_of_a_fit_is_looked_at(
+    client: Client, optimizer: str, dtype: str, given: dict[str, Any]
+) -> None:
+    """Of few rows, whose sums come from one worker, and can't be written to."""
+    net = fastbp.Network(N, 4, output="identity", dtype=dtype)
+    x, t = (array[:300].astype(dtype) for array in (X, T))
+    options = {"optimizer": optimizer, "l2": 1e-3, "seed": 1, **given}
+    want = fastbp.fit(net, x, t, **options)
+    assert want.reason != "all epochs done"
+    same(fastbp.dask.fit(net, far(x, 70), far(t, 90), client=client, **options), want)
+
+
 @pytest.mark.parametrize("optimizer", ["trust-ncg", "trust-exact"])
 def test_second_derivatives(client: Client, optimizer: str) -> None:
     options = {"optimizer": optimizer, "epochs": 4, "w0": NET.init(2)}

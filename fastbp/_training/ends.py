@@ -168,8 +168,9 @@ def _alone(problem: Problem, at: _Place) -> float:
 def _at(problem: Problem, how: _How) -> _Place:
     w, total, l2 = problem.w.astype(np.float64), problem.total, problem.l2
     loss, g, G = _sums(problem, how, 3, "gauss_newton", w)
-    G[np.diag_indices_from(G)] += total * l2
-    return _Place(w, float(loss / total + penalty(l2, w)), g / total + l2 * w, G / total)
+    G = G / total  # sums of elsewhere may be read only
+    G[np.diag_indices_from(G)] += l2
+    return _Place(w, float(loss / total + penalty(l2, w)), g / total + l2 * w, G)
 
 
 def _loss(problem: Problem, how: _How, w: NDArray) -> float:
