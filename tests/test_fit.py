@@ -747,6 +747,7 @@ def test_many_are_the_same_as_alone(optimizer: Any, threads: int) -> None:
     assert fits.best.loss == fits.losses.min()
     assert len(fits) == 3
     assert fits[0] is next(iter(fits))
+    assert fits.index(fits[2]) == 2 and fits.count(fits[1]) == 1 and len(set(fits)) == 3
     assert "3 results" in repr(fits)
 
 

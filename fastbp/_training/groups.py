@@ -39,7 +39,7 @@ _REASONS = {**dict(enumerate(REASONS)), GOING: ALL_DONE, NOT_FINITE: _FAILED}
 _BLOCK, _BLOCK_NUMBERS = 64, 1 << 20
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class GroupFits:
     """What `fastbp.fit_groups` returns: of each of M groups, in the order of `groups`.
 

@@ -96,7 +96,7 @@ class _Shared:
         return held, drawn
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Fits(Sequence[FitResult]):
     """The results of `fastbp.fit_many`, a sequence of `FitResult`.
 

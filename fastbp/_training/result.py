@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _PLOTTED = 200  # points of a line
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FitResult:
     """What `fastbp.fit` returns.
 
@@ -64,10 +64,10 @@ class FitResult:
     history: dict[str, NDArray]
     reason: str
     n_evaluations: int
-    data: uncertainty.Data = field(compare=False)
+    data: uncertainty.Data
     warnings: tuple[str, ...] = ()
     l2: float | None = None
-    l2_path: L2Path | None = field(default=None, compare=False)
+    l2_path: L2Path | None = None
 
     def __repr__(self) -> str:
         steps = len(self.history["loss"])

@@ -74,7 +74,7 @@ class EarlyStopping:
             raise ValueError(f"min_delta must be a number from 0 on; got {self.min_delta!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FitState:
     """What a callback is given after every epoch or iteration.
 
