@@ -192,3 +192,18 @@ def test_where_gauss_newton_is_slow_a_fit_ends_by_newtons_steps(K, seed):
         np.testing.assert_array_equal(w, found.w)
     assert each.losses[0] == found.loss == far.loss
     assert each.reasons[0] == found.reason
+
+
+def test_newtons_steps_are_held_back_where_the_hessian_is_not_positive(monkeypatch):
+    w = NET.init(1) + 0.1  # on the way
+    hessian = np.array([NET.hvp(w, X, T, e) for e in np.eye(w.size)])
+    assert np.linalg.eigvalsh(hessian)[0] < -1e-3
+    before = NET.loss_and_grad(w, X, T)[0]
+    asked = problem(NET, w.copy())
+    loss = newton.nearer(asked, -1.0, 1.0)
+    assert loss < before
+    assert loss == pytest.approx(NET.loss_and_grad(asked.w, X, T)[0], rel=1e-14)
+    monkeypatch.setattr(newton, "_HELD", (1.0,))
+    asked = problem(NET, w.copy())
+    assert newton.nearer(asked, -1.0, 1.0) is None
+    np.testing.assert_array_equal(asked.w, w)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 # its largest entry is added to curvatures.
 MOST, _FLAT = 600, 1e-10
 # Steps at most; the gradient that is as good as none; and the part of the last above which a
-# Hessian is made anew: with the one before, steps cost a gradient each.
-_STEPS, _NONE, _STALE = 8, 1e-10, 0.1
+# Hessian is made anew: with the one before, steps cost a gradient each. How much a step is held
+# back where the Hessian is not positive, one after the other.
+_STEPS, _NONE, _STALE = 12, 1e-10, 0.1
+_HELD = (1.0, 1e2, 1e3, 1e4)
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -86,17 +88,19 @@ def nearer(problem: Problem, size: float, rms: float) -> float | None:
             break
         is_new = H is None
         H = hessian(objective, w, free, scale, scale) if H is None else H
-        to = stepped(w, free, H, g, scale)
-        if to is None:
-            break
-        value, gradient = objective(to)
-        left = float(np.abs(gradient[free] * scale).max())
-        if loss - value > rounding or (left <= 0.5 * slope and value <= loss + rounding):
-            w[:], loss, g, found = to, value, gradient, value
-            H = H if left <= _STALE * slope else None
-            slope = left
-        elif is_new:
-            break
+        for held in _HELD if is_new else _HELD[:1]:
+            to = stepped(w, free, H, g, scale, held)
+            if to is None:
+                continue
+            value, gradient = objective(to)
+            left = float(np.abs(gradient[free] * scale).max())
+            if loss - value > rounding or (left <= 0.5 * slope and value <= loss + rounding):
+                w[:], loss, g, found = to, value, gradient, value
+                H = H if left <= _STALE * slope else None
+                slope = left
+                break
         else:
+            if is_new:
+                break
             H = None
     return found
