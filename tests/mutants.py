@@ -1106,6 +1106,20 @@ FITS = (
         ("test_scipy_methods.py::test_a_kink_is_no_stationary_point",),
     ),
     Mutant(
+        "a slow end of Levenberg–Marquardt taken as it is",
+        "_training/methods.py",
+        "if is_slow and own and why == SMALL_GAIN and ftol <= _TIGHT:",
+        "if False:",
+        ("test_ends.py::test_where_gauss_newton_is_slow_a_fit_ends_by_newtons_steps[1-29]",),
+    ),
+    Mutant(
+        "a step of Newton's taken wherever it leads",
+        "_training/newton.py",
+        "if loss - value > rounding or (left <= 0.5 * slope and value <= loss + rounding):",
+        "if np.isfinite(value):",
+        ("test_ends.py::test_newtons_steps_are_held_back_where_the_hessian_is_not_positive",),
+    ),
+    Mutant(
         "penalties of each parameter left out of the gradient in Levenberg–Marquardt",
         "kernels/drivers/levenberg.py",
         "own = real(l2 * factors[j]) if each else real(l2)",
