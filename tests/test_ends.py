@@ -124,6 +124,18 @@ def test_on_a_bound_nothing_is_left_to_gain():
         assert look(NET, beside, bounds=bounds)[1].reason == SMALL_GAIN
 
 
+def test_no_step_is_taken_to_where_what_has_no_weight_is_beyond_all_numbers():
+    """0 · ∞ is no number, and a fit's loss is one."""
+    t, c = T.copy(), np.ones(B)
+    t[3], c[3] = 1e200, 0.0
+    beside = BEST + 1e-3
+    w, end = look(NET, beside, t=t, sample_weight=c)
+    assert end.reason == STALLED and np.array_equal(w, beside)
+    t[3] = 0.0
+    w, end = look(NET, beside, t=t, sample_weight=c)
+    assert not np.array_equal(w, beside)
+
+
 def test_a_loss_without_curvature_is_not_looked_at():
     assert look(NET, BEST, loss="pinball")[1] is None
 
