@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .._training.source import columns_of_parquet
 from .separated import Separated
 from .table import EXACT, ROW_NAMES, Array, Table, TableError, Wanted, as_text
 
@@ -182,8 +183,7 @@ def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         schema = parquet.read_schema(data)
         index = (schema.pandas_metadata or {}).get("index_columns", [])
         # Of pandas an index with a name, which is first, as in its CSV: the last is the target.
-        names = sorted(schema.names, key=lambda name: name not in index)
-        names = [name for name in names if not name.startswith("__index_level_")]
+        names = sorted(columns_of_parquet(schema), key=lambda name: name not in index)
         data.seek(0)
         arrow = parquet.read_table(data, columns=wanted.chosen(names, source))
         frame = arrow.to_pandas(ignore_metadata=True)  # else the index of pandas is no column

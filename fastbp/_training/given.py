@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
-from .._columns import Columns
+from .._columns import Columns, rms
 from .._parts import Marked, Rows, row_numbers, runs, sizes
 from ..activations import identity
 from ..losses import Loss, get_loss
@@ -208,7 +208,7 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
         A = A.reshape(*w.shape[:-1], net.n_outputs, -1)
         A *= units.reshape(*A.shape[:-1], 1)
         if all(linear) and isinstance(optimizer, SGD | Adam):
-            of_targets = float(units.max() * np.sqrt(np.mean((units / units.max()) ** 2)))
+            of_targets = rms(units)
     # Where nothing but the function itself is minimised, over whole neurons; AdamW's decay is of
     # what it works with.
     shrunk = isinstance(optimizer, SGD) and optimizer.weight_decay > 0.0

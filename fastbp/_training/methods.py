@@ -395,11 +395,10 @@ def settled(
 
 def end_of_levenberg(problem: Problem, why: int, ftol: float) -> tuple[int, float | None]:
     """Return what `settled` does where the compiled loop can't tell."""
-    if is_told(problem, why):
-        return why, None
-    own, before, loss = problem.net.dtype == np.float64, problem.w.copy(), None
+    own, loss = problem.net.dtype == np.float64, None
     is_slow, why = why == SLOWLY, SMALL_GAIN if why == SLOWLY else why
     if not is_told(problem, why):
+        before = problem.w.copy()
         why, loss = settled(problem, why, ftol, compiled=own)
         if own and np.array_equal(problem.w, before):
             loss = None  # it is the loop's to the last bit

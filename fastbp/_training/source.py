@@ -196,12 +196,12 @@ class Source:
                     f"columns of Parquet are called by their names; got {name!r} (the names of "
                     "NumPy's files end with .npy)"
                 )
-        known = _columns_of(parquet.read_schema(files[0]))
+        known = columns_of_parquet(parquet.read_schema(files[0]))
         missing = [name for name in (*targets, *weights) if name not in known]
         if missing:
             raise ValueError(f"{files[0]} has no column {missing[0]!r}; it has {known}")
         for file in files[1:]:
-            names = _columns_of(parquet.read_schema(file))
+            names = columns_of_parquet(parquet.read_schema(file))
             if {*names} != {*known}:
                 raise ValueError(
                     f"{file} must have the columns {known}, as the first; it has {names}"
@@ -596,7 +596,7 @@ def _paths(given: Any) -> list[str]:
     return [fspath(file) for file in files]
 
 
-def _columns_of(schema: Any) -> list[str]:
+def columns_of_parquet(schema: Any) -> list[str]:
     """Return the names of columns, of which an index of pandas without a name is none."""
     return [name for name in schema.names if not name.startswith("__index_level_")]
 

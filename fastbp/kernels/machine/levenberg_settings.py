@@ -11,7 +11,7 @@ NIELSEN, MARQUARDT = 0, 1
 # the least fall foreseen of steps that the gradients alone judge.
 FRESH, MU, NU, LOSS, BEGUN, HELD, ASKED, SECOND, FIRST_LOSS, STEPS, TRUSTED = range(11)
 N_KEPT = 11
-# Why a call ended. SLOWLY: a small gain, after which many would follow.
+# Why a call ended. SLOWLY: a SMALL_GAIN, after which many would follow; it is said as that.
 (
     GOING, SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN, ON_TARGET, NOT_FINITE, STUCK, STALLED, SADDLE,
     NOTHING_FREE, ROUNDED, SLOWLY,
@@ -29,5 +29,4 @@ REASONS = (
     "saddle: the gradient is zero at the start; begin elsewhere (w0, seed)",
     "converged: no parameter is free to move",
     "stalled: what is left to gain is below rounding",
-    "converged: the loss no longer falls",
 )
