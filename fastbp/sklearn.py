@@ -11,7 +11,8 @@ has one input and one neuron more: the constant input 1, and a neuron with the a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -92,6 +93,18 @@ class _Rows(NamedTuple):
         return float(over_parts(weight, Rows(self.X, None, self.c)).sums[0])
 
 
+@contextmanager
+def whole_or_not(model: BaseEstimator) -> Iterator[None]:
+    """Leave a model as it was where a call fails: with half of a fit it would predict, or go on."""
+    before = dict(vars(model))
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(before)
+        raise
+
+
 @dataclass(kw_only=True, eq=False, repr=False)  # writes each `__init__`, as scikit-learn reads it
 class _NetworkEstimator(BaseEstimator, ABC):
     """What the two have in common: standardisation, and all of a fit but what y is to it."""
@@ -167,21 +180,34 @@ class _NetworkEstimator(BaseEstimator, ABC):
             As :func:`fastbp.fit`; a cause that several networks have once.
         """
         anew = not (self.warm_start and hasattr(self, "w_"))
-        rows = self._checked(X, y, sample_weight, anew)
-        held = None
-        if X_val is not None and y_val is not None:
-            if self.validation_fraction is not None:
-                raise ValueError("give X_val and y_val or validation_fraction, not both")
-            held = self._checked(X_val, y_val, sample_weight_val, False)
-        elif any(given is not None for given in (X_val, y_val, sample_weight_val)):
-            raise ValueError("X_val and y_val must be given both, or neither")
-        return self._learn(rows, held, anew=anew)
+        with whole_or_not(self):
+            rows = self._checked(X, y, sample_weight, anew)
+            held = None
+            if X_val is not None and y_val is not None:
+                if self.validation_fraction is not None:
+                    raise ValueError("give X_val and y_val or validation_fraction, not both")
+                held = self._checked(X_val, y_val, sample_weight_val, False)
+            elif any(given is not None for given in (X_val, y_val, sample_weight_val)):
+                raise ValueError("X_val and y_val must be given both, or neither")
+            results = self._learn(rows, held, anew=anew)
+        return self._ended(results)
 
-    def _pass(self, rows: _Rows, anew: bool, classes: NDArray | None = None) -> Self:
+    def _pass(self, X: Any, y: Any, c: Any, anew: bool, classes: NDArray | None = None) -> Self:
         """Go once over some observations, by the optimizer if it works in batches, else by Adam."""
-        chosen = Adam() if self.optimizer is None else get_optimizer(self.optimizer, "", 0)
-        by = chosen if isinstance(chosen, SGD | Adam) else Adam()
-        return self._learn(rows, None, anew=anew, classes=classes, by=by)
+        with whole_or_not(self):
+            rows = self._checked(X, y, c, anew)
+            chosen = Adam() if self.optimizer is None else get_optimizer(self.optimizer, "", 0)
+            by = chosen if isinstance(chosen, SGD | Adam) else Adam()
+            results = self._learn(rows, None, anew=anew, classes=classes, by=by)
+        return self._ended(results)
+
+    def _ended(self, results: list[fastbp.FitResult]) -> Self:
+        """Say how the fits of a call of the user's ended, which are kept by now."""
+        if any(result.reason == "interrupted" for result in results):
+            raise KeyboardInterrupt
+        if self._at_optimum:  # a part of the data says nothing of the whole
+            warn([result.warnings for result in results], stacklevel=3)
+        return self
 
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, anew: bool
@@ -213,8 +239,10 @@ class _NetworkEstimator(BaseEstimator, ABC):
             c = _check_sample_weight(
                 sample_weight, rows, dtype=np.float64, ensure_non_negative=True
             )
-            if not c.any():
-                raise ValueError("at least one sample weight must not be zero; all are zero")
+            with np.errstate(over="ignore"):
+                total = float(c.sum())
+            if not 0.0 < total < np.inf:
+                raise ValueError(f"sample_weight must have a positive, finite sum; got {total}")
         return _Rows(rows, given, c)
 
     def _learn(
@@ -225,7 +253,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
         anew: bool,
         classes: NDArray | None = None,
         by: Optimizer | None = None,
-    ) -> Self:
+    ) -> list[fastbp.FitResult]:
         """Fit, anew or from where the last call ended, wholly or by one epoch of an optimizer."""
         rows, held = self._shared_out(rows, held, anew, classes, by)
         self._begin(rows, anew, by)
@@ -255,11 +283,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
         self.loss_curve_ = [*self._curves.values()] if len(self._curves) > 1 else self._curves[0]
         self.n_iter_ = max(map(len, self._curves.values()))
         self._at_optimum = by is None
-        if any(result.reason == "interrupted" for result in results):
-            raise KeyboardInterrupt
-        if self._at_optimum:  # a part of the data says nothing of the whole
-            warn([result.warnings for result in results], stacklevel=3)
-        return self
+        return results
 
     def _shared_out(
         self,
@@ -685,7 +709,7 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
         self
         """
         anew = not hasattr(self, "w_")
-        return self._pass(self._checked(X, y, sample_weight, anew), anew)
+        return self._pass(X, y, sample_weight, anew)
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Return the network's output on the scale of the target; with the loss poisson, the rate.
@@ -875,7 +899,7 @@ class NetworkClassifier(_Scored, ClassifierMixin, _NetworkEstimator):
         if classes is not None and not np.array_equal(known, unique_labels(classes)):
             raise ValueError(f"classes were {known} in the first call; got {classes}")
         _require_two(known)
-        return self._pass(self._checked(X, y, sample_weight, anew), anew, known)
+        return self._pass(X, y, sample_weight, anew, known)
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return what the probabilities are made of: s of equation (1), before the output.

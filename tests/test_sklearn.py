@@ -607,6 +607,36 @@ def test_one_class_is_refused(iris):
         NetworkClassifier().fit(X, y, sample_weight=(y == 1).astype(float))
 
 
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize(
+    ("model", "call", "given", "message"),
+    [
+        (NetworkRegressor(2, loss="poisson", l2=0.1), "fit", [-np.ones(9)], "must lie in"),
+        (NetworkClassifier(2, l2=0.1), "fit", [np.zeros(9)], "got 1 class"),
+        (NetworkClassifier(2), "partial_fit", [np.ones((9, 2)), [0, 1, 2]], "shape|classes were"),
+        (NetworkRegressor(2, l2=0.1, monotonic_cst=[1, 0]), "partial_fit", [np.ones(9)], "bounds"),
+    ],
+)
+def test_a_call_that_fails_leaves_the_model_as_it_was(model, call, given, message, begun):
+    X = np.random.default_rng(0).normal(size=(9, 2))
+    model = clone(model).set_params(random_state=0)
+    if begun:
+        want = model.fit(X, np.arange(9) % 2).predict(X)
+    with pytest.raises(ValueError, match=message):
+        getattr(model, call)(100.0 * X + 7.0, *given)
+    if begun:
+        np.testing.assert_array_equal(model.predict(X), want)
+    else:
+        with pytest.raises(NotFittedError):
+            model.predict(X)
+
+
+@pytest.mark.parametrize("c", [np.zeros(9), np.full(9, 1e308)])
+def test_weights_need_a_sum(c):
+    with pytest.raises(ValueError, match=r"positive, finite sum|non-zero"):
+        NetworkRegressor(2).fit(np.eye(9), np.arange(9.0), c)
+
+
 # ---- piece by piece --------------------------------------------------------------------------
 
 

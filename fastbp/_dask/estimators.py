@@ -20,7 +20,8 @@ from .._columns import Columns
 from .._parts import Rows, weight
 from .._standardise import Scaling
 from .._training import fit as training
-from .._training.doubts import check_pair, warn
+from .._training.doubts import check_pair
+from .._training.result import FitResult
 from .._training.source import dask_array
 from ..activations import softmax
 from ..losses import get_loss
@@ -107,10 +108,11 @@ class _OnDask:
         for name, value in _NOT_HERE.items():
             if getattr(self, name, value) != value:
                 raise ValueError(f"{name} is not known on a cluster; leave it out")
-        with session(self.client) as client:
-            return self._fit_on(client, X, y, sample_weight)
+        with session(self.client) as client, local.whole_or_not(self):
+            result = self._fit_on(client, X, y, sample_weight)
+        return self._ended([result])  # type: ignore[attr-defined]
 
-    def _fit_on(self, client: Client, X: Any, y: Any, c: Any) -> Self:
+    def _fit_on(self, client: Client, X: Any, y: Any, c: Any) -> FitResult:
         model: Any = self
         names = getattr(X, "columns", None)
         vars(self).pop("feature_names_in_", None)
@@ -179,10 +181,7 @@ class _OnDask:
         self.loss_curve_ = model._curves[0] = result.history["loss"].tolist()
         self.n_iter_ = len(self.loss_curve_)
         model._at_optimum = True
-        if result.reason == "interrupted":
-            raise KeyboardInterrupt
-        warn([result.warnings], stacklevel=4)
-        return self
+        return result
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the local estimator's score: R² or accuracy, summed up on the workers."""
