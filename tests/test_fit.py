@@ -551,6 +551,17 @@ def test_resumes_to_the_same_bits(optimizer: Any, validation: Any, tmp_path: Pat
         same(fastbp.fit(NET, X, T, **options), whole)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lm", "lbfgs"])
+def test_what_a_callback_stopped_goes_on_without_it(optimizer: Any, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"optimizer": optimizer, "epochs": 130, "validation": 0.2}
+    whole = fastbp.fit(NET, X, T, checkpoint=tmp_path / "whole.npz", **options)
+    options |= {"checkpoint": tmp_path / "c.npz"}
+    for _ in range(2):  # the second time it is there as it was
+        stopped = fastbp.fit(NET, X, T, callback=lambda state: state.step == 100, **options)
+        assert (stopped.reason, len(stopped.history["loss"])) == ("stopped by the callback", 100)
+    same(fastbp.fit(NET, X, T, **options), whole)
+
+
 def test_checkpoint_after_ctrl_c(tmp_path: Path) -> None:
     def interrupt(state: fastbp.FitState) -> None:
         if state.step == 5:

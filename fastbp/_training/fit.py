@@ -34,7 +34,7 @@ from .progress import Progress
 from .result import FitResult
 from .scipy_methods import SciPy
 from .source import Source, Streamed
-from .watch import EarlyStopping, FitState, Watch
+from .watch import STOPPED, EarlyStopping, FitState, Watch
 
 __all__ = ["fit"]
 
@@ -167,8 +167,9 @@ def fit(
     checkpoint : path, optional
         A file that is written every few seconds and at the end, whole or not at all. A fit with
         the same arguments goes on from it, and ends with the same bits as one never stopped; so
-        does one with more epochs, done or not, unless its learning rates depend on their number.
-        SciPy's methods then restart every 100 iterations, and where their epochs ended.
+        does one with more epochs, done or not, unless its learning rates depend on their number,
+        and one without the callback that stopped it. SciPy's methods then restart every 100
+        iterations, where their epochs ended, and where they were stopped.
 
     Returns
     -------
@@ -369,7 +370,9 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
         problem.w[:] = saved["w"]
         watch.restore(saved)
         method.restore(saved)
-        if store.of_fewer and reason == ALL_DONE:
+        if (store.of_fewer and reason == ALL_DONE) or (
+            watch.callback is None and reason == STOPPED
+        ):
             reason = ""
 
     def keep() -> None:

@@ -74,6 +74,9 @@ class EarlyStopping:
             raise ValueError(f"min_delta must be a number from 0 on; got {self.min_delta!r}")
 
 
+STOPPED = "stopped by the callback"
+
+
 @dataclass(frozen=True, eq=False)
 class FitState:
     """What a callback is given after every epoch or iteration.
@@ -120,7 +123,7 @@ class Watch:
         self.n_evaluations = 0
         self._validation = validation
         self._early = early
-        self._callback = callback
+        self.callback = callback
         self._progress = progress
         self._stop = stop
         self.as_given = as_given  # turns the method's w into the caller's
@@ -134,7 +137,7 @@ class Watch:
     def each_step(self) -> bool:
         """Whether something has to happen after every single iteration."""
         waits = self._early.patience is not None
-        return waits or self._validation is not None or self._callback is not None
+        return waits or self._validation is not None or self.callback is not None
 
     def begin(self, w: NDArray) -> None:
         """Judge the start, which is the best until a step is better."""
@@ -162,16 +165,16 @@ class Watch:
         else:
             self.waited += 1
         self._progress.show(self.step, shown)
-        if self._callback is not None:
+        if self.callback is not None:
             view = self.as_given(w).view()
             view.flags.writeable = False
             state = FitState(self.step, self.epochs, view, loss, validation_loss)
             try:
-                stop = self._callback(state)
+                stop = self.callback(state)
             except StopIteration:
                 stop = True
             if stop:
-                return "stopped by the callback"
+                return STOPPED
         if self._early.target is not None and loss <= self._early.target:
             return "target reached"
         if self._early.patience is not None and self.waited >= self._early.patience:
