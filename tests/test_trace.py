@@ -291,6 +291,7 @@ _OF_TWO = (
 _AT_NAN = [
     *(f"np.{name}(z)" for name in _OF_ONE),
     *(f"np.{name}({args})" for name in _OF_TWO for args in ("z, 0.7", "0.7, z", "z, z")),
+    *("np.hypot(z, 0.0)", "np.hypot(0.0, z)", "np.hypot(math.nan, z)"),
     *(f"np.{name}(z, math.nan)" for name in ("maximum", "minimum", "fmax", "fmin", "power")),
     *("np.copysign(z, 0.7)", "np.copysign(0.7, abs(z))", "np.copysign(1.0, -1.0 / (1.0 + abs(z)))"),
     *("np.clip(z, -1.0, 1.0)", "np.clip(z, None, 1.0)", "np.clip(z, 0.0, None)"),

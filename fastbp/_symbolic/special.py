@@ -178,7 +178,8 @@ def hypot(x: Expr, y: Expr) -> Expr:
     larger = compare(">=", a, b)
     long, short = select(larger, a, b), select(larger, b, a)
     ratio = div(short, long)
-    value = select(_is(long, 0.0), long, long * unary("sqrt", 1.0 + ratio * ratio))
+    none = both(_is(a, 0.0), _is(b, 0.0))  # not where the other is NaN
+    value = select(none, long, long * unary("sqrt", 1.0 + ratio * ratio))
     infinite = either(_is(a, math.inf), _is(b, math.inf))
     value = select(infinite, g.const(math.inf), value)
     p, q = div(x, value), div(y, value)
