@@ -73,6 +73,12 @@ def test_separators_newlines_and_byte_order_marks(read, separator, newline, enco
     assert table.notes == ()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_name_of_several_lines_costs_no_row(read, encoding):
+    table = read(('\n"name\nor so"' + PEOPLE.removeprefix("name")).encode(encoding))
+    assert cells(table)["name\nor so"] == ["Ann", "Bob", "Cid", "Dee"]
+
+
 def zipped(data, *names):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

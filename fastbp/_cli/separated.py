@@ -110,6 +110,7 @@ class Separated:
         except csv.Error as error:
             raise TableError(f"{self.source}, line {lines[0][0] + 1}: {error}") from None
         self.n_skipped = lines[0][0] + used if lines else 0
+        self.has_comments |= used > 1  # pandas skips rows, not lines: it gets what is below
         n_numbers = sum(map(_is_number, names))
         # Years may be names. 9.7 among mostly numbers is a value, but for those of a matrix.
         marked = bool(names and names[0]) and any(
