@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.distributed import Client, LocalCluster, get_client
+from sklearn.exceptions import NotFittedError
 
 import fastbp
 import fastbp.dask
@@ -420,6 +422,22 @@ def test_what_is_refused(client: Client) -> None:
         fastbp.dask.fit(NET, x, t, client="tcp://nowhere")
     with pytest.raises(TypeError, match="validation must be"):
         fastbp.dask.fit(NET, x, t, validation=0.1, client=client)
+
+
+def test_what_estimators_refuse(client: Client) -> None:
+    x, t = far(X, 7001), far(T, 3000)
+    regressor = fastbp.dask.NetworkRegressor(2, loss="poisson", epochs=1)
+    classifier = fastbp.dask.NetworkClassifier(2, epochs=1)
+    for model, message in ((regressor, "'poisson' must lie in"), (classifier, "continuous")):
+        model.client = client
+        with pytest.raises(ValueError, match=message):
+            model.fit(x, t)
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        with pytest.raises(NotFittedError):
+            getattr(classifier, method)(x)
+    for fit in (fastbp.fit_many, partial(fastbp.fit_groups, groups=T > 0.0)):
+        with pytest.raises(TypeError, match="client must be a distributed"):
+            fit(NET, X, T, client="tcp://nowhere")
 
 
 def test_local_calls_do_not_pull_it_into_memory(client: Client) -> None:

@@ -12,6 +12,8 @@ from distributed import Client
 from numpy.random import default_rng
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
 import fastbp.sklearn as local
 
@@ -136,10 +138,12 @@ class _OnDask:
             raise ValueError("on a cluster batches have a fixed order: give shuffle=False")
         model._rng = default_rng(check_random_state(model.random_state).randint(2**31 - 1))
         K = model._row[0] if model._row else 1
+        # By which targets are checked: those of a regressor are what the network is fitted to.
+        output, of = (net.output, loss) if model._numeric else ("identity", get_loss("squared"))
         raw = Blocks(
             client,
-            Network(self.n_features_in_, 1, n_outputs=K, output="identity"),
-            get_loss("squared"),
+            Network(self.n_features_in_, 1, n_outputs=K, output=output),
+            of,
             X,
             y,
             None if c is None else _array(c),
@@ -289,6 +293,7 @@ class NetworkClassifier(_OnDask, local.NetworkClassifier):  # type: ignore[misc]
         missing = [label for label in unique.tolist() if label is None or label != label]
         if missing:
             raise ValueError(f"y must have a label for each observation; got {missing[0]}")
+        check_classification_targets(unique)
         self.classes_ = unique
         local._require_two(unique)
         if isinstance(y, da.Array):
@@ -310,8 +315,12 @@ class NetworkClassifier(_OnDask, local.NetworkClassifier):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probability of each class, lazily as `predict`."""
-        return self._lazily("predict_proba", X, len(self.classes_))
+        return self._lazily("predict_proba", X, self._n_classes())
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return its logarithm, lazily as `predict`."""
-        return self._lazily("predict_log_proba", X, len(self.classes_))
+        return self._lazily("predict_log_proba", X, self._n_classes())
+
+    def _n_classes(self) -> int:
+        check_is_fitted(self)
+        return len(self.classes_)

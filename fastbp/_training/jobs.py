@@ -67,6 +67,9 @@ def _on_cluster(
     client: Any,
 ) -> list[tuple[Job, Outcome]]:
     """Hand jobs to the workers, as many at a time as take about a second."""
+    if not hasattr(client, "scatter") or client.asynchronous:
+        what = type(client).__name__
+        raise TypeError(f"client must be a distributed.Client that is not asynchronous; got {what}")
     # A task gets it from a worker that has it; Dask does tasks of a lost worker again.
     (there,) = client.scatter([work], broadcast=True, hash=False)
     n = max(sum(client.nthreads().values()), 1)
