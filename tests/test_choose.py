@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+from sklearn.base import clone
 from sklearn.datasets import load_wine
 from sklearn.model_selection import GroupKFold
 
@@ -16,6 +17,7 @@ from fastbp._training import choose, held
 from fastbp._training.choose import PATH
 from fastbp._training.held import Losses
 from fastbp.kernels.machine import sizes
+from fastbp.sklearn import NetworkRegressor
 
 RNG = np.random.default_rng(0)
 ONES = np.ones((70, 1))
@@ -289,3 +291,18 @@ def test_evidence_of_a_linear_model_is_exact():
         covariance = Z @ prior @ Z.T + np.diag(s2 / each)
         want = multivariate_normal(np.zeros(30), covariance).logpdf(t)
         np.testing.assert_allclose(report.log_evidence, want, rtol=1e-9)
+
+
+def test_a_column_of_ones_among_raw_ones_changes_no_choice():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 1))
+    y = np.sin(2.0 * x[:, 0]) + x[:, 0] + 0.3 * rng.normal(size=60)
+    model = NetworkRegressor(3, standardize=False, random_state=0)
+    want = clone(model).fit(x, y)
+    got = clone(model).fit(np.column_stack([np.ones(60), x]), y)
+    assert got.l2_ == want.l2_
+    assert got.l2_linear_ == pytest.approx(want.l2_linear_, rel=1e-6)
+    assert got.loss_ == pytest.approx(want.loss_, rel=1e-6)
+    with pytest.warns(fastbp.FitWarning, match="no better than that of a constant"):
+        alone = clone(model).fit(np.full((60, 1), 3.3), y)
+    assert alone.predict([[3.3]]) == pytest.approx(y.mean(), abs=1e-3)

@@ -443,9 +443,10 @@ def _of_neuron(net: Network, unit: NDArray, line: Line) -> NDArray | None:
     ½ λ (u |a|² + |v|²), least at √u |a| = |v|, is λ √u |V| for V = a v: its slopes are those of
     ½ λ' |V|² where λ √u = λ' |V|. Where columns are not penalised by their units, there is none.
     """
-    straight, of = [v == identity for v in net.activations], line.units > 0.0
+    straight = [v == identity for v in net.activations]
     A, W = net.split(unit)
     i = straight.index(True) if any(straight) else 0
+    of = (line.units > 0.0) & (W[i] > 0.0)  # of several constant columns each has another's bias
     ratios = W[i, of] / line.units[of]
     if not any(straight) or not of.any() or np.ptp(ratios) > 0.1 * ratios.min():
         return None
