@@ -354,13 +354,13 @@ class LevenbergMarquardt(Optimizer):
     The stops are taken only where no damping holds the step back; a run whose steps vanish before
     is begun once more with much damping (the history goes on with its losses), and the better of
     both is given back, with `converged` False ("stalled") where it is not stationary. Where the
-    loss is flat to rounding, steps go on while gradients lessen. In float64 and without bounds,
-    Newton's steps follow 64 iterations or more whose last ones were short but slow, with up to 600
-    free parameters and an `ftol` of at most 1e-8: by Gauss–Newton's alone such a fit may be off by
-    1e-4 of the targets. In float32, whose sums hide what is left, the end is looked at in float64:
-    a few more steps are taken where they lower the loss by more than `ftol`, and "stalled" is where
-    that can't be done in numbers of float32. So is, in float64, the end of a stall, and with bounds
-    or penalties of some parameters.
+    loss is flat to rounding, steps go on while gradients lessen. In float64 Newton's steps follow
+    64 iterations or more whose last ones were short but slow, with up to 600 free parameters and an
+    `ftol` of at most 1e-8: by Gauss–Newton's alone such a fit may be off by 1e-4 of the targets. In
+    float32, whose sums hide what is left, the end is looked at in float64: a few more steps are
+    taken where they lower the loss by more than `ftol`, and "stalled" is where that can't be done
+    in numbers of float32. So is, in float64, the end of a stall, and with bounds or penalties of
+    some parameters.
 
     References
     ----------

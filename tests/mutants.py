@@ -1110,7 +1110,7 @@ FITS = (
         "_training/methods.py",
         "if is_slow and own and why == SMALL_GAIN and ftol <= _TIGHT:",
         "if False:",
-        ("test_ends.py::test_where_gauss_newton_is_slow_a_fit_ends_by_newtons_steps[1-29]",),
+        ("test_ends.py::test_where_gauss_newton_is_slow_a_fit_ends_by_newtons_steps[1-29-None]",),
     ),
     Mutant(
         "a step of Newton's taken wherever it leads",
@@ -1118,6 +1118,13 @@ FITS = (
         "if loss - value > rounding or (left <= 0.5 * slope and value <= loss + rounding):",
         "if np.isfinite(value):",
         ("test_ends.py::test_newtons_steps_are_held_back_where_the_hessian_is_not_positive",),
+    ),
+    Mutant(
+        "what is on its bound moves in a step of Newton's",
+        "_training/newton.py",
+        "moves = np.where(slopes > 0.0, w[free] > low, w[free] < high)",
+        "pass",
+        ("test_ends.py::test_where_gauss_newton_is_slow_a_fit_ends_by_newtons_steps[1-0-1.5]",),
     ),
     Mutant(
         "penalties of each parameter left out of the gradient in Levenberg–Marquardt",

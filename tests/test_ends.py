@@ -180,15 +180,23 @@ SLOW_T = np.sin(2.0 * SLOW_X[:, 0]) + 0.1 * DRAWN.normal(size=100)
 SLOW_T = np.column_stack([SLOW_T, SLOW_T**2])
 
 
-@pytest.mark.parametrize(("K", "seed"), [(1, 29), (1, 19), (2, 28), (2, 14)])
-def test_where_gauss_newton_is_slow_a_fit_ends_by_newtons_steps(K, seed):
+@pytest.mark.parametrize(
+    ("K", "seed", "bound"),
+    [(1, 29, None), (1, 19, None), (2, 28, None), (2, 14, None), (1, 0, 1.5), (2, 0, 3.0)],
+)
+def test_where_gauss_newton_is_slow_a_fit_ends_by_newtons_steps(K, seed, bound):
     """Residuals that bend leave a gradient of 1e-5 where the loss no longer falls by ftol."""
     net = fastbp.Network(2, 4, output=["identity"] * K if K > 1 else "identity")
     t, l2, options = SLOW_T[:, 0] if K == 1 else SLOW_T, 1e-3, {"l2": 1e-3, "seed": seed}
+    if bound is not None:
+        options["bounds"] = -bound, bound
 
     def slope(w):
         mean, g, G = net.gauss_newton(w, SLOW_X, t)
-        return np.abs((g + l2 * w) / np.sqrt(G.diagonal() + l2)).max() / np.sqrt(2.0 * mean)
+        slopes = (g + l2 * w) / np.sqrt(G.diagonal() + l2) / np.sqrt(2.0 * mean)
+        held = (np.abs(w) == (bound or np.inf)) & (slopes * w < 0.0)
+        assert held.any() == (bound is not None)
+        return np.abs(slopes[~held]).max()
 
     found = fastbp.fit(net, SLOW_X, t, **options)
     assert found.converged and len(found.history["loss"]) >= 64

@@ -25,6 +25,8 @@ _STEPS, _NONE, _STALE = 12, 1e-10, 0.1
 _HELD = (1.0, 1e2, 1e3, 1e4)
 _EPS = float(np.finfo(np.float64).eps)
 
+Bounds = tuple[NDArray, NDArray]
+
 
 def is_small(problem: Problem) -> bool:
     """Whether matrices of the free parameters cost no more than iterations in their place."""
@@ -46,23 +48,51 @@ def hessian(
     return products[:, free].astype(np.float64, order="C") * columns
 
 
+def steepest(
+    w: NDArray, free: NDArray, slopes: NDArray, scale: NDArray, bounds: Bounds | None
+) -> float:
+    """Return the largest of the slopes, which are in units of `scale`, as are the ways.
+
+    None is longer than the way to its bound.
+    """
+    sizes = np.abs(slopes)
+    if bounds is not None:
+        low, high = (bound[free] for bound in bounds)
+        sizes = np.minimum(sizes, np.where(slopes > 0, w[free] - low, high - w[free]) / scale)
+    return float(sizes.max(initial=0.0))
+
+
 def stepped(
-    w: NDArray, free: NDArray, H: NDArray, g: NDArray, scale: NDArray, held: NDArray | float = 1.0
+    w: NDArray,
+    free: NDArray,
+    H: NDArray,
+    g: NDArray,
+    scale: NDArray,
+    bounds: Bounds | None = None,
+    held: NDArray | float = 1.0,
 ) -> NDArray | None:
     """Return where a step of Newton's leads to, H being in units of `scale`; None if nowhere.
 
-    Along what has next to no curvature it is short, shorter where `held` is above 1.
+    Along what has next to no curvature it is short, shorter where `held` is above 1. What is on a
+    bound that the gradient holds it to does not move.
     """
-    bent = H.copy()
-    bent[np.diag_indices_from(H)] += _FLAT * np.abs(H.diagonal()).max() * held**2
-    if not np.isfinite(bent).all():
+    slopes, to = g[free].astype(np.float64) * scale, w.copy()
+    moves = np.full(free.size, True)
+    if bounds is not None:
+        low, high = (bound[free] for bound in bounds)
+        moves = np.where(slopes > 0.0, w[free] > low, w[free] < high)
+    bent = H[np.ix_(moves, moves)]
+    if not (bent.size and np.isfinite(bent).all()):
         return None
+    short = np.broadcast_to(held, free.shape)[moves]
+    bent[np.diag_indices_from(bent)] += _FLAT * np.abs(bent.diagonal()).max() * short**2
     try:
-        step = np.linalg.solve(bent, g[free].astype(np.float64) * scale)
+        step = np.linalg.solve(bent, slopes[moves])
     except np.linalg.LinAlgError:
         return None
-    to = w.copy()
-    to[free] -= step * scale
+    to[free[moves]] -= step * scale[moves]
+    if bounds is not None:
+        np.clip(to, *bounds, out=to)
     return to if np.isfinite(to).all() else None
 
 
@@ -74,26 +104,26 @@ def nearer(problem: Problem, size: float, rms: float) -> float | None:
     half, in units of the columns of J; `size` and `rms` are as `ends.ended` has them. Returns the
     loss, or None where none was taken.
     """
-    if problem.bounds is not None or not is_small(problem):
+    if not is_small(problem):
         return None
-    objective, w = problem.objective(), problem.w
+    objective, w, bounds = problem.objective(), problem.w, problem.bounds
     loss, g, G = objective.gauss_newton(w)
     free = np.flatnonzero(problem.free & (G.diagonal() > 0.0))
     scale = 1.0 / np.sqrt(G.diagonal()[free])
     rounding = 4.0 * _EPS * (abs(loss) + np.sqrt(abs(loss)) * rms)
     none = _NONE * np.sqrt(2.0 * (abs(loss) if size < 0.0 else size))
-    slope, H, found = float(np.abs(g[free] * scale).max(initial=0.0)), None, None
+    slope, H, found = steepest(w, free, g[free] * scale, scale, bounds), None, None
     for _ in range(_STEPS):
         if slope <= none:
             break
         is_new = H is None
         H = hessian(objective, w, free, scale, scale) if H is None else H
         for held in _HELD if is_new else _HELD[:1]:
-            to = stepped(w, free, H, g, scale, held)
+            to = stepped(w, free, H, g, scale, bounds, held)
             if to is None:
                 continue
             value, gradient = objective(to)
-            left = float(np.abs(gradient[free] * scale).max())
+            left = steepest(to, free, gradient[free] * scale, scale, bounds)
             if loss - value > rounding or (left <= 0.5 * slope and value <= loss + rounding):
                 w[:], loss, g, found = to, value, gradient, value
                 H = H if left <= _STALE * slope else None

@@ -268,18 +268,19 @@ class SciPy(WithoutMoments):
         return left, False, message if ended else None
 
     def _newton(self, watch: Watch, units: Units) -> bool:
-        """Take a step of Newton's; False where the Hessian is large or bounds are in the way.
+        """Take a step of Newton's; False where the Hessian is large.
 
         It is short where a unit is far larger than most: the bias of a neuron without weight,
         which may be any.
         """
         problem, scale = self.problem, units.parameters
-        if problem.bounds is not None or not newton.is_small(problem):
+        if not newton.is_small(problem):
             return False
         watch.n_evaluations += len(self.free)
         H = newton.hessian(self.objective, problem.w, self.free, scale, scale)
         g = self.objective(problem.w)[1]
-        to = newton.stepped(problem.w, self.free, H, g, scale, self._oversize(scale))
+        held = self._oversize(scale)
+        to = newton.stepped(problem.w, self.free, H, g, scale, problem.bounds, held)
         if to is None:
             return False
         problem.w[:] = to
@@ -340,15 +341,8 @@ class SciPy(WithoutMoments):
     def _steepest(self, units: Units) -> float:
         """The largest entry of the gradient, in units; none longer than the way to its bound."""
         problem = self.problem
-        gradient = self.objective(problem.w)[1][self.free].astype(np.float64)
-        slopes = np.abs(gradient * (units.parameters / units.loss))
-        if problem.bounds is not None:  # none is longer than the way to its bound
-            low, high = (bound[self.free] for bound in problem.bounds)
-            w = problem.w[self.free]
-            slopes = np.minimum(
-                slopes, np.where(gradient > 0, w - low, high - w) / units.parameters
-            )
-        return float(slopes.max())
+        slopes = self.objective(problem.w)[1][self.free] * (units.parameters / units.loss)
+        return newton.steepest(problem.w, self.free, slopes, units.parameters, problem.bounds)
 
     def _judged(self, units: Units, limited: bool) -> str:
         """Why a run ended, by the gradient that it left."""
