@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .activations import softmax
-from .losses import Loss, get_loss
+from .activations import identity, softmax
+from .losses import Loss, get_loss, squared
 
 Array = NDArray[Any]
 
@@ -120,6 +120,13 @@ def head_at(
     elif loss.fuses_with_softmax:
         fused = softmax_cross_entropy if sigmas is softmax else sigmas.cross_entropy
         return fused(order, s, tau * t, c)
+    if not tau.all():  # what has no weight may be beyond all numbers, and 0 · ∞ is none
+        nothing = tau == 0.0
+        t = np.where(nothing, 0.5, t)
+        if isinstance(sigmas, Sequence):
+            s = np.where(nothing, 0.5, s)
+            sigmas = _replaced(sigmas, nothing, identity)
+            pointwise = _replaced(pointwise, nothing, squared)
     y, J, *curvature = output(sigmas, order, s)
     losses, dl, *ddl = entrywise(pointwise, order, y, t)
     mean, c = c @ (tau * losses).sum(axis=1), c[:, np.newaxis] * tau
@@ -128,6 +135,10 @@ def head_at(
         return first
     kappa = between(J, c * ddl[0])
     return first._replace(kappa=kappa, h=kappa + curvature[0](c * dl))
+
+
+def _replaced(functions: Sequence[Any], which: Array, other: Any) -> list[Any]:
+    return [other if here else v for v, here in zip(functions, which, strict=True)]
 
 
 def softmax_cross_entropy(order: int, s: Array, t: Array, c: Array) -> Head:

@@ -47,6 +47,10 @@ def size_of(call: Callable[..., Any], net: Any, w: Any, X: Any, *others: Any, **
     bound = inspect.signature(call).bind(net, w, X, *others, **named)
     bound.apply_defaults()
     given = bound.arguments
+    if np.ndim(X) == 2 and given.get("sample_weight") is not None:  # as the reference drops rows
+        weighs = np.asarray(given["sample_weight"]) != 0.0
+        given |= {name: np.asarray(given[name])[weighs] for name in ("X", "t", "sample_weight")}
+        X = given["X"]
     w, X = (np.asarray(array, np.float64) for array in (w, X))
     Z = reference.L(net, w, np.atleast_2d(X))
     neurons = list(net.activations)

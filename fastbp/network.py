@@ -93,10 +93,11 @@ class Network:
     loss : str or Loss
         ℓ: a name of `fastbp.losses.NAMES`, or a loss made with `fastbp.loss`.
     sample_weight : array_like, shape (B,), optional
-        c, none of them negative; ones where left out.
+        c, none of them negative; ones where left out. What has the weight 0 counts for nothing,
+        even where its loss or output is beyond all numbers; its X and t are numbers, though.
     target_weight : array_like, shape (K,), optional
-        A weight for the loss of each output, none of them negative; ones where left out. On a
-        softmax it weighs the classes.
+        A weight for the loss of each output, none of them negative; ones where left out; 0 as
+        above. On a softmax it weighs the classes.
     out : ndarray, optional
         Filled with the result, the first where two are arrays, and returned as it: of its shape,
         (1,) for a single number, and of the network's dtype, in C order.

@@ -24,8 +24,8 @@ t              (B, K)        targets; for cross_entropy with softmax probabiliti
                              0 … K-1, (B,)
 ybar           (B, K)        the cotangent ȳ, the derivative of something by y
 loss                         ℓ: a name, or what `fastbp.loss` made
-sample_weight  (B,)          c; ones where left out
-target_weight  (K,)          τ; ones where left out
+sample_weight  (B,)          c; ones where left out; what has 0 may be beyond all numbers
+target_weight  (K,)          τ; ones where left out; what has 0 may be beyond all numbers
 structure                    whether to multiply only what is not known to be zero
 =============  ============  ======================================================================
 
@@ -663,9 +663,9 @@ def _loss_pass(
     t = _probabilities(t, _n_outputs(net)) if joint else t
     c = np.ones(len(X), X.dtype) if c is None else c
     tau = np.ones(_n_outputs(net), X.dtype) if tau is None else tau
-    total = c.sum()
+    total, weighs = c.sum(), c != 0.0  # what does not may be beyond all numbers: 0 · ∞ is none
     if total == 0:
         raise ValueError("sample_weight has the sum 0, but a mean needs a sum above 0")
-    f = _forward(net, w, X, order)
-    head = head_at(_sigmas(net), loss, f.s, t, c / total, tau, order)
+    f = _forward(net, w, X[weighs], order)
+    head = head_at(_sigmas(net), loss, f.s, t[weighs], c[weighs] / total, tau, order)
     return f, head, None if p is None else _parts(net, p)

@@ -24,7 +24,12 @@ try:
     from scipy.sparse import issparse
     from scipy.special import log_expit, log_softmax
     from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
-    from sklearn.utils import check_random_state, check_scalar
+    from sklearn.utils import (
+        _safe_indexing,
+        check_consistent_length,
+        check_random_state,
+        check_scalar,
+    )
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.multiclass import check_classification_targets, unique_labels
     from sklearn.utils.validation import (  # two that are private: there are no public ones
@@ -574,6 +579,10 @@ class _Scored:
         """
         for name, value in (("y", y), ("sample_weight", sample_weight)):
             boundary.unmasked(name, value)
+        if sample_weight is not None and not np.all(sample_weight):
+            check_consistent_length(X, y, sample_weight)
+            weighs = np.flatnonzero(sample_weight)  # the rest may be beyond all numbers
+            X, y, sample_weight = (_safe_indexing(a, weighs) for a in (X, y, sample_weight))
         return super().score(X, y, sample_weight)  # type: ignore[misc]
 
 

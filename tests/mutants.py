@@ -104,8 +104,8 @@ REFERENCE = (
     ),
     _reference(
         "weights that are divided by their number, not their sum",
-        "t, c / total, tau, order)",
-        "t, c / len(X), tau, order)",
+        "c[weighs] / total, tau, order)",
+        "c[weighs] / len(X), tau, order)",
         "test_loss_by_hand",
         "test_losses_to_50_digits",
         "test_scaling_all_weights_changes_nothing",
@@ -295,6 +295,28 @@ KERNELS = (
         "adding = most >= batch and is_plain(steps.settings, steps.free)",
         "adding = is_plain(steps.settings, steps.free)",
         f"{_PLAIN}[650]",
+    ),
+    _kernel(
+        "sums of a part stay no numbers by what has no weight",
+        "kernels/drivers/weighing.py",
+        "        if m == n:\n",
+        "        if m > 0:\n",
+        "test_kernels.py::test_what_has_no_weight_may_be_beyond_all_numbers[40-8-1-targets-float64]",
+        "test_fit.py::test_what_has_no_weight_may_be_beyond_all_numbers[squared-None]",
+    ),
+    _kernel(
+        "a batch with what has no weight in it",
+        "kernels/drivers/training.py",
+        "                order = standing\n",
+        "",
+        "test_training_kernels.py::test_losses_and_sample_weights[6-squared]",
+    ),
+    _kernel(
+        "what has no weight in a step of second order",
+        "kernels/drivers/levenberg.py",
+        "B=data.B, c=data.c, scale=data.scale,",
+        "B=data.B, scale=data.scale,",
+        "test_fit.py::test_steps_of_second_order_leave_out_what_has_no_weight[1]",
     ),
     _kernel(
         "a chunk begins where the one before it began to be padded",
@@ -1035,7 +1057,7 @@ INTERVALS = (
     Mutant(
         "a loss that is judged by all outputs at once",
         "_training/doubts.py",
-        "losses, outputs = _losses_by_output(problem, columns), [[k] for k in outputs[0]]",
+        "losses, outputs = _losses_by_output(problem), [[k] for k in outputs[0]]",
         'names = [""]',
         ("test_doubts.py::test_a_loss_of_one_output_no_better_than_a_constant_s",),
     ),

@@ -744,6 +744,46 @@ def test_a_process_that_is_killed(tmp_path: Path) -> None:
         assert len(file["losses"]) > 0
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("optimizer", [None, "adam", "lbfgs", "trust-exact", "nelder-mead"])
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+def test_what_has_no_weight_may_be_beyond_all_numbers(optimizer: Any, loss: str) -> None:
+    x = np.linspace(-1.0, 1.0, 30)
+    net = fastbp.Network(2, 3, activations="square", output="identity")
+    w0, ends = net.init(seed=0), []
+    for far in (0.0, 1e160):  # of which no square is a number
+        X, t, c = np.column_stack([x, np.ones(30)]), np.exp(2.0 * x), np.ones(30)
+        X[7, 0], t[:5], c[:8] = far, far, 0.0
+        ends.append(
+            fastbp.fit(
+                net, X, t, sample_weight=c, w0=w0, loss=loss, optimizer=optimizer, epochs=20,
+                validation=(X, t, c),
+            )
+        )  # fmt: skip
+    near, away = ends
+    np.testing.assert_allclose(away.w, near.w, rtol=1e-6)
+    np.testing.assert_allclose(away.loss, near.loss, rtol=1e-12)
+    np.testing.assert_allclose(away.validation_loss, near.validation_loss, rtol=1e-12)
+    assert str(away.report()) == str(near.report())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_steps_of_second_order_leave_out_what_has_no_weight(threads: int) -> None:
+    rng = np.random.default_rng(0)
+    X, c, histories = (
+        np.column_stack([rng.normal(size=(1100, 2)), np.ones(1100)]),
+        np.ones(1100),
+        [],
+    )
+    t, c[::9] = np.sin(3.0 * X[:, 0]) * X[:, 1], 0.0
+    net = fastbp.Network(3, activations=["tanh"] * 19 + ["square"], output="identity")
+    for far in (1.0, 1e200):
+        X[::9, 0] = far
+        given: dict[str, Any] = {"sample_weight": c, "epochs": 30, "threads": threads}
+        histories.append(fastbp.fit(net, X, t, w0=net.init(seed=2), **given).history["loss"])
+    np.testing.assert_allclose(*histories, rtol=1e-6)
+
+
 # ---- many at once --------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import itertools
 import math
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -449,6 +450,56 @@ def test_weights_enter_by_their_ratios(dtype):
     few, few_g = net.loss_and_grad(case.w, case.X[:20], case.t[:20], sample_weight=c[:20])
     assert few == pytest.approx(mean, rel=LIMITS[dtype])
     compare("weights of zero", g, few_g, LIMITS[dtype])
+
+
+@fastbp.activation
+def steep(z):
+    return np.sqrt(np.abs(z))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wild", ["targets", "neurons", "slopes", "inputs"])
+@pytest.mark.parametrize(("B", "N", "K"), [(2, 3, 1), (40, 8, 1), (1100, 3, 1), (1600, 2, 3)])
+def test_what_has_no_weight_may_be_beyond_all_numbers(B, N, K, wild, dtype):
+    """Its loss, all of its neurons, their slopes alone, or the squares of its inputs alone."""
+    neurons = {"neurons": "square", "slopes": steep}.get(wild, "tanh")
+    case = random_case([15, B], N, 7, B, activations=[neurons], outputs=["tanh"], n_outputs=K)
+    case, far = case.astype(dtype), float(np.finfo(dtype).max) / 1e4
+    net, some = case.net.network(dtype), np.random.default_rng(B).random(B) < 0.4
+    some[[0, -1]] = False, True
+    some[576:1152] = True  # a whole part
+    case.c[some] = 0.0
+    given = {"loss": "poisson" if wild == "neurons" else "squared", "sample_weight": case.c}
+    if wild == "targets":
+        case.t[some] = far
+    else:
+        case.X[some] = 0.0 if wild == "slopes" else far
+    left = given | {"sample_weight": case.c[~some]}
+    for name in ("loss_and_grad", "hvp", "gauss_newton_product", "gauss_newton"):
+        p = [case.p] if name in DIRECTIONAL else []
+        got = agree(net, name, case.w, case.X, case.t, *p, **given)
+        shared = getattr(net, name)(case.w, case.X, case.t, *p, **given, threads=2)
+        np.testing.assert_array_equal(flat(shared), flat(got))
+        want = getattr(net, name)(case.w, case.X[~some], case.t[~some], *p, **left)
+        compare(name, flat(got), flat(want), LIMITS[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output", ["exp", "softmax"])
+def test_an_output_of_no_weight_may_be_beyond_all_numbers(output, dtype):
+    sigma = softmax if output == "softmax" else output
+    case = random_case(16, 3, 4, 50, activations=["tanh"], outputs=sigma, n_outputs=3)
+    case, net = case.astype(dtype), case.net.network(dtype)
+    case.tau[1] = 0.0
+    far = replace(case, w=case.w.copy(), t=case.t.copy())
+    far.t[:, 1] = float(np.finfo(dtype).max) / 1e4
+    if output == "exp":
+        net.split(far.w)[0][1] = 1e4
+    for name in ("loss_and_grad", "hvp", "gauss_newton_product", "gauss_newton"):
+        near, away = ((c.w, c.X, c.t, *([c.p] if name in DIRECTIONAL else [])) for c in (case, far))
+        want = flat(agree(net, name, *near, target_weight=case.tau))
+        for call in (getattr(net, name), partial(getattr(reference, name), case.net)):
+            compare(name, flat(call(*away, target_weight=case.tau)), want, LIMITS[dtype])
 
 
 def test_equal_weights_give_the_plain_mean():

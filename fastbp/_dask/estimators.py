@@ -198,6 +198,7 @@ class _OnDask:
 
     def _scored(self, y: Any, predicted: Any, c: Any) -> tuple[Any, Any]:
         """Return for each output what is lost, and of how much."""
+        y, predicted = (da.where(c > 0, a, 0.0) for a in (y, predicted))
         return (c * (y - predicted) ** 2).sum(0), (c * (y - (c * y).sum(0) / c.sum(0)) ** 2).sum(0)
 
     def _encoded(self, y: Any) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import _boundary as boundary
 from .._columns import Columns
-from .._parts import Marked
+from .._parts import Marked, Rows
 from ..activations import Activation, Softmax, softmax
 from ..losses import Loss, cross_entropy, poisson
 from ..network import Network
@@ -100,7 +100,8 @@ def _mean(of: Callable[[NDArray], NDArray], t: NDArray, c: NDArray | None) -> fl
         return float(np.average(of(t), weights=c))
     total = 0.0
     for part in parts:
-        total += float(of(t[part]).sum() if c is None else of(t[part]) @ c[part])
+        some, _, weights = Rows(t[part], c=None if c is None else c[part]).weighing()
+        total += float(of(some).sum() if weights is None else of(some) @ weights)
     return total / (len(t) if c is None else float(c.sum(dtype=np.float64)))
 
 
@@ -210,7 +211,7 @@ def _no_gain(problem: Problem, loss: float) -> str:
     if net.output is softmax:
         names = [""]
     elif net.n_outputs > 1:
-        losses, outputs = _losses_by_output(problem, columns), [[k] for k in outputs[0]]
+        losses, outputs = _losses_by_output(problem), [[k] for k in outputs[0]]
     for name, reached, of in zip(names, losses, outputs, strict=True):
         pairs = [_losses_of_a_constant(problem, columns[k]) for k in of]
         constant, least = (sum(each) for each in zip(*pairs, strict=True))
@@ -227,7 +228,7 @@ def _no_gain(problem: Problem, loss: float) -> str:
     return ""
 
 
-def _losses_by_output(problem: Problem, columns: Sequence[NDArray]) -> list[float]:
+def _losses_by_output(problem: Problem) -> list[float]:
     net, c = problem.net, problem.c
     pairs = [problem.loss.with_output(sigma) for sigma in boundary.sigmas(net)]
     inner = net
@@ -236,11 +237,11 @@ def _losses_by_output(problem: Problem, columns: Sequence[NDArray]) -> list[floa
         inner = Network(net.n_inputs, activations=net.activations, output=outputs, dtype=net.dtype)
     total = np.zeros(net.n_outputs)
     for first in range(0, len(problem.X), _LARGE):
-        rows = slice(first, first + _LARGE)
-        y = inner.value(problem.w, problem.X[rows]).astype(np.float64)
-        each = zip(pairs, y.T, columns, strict=True)
-        losses = [ell(of, t[rows]) for (_, ell), of, t in each]
-        total += [of.sum() if c is None else of @ c[rows] for of in losses]
+        some = Rows(problem.X, problem.t, c).of(slice(first, first + _LARGE)).weighing()
+        assert some.t is not None
+        y, t = (a.astype(np.float64).T for a in (inner.value(problem.w, some.X), some.t))
+        losses = [ell(*of) for (_, ell), *of in zip(pairs, y, t, strict=True)]
+        total += [of.sum() if some.c is None else of @ some.c for of in losses]
     return (total / (problem.n if c is None else c.sum(dtype=np.float64))).tolist()
 
 

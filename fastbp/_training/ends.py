@@ -106,10 +106,7 @@ def ended(
             moved = trial.astype(problem.w.dtype)
             if not at.loss - _loss(problem, how, moved) > nothing:
                 return End(ROUNDED, at.loss)
-            before, problem.w[:] = problem.w.copy(), moved
-            if not np.isfinite(problem.value()):  # beyond all numbers where there is no weight
-                problem.w[:] = before
-                return End(STALLED, at.loss)
+            problem.w[:] = moved
             at, last, steps = _at(problem, how), left, steps - 1
     return None
 

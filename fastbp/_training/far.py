@@ -197,7 +197,7 @@ class Answers:
         calls.prepare(1, part)
         (trial,), y, g = question.arguments, np.empty(t.shape, self.dtype), np.empty_like(w)
         trial = boundary.parameters(trial, self._net.n_params, self.dtype, check_finite=False)
-        data = X, None, None, None, None, 0.0
+        data = X, None, None, None, c, 0.0
         calls.part(trial, *data, None, y, None, None, part, workspace)
         ybar = np.asarray(cotangents(y, t, c, question.scale), self.dtype)
         calls.part(w, *data, ybar, None, g, None, part, workspace)

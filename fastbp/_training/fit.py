@@ -107,7 +107,7 @@ def fit(
     sample_weight : array_like, shape (B,), optional
         c. The stochastic optimizers scale them to mean one and take the plain mean over a batch,
         so that the expected step is that of the weighted mean. What has the weight 0 has no part
-        in a share to validate by, and says nothing of the columns.
+        in a share to validate by, says nothing of the columns, and may be beyond all numbers.
     absolute_sigma : bool
         As in `scipy.optimize.curve_fit`, for covariance and intervals alone: whether the weights
         are 1/σ_b², the targets' variances being known, or say how these compare, their scale being

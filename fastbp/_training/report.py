@@ -319,12 +319,10 @@ def _of_the_residual(loss: Loss) -> bool:
 
 
 def _sums(rows: Rows, at: uncertainty.At) -> Statistic:
-    """Say Σ c r², Σ c t and, over those that weigh, ½ Σ log c, the least t and the largest."""
+    """Say Σ c r², Σ c t, ½ Σ log c, the least t and the largest."""
     _, t, c, y = at.of(rows)
-    weighs = c > 0.0
-    sums = c @ (t - y) ** 2, c @ t, 0.5 * float(np.log(c[weighs]).sum())
-    some = t[weighs]
-    return Statistic(sums, some.min(0, initial=np.inf), some.max(0, initial=-np.inf))
+    sums = c @ (t - y) ** 2, c @ t, 0.5 * float(np.log(c).sum())
+    return Statistic(sums, t.min(0, initial=np.inf), t.max(0, initial=-np.inf))
 
 
 def _about(rows: Rows, at: uncertainty.At, means: Any) -> Statistic:

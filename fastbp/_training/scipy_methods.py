@@ -78,6 +78,7 @@ def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -
     of_A, of_W = (part.reshape(-1, part.shape[-1]) for part in net.split(squares))
     a, W = net.split(w.astype(np.float64))
     A = a.reshape(net.n_outputs, -1)
+    rows = rows.weighing()
     for first in range(0, len(rows.X), _ROWS):
         X, t, c = rows.of(slice(first, first + _ROWS))
         assert t is not None
@@ -95,7 +96,7 @@ def _curvatures(rows: Rows, net: Network, loss: Loss, w: NDArray, unit: float) -
 
 def _moved(rows: Rows, net: Network, loss: Loss, w: NDArray) -> Statistic:
     """Σ c |∂ℓ t|, or |∂ℓ/∂s s| of several outputs and classes: what rounding moves the loss by."""
-    X, t, c = rows
+    X, t, c = rows.weighing()
     assert t is not None
     if net.n_outputs == 1 and loss != cross_entropy:  # which is taken from s
         moved = np.abs(loss.derivative(net.value(w, X), t) * t.astype(np.float64))

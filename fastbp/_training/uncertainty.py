@@ -137,7 +137,8 @@ class At(NamedTuple):
     free: NDArray
 
     def of(self, rows: Rows) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-        """Return X, t, c and y in float64."""
+        """Return X, t, c and y in float64, of the rows that have a weight."""
+        rows = rows.weighing()
         assert rows.t is not None
         X, t = (a.astype(np.float64, copy=False) for a in (rows.X, rows.t))
         c = np.ones(len(X)) if rows.c is None else rows.c.astype(np.float64) * self.unit

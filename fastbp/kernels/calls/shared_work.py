@@ -48,10 +48,11 @@ class Sums(Protocol):
 
 def cotangents(y: NDArray, t: NDArray, c: NDArray | None, scale: float) -> NDArray:
     """Return residuals as the gradient of the squared loss weighs them."""
-    residuals = y - t
-    if c is not None:
-        residuals *= c.reshape(-1, *[1] * (t.ndim - 1))
-    return residuals * t.dtype.type(scale)
+    with np.errstate(over="ignore", invalid="ignore"):  # as kernels
+        residuals = y - t
+        if c is not None:
+            residuals *= c.reshape(-1, *[1] * (t.ndim - 1))
+        return residuals * t.dtype.type(scale)
 
 
 class OnThreads:
@@ -81,7 +82,7 @@ class OnThreads:
         X, t, c = self._data
         y = np.empty_like(t)
         self._calls.parts(self._threads, trial, X, None, y=y)
-        self._calls.parts(self._threads, w, X, g, ybar=cotangents(y, t, c, scale))
+        self._calls.parts(self._threads, w, X, g, c=c, ybar=cotangents(y, t, c, scale))
 
 
 class SharedWork:

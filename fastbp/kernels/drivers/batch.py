@@ -24,6 +24,7 @@ from ..machine.places import (
 from ..machine.records import DONE, NO_MEMORY, Batch, PackBatch, Targets, Weights
 from .passes import passes
 from .tree import levels, part_size, tree_of
+from .weighing import Observations, Sums, weighing_of
 
 
 def batch(dtype: np.dtype) -> Kernel:
@@ -39,7 +40,7 @@ def batch(dtype: np.dtype) -> Kernel:
     size, few, workspace, tree_numbers = p.size, p.few, p.workspace, p.tree_numbers
     tree = tree_of(dtype)
     ones, place, merge = tree.ones, tree.place, tree.merge
-    pointer64 = POINTER[np.dtype(np.float64)]
+    pointer64, weighing = POINTER[np.dtype(np.float64)], weighing_of(dtype)
 
     def batch(plan, loss, w, X, B, panels, t, c, scale, ybar, y, g, xbar, part, ws, result, row):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
@@ -60,17 +61,25 @@ def batch(dtype: np.dtype) -> Kernel:
             places = losses + 8 * (levels(n_parts) + 1)
             scratch = places + levels(n_parts) * P * size
         pointer64(losses)[0] = 0.0
+        given = Observations(X, step, t if loss else ybar, c)
         for k in range(n_parts):
-            at = k * part * size
-            here = ones(k)
-            pointer64(losses + 8 * here)[0] = 0.0
+            first, n, here = k * part, smaller(part, B - k * part), ones(k)
+            at, loss_of = first * size, losses + 8 * here
+            pointer64(loss_of)[0] = 0.0
             sums = place(here, g, places, P) if g else 0
             call_reverse(
-                reverse, plan=plan, loss=loss, w=w, X=X + at * step, B=smaller(part, B - k * part),
+                reverse, plan=plan, loss=loss, w=w, X=X + at * step, B=n,
                 panels=shifted(panels, at * N), t=t + at * K, c=shifted(c, at), scale=scale,
                 ybar=shifted(ybar, at * K), y=shifted(y, at * K), g=sums,
-                xbar=shifted(xbar, at * N), ws=scratch, result=losses + 8 * here, row=row,
+                xbar=shifted(xbar, at * N), ws=scratch, result=loss_of, row=row,
             )  # fmt: skip
+            again, m = weighing(plan, given, first, n, Sums(loss_of, sums, 0))
+            if m:
+                call_reverse(
+                    reverse, plan=plan, loss=loss, w=w, X=again.X, B=m, t=again.t, c=again.c,
+                    scale=scale, ybar=0 if loss else again.t, g=sums, ws=scratch, result=loss_of,
+                )  # fmt: skip
+                release(again.X)
             merge(k, k + 1 == n_parts, g, places, 1, P, losses)
         pointer64(result)[0] = pointer64(losses)[0]
         if own:

@@ -123,7 +123,7 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
     It is known to the compiler: what is not asked for would take 0.1 s at a first gradient.
     """
     p = passes(dtype)
-    pointer, size, real = p.pointer, p.size, p.real
+    pointer, size, real, clear = p.pointer, p.size, p.real, p.clear
     zero, one, least = real(0), real(1), real(LEAST_RESIDUAL)
     transposed, rows_from = _transposed(dtype), rows_of(dtype)
 
@@ -207,6 +207,11 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
             d, dd = pointer(room.slopes + row), pointer(room.curvatures + row)
             h = pointer(room.h + row)
             tau = pointer(weights + k * size)[0] if weights else one
+            if tau == zero:  # whatever the others would be: 0 · ∞ is no number
+                clear(room.sbar + row, padded if what != VALUES else 0)
+                if curved:
+                    clear(room.h + row, padded if order == 2 else 0)
+                continue
             if loss:
                 part = 0.0
                 for b in range(n):

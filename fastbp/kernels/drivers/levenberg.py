@@ -252,8 +252,8 @@ def _sums_of(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
             at, y, ybar, gradient = w, 0, trial, g
         while status != NO_MEMORY and at:
             status = call_batch(
-                run, plan=data.plan, w=at, X=data.X, B=data.B, scale=data.scale, ybar=ybar, y=y,
-                g=gradient, result=result,
+                run, plan=data.plan, w=at, X=data.X, B=data.B, c=data.c, scale=data.scale,
+                ybar=ybar, y=y, g=gradient, result=result,
             )  # fmt: skip
             if y and status != NO_MEMORY:
                 cotangents(values, data, K)

@@ -22,10 +22,11 @@ import numpy as np
 
 from ..machine.address import POINTER, allocate, load, release, view
 from ..machine.build import Kernel, loop
-from ..machine.callers import call_pack, multiply
+from ..machine.callers import call_matrix, call_pack, multiply
 from ..machine.integers import larger, smaller
 from ..machine.places import (
     FORWARD,
+    MATRIX,
     N_INPUTS,
     N_NEURONS,
     N_OUTPUTS,
@@ -34,11 +35,13 @@ from ..machine.places import (
     PRODUCT,
     REST,
     W_OFFSET,
+    WHOLE,
 )
 from ..machine.records import DONE, NO_MEMORY, Matrix
 from .head import Cotangent, Head, head_of, outputs_of
 from .passes import Chunk, passes
 from .tree import levels, matrix_part_size, tree_of
+from .weighing import Observations, Sums, weighing_of
 
 _MOST_CHUNK = 240  # samples: as the depth of the product, below the depth of its blocks
 # Where pairs are faster than J: fewer inputs don't fill vectors, and the pairs of very many
@@ -56,13 +59,6 @@ class Room(NamedTuple):
     XT: int
     head: Head
     T: int  # the product of the pairs: of the whole batch
-
-
-class Sums(NamedTuple):
-    """Where a chunk is added: addresses."""
-
-    g: int
-    G: int
 
 
 def _direct(dtype: np.dtype) -> Callable:
@@ -139,19 +135,6 @@ def pairs_of(dtype: np.dtype) -> Callable:
     return pairs
 
 
-def clear_of(dtype: np.dtype) -> Callable:
-    """Return the jitted step that fills with zeros."""
-    pointer, zero = POINTER[dtype], dtype.type(0)
-
-    @loop
-    def clear(numbers, n):
-        values = view(pointer(numbers), n)
-        for k in range(n):
-            values[k] = zero
-
-    return clear
-
-
 def _slopes(dtype: np.dtype) -> Callable:
     """Return the step that makes ∇_a and what ∇_W is the product of."""
     pointer, size, zero = POINTER[dtype], dtype.itemsize, dtype.type(0)
@@ -187,7 +170,7 @@ def _slopes(dtype: np.dtype) -> Callable:
 def _paired(dtype: np.dtype) -> Callable:
     """Return the step by way of the pairs."""
     pointer, size = POINTER[dtype], dtype.itemsize
-    pairs, clear, slopes = pairs_of(dtype), clear_of(dtype), _slopes(dtype)
+    pairs, clear, slopes = pairs_of(dtype), passes(dtype).clear, _slopes(dtype)
 
     @loop
     def paired(plan, w, X, room, sums, chunk, add):
@@ -342,13 +325,13 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
     room_of, added, finished = steps
     transpose, mirrored = _transpose(dtype), _mirrored(dtype)
     head, outputs, tree = head_of(dtype, True), outputs_of(dtype), tree_of(dtype)
-    ones, place, merge = tree.ones, tree.place, tree.merge
+    ones, place, merge, weighing = tree.ones, tree.place, tree.merge, weighing_of(dtype)
 
     def matrix(
         plan, loss, w, X, B, t, c, scale, curvature, g, G, mirror, part, kept, stage, result
     ):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
-        W = w + load(plan, W_OFFSET)
+        W, observations = w + load(plan, W_OFFSET), Observations(X, N, t, c)
         part = part if part else matrix_part_size(B, P)
         n_parts = (B + part - 1) // part
         n_chunks = (part + _MOST_CHUNK - 1) // _MOST_CHUNK
@@ -371,7 +354,8 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
         given = Cotangent(plan, loss, t, c, scale, 0, 0, -1)
         for k in range(n_parts):
             here = ones(k)
-            sums = Sums(place(here, g, vectors, P), place(here, G, matrices, P * P))
+            total_of = losses + 8 * here
+            sums = Sums(total_of, place(here, g, vectors, P), place(here, G, matrices, P * P))
             total = 0.0
             stop = smaller(k * part + part, B)
             for first in range(k * part, stop, most):
@@ -391,7 +375,20 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
                     added(plan, loss, w, x, room, sums, chunk, 1 if first > k * part else 0)
             if stage != FORWARD:
                 finished(plan, room, sums.G)
-            pointer64(losses + 8 * here)[0] = total
+            pointer64(total_of)[0] = total
+            again, m = weighing(plan, observations, k * part, stop - k * part, sums)
+            if m:
+                of = FORWARD if stage == FORWARD else WHOLE
+                status = call_matrix(
+                    load(plan, MATRIX), plan=plan, loss=loss, w=w, X=again.X, B=m, t=again.t,
+                    c=again.c, scale=scale, curvature=curvature, g=sums.g, G=sums.G, mirror=0,
+                    part=m, stage=of, result=total_of,
+                )  # fmt: skip
+                release(again.X)
+                if status == NO_MEMORY:
+                    if not kept:
+                        release(own)
+                    return NO_MEMORY
             last = k + 1 == n_parts
             merge(k, last, g, vectors, 1, P, losses)
             merge(k, last, G, matrices, P, P, 0)

@@ -42,7 +42,7 @@ from ..machine.places import (
 from ..machine.records import Matrix
 from .first_order import add_transposed_of
 from .head import Head
-from .matrix import Steps, clear_of, over_chunks, pairs_of, spread_of
+from .matrix import Steps, over_chunks, pairs_of, spread_of
 from .passes import passes
 
 
@@ -131,7 +131,7 @@ def _joined(dtype: np.dtype) -> Blocks:
 def _diagonal(dtype: np.dtype) -> Blocks:
     """Return the steps of outputs each by itself, which share the products of their leaders."""
     pointer, pointer64, size = POINTER[dtype], POINTER[np.dtype(np.int64)], dtype.itemsize
-    one, clear = dtype.type(1), clear_of(dtype)
+    one, clear = dtype.type(1), passes(dtype).clear
     pairs, add_scaled = pairs_of(dtype), passes(dtype).add_scaled
 
     @loop

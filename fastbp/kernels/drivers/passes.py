@@ -52,6 +52,7 @@ class Passes(NamedTuple):
     dot: Callable
     add_scaled: Callable
     multiply_scaled: Callable
+    clear: Callable
 
 
 @cache
@@ -142,7 +143,7 @@ def _accumulate(dtype: np.dtype) -> Callable:
     return accumulate
 
 
-def _of_vectors(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
+def _of_vectors(dtype: np.dtype) -> tuple[Callable, ...]:
     pointer, zero = POINTER[dtype], dtype.type(0)
 
     @loop
@@ -175,4 +176,11 @@ def _of_vectors(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
         for k in range(n):
             yv[k] = factor * xv[k] * yv[k]
 
-    return dot, add_scaled, multiply_scaled
+    @loop
+    def clear(x, n):
+        """x = 0."""
+        xv = pointer(x)
+        for k in range(n):
+            xv[k] = zero
+
+    return dot, add_scaled, multiply_scaled, clear

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..machine.address import POINTER, allocate, load, release, view
 from ..machine.build import Kernel, loop
-from ..machine.callers import call_pack, call_softmax_moved, multiply
+from ..machine.callers import call_pack, call_softmax_moved, call_tangent, multiply
 from ..machine.integers import larger, smaller
 from ..machine.places import (
     CURVED,
@@ -36,6 +36,7 @@ from ..machine.places import (
     PRODUCT,
     SLOPES,
     SOFTMAX_MOVED,
+    TANGENT,
     W_OFFSET,
 )
 from ..machine.records import DONE, NO_MEMORY, Tangent
@@ -43,6 +44,7 @@ from .first_order import add_transposed_of
 from .head import Cotangent, Head, head_of, rows_of
 from .passes import Chunk, passes
 from .tree import part_size, tree_of
+from .weighing import Observations, Sums, weighing_of
 
 
 class Room(NamedTuple):
@@ -312,6 +314,7 @@ def tangent(dtype: np.dtype) -> Kernel:
     ones, place, merge, rows_from = tree.ones, tree.place, tree.merge, rows_of(dtype)
     room_of, move, head_moved = _room_of(dtype), _move(dtype), _head_moved(dtype)
     gradients, gradients_together = _gradients(dtype), _gradients_together(dtype)
+    weighing = weighing_of(dtype)
 
     def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, part):
         N, H, P = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_PARAMS)
@@ -324,7 +327,7 @@ def tangent(dtype: np.dtype) -> Kernel:
         if own == 0:
             return NO_MEMORY
         room, places = room_of(own, N, H, K, most), own + numbers * size
-        n_units = K if xbar else 1
+        n_units, observations = K if xbar else 1, Observations(X, N, t, c)
         for k in range(n_parts):
             sums = place(ones(k), g, places, P) if g else 0
             end = smaller(k * part + part, B)
@@ -351,6 +354,16 @@ def tangent(dtype: np.dtype) -> Kernel:
                 if xbar:
                     target = xbar + (first * K + unit) * N * size
                     multiply(product, (room.D, 1, cp), (W, N), (target, K * N), (H, n, N), 0)
+            again, m = weighing(plan, observations, k * part, end - k * part, Sums(0, sums, 0))
+            if m:
+                status = call_tangent(
+                    load(plan, TANGENT), plan=plan, loss=loss, w=w, X=again.X, B=m, p=p,
+                    t=again.t, c=again.c, scale=scale, what=what, g=sums, part=m,
+                )  # fmt: skip
+                release(again.X)
+                if status == NO_MEMORY:
+                    release(own)
+                    return NO_MEMORY
             merge(k, k + 1 == n_parts, g, places, 1, P, 0)
         release(own)
         return DONE

@@ -38,6 +38,7 @@ from ..machine.places import (
 )
 from ..machine.records import Softmax, SoftmaxMoved
 from .head import LEAST_RESIDUAL
+from .passes import passes
 
 # SCRATCH_ROWS rows of c numbers stand behind the K rows of `Head.given`: which output is largest,
 # and what is worked with.
@@ -163,6 +164,7 @@ def _scaled_of(dtype: np.dtype) -> Callable:
     """Return the jitted step of any other loss, whose ℓ, ℓ' and ℓ'' are there."""
     pointer, size, real = POINTER[dtype], dtype.itemsize, dtype.type
     zero, one, least = real(0), real(1), real(LEAST_RESIDUAL)
+    clear = passes(dtype).clear
 
     @scalar
     def scaled(y, s, ybar, curvature, given, scratch, weights, c, scale, what, sizes):
@@ -177,6 +179,10 @@ def _scaled_of(dtype: np.dtype) -> Callable:
             tau = pointer(weights + k * size)[0] if weights else one
             values, t, yy = pointer(s + k * row), pointer(given + k * row), pointer(y + k * row)
             bar, h = pointer(ybar + k * row), pointer(curvature + k * row)
+            if tau == zero:  # whatever the others would be: 0 · ∞ is no number
+                clear(ybar + k * row, padded if what != VALUES else 0)
+                clear(curvature + k * row, padded if what > SLOPES else 0)
+                continue
             for b in range(padded):
                 ell[b] += tau * values[b]
             if what == VALUES:

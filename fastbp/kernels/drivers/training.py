@@ -75,13 +75,13 @@ def _gather(dtype: np.dtype) -> Callable:
     vector = copy(Vectors(dtype))
 
     @loop
-    def gather(source, order, first, n, row_size, target):
-        """Copy rows of `row_size` numbers, those of the order from `first` on.
+    def gather(source, order, n, row_size, target):
+        """Copy n rows of `row_size` numbers, in an order.
 
         By whole vectors: what is written behind a row, the next one overwrites.
         """
         for b in range(n):
-            row = source + load(order, first + b) * row_size * size
+            row = source + load(order, b) * row_size * size
             out = target + b * row_size * size
             j = 0
             while j < row_size:
@@ -89,6 +89,26 @@ def _gather(dtype: np.dtype) -> Callable:
                 j += width
 
     return gather
+
+
+def _stand_in(dtype: np.dtype) -> Callable:
+    pointer, integers, zero = POINTER[dtype], POINTER[np.dtype(np.int64)], dtype.type(0)
+
+    @loop
+    def stand_in(order, n, weights, target):
+        """Write n of an order, one that weighs in place of each that does not; whether one does.
+
+        So what has no weight, and may be beyond all numbers, is nowhere multiplied by 0.
+        """
+        c, out, at = pointer(weights), integers(target), -1
+        for b in range(n - 1, -1, -1):
+            at = load(order, b) if c[b] > zero else at
+        for b in range(n):
+            at = load(order, b) if c[b] > zero else at
+            out[b] = at
+        return at >= 0
+
+    return stand_in
 
 
 def _by_columns(dtype: np.dtype) -> Callable:
@@ -124,7 +144,7 @@ def _single(dtype: np.dtype, rule: Rule) -> Callable:
     multiply_scaled, by_columns, head = p.multiply_scaled, _by_columns(dtype), head_of(dtype, False)
     pointer64 = POINTER[np.dtype(np.float64)]
     coefficients, move, n_states, _ = rule
-    zero = p.real(0)
+    zero, clear = p.real(0), p.clear
 
     @loop
     def single(given, w, X, steps):
@@ -158,11 +178,16 @@ def _single(dtype: np.dtype, rule: Rule) -> Callable:
         for b in range(steps.n):
             at = load(steps.order, b)
             x = view(pointer(X + at * N * size), N)
-            weighted_rows(X + at * N * size, w_ + hp * size, V, N, hp)
-            activate(plan, 1, V, D, 0, 1)
-            sv[0] = dot(w_, V, hp)
-            out[LOSS_SUM] += head(given, room, SLOPES, Chunk(at, 1, 1))
-            multiply_scaled(bar[0], w_, D, hp)
+            weighs = not given.c or pointer(given.c)[at] > zero
+            if not weighs:
+                bar[0] = zero
+                clear(V, hp)
+            else:
+                weighted_rows(X + at * N * size, w_ + hp * size, V, N, hp)
+                activate(plan, 1, V, D, 0, 1)
+                sv[0] = dot(w_, V, hp)
+                out[LOSS_SUM] += head(given, room, SLOPES, Chunk(at, 1, 1))
+                multiply_scaled(bar[0], w_, D, hp)
             k = coefficients(steps.settings, steps.result, rate[b])
             f, e = free_ if steps.free else 0, each_ if steps.each else 0
             move(w_, V, bar[0], state_, whole, f, e, hp, k)
@@ -170,7 +195,7 @@ def _single(dtype: np.dtype, rule: Rule) -> Callable:
                 row = (1 + j) * hp * size
                 f = free_ + row if steps.free else 0
                 e = each_ + row if steps.each else 0
-                move(w_ + row, D, x[j], state_ + row, whole, f, e, hp, k)
+                move(w_ + row, D, x[j] if weighs else zero, state_ + row, whole, f, e, hp, k)
         by_columns(plan, w, w_, hp, True)
         for k in range(n_states):
             by_columns(plan, steps.state + k * kept, state_ + k * whole, hp, True)
@@ -185,7 +210,7 @@ def _batches(dtype: np.dtype, rule: Rule) -> Callable:
     p = passes(dtype)
     size, width, lines, one = p.size, p.width, p.lines, p.real(1)
     few, chunk_size, workspace = p.few, p.chunk_size, p.workspace
-    gather = _gather(dtype)
+    gather, stand_in, clear = _gather(dtype), _stand_in(dtype), p.clear
     pointer64 = POINTER[np.dtype(np.float64)]
     coefficients, move, _, is_plain = rule
 
@@ -197,14 +222,16 @@ def _batches(dtype: np.dtype, rule: Rule) -> Callable:
         numbers = larger(workspace(N, H, K, 1), workspace(N, H, K, batch))
         # `gather` writes up to a vector behind what it copies.
         room_x, room_t = lines(batch * N + width), lines(batch * K + width)
-        own = allocate(64 + lines(P) + room_x + 2 * room_t + numbers * size)
+        room_order = lines(batch * 8 // size)
+        own = allocate(64 + lines(P) + room_x + 2 * room_t + room_order + numbers * size)
         if own == 0:
             return NO_MEMORY
         gradient = (own + 63) // 64 * 64
         rows = gradient + lines(P)
         targets = rows + room_x
         weights = targets + room_t
-        scratch = weights + room_t
+        standing = weights + room_t
+        scratch = standing + room_order
         rate = view(pointer64(steps.rates), (n + batch - 1) // batch)
         # A plain step needs no gradient in memory: the driver adds it to w (5 % faster at
         # N, H, batch = 64, 48, 16). A second chunk would meet parameters that have moved.
@@ -212,18 +239,24 @@ def _batches(dtype: np.dtype, rule: Rule) -> Callable:
         adding = most >= batch and is_plain(steps.settings, steps.free)
         for first in range(0, n, batch):
             m = smaller(batch, n - first)
-            gather(X, steps.order, first, m, N, rows)
-            gather(given.t, steps.order, first, m, K, targets)
+            order, weighs = steps.order + first * 8, True
             if given.c:
-                gather(given.c, steps.order, first, m, 1, weights)
+                gather(given.c, order, m, 1, weights)
+                weighs = stand_in(order, m, weights, standing)
+                order = standing
             eta = rate[first // batch]
             direct = adding and not few(m)
-            call_reverse(
-                load(plan, REVERSE_FEW if few(m) else REVERSE), plan=plan, loss=given.loss, w=w,
-                X=rows, B=m, t=targets, c=weights if given.c else 0,
-                scale=(-eta if direct else 1.0) / m, g=w if direct else gradient, ws=scratch,
-                result=result,
-            )  # fmt: skip
+            if weighs:
+                gather(X, order, m, N, rows)
+                gather(given.t, order, m, K, targets)
+                call_reverse(
+                    load(plan, REVERSE_FEW if few(m) else REVERSE), plan=plan, loss=given.loss,
+                    w=w, X=rows, B=m, t=targets, c=weights if given.c else 0,
+                    scale=(-eta if direct else 1.0) / m, g=w if direct else gradient, ws=scratch,
+                    result=result,
+                )  # fmt: skip
+            else:
+                clear(gradient, P)
             if not direct:
                 k = coefficients(steps.settings, result, eta)
                 move(w, gradient, one, steps.state, P * size, steps.free, steps.each, P, k)
