@@ -538,7 +538,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
         dtype = self.network_.dtype
         with np.errstate(over="ignore"):  # `fit` refuses what is not finite
             targets = self._targets(rows.y).astype(dtype, copy=False)
-        c = None if rows.c is None else (rows.c / rows.c.max()).astype(dtype)
+        c = None if rows.c is None else (rows.c / (rows.c.max() or 1.0)).astype(dtype)
         return self.scaling_.inputs(rows.X, dtype), targets, c
 
     def _inputs(self, X: ArrayLike) -> NDArray:

@@ -637,6 +637,13 @@ def test_weights_need_a_sum(c):
         NetworkRegressor(2).fit(np.eye(9), np.arange(9.0), c)
 
 
+def test_what_validates_has_a_weight():
+    X, y = np.random.default_rng(0).normal(size=(9, 2)), np.arange(9) % 2
+    model = NetworkClassifier(2, l2=0.1, class_weight={0: 0.0})
+    with pytest.raises(ValueError, match="in validation: sample_weight must have a positive"):
+        model.fit(X, y, X_val=X[y == 0], y_val=y[y == 0])
+
+
 # ---- piece by piece --------------------------------------------------------------------------
 
 
