@@ -606,12 +606,22 @@ def test_checkpoint_of_another_release_s_steps_is_refused(
         fastbp.fit(NET, X, T, **options)
 
 
-def test_checkpoint_that_can_not_be_written_is_refused_at_once(tmp_path: Path) -> None:
+def test_checkpoint_that_can_not_be_written_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for path, match in ((tmp_path / "none" / "fit.npz", "there is no"), (tmp_path, "is a folder")):
         with pytest.raises(ValueError, match=match):
             fastbp.fit(NET, X, T, callback=pytest.fail, checkpoint=path)
     with pytest.raises(ValueError, match="needs a seed"):
         fastbp.fit(NET, X, T, seed=None, checkpoint=tmp_path / "fit.npz")
+    may = os.access  # who runs tests as root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, *how: path != tmp_path and may(path, *how))
+    with pytest.raises(ValueError, match="nothing may be written to"):
+        fastbp.fit(NET, X, T, callback=pytest.fail, checkpoint=tmp_path / "fit.npz")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.npz").symlink_to(tmp_path / "there" / "fit.npz")
+    fastbp.fit(NET, X, T, epochs=1, checkpoint=tmp_path / "link.npz")
+    assert (tmp_path / "there" / "fit.npz").exists()
 
 
 def test_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:

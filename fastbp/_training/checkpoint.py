@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +138,14 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path, arguments: Arguments, epochs: int) -> None:
-        folder = path.parent
-        if not folder.is_dir() or path.is_dir():  # before the work, not after it
-            what = "is a folder" if path.is_dir() else f"can't be written: there is no {folder}"
+        folder, what = path.resolve().parent, ""  # that of what a link leads to
+        if path.is_dir():
+            what = "is a folder"
+        elif not folder.is_dir():
+            what = f"can't be written: there is no {folder}"
+        elif not os.access(folder, os.W_OK):
+            what = f"can't be written: nothing may be written to {folder}"
+        if what:  # before the work, not after it
             raise ValueError(f"the checkpoint {path} {what}")
         self._path = path
         self._arguments = arguments
