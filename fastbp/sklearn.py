@@ -25,7 +25,7 @@ try:
     from scipy.special import log_expit, log_softmax
     from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
     from sklearn.utils import (
-        _safe_indexing,
+        _safe_indexing,  # private: no public function takes rows of tables and arrays alike
         check_consistent_length,
         check_random_state,
         check_scalar,

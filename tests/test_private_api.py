@@ -55,6 +55,7 @@ USED = [
     ("numba.np.arrayobj", "populate_array"),
     ("numpy._core._multiarray_umath", "_ARRAY_API"),
     ("_blake2", "blake2b"),
+    ("sklearn.utils", "_safe_indexing"),
     ("sklearn.utils.validation", "_check_monotonic_cst"),
     ("sklearn.utils.validation", "_check_sample_weight"),
 ]
