@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -102,6 +103,8 @@ class _Rows(NamedTuple):
 def whole_or_not(model: BaseEstimator) -> Iterator[None]:
     """Leave a model as it was where a call fails: with half of a fit it would predict, or go on."""
     before = dict(vars(model))
+    if "_rng" in before:  # which is drawn from where it is
+        before["_rng"] = deepcopy(before["_rng"])
     try:
         yield
     except BaseException:

@@ -631,6 +631,18 @@ def test_a_call_that_fails_leaves_the_model_as_it_was(model, call, given, messag
             model.predict(X)
 
 
+def test_after_a_pass_that_fails_the_next_has_the_same_random_numbers():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 2)), rng.normal(size=200)
+    model, other = (NetworkRegressor(2, random_state=0).partial_fit(X, y) for _ in range(2))
+    far = y.copy()
+    far[7] = 1e200
+    with pytest.raises(fastbp.NonFiniteLossError):
+        model.partial_fit(X, far)
+    want, got = (each.partial_fit(X, y).predict(X) for each in (other, model))
+    np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("c", [np.zeros(9), np.full(9, 1e308)])
 def test_weights_need_a_sum(c):
     with pytest.raises(ValueError, match=r"positive, finite sum|non-zero"):
