@@ -582,7 +582,7 @@ class _Scored:
         """
         for name, value in (("y", y), ("sample_weight", sample_weight)):
             boundary.unmasked(name, value)
-        if sample_weight is not None and not np.all(sample_weight):
+        if sample_weight is not None and np.any(sample_weight) and not np.all(sample_weight):
             check_consistent_length(X, y, sample_weight)
             weighs = np.flatnonzero(sample_weight)  # the rest may be beyond all numbers
             X, y, sample_weight = (_safe_indexing(a, weighs) for a in (X, y, sample_weight))

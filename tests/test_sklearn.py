@@ -649,6 +649,13 @@ def test_weights_need_a_sum(c):
         NetworkRegressor(2).fit(np.eye(9), np.arange(9.0), c)
 
 
+def test_a_score_of_no_weight_is_refused_as_that():
+    X, y = np.eye(9), np.arange(9.0)
+    model = NetworkRegressor(2, l2=0.1, epochs=1).fit(X, y)
+    with pytest.raises((ValueError, ZeroDivisionError), match=r"non-zero|sum to zero"):
+        model.score(X, y, np.zeros(9))
+
+
 def test_what_validates_has_a_weight():
     X, y = np.random.default_rng(0).normal(size=(9, 2)), np.arange(9) % 2
     model = NetworkClassifier(2, l2=0.1, class_weight={0: 0.0})
