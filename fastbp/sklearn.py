@@ -506,6 +506,11 @@ class _NetworkEstimator(BaseEstimator, ABC):
                 "epochs": self.epochs,
                 "early_stopping": self.early_stopping,
             }
+        bounds = self._bounds(self.network_)
+        if by is not None and bounds is not None:
+            raise ValueError(
+                "partial_fit does not hold monotonic_cst: Adam and SGD keep to no bounds; use fit"
+            )
         Z, targets, c = self._prepared(rows)
         judge = None if held is None else self._prepared(held)
         results: list[fastbp.FitResult] = []
@@ -523,7 +528,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
                     seed=int(self._rng.integers(2**31)),
                     shuffle=self.shuffle,
                     free=standardise.free(self.network_),
-                    bounds=self._bounds(self.network_),
+                    bounds=bounds,
                     progress=bool(self.verbose),
                     threads=self.threads,
                     batch_size=self.batch_size,

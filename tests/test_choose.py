@@ -270,6 +270,12 @@ def test_refusals(options, message):
         fastbp.fit(net_of(2), X, T, **options)
 
 
+@pytest.mark.parametrize(("of_X", "of_t"), [(1e-160, 1.0), (1e160, 1.0), (1.0, 1e156)])
+def test_squares_beyond_all_numbers_are_refused(of_X, of_t):
+    with pytest.raises(ValueError, match="the squares of deviations"):
+        fastbp.fit(net_of(2), of_X * X, of_t * T, l2="auto")
+
+
 def test_many_fits_take_numbers():
     with pytest.raises(ValueError, match="l2 must be numbers"):
         fastbp.fit_many(net_of(2), X, T, l2="auto")

@@ -614,7 +614,7 @@ def test_one_class_is_refused(iris):
         (NetworkRegressor(2, loss="poisson", l2=0.1), "fit", [-np.ones(9)], "must lie in"),
         (NetworkClassifier(2, l2=0.1), "fit", [np.zeros(9)], "got 1 class"),
         (NetworkClassifier(2), "partial_fit", [np.ones((9, 2)), [0, 1, 2]], "shape|classes were"),
-        (NetworkRegressor(2, l2=0.1, monotonic_cst=[1, 0]), "partial_fit", [np.ones(9)], "bounds"),
+        (NetworkRegressor(2, l2=0.1, monotonic_cst=[1, 0]), "partial_fit", [np.ones(9)], "use fit"),
     ],
 )
 def test_a_call_that_fails_leaves_the_model_as_it_was(model, call, given, message, begun):

@@ -101,6 +101,25 @@ def test_the_bits_of_fits_to_their_end(optimizer: str, dtype: type) -> None:
     same(fastbp.fit(net, source, **options), want)
 
 
+def test_rows_that_do_not_weigh_count_for_nothing() -> None:
+    """Neither for where a likelihood ends, nor among the observations that are too few."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(400, 30))
+    classes = (x[:, 0] > rng.normal(size=400)).astype(int) + (x[:, 1] > 0.0)
+    c = (rng.random(400) < 0.5).astype(float)
+    net = fastbp.Network(30, 31, n_outputs=3, output="softmax")  # more than 1000 parameters
+    source = Source.from_batches(batches(x, classes, c, cuts=(0, 7, 300, 400)), 400)
+    options: dict[str, Any] = {"loss": "cross_entropy", "l2": 0.01}
+    want = fastbp.fit(net, x, classes, sample_weight=c, **options)
+    assert "raised the likelihood by less" in want.reason
+    same(fastbp.fit(net, source, **options), want)
+
+    x, t, c = X[:40], T[:40], (np.arange(40) < 20).astype(float)
+    for data in ((x, t, c), (Source.from_arrays(x, t, c), None, None)):
+        result = fastbp.fit(NET, *data[:2], sample_weight=data[2], epochs=30)
+        assert any("25 free parameters and 20 obs" in said for said in result.warnings)
+
+
 def test_a_hessian_is_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose nodes are those of a matrix: of smaller ones too many sums would be kept."""
     asked: list[Question] = []

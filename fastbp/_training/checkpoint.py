@@ -161,6 +161,9 @@ class Checkpoint:
             with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = dict(file)
             header = json.loads(arrays.pop("header").item())
+            names = header.get("arrays", [*arrays])  # not in files of older releases
+            if names != [*arrays]:
+                raise ValueError(f"it holds {', '.join(arrays)}; expected {', '.join(names)}")
             version, mark = header["version"], header.get("mark", "")
             epochs = int(header.get("epochs", self._epochs))  # not in files of 0.1.0
         except FileNotFoundError:
@@ -183,7 +186,8 @@ class Checkpoint:
 
     def keep(self, arrays: dict[str, NDArray]) -> None:
         """Take over a consistent state, and write it if the last write is some time ago."""
-        header = {"version": _VERSION, "mark": self._mark, "epochs": self._epochs}
+        marks = {"version": _VERSION, "mark": self._mark, "epochs": self._epochs}
+        header = marks | {"arrays": [*arrays]}
         self._kept = {"header": np.array(json.dumps(header)), **arrays}
         if time.monotonic() - self._written > _SECONDS:
             self.write()

@@ -312,6 +312,11 @@ def units(problem: Problem) -> NDArray:
 
     The penalty is that of weights for columns, and of targets, in units of their deviations; a
     constant column, the bias of the neurons, and neurons that are constant, have none.
+
+    Raises
+    ------
+    ValueError
+        Where the squares of the deviations are beyond all numbers.
     """
     net = problem.net
     columns = Columns.over(problem.reduce, "X", net.dtype)
@@ -321,8 +326,19 @@ def units(problem: Problem) -> NDArray:
     linear = np.array([sigma == identity for sigma in boundary.sigmas(net)])
     squared = np.ones(net.n_outputs)
     if problem.loss.name == "squared":
-        squared = np.atleast_1d(Columns.over(problem.reduce, "t", net.dtype).unit) ** 2
+        of_t = np.atleast_1d(Columns.over(problem.reduce, "t", net.dtype).unit)
+        with np.errstate(over="ignore"):
+            squared = of_t**2
     unit = float(squared.mean())
+    size = columns.unit.min(), columns.unit.max()
+    with np.errstate(all="ignore"):
+        least = PATH[-1] * min(unit, 1.0) * size[0] ** 2
+        most = max(_OF_LINE[0], unit) * size[1] ** 2
+    if not (least >= np.finfo(np.float64).tiny and most < np.inf):
+        raise ValueError(
+            'l2="auto" needs the squares of deviations, which are beyond all numbers here: columns '
+            f"of X have {size[0]:.3g} to {size[1]:.3g}, targets {np.sqrt(unit):.3g}; rescale them"
+        )
     each, bent = np.empty(net.n_params), [v != one for v in net.activations]
     A, W = net.split(each)
     of_outputs = np.where(linear, unit / squared, unit)[:, np.newaxis] * bent

@@ -177,7 +177,7 @@ def _beyond(name: str, sigma: Activation | Softmax, t: NDArray, c: NDArray | Non
 
 
 def _too_many(problem: Problem, held_back: bool, known_noise: bool) -> str:
-    net, B = problem.net, problem.n
+    net, B = problem.net, problem.n_weighing
     n_free, numbers = identified(net, problem.free, B)
     if n_free < numbers + known_noise or problem.penalised or held_back:
         return ""

@@ -167,9 +167,10 @@ class Answers:
         with LOCK:
             from ..kernels.calls.prepared import plain
 
+        assert c is not None
         sums = np.zeros(self._shape.n_parts)
         sums[first] = plain("weights", self._net.dtype)(c, self._shape.part)
-        return Statistic((sums,))
+        return Statistic((sums, int(np.count_nonzero(c))))
 
     def _product(self, question: Question, w: NDArray, rows: Rows) -> Statistic:
         with LOCK:
@@ -257,6 +258,8 @@ class Far(ABC):
     shape : Shape
     total : float
         Σ c.
+    n_weighing : int
+        Rows that weigh.
     weighted : bool
         Whether there are weights.
     """
@@ -265,6 +268,7 @@ class Far(ABC):
     loss: Loss
     shape: Shape
     total: float
+    n_weighing: int
     weighted: bool
     ends_at_once = True
 
@@ -280,10 +284,10 @@ class Far(ABC):
         return self.shape.n
 
     def weigh(self, weighted: bool) -> None:
-        """Find Σ c."""
-        self.total, self.weighted = float(len(self)), weighted
+        """Find Σ c, and how many rows weigh."""
+        self.total, self.n_weighing, self.weighted = float(len(self)), len(self), weighted
         if weighted:
-            (sums,), _, _ = self.ask(Question("weights"))
+            (sums, self.n_weighing), _, _ = self.ask(Question("weights"))
             self.total = 0.0
             for each in sums.tolist():  # one after the other, as `drivers.batch.weights`
                 self.total += each

@@ -80,6 +80,13 @@ class Problem:
         return len(self.X) if self.far is None else len(self.far)
 
     @property
+    def n_weighing(self) -> int:
+        """Observations that weigh."""
+        if self.far is not None:
+            return self.far.n_weighing
+        return self.n if self.c is None else int(np.count_nonzero(self.c))
+
+    @property
     def total(self) -> float:
         """Σ c."""
         if self.far is not None:

@@ -153,8 +153,7 @@ class SciPy(WithoutMoments):
         self.gain = -np.inf  # of the mean loss
         many = problem.net.n_params > MOST_OF_LEVENBERG and problem.loss.name in LIKELIHOODS
         if many and isinstance(optimizer, LBFGS) and optimizer.ftol is None:
-            n = problem.n if problem.c is None else np.count_nonzero(problem.c)
-            self.gain = _GAIN / n
+            self.gain = _GAIN / problem.n_weighing
         tight = float(self.options.get("gtol", _TOL)) <= _TOL
         self._polishes = tight and self.method not in WITHOUT_GRADIENT
         # Where no number of iterations was asked for, the last way is not the method's alone.

@@ -348,7 +348,7 @@ class Streamed(Far):
     def __init__(self, net: Network, loss: Loss, source: Source, threads: int) -> None:
         self.net, self.loss = net, loss
         self.shape = Shape.of(source.n_rows, net.n_params)
-        self.total = float(source.n_rows)
+        self.total, self.n_weighing = float(source.n_rows), source.n_rows
         self._source, self._threads = source, threads or 1
         self.given: tuple[NDArray, NDArray, NDArray | None, NDArray | Marked | None] | None = None
         self._change: Callable[[NDArray], NDArray] | None = None
@@ -377,11 +377,12 @@ class Streamed(Far):
     def changed(self, change: Callable[[NDArray], NDArray]) -> Streamed:
         """As `Far`."""
         other = Streamed(self.net, self.loss, self._source, self._threads)
-        other.total, other.given, other._change = self.total, self.given, change
+        other.total, other.n_weighing = self.total, self.n_weighing
+        other.given, other._change = self.given, change
         return other
 
     def begin(self) -> None:
-        """Check all rows, and find Σ c."""
+        """Check all rows, and find Σ c and how many weigh."""
         if not len(self):
             raise ValueError("the mean loss needs at least one observation; the source has none")
         blocks = self._read(self._step(1))
