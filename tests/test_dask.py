@@ -569,7 +569,8 @@ def test_a_worker_that_has_no_plugin_yet() -> None:
         for callback in (joined, None):
             got = fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), callback=callback, **options)
             same(got, want)
-            client.run(hide, name="fastbp_identity", workers=one)
+            if callback is not None:  # before the second
+                client.run(hide, name="fastbp_identity", workers=one)
 
 
 def test_no_client_and_no_workers() -> None:

@@ -273,12 +273,32 @@ def test_patience() -> None:
     assert len(validation) == validation.argmin() + 5
 
 
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "bfgs", "tnc"])
+def test_what_is_kept_by_validation_is_not_said_to_have_converged(optimizer: str) -> None:
+    """Unless it is what the last steps led to."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.uniform(-2.0, 2.0, 40), np.ones(40)])
+    t = np.sin(2.0 * x[:, 0]) + 0.5 * rng.normal(size=40)
+    net = fastbp.Network(2, 4, output="identity")
+    options: dict[str, Any] = {"optimizer": optimizer, "epochs": 1000, "validation": (x, t)}
+    result = fastbp.fit(net, x[:28], t[:28], l2=1e-3, **options)
+    least = int(result.history["validation_loss"].argmin()) + 1
+    steps = len(result.history["loss"])
+    assert not result.converged
+    assert result.reason.startswith(f"validation: least after {least} of {steps} steps; then the")
+    t = np.tanh(x[:, 0]) + 0.1 * rng.normal(size=40)
+    net = fastbp.Network(2, 1, output="identity")
+    options["validation"] = (x, t)
+    assert fastbp.fit(net, x, t, seed=1, **options).converged  # judged by what it is fitted to
+
+
 def test_target() -> None:
     for optimizer in OPTIMIZERS:
         result = fastbp.fit(
             NET, X, T, optimizer=optimizer, early_stopping=EarlyStopping(target=0.05), epochs=400
         )
         assert result.reason == "target reached"
+        assert not result.converged
         *before, last = result.history["loss"]
         assert last <= 0.05 < min(before, default=1.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -118,6 +119,30 @@ def test_rows_that_do_not_weigh_count_for_nothing() -> None:
     for data in ((x, t, c), (Source.from_arrays(x, t, c), None, None)):
         result = fastbp.fit(NET, *data[:2], sample_weight=data[2], epochs=30)
         assert any("25 free parameters and 20 obs" in said for said in result.warnings)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_warnings_are_those_of_arrays(monkeypatch: pytest.MonkeyPatch, weighted: bool) -> None:
+    """Of a share of large arrays, too; of more rows than are looked at, of some of them."""
+    c = C * (np.arange(B) % 3 > 0) if weighted else None
+    noise = np.random.default_rng(1).normal(size=B)
+    net = fastbp.Network(4, 2, output="tanh")
+    options: dict[str, Any] = {"w0": 1e3 * net.init(0), "epochs": 30, "optimizer": "lbfgs"}
+    want = fastbp.fit(net, X, 9.0 * noise, sample_weight=c, **options).warnings
+    for said, one in zip(("lie outside", "no better than that of a constant"), want, strict=False):
+        assert said in one
+    source = Source.from_arrays(X, 9.0 * noise, c)
+    assert fastbp.fit(net, source, **options).warnings == want
+    net = fastbp.Network(4, 1, output="identity")
+    free = np.array([True, False, False, False, True])  # more would find something in the noise
+    options = {"validation": 0.3, "free": free, "w0": net.init(0)}
+    want = fastbp.fit(net, X, noise, sample_weight=c, **options).warnings
+    assert "no better than that of a constant" in want[0]
+    monkeypatch.setattr(sizes, "MOST_PACKED", 1)
+    assert fastbp.fit(net, X, noise, sample_weight=c, **options).warnings == want
+    monkeypatch.setattr("fastbp._training.doubts._BROUGHT", 700)
+    (said,) = fastbp.fit(net, X, noise, sample_weight=c, **options).warnings
+    assert re.match(r"the loss of \d{3} observations, \S+, is no better", said)
 
 
 def test_a_hessian_is_one_question(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ _OFF_CENTRE = 3.0  # a column's mean, in deviations
 _FEW = 20  # steps that are too few to judge by
 _SOME_ROWS = 16  # that are looked at first
 _LARGE = 1 << 17  # observations that are looked at in one go
+_BROUGHT, _BYTES = 1 << 14, 1 << 22  # at most of those elsewhere
 
 
 def doubts(
@@ -67,18 +68,29 @@ def doubts(
         was not to be finished is not judged by where it came to.
     """
     begun = told_to_end or (limited and len(losses) < _FEW)
+    few, some = "" if begun else _too_many(problem, held_back, known_noise), ""
     if problem.far is not None:
-        few = "" if begun else _too_many(problem, held_back, known_noise)
-        return tuple(filter(None, [_raw(columns), few]))
+        if begun:
+            return tuple(filter(None, [_raw(columns)]))
+        n, problem = problem.n_weighing, _some_of(problem)
+        loss = problem.value() - problem.penalty()
+        some = "" if problem.n == n else f" of {problem.n} observations"
     seen = _seen(problem)
     if problem.n <= _LARGE:
         problem = seen
-    found = [_out_of_range(seen), _raw(columns)]
-    if not begun:
-        found += [_too_many(problem, held_back, known_noise)]
+    found = [_out_of_range(seen), _raw(columns), few]
     if not (begun or (limited and losses[-1] < (1.0 - _GAIN) * losses[len(losses) // 2])):
-        found += [_no_gain(problem, loss), _saturated(seen)]
+        found += [_no_gain(problem, loss, some), _saturated(seen)]
     return tuple(filter(None, found))
+
+
+def _some_of(problem: Problem) -> Problem:
+    """Return some of the observations, of those that are elsewhere, as if they were all."""
+    assert problem.far is not None
+    row = (problem.net.n_inputs + problem.net.n_outputs + 1) * problem.net.dtype.itemsize
+    X, t, c = problem.far.some(max(1, min(_BROUGHT, _BYTES // row)))
+    assert t is not None
+    return replace(problem, far=None, X=X, t=t, c=c)
 
 
 def _seen(problem: Problem) -> Problem:
@@ -204,7 +216,7 @@ def _raw(columns: Columns | None) -> str:
     )
 
 
-def _no_gain(problem: Problem, loss: float) -> str:
+def _no_gain(problem: Problem, loss: float, some: str) -> str:
     net = problem.net
     names, _, columns = _columns(problem)
     losses, outputs = [loss], [[*range(net.n_outputs)]]
@@ -221,7 +233,7 @@ def _no_gain(problem: Problem, loss: float) -> str:
         if not problem.penalised or not all(_shrunk(problem, k, columns[k]) for k in of):
             alike = "targets of one scale, " if len(losses) > 1 else ""
             return (
-                f"the loss{name}, {reached:.6g}, is no better than that of a constant, "
+                f"the loss{name}{some}, {reached:.6g}, is no better than that of a constant, "
                 f"{constant:.6g}: try {alike}another seed, scaled inputs with a column of ones, "
                 "more epochs or a smaller penalty"
             )

@@ -248,6 +248,25 @@ def of_mean_one(c: NDArray, factor: float) -> NDArray:
     return np.multiply(c, factor, dtype=np.float64).astype(c.dtype, copy=False)
 
 
+class _Gathered:
+    """Copies of rows; a sum is those of both."""
+
+    def __init__(self, rows: Rows) -> None:
+        X, t, c = (None if array is None else array.copy() for array in rows)
+        assert X is not None
+        self.rows = Rows(X, t, c)
+
+    def __add__(self, other: _Gathered) -> _Gathered:
+        both = zip(self.rows, other.rows, strict=True)
+        X, t, c = (None if a is None or b is None else np.concatenate([a, b]) for a, b in both)
+        assert X is not None
+        return _Gathered(Rows(X, t, c))
+
+
+def _each(rows: Rows, step: int) -> Statistic:
+    return Statistic((_Gathered(rows.weighing().of(slice(None, None, step))),))
+
+
 class Far(ABC):
     """All rows of a fit, elsewhere; what is asked of them has the bits of a fit with them here.
 
@@ -295,6 +314,11 @@ class Far(ABC):
     def reduce(self, what: Callable[..., Statistic], *arguments: Any) -> Statistic:
         """Return what a function says of all rows, as `over_parts`."""
         return self.ask(Question(what, arguments=arguments))
+
+    def some(self, n: int) -> Rows:
+        """Return about n rows that weigh, spread over all."""
+        ((gathered,), _, _) = self.reduce(_each, -(-self.n_weighing // n))
+        return gathered.rows
 
     def batch(self, w: NDArray, scale: float, g: NDArray | None = None) -> float:
         """As `kernels.calls.shared_work.Sums`."""

@@ -32,7 +32,7 @@ from .given import Given, Start, checked, problem_of, threads_of
 from .methods import Levenberg, Problem, Stochastic, stream
 from .progress import Progress
 from .result import FitResult
-from .scipy_methods import SciPy
+from .scipy_methods import SPENT, SciPy
 from .source import Source, Streamed
 from .watch import STOPPED, EarlyStopping, FitState, Watch
 
@@ -402,7 +402,7 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
 def _result(
     problem: Problem, method: Method, watch: Watch, reason: str, start: Start, given: Given
 ) -> FitResult:
-    best = watch.best_w
+    reason, best = watch.ended(problem.w, reason), watch.best_w
     if best is not None:
         problem.w[:] = best
     moved_back = best is not None or reason == "interrupted" or not watch.step
@@ -443,7 +443,7 @@ def _result(
             held_back=best is not None or (limited and isinstance(method, Stochastic)),
             known_noise=given.absolute_sigma,
             # A saddle is said by the reason itself.
-            told_to_end=reason.startswith(("stopped", "interrupted", "target", "saddle")),
+            told_to_end=reason.startswith((STOPPED, SPENT, "interrupted", "target", "saddle")),
             limited=limited,
         ),
     )

@@ -26,7 +26,7 @@ from .given import Given, Start, check_size, checked, is_copied, started, taken
 from .jobs import outcomes
 from .methods import Problem, end_of_levenberg, is_told, levenberg_options, squares
 from .source import Source
-from .watch import NonFiniteLossError
+from .watch import CONVERGED, NonFiniteLossError
 
 __all__ = ["GroupFits", "fit_groups"]
 
@@ -67,7 +67,7 @@ class GroupFits:
         return len(self.losses)
 
     def __repr__(self) -> str:
-        done = sum(reason.startswith(("converged", "target")) for reason in self.reasons)
+        done = sum(reason.startswith(CONVERGED) for reason in self.reasons)
         return f"<GroupFits: {len(self)} groups, {done} converged>"
 
     @cached_property

@@ -19,6 +19,7 @@ from ..optimizers import MOST_OF_LEVENBERG
 from . import uncertainty
 from .choose import L2Path
 from .report import FitReport, report_of
+from .watch import CONVERGED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ class FitResult:
         One entry an epoch or iteration: "loss", and "validation_loss" where there is one. The
         loss of a stochastic epoch is the mean over its batches, each before its update.
     reason : str
-        Why it stopped.
+        Why it stopped, or that an earlier step is kept, which validates better than what converged.
     n_evaluations : int
         Gradients of a batch, or evaluations of all observations.
     warnings : tuple of str
@@ -88,8 +89,8 @@ class FitResult:
 
     @property
     def converged(self) -> bool:
-        """Whether it ended because nothing was left to gain."""
-        return self.reason.startswith(("converged", "target"))
+        """Whether w is a stationary point: where nothing was left to gain."""
+        return self.reason.startswith(CONVERGED)
 
     @cached_property
     def _spread(self) -> uncertainty.Spread:

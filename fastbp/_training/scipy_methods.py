@@ -57,7 +57,7 @@ _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
 _GAINING, _GAIN = 10, 1.0
 # A run that lowers the loss by so many times ftol, or by half, is followed by another.
 _WORTH = 1e4
-_SPENT = "stopped: as many iterations or evaluations as the optimizer's options allow"
+SPENT = "stopped: as many iterations or evaluations as the optimizer's options allow"
 _ENOUGH = f"stopped: {_GAINING} iterations raised the likelihood by less than the data can tell"
 _LIMITED = ("maximum", "limit", "exceed")  # in SciPy's messages of counts that are spent
 
@@ -354,7 +354,7 @@ class SciPy(WithoutMoments):
         nothing = _NOTHING if problem.loss.name == "cross_entropy" else self.nothing
         if steepest <= small or abs(self.value) <= max(nothing, self._rounding()):
             return REASONS[SMALL_GAIN]
-        return _SPENT if limited else REASONS[STALLED]
+        return SPENT if limited else REASONS[STALLED]
 
     def _run(
         self, watch: Watch, n: int, units: Units, about: NDArray | None = None
