@@ -155,13 +155,11 @@ class Answers:
         return fits and question.what in ("loss", "gradient")
 
     def _plain(self, rows: Rows, question: Question) -> Rows:
-        """Return arrays as entries take them: what was sent has a dtype of its own."""
-        dtype = self.dtype
-        X, t, c = (
-            None if a is None else boundary.numbers("rows", a, dtype, check_finite=False)
-            for a in (None if self.takes(question, rows.X) else rows.X, *rows[1:])
-        )
-        return Rows(rows.X if X is None else X, t, c)
+        """Return arrays as entries take them."""
+        X, *others = rows
+        if not self.takes(question, X):
+            X = _own(X, self.dtype)
+        return Rows(X, *(_own(array, self.dtype) for array in others))
 
     def _weights(self, first: int, c: NDArray | None) -> Statistic:
         with LOCK:
@@ -248,6 +246,11 @@ def of_mean_one(c: NDArray, factor: float) -> NDArray:
     return np.multiply(c, factor, dtype=np.float64).astype(c.dtype, copy=False)
 
 
+def _own(array: Any, dtype: np.dtype) -> Any:
+    """Return an array as entries take it: what was sent has a dtype of its own."""
+    return None if array is None else boundary.numbers("rows", array, dtype, check_finite=False)
+
+
 class _Gathered:
     """Copies of rows; a sum is those of both."""
 
@@ -318,7 +321,8 @@ class Far(ABC):
     def some(self, n: int) -> Rows:
         """Return about n rows that weigh, spread over all."""
         ((gathered,), _, _) = self.reduce(_each, -(-self.n_weighing // n))
-        return gathered.rows
+        dtype = np.dtype(self.net.dtype.name)  # NumPy's own
+        return Rows(*(_own(array, dtype) for array in gathered.rows))
 
     def batch(self, w: NDArray, scale: float, g: NDArray | None = None) -> float:
         """As `kernels.calls.shared_work.Sums`."""
