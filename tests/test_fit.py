@@ -21,7 +21,7 @@ from support import fresh_process, orders_of_fit
 
 import fastbp
 from fastbp import EarlyStopping, NonFiniteLossError, reference
-from fastbp._training import many
+from fastbp._training import many, methods
 from fastbp.datasets import load_diabetes
 from fastbp.kernels.machine import sizes
 from fastbp.optimizers import SGD, Adam, AdamW, Cosine, LevenbergMarquardt, Minimize
@@ -290,6 +290,32 @@ def test_what_is_kept_by_validation_is_not_said_to_have_converged(optimizer: str
     net = fastbp.Network(2, 1, output="identity")
     options["validation"] = (x, t)
     assert fastbp.fit(net, x, t, seed=1, **options).converged  # judged by what it is fitted to
+
+
+def test_last_steps_that_validate_worse_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where the last iteration was the best: `callback` has seen what it validates by."""
+    told = methods.end_of_levenberg
+
+    def worse(problem: Any, why: int, ftol: float) -> tuple[int, float | None]:
+        why, loss = told(problem, why, ftol)
+        if why:
+            problem.w *= 1.5
+            loss = problem.value()
+        return why, loss
+
+    monkeypatch.setattr(methods, "end_of_levenberg", worse)
+    x = np.column_stack([np.linspace(-2.0, 2.0, 40), np.ones(40)])
+    t = np.tanh(x[:, 0]) + 0.1 * np.cos(9.0 * x[:, 0])
+    net, seen = fastbp.Network(2, 1, output="identity"), list[Any]()
+
+    def note(state: fastbp.FitState) -> None:
+        seen.append(state.validation_loss)
+
+    result = fastbp.fit(net, x, t, seed=1, validation=(x, t), callback=note)
+    n = len(seen)
+    assert result.reason.startswith(f"validation: least after {n} of {n} steps; then the")
+    assert result.validation_loss == min(seen) == result.history["validation_loss"].min()
+    assert result.validation_loss == net.objective(x, t).value(result.w)
 
 
 def test_target() -> None:

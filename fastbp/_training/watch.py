@@ -187,8 +187,9 @@ class Watch:
     def ended(self, w: NDArray, reason: str) -> str:
         """Judge where last steps led that are no iterations; return why the fit ended.
 
-        They are part of the last iteration. Where an earlier one validates better by more than
-        rounding, its parameters are kept, and the fit is not said to have converged.
+        They are part of the last iteration. Where one validates better by more than rounding, the
+        last as it was among them, its parameters are kept, and the fit is not said to have
+        converged.
         """
         best_w, validation = self.best_w, self._validation
         if best_w is None or validation is None or not reason.startswith(CONVERGED):
@@ -198,7 +199,7 @@ class Watch:
         loss, rounding = validation.value(w), 16.0 * float(np.finfo(w.dtype).eps) * abs(self.best)
         judged = enumerate(self.validation_losses, 1)
         kept = max((step for step, each in judged if each == self.best), default=0)
-        if kept < self.step and not loss <= self.best + rounding:
+        if not loss <= self.best + rounding:
             then = reason.removeprefix(CONVERGED).removeprefix(": ")
             return f"validation: least after {kept} of {self.step} steps; then {then}"
         if self.step and (kept == self.step or loss < self.best):
