@@ -70,12 +70,12 @@ def _plain(array: NDArray, dtype: np.dtype) -> NDArray:
 
 def penalty(l2: Any, n_params: int) -> float | NDArray:
     """Return l2 as a number, or as one for each parameter (float64, read-only)."""
-    if isinstance(l2, int | float) and 0.0 <= l2 < np.inf:
+    if isinstance(l2, float) and 0.0 <= l2 < np.inf:
         return float(l2)
     unmasked("l2", l2)
     try:
         each = np.array(l2, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         each = np.array(np.nan)
     if each.shape not in ((), (n_params,)):
         raise ValueError(
@@ -109,7 +109,7 @@ def bounds(given: Any, n_params: int, dtype: np.dtype) -> tuple[NDArray, NDArray
         try:
             each = np.asarray(value, np.float64)
             both.append(np.broadcast_to(each, (n_params,) if each.ndim == 0 else each.shape))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise TypeError(
                 f"bounds ({name}) must be a number or {n_params} of them; got {_described(value)}"
             ) from error

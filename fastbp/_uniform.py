@@ -29,10 +29,20 @@ def uniform(seed: int | np.random.Generator | None, n: int) -> NDArray:
 
 
 def _drawn(seed: int | np.random.Generator | None, n: int) -> NDArray:
+    return generator(seed).uniform(-1.0, 1.0, n)
+
+
+def generator(seed: int | np.random.Generator | None, *numbers: int) -> np.random.Generator:
+    """Return ``default_rng(seed)``, or with numbers that of the seed and these."""
     with importing():
         from numpy.random import default_rng
 
-    return default_rng(seed).uniform(-1.0, 1.0, n)
+    try:
+        return default_rng([seed, *numbers] if numbers else seed)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed must be an integer from 0 on, a numpy.random.Generator or None; got {seed!r}"
+        ) from None
 
 
 @lru_cache(maxsize=64)  # 30 to 50 µs, where many small fits begin with the same seed

@@ -481,17 +481,18 @@ def _arguments(net: NetworkLike, w: Numbers, X: Numbers, **others: tuple[str, An
     Each of `others` is (axes, value), with axes in letters B, K, N and P. Returns whether X was a
     single observation, then w, X and the others; an argument that is None remains so.
     """
-    dtype = _common_dtype(w, X, *(argument for _, argument in others.values()))
+    given = {"w": ("P", w), "X": ("BN", X), **others}
+    dtype = _common_dtype(*(unmasked(name, argument) for name, (_, argument) in given.items()))
     single = np.ndim(X) == 1
     N, H, K = net.n_inputs, net.n_neurons, _n_outputs(net)
     sizes = {"B": len(X) if np.ndim(X) == 2 else 1, "K": K, "N": N, "P": K * H + H * N}
     left_out = ("B" if single else "") + ("K" if K == 1 else "")
     result: list[Any] = [single]
-    for name, (axes, argument) in {"w": ("P", w), "X": ("BN", X), **others}.items():
+    for name, (axes, argument) in given.items():
         if argument is None:
             result.append(None)
             continue
-        array = np.asarray(unmasked(name, argument), dtype)
+        array = np.asarray(argument, dtype)
         expected = tuple(sizes[axis] for axis in axes if axis not in left_out)
         if array.shape != expected:
             raise ValueError(f"{name} has shape {array.shape}, but shape {expected} was expected")

@@ -512,6 +512,13 @@ def test_zero_epochs() -> None:
         ({"early_stopping": EarlyStopping, "optimizer": "lm"}, "early_stopping must be"),
         ({"sample_weight": -C}, "negative"),
         ({"threads": 0}, "threads must be"),
+        ({"callback": 3, "epochs": 0}, "callback must be a function of a FitState; got 3"),
+        ({"seed": -1}, "seed must be an integer from 0 on, .* got -1"),
+        ({"seed": np.array(2)}, r"seed must be an integer from 0 on, .* got array\(2\)"),
+        ({"seed": "one", "w0": W0, "validation": 0.2}, "seed must be an integer .* got 'one'"),
+        ({"l2": 10**400}, "l2 must be a number from 0 on"),
+        ({"bounds": (0, 10**400)}, r"bounds \(high\) must be a number"),
+        ({"l2": "auto", "folds": 2.5}, "folds must be a number, or hold .*; got 2.5"),
     ],
 )
 def test_refused(options: Any, match: str) -> None:
@@ -943,6 +950,11 @@ def test_ensemble() -> None:
     ("options", "match"),
     [
         ({"seeds": 0}, "seeds"),
+        ({"seeds": 1.5}, r"seeds must be a number, or integers; got 1\.5"),
+        ({"seeds": [1, 1.5]}, r"seeds must be a number, or integers; got 1\.5"),
+        ({"seeds": "12"}, "seeds must be a number, or integers; got '1'"),
+        ({"seeds": [-1]}, "seed must be an integer from 0 on"),
+        ({"net": None}, "net must be a Network; got None"),
         ({"folds": 1}, "folds"),
         ({"folds": [np.arange(60)]}, "leave some"),
         ({"folds": [[0.5, 1.7], [3]]}, "indices of observations or a mask"),
@@ -958,7 +970,7 @@ def test_ensemble() -> None:
 )
 def test_many_refuse(options: Any, match: str) -> None:
     with pytest.raises((TypeError, ValueError), match=match):
-        fastbp.fit_many(NET, X, T, **options)
+        fastbp.fit_many(**{"net": NET, "X": X, "t": T, **options})
 
 
 def test_folds_as_masks_and_as_pairs() -> None:

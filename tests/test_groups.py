@@ -213,6 +213,10 @@ def test_what_is_refused():
     for given in ("abc", 3):
         with pytest.raises(TypeError, match="groups must have a label for each observation; got"):
             fastbp.fit_groups(NET, X[:3], t[:3], groups=given)
+    with pytest.raises(TypeError, match="net must be a Network; got None"):
+        fastbp.fit_groups(None, X, t, groups=labels)
+    with pytest.raises(TypeError, match=r"X must hold real numbers .* got NoneType"):
+        fastbp.fit_groups(NET, None, t, groups=labels)
     with pytest.raises(TypeError, match=r"takes arrays, .* got a Source"):
         fastbp.fit_groups(NET, fastbp.Source.from_arrays(X, t), None, groups=labels)
     with pytest.raises(ValueError, match="at least one observation; got none"):

@@ -21,7 +21,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 import fastbp
-from fastbp import Source, _boundary
+from fastbp import Source, _boundary, reference
 from fastbp._training.far import Question, Shape
 from fastbp._training.source import Streamed
 from fastbp.kernels.calls import prepared
@@ -380,6 +380,9 @@ def test_files_of_parquet(tmp_path: Path) -> None:
         ValueError, match=r"in rows \d+ to \d+: X must be finite; got nan at index \(3100, 1\)"
     ):
         fastbp.fit(NET, source, epochs=3)
+    frame.assign(b="red").to_parquet(paths[0])
+    with pytest.raises(TypeError, match=r"in rows \d+ to \d+: X must hold real numbers"):
+        fastbp.fit(NET, Source.from_files(paths[0], target="price", sample_weight="c"))
 
 
 def test_dask_chunk_by_chunk() -> None:
@@ -397,6 +400,27 @@ def test_dask_chunk_by_chunk() -> None:
     assert np.isnan(unknown[0].chunks[0][0])  # the caller's own is as it was
     with pytest.raises(TypeError, match="must be arrays or dataframes of Dask; got ndarray"):
         Source.from_dask(X, T)
+
+
+def test_local_calls_compute_nothing_of_dask() -> None:
+    def made(rows: np.ndarray) -> np.ndarray:
+        raise AssertionError("computed")
+
+    x = da.from_array(X, chunks=1700).map_blocks(made, dtype=float, meta=X[:0])
+    w, groups = NET.init(0), np.arange(B) % 2
+    calls: list[Any] = [
+        lambda: fastbp.fit(NET, x, T),
+        lambda: fastbp.fit(NET, X, T, validation=(x, T)),
+        lambda: fastbp.fit_many(NET, x, T),
+        lambda: fastbp.fit_groups(NET, x, T, groups=groups),
+        lambda: fastbp.fit_groups(NET, X, T, groups=x[:, 0]),
+        lambda: NET.value(w, x),
+        lambda: reference.value(NET, w, x),
+        lambda: reference.loss_and_grad(NET, w, X, x[:, 0]),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="of Dask, which this call does not pull into memory"):
+            call()
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
@@ -428,6 +452,14 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="have a weight, or none"):
         mixed = Source.from_batches(lambda: [(X[:9], T[:9], C[:9]), (X[9:], T[9:])], B)
         fastbp.fit(NET, mixed)
+    with pytest.raises(ValueError, match=r"rows of one shape; got \(9, 4\), \(\d+, 3\)"):
+        narrow = Source.from_batches(lambda: [(X[:9], T[:9]), (X[9:, :3], T[9:])], B)
+        fastbp.fit(NET, narrow)
+    for missing in (None, 1.0):
+        with pytest.raises(TypeError, match="must be arrays, with an entry for each row"):
+            Source.from_arrays(X, missing)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="files are paths, or one; got 3"):
+        Source.from_files(3, target=0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a batch must be a tuple"):
         fastbp.fit(NET, Source.from_batches(lambda: [X], B))
     with pytest.raises(TypeError, match="factory must be a function"):

@@ -28,7 +28,7 @@ from . import choose, uncertainty
 from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
 from .far import Far
-from .given import Given, Start, checked, problem_of, threads_of
+from .given import Given, Start, check_network, checked, problem_of, threads_of
 from .methods import Levenberg, Problem, Stochastic, stream
 from .progress import Progress
 from .result import FitResult
@@ -206,6 +206,8 @@ def fit(
     array([1.])
     """
     given = Given(**locals())
+    if not (callback is None or callable(callback)):
+        raise TypeError(f"callback must be a function of a FitState; got {callback!r}")
     if isinstance(X, Source):
         given = _of_sources(given)
     elif t is None and not isinstance(given.X, Far):
@@ -333,15 +335,13 @@ def _chosen(given: Given) -> FitResult:
 
 def _of_sources(given: Given) -> Given:
     """Return what is given with what a fit asks sources in their places."""
-    net, validation = given.net, given.validation
+    net, validation = check_network(given.net), given.validation
     if given.t is not None or given.sample_weight is not None:
         raise TypeError("targets and weights are in the Source; leave t and sample_weight out")
     if isinstance(given.l2, str):
         raise ValueError("a fit of a Source needs l2 as a number; choose it by a part of the rows")
     if given.checkpoint is not None:
         raise ValueError("a fit of a Source keeps no checkpoint; give the arrays themselves")
-    if not isinstance(net, Network):
-        raise TypeError(f"net must be a Network; got {net!r}")
     if not (validation is None or isinstance(validation, Source)):
         raise TypeError(
             f"beside a Source, validation must be another; got {type(validation).__name__}"

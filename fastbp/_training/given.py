@@ -123,14 +123,19 @@ def problem_of(given: Given) -> tuple[Problem, Objective | FarObjective | None, 
     return problem, start.objective(problem.loss, X_held, t_held, c_held), chosen, start
 
 
+def check_network(net: Any) -> Network:
+    """Return it, if it is one."""
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network; got {net!r}")
+    return net
+
+
 def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | None, Optimizer]:
     """Check what is given; also returns what is held out.
 
     With `copies` that is copied however large it is.
     """
-    net, batch = given.net, given.batch_size
-    if not isinstance(net, Network):
-        raise TypeError(f"net must be a Network; got {net!r}")
+    net, batch = check_network(given.net), given.batch_size
     bounds = boundary.bounds(given.bounds, net.n_params, net.dtype)
     w0 = net.init(given.seed) if given.w0 is None else given.w0
     ell = get_loss(given.loss)

@@ -22,7 +22,7 @@ from ..losses import Loss
 from ..network import Network
 from ..optimizers import LevenbergMarquardt, Optimizer
 from .fit import ALL_DONE, epochs_of, fit
-from .given import Given, Start, check_size, checked, is_copied, started, taken
+from .given import Given, Start, check_network, check_size, checked, is_copied, started, taken
 from .jobs import outcomes
 from .methods import Problem, end_of_levenberg, is_told, levenberg_options, squares
 from .source import Source
@@ -200,12 +200,15 @@ def fit_groups(
     """
     if not isinstance(seed, int | np.integer):
         raise TypeError(f"seed must be an integer, the same for all groups; got {seed!r}")
+    check_network(net)
     if isinstance(X, Source):
         raise TypeError("fit_groups takes arrays, which it sorts by group; got a Source")
     if groups is None:
         labels, codes, X, t, sample_weight = _flat(X, t, sample_weight)
     else:
-        labels, codes = _labelled(groups, X, len(np.asarray(X)))
+        rows, _ = boundary.observations(X, net.n_inputs, net.dtype, check_finite=False)
+        labels, codes = _labelled(groups, X, len(rows))
+        X = rows
         if not len(codes):
             raise ValueError("there must be at least one observation; got none")
     # Those of the same size one after the other: they are begun side by side.

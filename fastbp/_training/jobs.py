@@ -139,7 +139,13 @@ def folds_of(
         number[weighs] = of
         drawn = (Fold(Marked(number == k)) for k in range(int(given)))
     else:
-        drawn = (_fold(part, B) for part in given)
+        try:
+            parts = iter(given)
+        except TypeError:
+            raise TypeError(
+                f"folds must be a number, or hold the observations of each; got {given!r}"
+            ) from None
+        drawn = (_fold(part, B) for part in parts)
     folds = []
     for k, fold in enumerate(drawn):
         left = fold.left(B)

@@ -20,7 +20,7 @@ from ..network import Network
 from .doubts import warn
 from .far import FarObjective
 from .fit import fit
-from .given import checked_validation, split_of, taken, weighing
+from .given import check_network, checked_validation, split_of, taken, weighing
 from .jobs import Fold, folds_of, outcomes
 from .progress import Progress
 from .result import FitResult, spread_of
@@ -286,6 +286,7 @@ def fit_many(
         raise ValueError(f'l2 must be numbers, such as fit(l2="auto") chose; got {options["l2"]!r}')
     if folds is not None and bootstrap:
         raise ValueError("folds and bootstrap exclude each other; got both")
+    check_network(net)
     ell = get_loss(loss)
     X, t, c = boundary.loss_data(net, ell, X, t, sample_weight, check_finite=True)
     shared = _Shared(net, Rows(X, cast(Any, t), c), ell, options, bootstrap)
@@ -335,8 +336,11 @@ def _jobs(
     """Return what is to be fitted, of B observations of the weights c."""
     if isinstance(seeds, int | np.integer):
         seeds = range(int(seeds))
-    chosen = [int(seed) for seed in seeds]
+    chosen: list[Any] = [*seeds] if hasattr(seeds, "__iter__") else [seeds]
+    for seed in chosen:
+        if not isinstance(seed, int | np.integer):
+            raise TypeError(f"seeds must be a number, or integers; got {seed!r}")
     if not chosen:
         raise ValueError("seeds must be a positive number or a sequence of at least one")
     parts = [None] if folds is None else folds_of(folds, B, c)
-    return [_Job(seed, fold) for seed in chosen for fold in parts]
+    return [_Job(int(seed), fold) for seed in chosen for fold in parts]

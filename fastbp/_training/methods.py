@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .. import _boundary as boundary
 from .._lock import LOCK, cached_property
 from .._parts import Rows, Statistic, over_parts
+from .._uniform import generator
 from ..kernels.machine.levenberg_settings import (
     NOT_FINITE,
     REASONS,
@@ -144,7 +145,7 @@ def stream(seed: int | np.random.Generator | None, number: int) -> np.random.Gen
     """Return a generator of its own for one purpose, so that the start is net.init(seed)."""
     if seed is None:
         return default_rng()
-    return seed if isinstance(seed, np.random.Generator) else default_rng([seed, number])
+    return seed if isinstance(seed, np.random.Generator) else generator(seed, number)
 
 
 class WithoutMoments:

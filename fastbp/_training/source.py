@@ -565,7 +565,12 @@ def _joined(pieces: list[tuple[Any, ...]]) -> tuple[Any, ...]:
         return pieces[0]
     if len({len(piece) for piece in pieces}) > 1:
         raise ValueError("all rows of a source must have a weight, or none")
-    return tuple(np.concatenate(each) for each in zip(*pieces, strict=True))
+    whole = [*zip(*pieces, strict=True)]
+    for each in whole:
+        if len({array.shape[1:] for array in each}) > 1:
+            shapes = ", ".join(map(str, dict.fromkeys(array.shape for array in each)))
+            raise ValueError(f"batches must have rows of one shape; got {shapes}")
+    return tuple(map(np.concatenate, whole))
 
 
 def _ahead(items: Iterator[Any]) -> Iterator[Any]:
@@ -579,11 +584,15 @@ def _ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 def _touch(array: Any) -> None:
     """Have the pages of an array read, if a file is mapped there."""
-    if isinstance(array, np.ndarray) and array.flags.c_contiguous and not array.flags.owndata:
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        return
+    if array.flags.c_contiguous and not array.flags.owndata:
         int(array.reshape(-1).view(np.uint8)[::_PAGE].sum())
 
 
-def _length(arrays: Iterable[Any]) -> int:
+def _length(arrays: Sequence[Any]) -> int:
+    if not all(map(np.ndim, arrays)):
+        raise TypeError("X, t and weights must be arrays, with an entry for each row")
     lengths = [len(a) for a in arrays]
     if len({*lengths}) > 1:
         raise ValueError(f"X, t and weights must have the same rows; got {lengths}")
@@ -591,7 +600,10 @@ def _length(arrays: Iterable[Any]) -> int:
 
 
 def _paths(given: Any) -> list[str]:
-    files = [given] if isinstance(given, str | PathLike) else [*given]
+    files = [given] if isinstance(given, str | PathLike) else given
+    if not isinstance(files, Iterable):
+        raise TypeError(f"files are paths, or one; got {given!r}")
+    files = [*files]
     if not files:
         raise ValueError("there must be at least one file; got none")
     return [fspath(file) for file in files]
