@@ -31,8 +31,8 @@ structure                    whether to multiply only what is not known to be ze
 
 The loss is Σ_b c_b Σ_k τ_k ℓ(y_{b,k}, t_{b,k}) / Σ_b c_b, where the terms of cross_entropy with
 softmax are -t_k log y_k. The maps and their Jacobians take arrays, all others what `numpy.asarray`
-takes. The axis K is left out of arguments and results where K = 1, and where X is one observation
-the axis B.
+takes. The axis K is left out of arguments and results where K = 1, of target_weight it may be, and
+where X is one observation the axis B.
 
 Any dtype will do that NumPy can compute with. Nothing here takes a modulus or a conjugate, so a
 step along the imaginary axis passes through every function and gives its derivative without
@@ -494,7 +494,8 @@ def _arguments(net: NetworkLike, w: Numbers, X: Numbers, **others: tuple[str, An
             continue
         array = np.asarray(argument, dtype)
         expected = tuple(sizes[axis] for axis in axes if axis not in left_out)
-        if array.shape != expected:
+        of_one = (axes, array.shape) == ("K", (K,))  # the weight of one output, as methods take it
+        if array.shape != expected and not of_one:
             raise ValueError(f"{name} has shape {array.shape}, but shape {expected} was expected")
         result.append(array.reshape([sizes[axis] for axis in axes]))
     return result

@@ -700,6 +700,12 @@ def test_good_networks_of_several_outputs_pass(head, dtype):
         assert check_gradient(net, case.w, case.X[0], case.t[0], loss=head[0]).ok
 
 
+def test_a_weight_of_the_only_output_passes():
+    case = random_case(4, 3, 4, 6)
+    given = case.w, case.X, case.t
+    assert check_gradient(case.net.network(), *given, target_weight=[2.0]).ok
+
+
 def test_converged_network_passes():
     """Where the gradient is all but zero, rounding is judged by the terms that cancel."""
     net = fastbp.Network(3, 5, output="identity", dtype=np.float32)

@@ -678,8 +678,9 @@ def test_one_output_in_a_sequence_is_one_output():
     assert got[0] == want[0]
     np.testing.assert_array_equal(got[1], want[1])
     assert reference.value(one, case.w, case.X).shape == (5,)
-    weighed = reference.loss_and_grad(one, case.w, case.X, case.t, target_weight=2.0)
-    assert weighed[0] == 2.0 * want[0]
+    for tau in (2.0, [2.0]):  # the latter is what the methods take
+        weighed = reference.loss_and_grad(one, case.w, case.X, case.t, target_weight=tau)
+        assert weighed[0] == 2.0 * want[0]
 
 
 @of_kinds
