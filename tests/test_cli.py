@@ -167,6 +167,11 @@ def test_losses_of_numbers_are_none_of_classes(loss, people, capsys):
     assert "for classes cross_entropy is expected" in capsys.readouterr().err
 
 
+def test_a_loss_that_takes_the_output_for_what_it_is_not_is_refused(capsys):
+    assert _cli.main("train --loss poisson --output logistic".split()) == 2
+    assert "the output 'logistic' goes from 0 to 1; take output=" in capsys.readouterr().err
+
+
 def test_train_takes_options_and_is_reproducible(capsys):
     words = "train --neurons 3 --activation softplus --steps 20 --seed 5".split()
     outputs = []
@@ -818,6 +823,14 @@ def test_unknown_activation_names_the_nearest(capsys):
         (
             "train {people} --target risk --output softmax",
             "the output 'softmax' does not fit the target 'risk'; one of numbers or of two",
+        ),
+        (
+            "train {people} --target smoker --output tanh --loss squared",
+            "the output 'tanh' goes from -1 to 1, and the target 'smoker' has classes; one of prob",
+        ),
+        (
+            "train {people} --target smoker --output identity",
+            "the output 'identity' goes from -inf to inf, and the target 'smoker' has classes",
         ),
         ("train {one}", "one.csv: no column is left to predict 'a' from"),
         ("train {rows}", "from; 'id': left out, it names rows: 3 different values in 3 rows, su"),

@@ -11,7 +11,7 @@ import pytest
 
 import fastbp
 from fastbp import FitWarning, activations
-from fastbp._training.doubts import _range_of, _tails_of
+from fastbp._training.doubts import _tails_of, range_of
 from fastbp.optimizers import SGD, AdamW
 
 RNG = np.random.default_rng(0)
@@ -276,7 +276,7 @@ def test_what_is_known_of_the_activations() -> None:
     below = {"relu": 0.0, "softplus": 0.0, "exp": 0.0, "square": 0.0, "elu": -1.0}
     for name in activations.NAMES:
         v = activations.get_activation(name)
-        low, high = _range_of(v)
+        low, high = range_of(v)
         if name in bounded:
             np.testing.assert_allclose((low, high), bounded[name], atol=1e-6)
         if name in below:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .. import _standardise as standardise
 from .._standardise import Scaling
+from .._training.doubts import range_of
 from ..activations import get_activation, identity
 from ..datasets import load_diabetes
 from ..losses import get_loss
@@ -249,6 +250,14 @@ def _output(
             f"{table.source}: the output {output!r} does not fit the target {_named(targets)}; "
             f"{expected} is expected"
         )
+    if classes is not None and not joined:
+        low, high = range_of(get_activation(output))
+        if low < 0.0 or high > 1.0:
+            raise TableError(
+                f"{table.source}: the output {output!r} goes from {low:.3g} to {high:.3g}, and "
+                f"the target {_named(targets)} has classes; one of probabilities, such as "
+                "logistic, is expected (--regression takes 0 and 1 as numbers)"
+            )
     return output
 
 

@@ -15,6 +15,7 @@ import fastbp
 from .. import _standardise as standardise
 from .._columns import rms
 from .._training.choose import L2Path, data, decide, line_of
+from .._training.doubts import check_pair
 from .._training.result import has_intervals
 from ..activations import softmax
 from ..losses import get_loss
@@ -167,7 +168,7 @@ def with_intervals(problem: Problem, fit: Fit) -> fastbp.FitResult | None:
 
 
 def check_loss(problem: Problem) -> None:
-    """Raise ValueError where the loss does not fit what is to be predicted."""
+    """Raise ValueError where the loss does not fit what is to be predicted, or the output."""
     classes, loss = problem.preparation.classes is not None, problem.loss
     if classes and loss in ("poisson", "pinball"):
         raise ValueError(
@@ -181,6 +182,7 @@ def check_loss(problem: Problem) -> None:
             f"the loss {loss!r} takes targets from {low:g} to {high:g}; they are from "
             f"{t.min():g} to {t.max():g}"
         )
+    check_pair(problem.net, get_loss(loss))
 
 
 def self_test(problem: Problem, fit: Fit) -> dict[str, Any]:
