@@ -113,6 +113,15 @@ def whole_or_not(model: BaseEstimator) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _of_validation() -> Iterator[None]:
+    """Have messages say that they are of what validates."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"in X_val, y_val and sample_weight_val: {error}") from error
+
+
 @dataclass(kw_only=True, eq=False, repr=False)  # writes each `__init__`, as scikit-learn reads it
 class _NetworkEstimator(BaseEstimator, ABC):
     """What the two have in common: standardisation, and all of a fit but what y is to it."""
@@ -194,7 +203,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
             if X_val is not None and y_val is not None:
                 if self.validation_fraction is not None:
                     raise ValueError("give X_val and y_val or validation_fraction, not both")
-                held = self._checked(X_val, y_val, sample_weight_val, False)
+                with _of_validation():
+                    held = self._checked(X_val, y_val, sample_weight_val, False)
             elif any(given is not None for given in (X_val, y_val, sample_weight_val)):
                 raise ValueError("X_val and y_val must be given both, or neither")
             results = self._learn(rows, held, anew=anew)
@@ -305,7 +315,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
         self._look(rows, anew, classes)
         fitted, judges = np.arange(len(rows.X)), np.arange(0)
         if held is not None:
-            self._look(held, False, None)
+            with _of_validation():
+                self._look(held, False, None)
             judges = len(fitted) + np.arange(len(held.X))
             rows = rows.and_of(held)
         if rows.c is not None:  # weight 0 is as good as absent, from the batches too
@@ -327,17 +338,19 @@ class _NetworkEstimator(BaseEstimator, ABC):
 
     def _begin(self, rows: _Rows, anew: bool, by: Optimizer | None) -> None:
         """Make or check the network; find scales and the penalty, where these are still open."""
+        if isinstance(self.l2, str) and self.l2 != "auto":
+            raise ValueError(f'l2 must be a number from 0 on, "auto" or None; got {self.l2!r}')
         if anew:
             self.n_neurons_ = self._first_size(by)
-        size = self.n_neurons_ if isinstance(self.n_neurons, str) else self.n_neurons
+        size = self.n_neurons_ if self.n_neurons == "auto" else self.n_neurons
         net = self._network_of(size, rows.X.shape[1], *self._outputs())
         if anew:
             self.network_ = net
-            check_pair(net, get_loss(self.loss))
         elif by is None and net != self.network_:
             raise ValueError(
                 f"warm_start goes on with {self.network_!r}, and the parameters ask for {net!r}"
             )
+        check_pair(self.network_, get_loss(self.loss))
         if anew or self._unsettled is not None:
             seen = rows if anew or self._unsettled is None else self._unsettled.and_of(rows)
             self._unsettled = seen if by and len(seen.X) < _SETTLED else None
@@ -434,8 +447,6 @@ class _NetworkEstimator(BaseEstimator, ABC):
 
     def _penalty(self, total: float) -> float:
         """Return the penalty's weight for so many observations, or so large a sum of weights."""
-        if isinstance(self.l2, str) and self.l2 != "auto":
-            raise ValueError(f'l2 must be a number from 0 on, "auto" or None; got {self.l2!r}')
         if self.l2 is not None and not isinstance(self.l2, str):
             return self.l2
         # The second is a normal prior of w that does not depend on the number of observations.
@@ -510,6 +521,11 @@ class _NetworkEstimator(BaseEstimator, ABC):
         if by is not None and bounds is not None:
             raise ValueError(
                 "partial_fit does not hold monotonic_cst: Adam and SGD keep to no bounds; use fit"
+            )
+        if bounds is not None and not ((bounds[0] <= self.w_) & (self.w_ <= bounds[1])).all():
+            raise ValueError(
+                "warm_start goes on from parameters that do not hold monotonic_cst="
+                f"{self.monotonic_cst!r}; fit with it from the first call on"
             )
         Z, targets, c = self._prepared(rows)
         judge = None if held is None else self._prepared(held)
@@ -809,6 +825,11 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
         return scaled
 
     def _targets(self, y: NDArray) -> NDArray:
+        if self.target_scaling_.differs and np.isfinite(get_loss(self.loss).target_range).any():
+            raise ValueError(
+                f"the targets are scaled since the first call, out of the range of the loss "
+                f"{self.loss!r}; fit anew, without warm_start"
+            )
         return self.target_scaling_.apply(np.asarray(y, np.float64))[np.newaxis]
 
     def _keep(self, results: list[fastbp.FitResult]) -> None:
@@ -1015,23 +1036,23 @@ class NetworkClassifier(_Scored, ClassifierMixin, _NetworkEstimator):
         y = rows.y
         check_classification_targets(y)
         if y.ndim == 2 and not np.isin(y, (0, 1)).all():
-            strange = y[~np.isin(y, (0, 1))][0]
-            raise ValueError(f"y of several columns must hold labels, 0 or 1; got {strange}")
+            (strange, *_) = y[~np.isin(y, (0, 1))].tolist()
+            raise ValueError(f"y of several columns must hold labels, 0 or 1; got {strange!r}")
+        if self.multi_class not in ("softmax", "ovr"):
+            raise ValueError(f'multi_class must be "softmax" or "ovr"; got {self.multi_class!r}')
+        if get_loss(self.loss) == poisson:
+            raise ValueError(
+                "the loss poisson is one of counts; for probabilities take cross_entropy"
+            )
         if anew:
-            if self.multi_class not in ("softmax", "ovr"):
-                raise ValueError(
-                    f'multi_class must be "softmax" or "ovr"; got {self.multi_class!r}'
-                )
-            if get_loss(self.loss) == poisson:
-                raise ValueError(
-                    "the loss poisson is one of counts; for probabilities take cross_entropy"
-                )
             self.classes_ = unique_labels(y) if classes is None else classes
             if classes is None and y.ndim == 1:
                 _require_two(np.unique(y if rows.c is None else y[rows.c > 0.0]))
         if y.ndim == 1 and not np.isin(y, self.classes_).all():
-            strange = np.setdiff1d(y, self.classes_)[0]
-            raise ValueError(f"y holds {strange}, which is none of the classes {self.classes_}")
+            (strange, *_) = np.setdiff1d(y, self.classes_).tolist()
+            raise ValueError(f"y holds {strange!r}, which is none of the classes {self.classes_}")
+        if y.ndim == 2 and y.shape[1] != len(self.classes_):
+            raise ValueError(f"y has {y.shape[1]} labels a row, and classes {len(self.classes_)}")
 
     def _outputs(self) -> tuple[Any, int]:
         K = len(self.classes_)

@@ -576,6 +576,8 @@ def test_what_does_not_fit_a_classifier_is_refused(iris):
     for Y, strange in ((np.column_stack([y, y]), 2), (np.column_stack([y > 0, y > 1]) * 2 - 1, -1)):
         with pytest.raises(ValueError, match=f"must hold labels, 0 or 1; got {strange}"):
             NetworkClassifier().fit(X, Y)
+    with pytest.raises(ValueError, match="y has 2 labels a row, and classes 3"):
+        NetworkClassifier().partial_fit(X, np.column_stack([y > 0, y > 1]), classes=[0, 1, 2])
 
 
 def test_other_losses_of_probabilities(cancer):
@@ -613,7 +615,7 @@ def test_one_class_is_refused(iris):
     [
         (NetworkRegressor(2, loss="poisson", l2=0.1), "fit", [-np.ones(9)], "must lie in"),
         (NetworkClassifier(2, l2=0.1), "fit", [np.zeros(9)], "got 1 class"),
-        (NetworkClassifier(2), "partial_fit", [np.ones((9, 2)), [0, 1, 2]], "shape|classes were"),
+        (NetworkClassifier(2), "partial_fit", [np.ones((9, 2)), [0, 1, 2]], "labels a row|classes were"),
         (NetworkRegressor(2, l2=0.1, monotonic_cst=[1, 0]), "partial_fit", [np.ones(9)], "use fit"),
     ],
 )
@@ -914,7 +916,8 @@ def test_others_to_validate_by(friedman, iris):
     for wrong, message in (
         ({"X_val": X_test}, "X_val and y_val must be given both"),
         ({"sample_weight_val": c}, "X_val and y_val must be given both"),
-        ({"X_val": X_test, "y_val": y_test + 1}, "y holds 3, which is none of the classes"),
+        ({"X_val": X_test, "y_val": y_test + 1}, "in X_val, y_val and .*: y holds 3, which is none"),
+        ({"X_val": X_test * np.nan, "y_val": y_test}, "in X_val, y_val and .* Input X contains NaN"),
         ({"X_val": X_test[:, :2], "y_val": y_test}, "2 features, but NetworkClassifier is exp"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -943,6 +946,36 @@ def test_a_warm_start_goes_on(friedman, iris):
     assert [*map(len, model.loss_curve_)] == [8, 8, 8]
     with pytest.raises(ValueError, match="y holds 3, which is none of the classes"):
         model.fit(X, y + 1)
+    with pytest.raises(ValueError, match="y holds '0', which is none of the classes"):
+        model.fit(X, y.astype(str))
+
+
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("kind", "changed", "message"),
+    [
+        (NetworkClassifier, {"loss": "poisson"}, "the loss poisson is one of counts"),
+        (NetworkClassifier, {"multi_class": "both"}, "multi_class must be .*; got 'both'"),
+        (NetworkClassifier, {"l2": "much"}, "l2 must be .*; got 'much'"),
+        (NetworkRegressor, {"n_neurons": "many"}, "n_neurons must be .*; got 'many'"),
+        (NetworkRegressor, {"loss": "poisson"}, "the targets are scaled since the first call"),
+        (NetworkRegressor, {"loss": "cross_entropy"}, "the loss cross_entropy is one of probab"),
+    ],
+)
+def test_what_is_wrong_at_first_is_wrong_later(iris, kind, changed, message, call):
+    X, _, y, _ = iris
+    model = kind(2, l2=0.1, epochs=2, random_state=0, warm_start=True).fit(X, y)
+    want = model.predict(X)
+    with pytest.raises(ValueError, match=message):
+        getattr(model.set_params(**changed), call)(X, y)
+    np.testing.assert_array_equal(model.set_params(loss="squared").predict(X), want)
+
+
+def test_a_warm_start_does_not_hold_what_was_not_held_before(friedman):
+    X, _, y, _ = friedman
+    model = NetworkRegressor(4, l2=0.1, epochs=5, random_state=0, warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match=r"that do not hold monotonic_cst=\[-1"):
+        model.set_params(monotonic_cst=[-1] * X.shape[1]).fit(X, y)
 
 
 def test_iterations_are_counted(friedman):
