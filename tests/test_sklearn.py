@@ -615,7 +615,7 @@ def test_one_class_is_refused(iris):
     [
         (NetworkRegressor(2, loss="poisson", l2=0.1), "fit", [-np.ones(9)], "must lie in"),
         (NetworkClassifier(2, l2=0.1), "fit", [np.zeros(9)], "got 1 class"),
-        (NetworkClassifier(2), "partial_fit", [np.ones((9, 2)), [0, 1, 2]], "labels a row|classes were"),
+        (NetworkClassifier(2), "partial_fit", [np.ones((9, 2)), [0, 1, 2]], "labels a|classes w"),
         (NetworkRegressor(2, l2=0.1, monotonic_cst=[1, 0]), "partial_fit", [np.ones(9)], "use fit"),
     ],
 )
@@ -916,8 +916,8 @@ def test_others_to_validate_by(friedman, iris):
     for wrong, message in (
         ({"X_val": X_test}, "X_val and y_val must be given both"),
         ({"sample_weight_val": c}, "X_val and y_val must be given both"),
-        ({"X_val": X_test, "y_val": y_test + 1}, "in X_val, y_val and .*: y holds 3, which is none"),
-        ({"X_val": X_test * np.nan, "y_val": y_test}, "in X_val, y_val and .* Input X contains NaN"),
+        ({"X_val": X_test, "y_val": y_test + 1}, "in X_val, y_val and .*: y holds 3, which"),
+        ({"X_val": X_test * np.nan, "y_val": y_test}, "in X_val, y_val and .* X contains NaN"),
         ({"X_val": X_test[:, :2], "y_val": y_test}, "2 features, but NetworkClassifier is exp"),
     ):
         with pytest.raises(ValueError, match=message):
