@@ -1123,8 +1123,8 @@ FITS = (
     Mutant(
         "convergence wherever a method of SciPy's says so",
         "_training/scipy_methods.py",
-        "return _SPENT if limited else REASONS[STALLED]",
-        "return _SPENT if limited else REASONS[SMALL_GAIN]",
+        "return SPENT if limited else REASONS[STALLED]",
+        "return SPENT if limited else REASONS[SMALL_GAIN]",
         ("test_scipy_methods.py::test_a_kink_is_no_stationary_point",),
     ),
     Mutant(
