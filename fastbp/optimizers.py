@@ -23,7 +23,10 @@ __all__ = [
 
 
 def _check(what: str, value: float, low: float, high: float = math.inf, *, open_low: bool) -> None:
-    fits = low < value < high if open_low else low <= value < high
+    try:
+        fits = bool(low < value < high if open_low else low <= value < high)
+    except (TypeError, ValueError):  # no number, or several
+        fits = False
     if not fits:
         expected = f"above {low:g}" if open_low else f"from {low:g} on"
         upper = "" if math.isinf(high) else f" and below {high:g}"
@@ -443,6 +446,8 @@ class Minimize(Optimizer):
 
     def __post_init__(self) -> None:
         names = {name.lower(): name for name in _SCIPY_METHODS}
+        if not isinstance(self.method, str):
+            raise TypeError(f"method must be a name; got {self.method!r}")
         if self.method.lower() not in names:
             raise ValueError(_unknown(self.method))
         object.__setattr__(self, "method", names[self.method.lower()])
@@ -489,6 +494,8 @@ class LBFGS(Minimize):
     ftol: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.memory, int | np.integer):
+            raise TypeError(f"memory must be a positive integer; got {self.memory!r}")
         _check("memory", self.memory, 1, open_low=False)
         _check("gtol", self.gtol, 0.0, open_low=False)
         options = {"maxcor": self.memory, "gtol": self.gtol}

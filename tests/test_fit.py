@@ -184,6 +184,9 @@ def test_every_scipy_method(method: str) -> None:
     np.testing.assert_allclose(result.loss, objective(result.w), rtol=1e-12)
     assert result.loss < objective(W0)
     assert len(result.history["loss"]) <= 25
+    if method != "cobyla":  # which has no iterations
+        result = fastbp.fit(NET, X, T, optimizer=method, epochs=2)
+        assert (len(result.history["loss"]), result.reason) == (2, "all epochs done")
 
 
 def test_float32() -> None:
@@ -524,6 +527,13 @@ def test_zero_epochs() -> None:
 def test_refused(options: Any, match: str) -> None:
     with pytest.raises((TypeError, ValueError), match=match):
         fastbp.fit(NET, X, T, **options)
+
+
+@pytest.mark.parametrize("given", ["low", np.nan, [0.1]])
+@pytest.mark.parametrize("name", ["min_delta", "target"])
+def test_early_stopping_refuses(name: str, given: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a number .* got"):
+        EarlyStopping(**{name: given})
 
 
 def test_refuses_infinite_data() -> None:

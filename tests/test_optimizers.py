@@ -72,6 +72,8 @@ def test_callable_and_number() -> None:
     [
         (lambda: o.SGD(0.0), "learning_rate must be a finite number above 0; got 0"),
         (lambda: o.SGD("fast"), "learning_rate must be a number or a schedule"),
+        (lambda: o.SGD(momentum="much"), "momentum must be a finite number .* got 'much'"),
+        (lambda: o.Adam(beta1=[0.5, 0.9]), r"beta1 must be a finite number .* got \[0\.5, 0\.9\]"),
         (lambda: o.SGD(momentum=1.0), "momentum .* from 0 on and below 1"),
         (lambda: o.SGD(weight_decay=-1.0), "weight_decay"),
         (lambda: o.Adam(beta1=1.0), "beta1"),
@@ -83,6 +85,8 @@ def test_callable_and_number() -> None:
         (lambda: o.LevenbergMarquardt(start=0.0), "start"),
         (lambda: o.LevenbergMarquardt(xtol=-1.0), "xtol"),
         (lambda: o.LBFGS(memory=0), "memory"),
+        (lambda: o.LBFGS(memory=2.5), r"memory must be a positive integer; got 2\.5"),
+        (lambda: o.Minimize(None), "method must be a name; got None"),
         (lambda: o.Minimize("bgfs"), "did you mean 'bfgs'"),
         (lambda: o.Cosine(0.1, warmup=1.0), "warmup"),
         (lambda: o.Exponential(0.1, 0.0), "end"),

@@ -444,6 +444,8 @@ class _Run:
             return {"maxiter": n, "gtol": _POLISHED, "ftol": 0.0, "maxcor": 20}
         # TNC is told of evaluations only: its iterations are counted by `note`.
         options: dict[str, Any] = {"maxfun": 100 * n} if self._method == "TNC" else {"maxiter": n}
+        if self._method == "Nelder-Mead":  # which counts its start for one
+            options["maxiter"] = n + 1
         if self._method == "L-BFGS-B":
             options["maxfun"] = 100 * n
         if self._method in WITH_FTOL:

@@ -70,8 +70,14 @@ class EarlyStopping:
         whole = isinstance(patience, int | np.integer) and not isinstance(patience, bool)
         if patience is not None and (not whole or patience < 1):
             raise ValueError(f"patience must be a positive integer; got {self.patience!r}")
-        if not 0.0 <= self.min_delta < np.inf:
+        if not (_is_number(self.min_delta) and 0.0 <= self.min_delta < np.inf):
             raise ValueError(f"min_delta must be a number from 0 on; got {self.min_delta!r}")
+        if not (self.target is None or _is_number(self.target)):
+            raise ValueError(f"target must be a number or None; got {self.target!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not math.isnan(value)
 
 
 STOPPED = "stopped by the callback"
