@@ -57,7 +57,7 @@ from ._training.doubts import check_pair, direction_of, warn
 from ._training.given import mirrored, split
 from ._training.result import without_data
 from .activations import Activation, Softmax, identity, softmax
-from .losses import Loss, get_loss, poisson
+from .losses import Loss, get_loss, poisson, squared
 from .network import Network, before_outputs
 from .optimizers import SGD, Adam, Optimizer, get_optimizer
 
@@ -775,8 +775,8 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
         return y, std * (y if self._log_rate() else self.target_scaling_.scale)
 
     def _log_rate(self) -> bool:
-        """Whether the output is the logarithm of what the target is a count of."""
-        return get_loss(self.loss) == poisson
+        """Whether the output is the logarithm of what the target is a count of, by the last fit."""
+        return self.result_.data.loss == poisson
 
     def _decode(self, y: NDArray) -> NDArray:
         """Return outputs of the network on the scale of the target."""
@@ -800,7 +800,7 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
         self.target_scaling_ = Scaling.of(t, rows.c) if self._scales_targets() else Scaling.none(t)
 
     def _unit(self, t: NDArray) -> float:
-        if self.standardize_target is not False or self.loss != "squared":
+        if self.standardize_target is not False or get_loss(self.loss) != squared:
             return 1.0
         return float(np.sqrt(np.mean(Columns.of(t).unit ** 2)))
 

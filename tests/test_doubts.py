@@ -156,6 +156,9 @@ def test_a_loss_no_better_than_a_constant_s() -> None:
     coins = np.random.default_rng(3).integers(0, 2, 20000) * 1.0
     odds = fastbp.Network(2, activations=["tanh", "one"], output="logistic")
     assert "no better than that of a constant" in said(odds, X, coins, loss="cross_entropy")
+    part = noise + X[:, 0]  # half of it is explained, and this loss is twice the library's
+    own = fastbp.loss(lambda y, t: (y - t) ** 2, name="squared")
+    assert said(net, X[:999], part[:999], loss=own) == ""
     assert said(net, X, np.full(20000, 3.0)) == ""  # there is nothing more to explain
     assert said(NET, Z, T, l2=100.0) == ""  # a penalty that is meant to leave no more
     assert said(NET, Z, T, w0=NET.init(0), optimizer=SGD(1e-9), epochs=10) == ""  # a few steps

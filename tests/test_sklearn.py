@@ -233,10 +233,23 @@ def test_target_keeps_its_scale_where_output_or_loss_have_a_range():
     # The penalty holds no mean fast: it is that of the counts to a tenth of its error.
     assert y.mean() == pytest.approx(counts.mean(), abs=0.1)
     assert model.score(X, counts) > 0.1
+    model.set_params(loss="squared")  # for the next fit: what was fitted is what it was
+    np.testing.assert_array_equal(model.predict(X, return_std=True), (y, std))
     p = 1.0 / (1.0 + np.exp(-X[:, 0]))
     model = NetworkRegressor(4, output="logistic", l2=1e-4, random_state=0).fit(X, p)
     assert model.target_scaling_.scale == 1.0
     assert model.score(X, p) > 0.99
+
+
+def test_a_loss_and_its_name_are_one(friedman):
+    X, _, y, _ = friedman
+    given = {"standardize_target": False, "epochs": 20, "random_state": 0}
+    by_name, itself = (
+        NetworkRegressor(2, loss=loss, **given).fit(X[:60], 1e3 * y[:60])
+        for loss in ("squared", fastbp.losses.squared)
+    )
+    np.testing.assert_array_equal(by_name.result_.l2_path.l2, itself.result_.l2_path.l2)
+    np.testing.assert_array_equal(by_name.w_, itself.w_)
 
 
 def test_quantiles_by_the_pinball_loss():

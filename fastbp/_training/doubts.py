@@ -16,7 +16,7 @@ from .. import _boundary as boundary
 from .._columns import Columns
 from .._parts import Marked, Rows
 from ..activations import Activation, Softmax, softmax
-from ..losses import Loss, cross_entropy, poisson
+from ..losses import Loss, cross_entropy, poisson, squared
 from ..network import Network
 from .methods import Problem
 from .report import x_log_x
@@ -276,7 +276,7 @@ def _losses_of_a_constant(problem: Problem, t: NDArray) -> tuple[float, float]:
     if problem.net.output is softmax and ell.fuses_with_softmax:  # the class's frequency
         of_frequency = -float(x_log_x(np.average(t, weights=c)))
         return of_frequency, -float(np.average(x_log_x(t), weights=c))
-    if ell.name != "squared":
+    if ell != squared:  # one's own may be called so
         return _losses_of_constants(ell, t, c)
     mean, ends = _mean(lambda some: some, t, c), np.array([t.min(), t.max()])
     if np.abs(ends - mean).max() <= len(t) * np.finfo(problem.t.dtype).eps * np.abs(ends).max():
