@@ -133,6 +133,10 @@ def test_warnings_are_those_of_arrays(monkeypatch: pytest.MonkeyPatch, weighted:
         assert said in one
     source = Source.from_arrays(X, 9.0 * noise, c)
     assert fastbp.fit(net, source, **options).warnings == want
+    options["epochs"] = 0  # by which only the targets are judged
+    want = fastbp.fit(net, X, 9.0 * noise, sample_weight=c, **options).warnings
+    assert len(want) == 1
+    assert fastbp.fit(net, source, **options).warnings == want
     net = fastbp.Network(4, 1, output="identity")
     free = np.array([True, False, False, False, True])  # more would find something in the noise
     options = {"validation": 0.3, "free": free, "w0": net.init(0)}
@@ -143,6 +147,18 @@ def test_warnings_are_those_of_arrays(monkeypatch: pytest.MonkeyPatch, weighted:
     monkeypatch.setattr("fastbp._training.doubts._BROUGHT", 700)
     (said,) = fastbp.fit(net, X, noise, sample_weight=c, **options).warnings
     assert re.match(r"the loss of \d{3} observations, \S+, is no better", said)
+
+
+@pytest.mark.parametrize("optimizer", ["lm", "bfgs"])
+def test_numpy_says_nothing_of_trials_on_threads(optimizer: str) -> None:
+    """What is far beyond all numbers is looked at there too, where a warning is an error here."""
+    net = fastbp.Network(2, 2, output="identity", dtype=np.float32)
+    x = np.column_stack([np.linspace(-2.0, 2.0, 8), np.ones(8)]).astype(np.float32)
+    for seed in range(20):
+        t = np.random.default_rng(seed).poisson(3.0, 8).astype(np.float32)
+        options: dict[str, Any] = {"loss": "poisson", "optimizer": optimizer, "seed": seed}
+        source = Source.from_arrays(x, t)
+        same(fastbp.fit(net, source, threads=2, **options), fastbp.fit(net, x, t, **options))
 
 
 def test_a_hessian_is_one_question(monkeypatch: pytest.MonkeyPatch) -> None:

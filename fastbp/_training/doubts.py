@@ -70,8 +70,6 @@ def doubts(
     begun = told_to_end or (limited and len(losses) < _FEW)
     few, some = "" if begun else _too_many(problem, held_back, known_noise), ""
     if problem.far is not None:
-        if begun:
-            return tuple(filter(None, [_raw(columns)]))
         n, problem = problem.n_weighing, _some_of(problem)
         loss = problem.value() - problem.penalty()
         some = "" if problem.n == n else f" of {problem.n} observations"

@@ -191,9 +191,10 @@ def _summed(
     """Say Σ c times the n means that a function returns, some rows at a time."""
     rows, many = rows.weighing(), max(_NUMBERS // (net.n_outputs * net.n_params), 1)
     found = Statistic((0.0,) * n)
-    for first in range(0, len(rows.X), many):
-        X, t, c = rows.of(slice(first, first + many))
-        means = of(net, w, X.astype(np.float64), t, loss=loss, sample_weight=c)
-        total = len(X) if c is None else float(c.sum(dtype=np.float64))
-        found = found.joined(Statistic(tuple(total * mean for mean in means)))
+    with np.errstate(all="ignore"):  # which NumPy has thread by thread
+        for first in range(0, len(rows.X), many):
+            X, t, c = rows.of(slice(first, first + many))
+            means = of(net, w, X.astype(np.float64), t, loss=loss, sample_weight=c)
+            total = len(X) if c is None else float(c.sum(dtype=np.float64))
+            found = found.joined(Statistic(tuple(total * mean for mean in means)))
     return found

@@ -98,12 +98,13 @@ def _moved(rows: Rows, net: Network, loss: Loss, w: NDArray) -> Statistic:
     """Σ c |∂ℓ t|, or |∂ℓ/∂s s| of several outputs and classes: what rounding moves the loss by."""
     X, t, c = rows.weighing()
     assert t is not None
-    if net.n_outputs == 1 and loss != cross_entropy:  # which is taken from s
-        moved = np.abs(loss.derivative(net.value(w, X), t) * t.astype(np.float64))
-    else:
-        s = before_outputs(net).value(w, X)
-        moved = np.abs(_cotangents(net, loss, s, t.astype(np.float64)) * s)
-        moved = moved.reshape(len(X), -1).sum(axis=1)
+    with np.errstate(all="ignore"):
+        if net.n_outputs == 1 and loss != cross_entropy:  # which is taken from s
+            moved = np.abs(loss.derivative(net.value(w, X), t) * t.astype(np.float64))
+        else:
+            s = before_outputs(net).value(w, X)
+            moved = np.abs(_cotangents(net, loss, s, t.astype(np.float64)) * s)
+            moved = moved.reshape(len(X), -1).sum(axis=1)
     return Statistic((float((moved if c is None else c * moved).sum()),))
 
 
