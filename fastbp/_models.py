@@ -247,7 +247,7 @@ def load(
     >>> net(w, [3.0])
     54.0
     """
-    given = (activations,) if isinstance(activations, Activation) else tuple(activations)
+    given = tuple(activations) if isinstance(activations, Iterable) else (activations,)
     for activation in given:
         if not isinstance(activation, Activation):
             raise TypeError(f"activations must be of fastbp.activation; got {activation!r}")

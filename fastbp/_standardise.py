@@ -5,7 +5,7 @@ A constant input is the bias of every neuron, and a neuron that is constant is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -101,7 +101,7 @@ def network(
     """
     if not isinstance(n_neurons, int | np.integer) or n_neurons < 1:
         raise ValueError(f'n_neurons must be a positive integer or "auto"; got {n_neurons!r}')
-    if isinstance(activation, str | Activation):
+    if isinstance(activation, str | Activation) or not isinstance(activation, Iterable):
         rank = min(n_outputs - (output in ("softmax", softmax)), n_inputs)
         straight = rank if linear and get_activation(activation) != identity else 0
         each = [activation] * n_neurons + [identity] * straight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -148,7 +148,7 @@ class Network:
     ) -> None:
         put = object.__setattr__
         put(self, "n_inputs", boundary.positive("n_inputs", n_inputs))
-        if isinstance(activations, str | Activation):
+        if isinstance(activations, str | Activation) or not isinstance(activations, Iterable):
             if n_neurons is None:
                 raise TypeError(
                     "n_neurons is needed where activations is not a sequence with one for each "

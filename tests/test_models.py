@@ -506,6 +506,8 @@ def test_one_that_differs_is_named(saved):
 def test_what_is_no_activation_is_refused(saved):
     with pytest.raises(TypeError, match=r"activations must be of fastbp\.activation; got 'bent'"):
         fastbp.load(saved, activations=["bent"])
+    with pytest.raises(TypeError, match=r"of fastbp\.activation; got <ufunc 'tanh'>"):
+        fastbp.load(saved, activations=np.tanh)
 
 
 def test_an_own_function_under_a_known_name_is_own(path):

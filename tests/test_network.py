@@ -99,6 +99,7 @@ def test_sizes_may_be_any_integers():
         (dict(n_inputs=2, n_neurons=1, dtype=">f8"), TypeError, "float64 or float32; got >f8"),
         (dict(n_inputs=2, n_neurons=1, activations="tahn"), ValueError, "'tahn'.*tanh"),
         (dict(n_inputs=2, activations=["tanh", "sinn"]), ValueError, "'sinn'.*sin"),
+        (dict(n_inputs=2, n_neurons=1, activations=np.tanh), TypeError, "by fastbp.activation"),
         (dict(n_inputs=2, n_neurons=1, output="logistc"), ValueError, "'logistc'.*logistic"),
         (dict(n_inputs=2, n_neurons=1, output=3), TypeError, "3"),
     ],

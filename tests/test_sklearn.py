@@ -375,6 +375,8 @@ def test_activations_that_do_not_fit_the_neurons_are_refused(friedman):
     X, _, y, _ = friedman
     with pytest.raises(ValueError, match="n_neurons is 3, but 2 activations are given"):
         NetworkRegressor(3, activation=["tanh", bent]).fit(X, y)
+    with pytest.raises(TypeError, match="a function becomes an activation by"):
+        NetworkRegressor(3, activation=np.tanh).fit(X, y)
 
 
 @pytest.mark.parametrize(

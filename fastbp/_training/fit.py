@@ -117,9 +117,9 @@ def fit(
         Weight of the penalty: λ, or λ_j of each parameter. "auto" chooses λ by cross-validation,
         the largest of a path from 1 to 1e-6 whose loss is not above the least by more than the
         standard error of the difference. λ_j is then λ for columns and targets (of identity
-        outputs, by squared loss) measured in their deviations, and 0 for what is a bias, a
-        constant column's weights and those of the neurons `one`. Of neurons `identity` beside
-        bent ones it is that of the straight line that cross-validation finds best, which is what
+        outputs, by squared loss) measured in their deviations, and 0 for what is a bias: weights of
+        a constant column, and the output's of the neurons `one`. Of neurons `identity` beside bent
+        ones it is that of the straight line that cross-validation finds best, which is what
         the largest λ leave. `result.data.l2` has it.
     folds : int or iterable, optional
         What ``l2="auto"`` is judged by, as `fit_many` takes it; if left out, `validation` where it

@@ -31,6 +31,9 @@ _PLOTTED = 200  # points of a line
 class FitResult:
     """What `fastbp.fit` returns.
 
+    Observations are kept, not copied: the covariance and all that is made of it, found where they
+    are first asked for, are of what the caller's arrays hold by then.
+
     Attributes
     ----------
     net : Network
