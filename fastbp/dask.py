@@ -16,8 +16,10 @@ try:
 except ImportError as error:  # pragma: no cover
     raise ImportError("fastbp.dask needs Dask: pip install 'fastbp[dask]'") from error
 
+from . import _boundary as boundary
 from ._dask.session import asks_for_matrices, session
 from ._training import fit as local
+from ._training.given import check_network, said_of_validation
 from ._training.result import FitResult, let_go
 from ._training.watch import EarlyStopping, FitState
 from .losses import Loss, get_loss
@@ -114,13 +116,14 @@ def fit(
     >>> net = fastbp.Network(3, 4, output="identity")
     >>> result = fastbp.dask.fit(net, X, da.sin(X.sum(axis=1)))  # doctest: +SKIP
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"net must be a Network; got {net!r}")
+    check_network(net)
     if isinstance(l2, str):
         raise ValueError(f"on a cluster l2 is a number, or one for each parameter; got {l2!r}")
     ell = get_loss(loss)
     chosen = get_optimizer(optimizer, ell.name, net.n_params)
-    by_matrix, by_batch = asks_for_matrices(chosen), isinstance(chosen, SGD | Adam)
+    by_matrix, batch = asks_for_matrices(chosen), None
+    if isinstance(chosen, SGD | Adam):
+        batch = boundary.positive("batch_size", 32 if batch_size is None else batch_size)
     options = {
         "w0": w0,
         "optimizer": chosen,
@@ -140,18 +143,22 @@ def fit(
         raise TypeError(
             f"validation must be (X, t) or (X, t, sample_weight); got {type(validation).__name__}"
         )
+    if not (isinstance(timeout, int | float | np.number) and timeout > 0.0):
+        raise ValueError(f"timeout must be a number of seconds above 0; got {timeout!r}")
     with session(client) as here:
 
         def blocks(X: Any, t: Any, c: Any = None) -> Blocks:
             from ._dask.blocks import Blocks
 
-            batch = batch_size if by_batch else None
             return Blocks(
                 here, net, ell, X, t, c, by_matrix=by_matrix, batch=batch, timeout=timeout
             )
 
         rows: Any = blocks(X, t, sample_weight)
-        held = None if validation is None else blocks(*validation)
+        held = None
+        if validation is not None:
+            with said_of_validation():
+                held = blocks(*validation)
         result = local.fit(net, rows, None, validation=held, **options)  # type: ignore[arg-type]
         return let_go(result, intervals)
 

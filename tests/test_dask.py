@@ -116,7 +116,8 @@ def test_intervals_are_found_while_rows_are_there(loss: str) -> None:
     said = [str(each.message) for each in caught if each.category is fastbp.FitWarning]
     same(got, want)
     if loss == "pinball":
-        assert any("need a loss with curvature" in text for text in said), said
+        assert any("no intervals: standard deviations need a loss with" in text for text in said)
+        assert repr(pickle.loads(pickle.dumps(got)).report()) == repr(want.report())
         return
     for of in (got, pickle.loads(pickle.dumps(got))):
         np.testing.assert_allclose(of.covariance, want.covariance, rtol=1e-6)
@@ -422,6 +423,13 @@ def test_what_is_refused(client: Client) -> None:
         fastbp.dask.fit(NET, x, t, client="tcp://nowhere")
     with pytest.raises(TypeError, match="validation must be"):
         fastbp.dask.fit(NET, x, t, validation=0.1, client=client)
+    with pytest.raises(ValueError, match=r"in validation: X must have shape \(B, 3\)"):
+        fastbp.dask.fit(NET, x, t, validation=(x[:, :2], t), client=client)
+    for timeout in ("long", None, 0.0):
+        with pytest.raises(ValueError, match="timeout must be a number of seconds above 0; got"):
+            fastbp.dask.fit(NET, x, t, timeout=timeout, client=client)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="batch_size must be a positive integer; got 'all'"):
+        fastbp.dask.fit(NET, x, t, optimizer="adam", batch_size="all", client=client)  # type: ignore[arg-type]
 
 
 def test_what_estimators_refuse(client: Client) -> None:

@@ -445,6 +445,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         (source, {"t": T}, "leave t and sample_weight out"),
         (source, {"sample_weight": C}, "leave t and sample_weight out"),
         (source, {"validation": 0.2}, "validation must be another; got float"),
+        (source, {"validation": Source.from_arrays(X[:, 1:], T)}, "in validation: in rows 0 to"),
         (source, {"checkpoint": tmp_path / "c.npz"}, "keeps no checkpoint"),
         (X, {"t": T, "validation": source}, "needs one to fit"),
         (X, {}, "t is missing"),

@@ -28,7 +28,15 @@ from . import choose, uncertainty
 from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
 from .far import Far
-from .given import Given, Start, check_network, checked, problem_of, threads_of
+from .given import (
+    Given,
+    Start,
+    check_network,
+    checked,
+    problem_of,
+    said_of_validation,
+    threads_of,
+)
 from .methods import Levenberg, Problem, Stochastic, stream
 from .progress import Progress
 from .result import FitResult
@@ -347,7 +355,10 @@ def _of_sources(given: Given) -> Given:
             f"beside a Source, validation must be another; got {type(validation).__name__}"
         )
     n, ell = threads_of(given.threads), get_loss(given.loss)
-    held = None if validation is None else validation.bound(net, ell, n)
+    held = None
+    if validation is not None:
+        with said_of_validation():
+            held = validation.bound(net, ell, n)
     return replace(given, X=given.X.bound(net, ell, n), validation=held)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -341,8 +342,15 @@ def _judges(net: Network, loss: Loss, given: tuple[Any, ...]) -> _Data:
     """Check observations that are given to validate by."""
     X, t, *rest = given
     weights = rest[0] if rest else None
-    try:
+    with said_of_validation():
         return boundary.loss_data(net, loss, X, t, weights, check_finite=True)
+
+
+@contextmanager
+def said_of_validation() -> Iterator[None]:
+    """Have messages say that they are of observations to validate by."""
+    try:
+        yield
     except (TypeError, ValueError) as error:
         raise type(error)(f"in validation: {error}") from error
 

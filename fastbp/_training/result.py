@@ -326,8 +326,10 @@ def let_go(result: FitResult, intervals: bool) -> FitResult:
     left = replace(result, data=replace(result.data, elsewhere=None))
     if intervals:
         try:
-            left.__dict__.update(_spread=result._spread, _report=result.report())
+            left.__dict__["_report"] = result.report()  # of losses without curvature too
+            left.__dict__["_spread"] = result._spread
         except (Exception, KeyboardInterrupt) as error:  # the fit is not to be lost
-            message = f"the fit has no intervals and no report: {error or type(error).__name__}"
+            nothing = "no intervals" if "_report" in left.__dict__ else "no intervals and no report"
+            message = f"the fit has {nothing}: {error or type(error).__name__}"
             warnings.warn(message, uncertainty.FitWarning, stacklevel=3)
     return left
