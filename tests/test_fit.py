@@ -277,18 +277,21 @@ def test_patience() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "bfgs", "tnc"])
-def test_what_is_kept_by_validation_is_not_said_to_have_converged(optimizer: str) -> None:
+def test_what_is_kept_by_validation_is_not_said_to_have_converged(
+    capsys: pytest.CaptureFixture[str], optimizer: str
+) -> None:
     """Unless it is what the last steps led to."""
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.uniform(-2.0, 2.0, 40), np.ones(40)])
     t = np.sin(2.0 * x[:, 0]) + 0.5 * rng.normal(size=40)
     net = fastbp.Network(2, 4, output="identity")
     options: dict[str, Any] = {"optimizer": optimizer, "epochs": 1000, "validation": (x, t)}
-    result = fastbp.fit(net, x[:28], t[:28], l2=1e-3, **options)
+    result = fastbp.fit(net, x[:28], t[:28], l2=1e-3, progress=True, **options)
     least = int(result.history["validation_loss"].argmin()) + 1
     steps = len(result.history["loss"])
     assert not result.converged
     assert result.reason.startswith(f"validation: least after {least} of {steps} steps; then the")
+    assert result.reason in capsys.readouterr().err  # and is shown as why it ended
     t = np.tanh(x[:, 0]) + 0.1 * rng.normal(size=40)
     net = fastbp.Network(2, 1, output="identity")
     options["validation"] = (x, t)
@@ -1123,6 +1126,12 @@ def test_intervals_of_90_percent_cover_90_percent(noise: bool) -> None:
         inside.append((np.abs(value - y) <= 1.645 * std).mean())
     rate, error = np.mean(inside), np.std(inside) / np.sqrt(len(inside))
     assert abs(rate - 0.9) < 3.0 * error + 0.01
+
+
+def test_the_deviation_at_no_number_is_none() -> None:
+    """Not infinite, with a warning that the data do not determine it."""
+    y, std = fastbp.fit(NET, X, T, l2=1e-3).predict([[np.nan, 0.0, 1.0], X[0]], return_std=True)
+    assert (np.isnan(y).tolist(), np.isnan(std).tolist()) == ([True, False], [True, False])
 
 
 @pytest.mark.parametrize("K", [1, 2])

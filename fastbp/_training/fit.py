@@ -245,7 +245,7 @@ def fit(
             others = (seed, shuffle, batch_size)
             arguments = Arguments(problem, held_out, chosen, early, others)
             store = Checkpoint(Path(checkpoint), arguments, n_epochs)
-        reason = _run(problem, method, watch, store)
+        reason = watch.ended(problem.w, _run(problem, method, watch, store))
         shown.end(reason)
     if _moments is not None:  # of the last fit, for the next one to go on from
         _moments.clear()
@@ -413,7 +413,7 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
 def _result(
     problem: Problem, method: Method, watch: Watch, reason: str, start: Start, given: Given
 ) -> FitResult:
-    reason, best = watch.ended(problem.w, reason), watch.best_w
+    best = watch.best_w
     if best is not None:
         problem.w[:] = best
     moved_back = best is not None or reason == "interrupted" or not watch.step

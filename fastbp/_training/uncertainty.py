@@ -536,5 +536,5 @@ def _depends(rows: NDArray, undetermined: NDArray, scale: NDArray) -> NDArray:
     units = rows * scale
     along = np.linalg.norm(units @ undetermined, axis=1)
     # A column of zeros has no unit: any slope along it is one that no observation has seen.
-    unseen = (rows * (np.abs(undetermined).any(axis=1) & (scale == 0.0)) != 0.0).any(axis=1)
+    unseen = rows[:, np.abs(undetermined).any(axis=1) & (scale == 0.0)].any(axis=1)
     return (along > _DEPENDS * np.linalg.norm(units, axis=1)) | unseen
