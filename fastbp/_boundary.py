@@ -118,7 +118,8 @@ def bounds(given: Any, n_params: int, dtype: np.dtype) -> tuple[NDArray, NDArray
                 f"bounds ({name}) must be a number or {n_params} of them, one for each parameter; "
                 f"got {_described(value)}"
             )
-    low, high = (each.astype(dtype) for each in both)
+    with np.errstate(over="ignore"):  # beyond float32 there is none
+        low, high = (each.astype(dtype) for each in both)
     wrong = np.flatnonzero(~(low < high))
     if wrong.size:
         j = wrong[0]
@@ -164,7 +165,8 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
                 f"{name} holds integers beyond ±{limit}, which {dtype} can't hold without loss; "
                 f"got {_described(given)}"
             )
-    array = _plain(np.require(given, dtype, ["C", "A"]), dtype)
+    with np.errstate(over="ignore"):
+        array = _plain(np.require(given, dtype, ["C", "A"]), dtype)
     if check_finite:
         _check_finite(name, array)
     return array

@@ -234,6 +234,17 @@ def test_bounds_that_do_not_bind_change_nothing_but_rounding() -> None:
     np.testing.assert_array_equal(without.w, free.w)
 
 
+def test_what_float32_does_not_hold_is_beyond_its_numbers() -> None:
+    """Without a word of NumPy's, which would be an error here."""
+    net = fastbp.Network(2, 2, output="identity", dtype=np.float32)
+    x = np.array([[0.5, 1.0], [1.5, 1.0], [2.0, 1.0]], np.float32)
+    options: dict[str, Any] = {"epochs": 3, "l2": 0.1}
+    bounded = fastbp.fit(net, x, x[:, 0], bounds=(-1e300, 1e300), **options)
+    np.testing.assert_array_equal(bounded.w, fastbp.fit(net, x, x[:, 0], **options).w)
+    with pytest.raises(ValueError, match="X must be finite; got inf"):
+        fastbp.fit(net, [[1e300, 1.0]], [1.0])
+
+
 def test_all_held_at_the_start_is_no_saddle() -> None:
     bounds = (np.r_[0.0, -1.0, -1.0, -1.0], np.r_[2.0, 0.0, 0.0, 0.0])
     w0 = np.r_[1.0, 0.0, 0.0, 0.0]
