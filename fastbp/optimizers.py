@@ -404,9 +404,9 @@ class LevenbergMarquardt(Optimizer):
 class Minimize(Optimizer):
     """Any method of `scipy.optimize.minimize`; `fastbp.fit` takes its name alone too.
 
-    Gradients are ours, and Hessian products where the method takes them. trust-exact is given the
-    whole Hessian, P products each time, and dogleg, which needs a positive one, the Gauss–Newton
-    matrix.
+    Gradients are ours, and Hessian products where the method takes them. trust-exact, from SciPy
+    1.17 on, is given the whole Hessian, P products each time, and dogleg, which needs a positive
+    one, the Gauss–Newton matrix.
 
     Parameters
     ----------

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import scipy
 from ledger import compare
 
 import fastbp
@@ -130,6 +132,12 @@ CALLS = {
 
 DIRECTIONAL = ("jvp", "input_hvp", "hvp", "gauss_newton_product")
 """Those of them that are derivatives along a given direction."""
+
+
+# Which fastbp refuses where it may not end.
+HAS_TRUST_EXACT = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 17)
+needs_trust_exact = pytest.mark.skipif(not HAS_TRUST_EXACT, reason="needs SciPy 1.17")
+TRUST_EXACT = pytest.param("trust-exact", marks=needs_trust_exact)
 
 
 def arguments(name: str, given: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:

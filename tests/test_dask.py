@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from dask.distributed import Client, LocalCluster, get_client
 from sklearn.exceptions import NotFittedError
+from support import TRUST_EXACT
 
 import fastbp
 import fastbp.dask
@@ -148,7 +149,7 @@ def test_the_end_of_a_fit_is_looked_at(
     same(fastbp.dask.fit(net, far(x, 70), far(t, 90), client=client, **options), want)
 
 
-@pytest.mark.parametrize("optimizer", ["trust-ncg", "trust-exact"])
+@pytest.mark.parametrize("optimizer", ["trust-ncg", TRUST_EXACT])
 def test_second_derivatives(client: Client, optimizer: str) -> None:
     options = {"optimizer": optimizer, "epochs": 4, "w0": NET.init(2)}
     want = fastbp.fit(NET, X, T, **options)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support import TRUST_EXACT, needs_trust_exact
 
 import fastbp
 from fastbp import reference
@@ -140,7 +141,7 @@ def test_a_loss_without_curvature_is_not_looked_at():
     assert look(NET, BEST, loss="pinball")[1] is None
 
 
-@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "bfgs", "trust-exact", "newton-cg"])
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "bfgs", TRUST_EXACT, "newton-cg"])
 @pytest.mark.parametrize(("dtype", "unit"), [("float32", 1e-9), ("float64", 1e-17)])
 def test_targets_are_small_beside_the_start_and_met_all_the_same(optimizer, dtype, unit):
     """A loss that is nothing beside the start's may be 600 times that of the best line."""
@@ -156,6 +157,7 @@ def test_targets_are_small_beside_the_start_and_met_all_the_same(optimizer, dtyp
     np.testing.assert_allclose(left, best, rtol=1e-6)
 
 
+@needs_trust_exact
 @pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
 def test_a_step_that_scipy_does_not_find_ends_in_words():
     """trust-exact gives up after so many factorisations, by an UnboundLocalError."""
@@ -166,6 +168,7 @@ def test_a_step_that_scipy_does_not_find_ends_in_words():
     assert found.loss < 1e-6 and found.reason
 
 
+@needs_trust_exact
 def test_such_an_error_of_a_callback_is_the_users():
     def callback(*_):
         raise UnboundLocalError("mine")

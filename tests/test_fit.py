@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import fresh_process, orders_of_fit
+from support import TRUST_EXACT, fresh_process, orders_of_fit
 
 import fastbp
 from fastbp import EarlyStopping, NonFiniteLossError, reference
@@ -175,8 +175,21 @@ def test_optimizers_agree_where_they_must() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    "nelder-mead powell cg bfgs newton-cg l-bfgs-b tnc cobyla slsqp trust-ncg trust-krylov "
-    "trust-exact dogleg".split(),
+    [
+        "nelder-mead",
+        "powell",
+        "cg",
+        "bfgs",
+        "newton-cg",
+        "l-bfgs-b",
+        "tnc",
+        "cobyla",
+        "slsqp",
+        "trust-ncg",
+        "trust-krylov",
+        TRUST_EXACT,
+        "dogleg",
+    ],
 )
 def test_every_scipy_method(method: str) -> None:
     pytest.importorskip("scipy")
@@ -454,7 +467,7 @@ def test_a_finished_fit_stays_as_it_is(optimizer: str, tmp_path: Path) -> None:
 
 def test_nothing_free_to_move() -> None:
     free = np.zeros(NET.n_params, bool)
-    for optimizer in ("lbfgs", "trust-exact", "dogleg", "lm", "adam"):
+    for optimizer in ("lbfgs", "trust-ncg", "dogleg", "lm", "adam"):
         result = fastbp.fit(NET, X, T, w0=W0, optimizer=optimizer, free=free, epochs=3)
         assert np.array_equal(result.w, W0)
 
@@ -827,7 +840,7 @@ def test_a_process_that_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
-@pytest.mark.parametrize("optimizer", [None, "adam", "lbfgs", "trust-exact", "nelder-mead"])
+@pytest.mark.parametrize("optimizer", [None, "adam", "lbfgs", TRUST_EXACT, "nelder-mead"])
 @pytest.mark.parametrize("loss", ["squared", "poisson"])
 def test_what_has_no_weight_may_be_beyond_all_numbers(optimizer: Any, loss: str) -> None:
     x = np.linspace(-1.0, 1.0, 30)

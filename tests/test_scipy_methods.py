@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 
 import fastbp
 from fastbp.optimizers import LBFGS, Minimize
-
-pytest.importorskip("scipy")
 
 RNG = np.random.default_rng(3)
 X = np.column_stack([RNG.uniform(-1.0, 1.0, (60, 2)), np.ones(60)])
@@ -83,6 +82,19 @@ def test_a_start_without_gradient_is_said(optimizer: str) -> None:
     assert result.reason.startswith("saddle")
     assert not result.converged
     assert not result.w.any()
+
+
+@pytest.mark.parametrize("version", ["1.13.0", "1.16.3", "1.17.0", "1.20.1", "2.0.0rc1"])
+def test_trust_exact_is_refused_where_it_may_not_end(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scipy, "__version__", version)
+    options: dict[str, Any] = {"optimizer": "trust-exact", "epochs": 0}
+    if version < "1.17":
+        with pytest.raises(ImportError, match=f"needs SciPy 1.17 or newer.*got {version}"):
+            fastbp.fit(NET, X, T, **options)
+    else:
+        fastbp.fit(NET, X, T, **options)
 
 
 def test_a_perfect_start_has_converged() -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from support import needs_trust_exact
 
 import fastbp
 from fastbp import Source, _boundary, reference
@@ -161,6 +162,7 @@ def test_numpy_says_nothing_of_trials_on_threads(optimizer: str) -> None:
         same(fastbp.fit(net, source, threads=2, **options), fastbp.fit(net, x, t, **options))
 
 
+@needs_trust_exact
 def test_a_hessian_is_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose nodes are those of a matrix: of smaller ones too many sums would be kept."""
     asked: list[Question] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from traceback import extract_tb
 from typing import Any, NamedTuple
@@ -57,6 +58,8 @@ _STILL = 20  # iterations without a fall: SciPy's trust regions would go on
 _GAINING, _GAIN = 10, 1.0
 # A run that lowers the loss by so many times ftol, or by half, is followed by another.
 _WORTH = 1e4
+# Before, trust-exact may look for a step for ever (SciPy's issue 12513).
+_ENDS = re.compile(r"1\.(1[7-9]|[2-9]\d)\.|[2-9]")
 SPENT = "stopped: as many iterations or evaluations as the optimizer's options allow"
 _ENOUGH = f"stopped: {_GAINING} iterations raised the likelihood by less than the data can tell"
 _LIMITED = ("maximum", "limit", "exceed")  # in SciPy's messages of counts that are spent
@@ -140,6 +143,11 @@ class SciPy(WithoutMoments):
             raise ImportError(
                 f"the optimizer {optimizer.method} needs SciPy: pip install 'fastbp[scipy]'"
             ) from error
+        if optimizer.method == "trust-exact" and not _ENDS.match(scipy.__version__):
+            raise ImportError(
+                "the optimizer trust-exact needs SciPy 1.17 or newer, where it always ends; got "
+                f"{scipy.__version__}: take trust-ncg"
+            )
         self.minimize = scipy.optimize.minimize
         self.problem = problem
         self.method = optimizer.method
