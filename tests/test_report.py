@@ -2,6 +2,7 @@
 
 import html.parser
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.optimize import curve_fit
 from scipy.stats import norm
 
 import fastbp
+from fastbp.kernels.machine import sizes
 
 RNG = np.random.default_rng(0)
 B = 80
@@ -225,3 +227,32 @@ def test_reports_of_float32_are_made_in_float64():
     got = result.report()
     assert_close(got.standard_errors[1:], want.bse, rtol=1e-5)
     assert_close(got.aic, want.aic, rtol=1e-6)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("share", [None, 0.2])
+def test_arrays_that_were_written_to_have_no_intervals(monkeypatch, tmp_path, which, share):
+    """Copied by none of the ways there are: of a share of large arrays, rows are looked up."""
+    if share:
+        monkeypatch.setattr(sizes, "MOST_PACKED", 1)
+    arrays = [X.copy(), T.copy(), C.copy()]
+    net = fastbp.Network(3, 2, output="identity")
+
+    def fitted():
+        x, t, c = arrays
+        return fastbp.fit(net, x, t, sample_weight=c, l2=1e-3, validation=share)
+
+    asked = fitted()
+    want, of = asked.report().standard_errors, asked.covariance
+    result = fitted()
+    arrays[which][[3, 9]] = arrays[which][[9, 3]]  # as many numbers of the same sum
+    calls = [result.report, lambda: result.covariance, pickle.loads(pickle.dumps(result)).report,
+             lambda: result.predict(X, return_std=True),
+             lambda: fastbp.save(tmp_path / "net.npz", net, result.w, result=result)]  # fmt: skip
+    for call in calls:
+        with pytest.raises(ValueError, match="other numbers than when they were fitted"):
+            call()
+    np.testing.assert_array_equal(asked.covariance, of)  # asked before
+    np.testing.assert_array_equal(asked.report().standard_errors, want)
+    arrays[which][[3, 9]] = arrays[which][[9, 3]]
+    np.testing.assert_array_equal(result.report().standard_errors, want)

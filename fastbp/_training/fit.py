@@ -445,6 +445,7 @@ def _result(
             far is not None and arrays is None,
             rows,
             far if arrays is None else None,
+            uncertainty.mark_of(X, t, c) if far is None or arrays else None,
         ),
         doubts(
             problem,

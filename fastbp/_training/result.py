@@ -31,8 +31,8 @@ _PLOTTED = 200  # points of a line
 class FitResult:
     """What `fastbp.fit` returns.
 
-    Observations are kept, not copied: the covariance and all that is made of it, found where they
-    are first asked for, are of what the caller's arrays hold by then.
+    Observations are kept, not copied: the covariance, the report and all that is made of them are
+    found where they are first asked for, and refused where the arrays have been written to by then.
 
     Attributes
     ----------
@@ -97,10 +97,12 @@ class FitResult:
 
     @cached_property
     def _spread(self) -> uncertainty.Spread:
+        self.data.check_unchanged()
         return uncertainty.spread(self.net, self.w, self.data)
 
     @cached_property
     def _report(self) -> FitReport:
+        self.data.check_unchanged()
         return report_of(self)
 
     @property

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import fastbp.losses as losses
 
-from .._parts import Marked, Rows, Statistic
+from .._parts import Marked, Rows, Statistic, runs
 from ..activations import Activation, softmax
 from ..losses import Loss
 from ..network import Network, in_float64
@@ -47,6 +48,7 @@ class Data:
     far: bool = False  # whether they are elsewhere, and X and t none of them
     rows: NDArray | Marked | None = None  # those of them that were fitted, where it was not all
     elsewhere: Far | None = None  # who answers for them there; not pickled
+    mark: int | None = None  # of the arrays as they were fitted, which are the caller's
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"elsewhere": None}
@@ -55,7 +57,17 @@ class Data:
         """Return what was fitted: a copy where it was not all."""
         if self.rows is None:
             return self
-        return replace(self, **self._some(slice(None))._asdict(), rows=None)
+        return replace(self, **self._some(slice(None))._asdict(), rows=None, mark=None)
+
+    def check_unchanged(self) -> None:
+        """Raise ValueError where the caller has written to the arrays since the fit."""
+        if self.mark is None or not len(self.X):
+            return
+        if mark_of(self.X, self.t, self.sample_weight) != self.mark:
+            raise ValueError(
+                "X, t or the weights have other numbers than when they were fitted, and fit copies "
+                "none of them: ask for intervals and the report before, or give it copies"
+            )
 
     def _some(self, rows: slice) -> Rows:
         """Return some of what was fitted."""
@@ -91,6 +103,21 @@ class Data:
         """Return what the weights add up to."""
         n, total = self.reduce(_weights).sums
         return Weights(n, total, 1.0 if self.absolute_sigma else n / total)
+
+
+def mark_of(*arrays: Any) -> int:
+    """Return a number that arrays with other contents do not have, but for one in 2³²."""
+    mark = 0
+    for array in arrays:
+        array = getattr(array, "classes", array)
+        if array is None:
+            continue
+        parts: Iterable[Any] = [array]
+        if not array.flags.c_contiguous:
+            parts = (np.ascontiguousarray(array[run]) for run in runs(len(array)))
+        for part in parts:
+            mark = crc32(part, mark)
+    return mark
 
 
 class Weights(NamedTuple):
