@@ -334,7 +334,8 @@ def test_last_steps_that_validate_worse_are_not_kept(monkeypatch: pytest.MonkeyP
     n = len(seen)
     assert result.reason.startswith(f"validation: least after {n} of {n} steps; then the")
     assert result.validation_loss == min(seen) == result.history["validation_loss"].min()
-    assert result.validation_loss == net.objective(x, t).value(result.w)
+    # The optimizer's columns are standardised.
+    np.testing.assert_allclose(net.objective(x, t).value(result.w), min(seen), rtol=1e-12)
 
 
 def test_target() -> None:
@@ -859,7 +860,10 @@ def test_what_has_no_weight_may_be_beyond_all_numbers(optimizer: Any, loss: str)
     np.testing.assert_allclose(away.w, near.w, rtol=1e-6)
     np.testing.assert_allclose(away.loss, near.loss, rtol=1e-12)
     np.testing.assert_allclose(away.validation_loss, near.validation_loss, rtol=1e-12)
-    assert str(away.report()) == str(near.report())
+    got, want = away.report(), near.report()
+    assert got.n_observations == want.n_observations == 22
+    assert got.warnings == want.warnings
+    np.testing.assert_allclose(got.log_likelihood, want.log_likelihood, rtol=1e-12)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
