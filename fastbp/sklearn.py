@@ -54,7 +54,7 @@ from ._parts import Rows, over_parts, weight
 from ._standardise import Scaling
 from ._training.choose import SIZES, Choice, Judges, data, decide
 from ._training.doubts import check_pair, direction_of, warn
-from ._training.given import mirrored, split
+from ._training.given import mirrored, said_of, split
 from ._training.result import without_data
 from .activations import Activation, Softmax, identity, softmax
 from .losses import Loss, get_loss, poisson, squared
@@ -69,6 +69,7 @@ __all__ = ["NetworkClassifier", "NetworkRegressor"]
 _FAR = 1e300  # an s that stands for infinity, without differences that are no numbers
 
 
+_JUDGES = "X_val, y_val and sample_weight_val"
 _SETTLED = 100  # rows by which partial_fit has found its scales
 
 
@@ -111,15 +112,6 @@ def whole_or_not(model: BaseEstimator) -> Iterator[None]:
         vars(model).clear()
         vars(model).update(before)
         raise
-
-
-@contextmanager
-def _of_validation() -> Iterator[None]:
-    """Have messages say that they are of what validates."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"in X_val, y_val and sample_weight_val: {error}") from error
 
 
 @dataclass(kw_only=True, eq=False, repr=False)  # writes each `__init__`, as scikit-learn reads it
@@ -203,7 +195,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
             if X_val is not None and y_val is not None:
                 if self.validation_fraction is not None:
                     raise ValueError("give X_val and y_val or validation_fraction, not both")
-                with _of_validation():
+                with said_of(_JUDGES):
                     held = self._checked(X_val, y_val, sample_weight_val, False)
             elif any(given is not None for given in (X_val, y_val, sample_weight_val)):
                 raise ValueError("X_val and y_val must be given both, or neither")
@@ -315,7 +307,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
         self._look(rows, anew, classes)
         fitted, judges = np.arange(len(rows.X)), np.arange(0)
         if held is not None:
-            with _of_validation():
+            with said_of(_JUDGES):
                 self._look(held, False, None)
             judges = len(fitted) + np.arange(len(held.X))
             rows = rows.and_of(held)

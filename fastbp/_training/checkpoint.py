@@ -186,8 +186,9 @@ class Checkpoint:
 
     def keep(self, arrays: dict[str, NDArray]) -> None:
         """Take over a consistent state, and write it if the last write is some time ago."""
-        marks = {"version": _VERSION, "mark": self._mark, "epochs": self._epochs}
-        header = marks | {"arrays": [*arrays]}
+        header = {
+            "version": _VERSION, "mark": self._mark, "epochs": self._epochs, "arrays": [*arrays],
+        }  # fmt: skip
         self._kept = {"header": np.array(json.dumps(header)), **arrays}
         if time.monotonic() - self._written > _SECONDS:
             self.write()

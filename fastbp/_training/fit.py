@@ -28,15 +28,7 @@ from . import choose, uncertainty
 from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
 from .far import Far
-from .given import (
-    Given,
-    Start,
-    check_network,
-    checked,
-    problem_of,
-    said_of_validation,
-    threads_of,
-)
+from .given import Given, Start, check_network, checked, problem_of, said_of, threads_of
 from .methods import Levenberg, Problem, Stochastic, stream
 from .progress import Progress
 from .result import FitResult
@@ -357,7 +349,7 @@ def _of_sources(given: Given) -> Given:
     n, ell = threads_of(given.threads), get_loss(given.loss)
     held = None
     if validation is not None:
-        with said_of_validation():
+        with said_of("validation"):
             held = validation.bound(net, ell, n)
     return replace(given, X=given.X.bound(net, ell, n), validation=held)
 

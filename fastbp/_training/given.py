@@ -342,17 +342,17 @@ def _judges(net: Network, loss: Loss, given: tuple[Any, ...]) -> _Data:
     """Check observations that are given to validate by."""
     X, t, *rest = given
     weights = rest[0] if rest else None
-    with said_of_validation():
+    with said_of("validation"):
         return boundary.loss_data(net, loss, X, t, weights, check_finite=True)
 
 
 @contextmanager
-def said_of_validation() -> Iterator[None]:
-    """Have messages say that they are of observations to validate by."""
+def said_of(what: str) -> Iterator[None]:
+    """Have messages say what they are of, such as observations to validate by."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise type(error)(f"in validation: {error}") from error
+        raise type(error)(f"in {what}: {error}") from error
 
 
 def checked_validation(given: Any) -> tuple[Any, ...] | float | Far | None:
