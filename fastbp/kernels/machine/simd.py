@@ -69,11 +69,13 @@ class Vectors:
     ----------
     dtype : numpy dtype
         float64 or float32.
+    width : int, optional
+        Numbers in a vector; those of a whole register, by default.
     """
 
-    def __init__(self, dtype: np.dtype) -> None:
+    def __init__(self, dtype: np.dtype, width: int = 0) -> None:
         self.size = dtype.itemsize
-        self.lanes = lanes(dtype)
+        self.lanes = width or lanes(dtype)
         self.number = ir.DoubleType() if self.size == 8 else ir.FloatType()
         self.vector = ir.VectorType(self.number, self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
@@ -229,8 +231,8 @@ def strip(v: Vectors, n_vectors: int, masked: bool) -> Any:
                 with no:
                     write(mask, False)
 
-        if mask is None:
-            choose(None)
+        if mask is None or register_bytes() == 64:  # AVX-512 stores with a mask as fast
+            choose(mask)
             return
         whole = builder.icmp_signed(">=", last, integer(v.lanes))
         with builder.if_else(whole) as (yes, no):
