@@ -211,7 +211,7 @@ def positive(name: str, value: SupportsIndex) -> int:
     """Check a size: a positive integer."""
     try:
         number = value.__index__()
-    except AttributeError:
+    except (AttributeError, TypeError):  # an array has one that may raise an error
         raise TypeError(f"{name} must be a positive integer; got {value!r}") from None
     if number < 1:
         raise ValueError(f"{name} must be a positive integer; got {number}")
@@ -393,11 +393,15 @@ def weights(
         b = int(np.argmax(array < 0))
         raise ValueError(f"sample_weight must not be negative; got {array[b]} at index {b}")
     with np.errstate(over="ignore"):
-        total = float(array.sum(dtype=np.float64))
-    # Its inverse must be a number too.
-    if not np.finfo(dtype).tiny <= total < np.inf:
-        raise ValueError(f"sample_weight must have a positive, finite sum; got {total}")
+        weight_sum(float(array.sum(dtype=np.float64)), dtype)
     return array
+
+
+def weight_sum(total: float, dtype: np.dtype) -> None:
+    """Refuse a sum of weights that is no number of `dtype`; its inverse must be one too."""
+    info = np.finfo(dtype)
+    if not float(info.tiny) <= total <= float(info.max):
+        raise ValueError(f"sample_weight must have a positive, finite sum in {dtype}; got {total}")
 
 
 def target_weight(value: ArrayLike | None, n_outputs: int, dtype: np.dtype) -> NDArray | None:
@@ -450,16 +454,14 @@ def inputs(
 
 def like_inputs(
     name: str,
-    value: ArrayLike | None,
+    value: ArrayLike,
     X: NDArray,
     single: bool,
     dtype: np.dtype,
     *,
     check_finite: bool,
-) -> NDArray | None:
-    """Check a direction in the inputs, or None: of the shape of X as it was given."""
-    if value is None:
-        return None
+) -> NDArray:
+    """Check a direction in the inputs: of the shape of X as it was given."""
     array, one = observations(value, X.shape[1], dtype, check_finite=check_finite, name=name)
     if one != single or array.shape != X.shape:
         expected = X.shape[1:] if single else X.shape

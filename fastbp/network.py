@@ -650,7 +650,7 @@ class Network:
             self, ell, w, X, t, sample_weight, check_finite=check_finite
         )
         tau = boundary.target_weight(target_weight, self.n_outputs, self.dtype)
-        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c))
+        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, tau))
         calls = _prepared(self)
         function = calls.prepare_loss("loss_and_grad", loss, ell, len(X), tau)
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
@@ -750,7 +750,9 @@ class Network:
                 pass
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
-        moved = boundary.like_inputs("dX", dX, X, single, self.dtype, check_finite=check_finite)
+        moved = None
+        if dX is not None:
+            moved = boundary.like_inputs("dX", dX, X, single, self.dtype, check_finite=check_finite)
         ydot = boundary.output(out, _shape(self, single, X), self.dtype, (w, X, p, moved))
         calls = _prepared(self)
         calls.prepare_tangent("jvp")
@@ -958,9 +960,9 @@ class Network:
             self, ell, w, X, t, sample_weight, check_finite=check_finite
         )
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
-        product = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, p))
-        calls = _prepared(self)
         tau = boundary.target_weight(target_weight, self.n_outputs, self.dtype)
+        product = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, tau, p))
+        calls = _prepared(self)
         function = calls.prepare_loss(name, loss, ell, len(X), tau)
         n_threads = calls.threads(boundary.thread_count(threads), len(X), name)
         if n_threads == 1 and isinstance(t, np.ndarray):

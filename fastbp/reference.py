@@ -39,8 +39,8 @@ step along the imaginary axis passes through every function and gives its deriva
 cancellation (Squire & Trapp 1998, SIAM Review 40, 110-112).
 
 ValueError is raised where a shape does not fit the network or the batch and, by what has a loss,
-where the batch is empty, the weights sum to 0, the loss has no such name, or targets of softmax
-are neither classes nor probabilities that sum to 1 within 1e-6.
+where the batch is empty, the weights sum to 0 or beyond all numbers, the loss has no such name, or
+targets of softmax are neither classes nor probabilities that sum to 1 within 1e-6.
 
 Examples
 --------
@@ -665,9 +665,10 @@ def _loss_pass(
     t = _probabilities(t, _n_outputs(net)) if joint else t
     c = np.ones(len(X), X.dtype) if c is None else c
     tau = np.ones(_n_outputs(net), X.dtype) if tau is None else tau
-    total, weighs = c.sum(), c != 0.0  # what does not may be beyond all numbers: 0 · ∞ is none
-    if total == 0:
-        raise ValueError("sample_weight has the sum 0, but a mean needs a sum above 0")
+    with np.errstate(over="ignore"):
+        total, weighs = c.sum(), c != 0.0  # what does not may be beyond all numbers: 0 · ∞ is none
+    if total == 0 or not np.isfinite(total):
+        raise ValueError(f"sample_weight has the sum {total:g}, but a mean needs a number above 0")
     f = _forward(net, w, X[weighs], order)
     head = head_at(_sigmas(net), loss, f.s, t[weighs], c[weighs] / total, tau, order)
     return f, head, None if p is None else _parts(net, p)

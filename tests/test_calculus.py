@@ -163,7 +163,14 @@ def test_taylor_takes_direction_steps_and_seed():
         ((f, gradient(X0), X0), {"second_derivative": lambda x, h: np.eye(3)}, "second_deriv"),
         ((curve, jacobian(X0), X0), {"second_derivative": np.eye(2)}, "must be a callable"),
         ((lambda x: (1.0, x), gradient(X0), X0), {}, "a value alone"),
-        ((lambda x: 1j * x, gradient(X0), X0), {}, "must return real numbers"),
+        ((lambda x: 1j * x, gradient(X0), X0), {}, r"f\(x\) must be real numbers"),
+        ((f, gradient(X0) + 0j, X0), {}, "derivative must be real numbers; got complex128"),
+        ((f, lambda x, h: gradient(x) @ h + 0j, X0), {}, r"derivative\(x, h\) must be real"),
+        ((f, gradient(X0), X0), {"second_derivative": hessian(X0) + 0j}, "second_derivative must"),
+        ((f, gradient(X0), X0, [1j, 0.0]), {}, "direction must be real numbers"),
+        ((f, gradient(X0), X0, [0.0, 0.0]), {}, "direction must not be zero"),
+        ((f, gradient(X0), X0), {"derivative_error": np.nan}, "derivative_error must be"),
+        ((f, gradient(X0), np.ma.masked_less(X0, 0.0)), {}, "x has masked entries"),
     ],
 )
 def test_taylor_says_what_does_not_fit(arguments, options, message):
@@ -222,6 +229,10 @@ def test_least_squares_is_numpys(shape, dtype):
     assert_allclose(f1.value(x), value, rtol=tolerance)
     assert_array_equal(f1.grad(x), g)
     assert_allclose(f1.vjp(x, -2.0), -2.0 * g, rtol=tolerance)
+    with pytest.raises(ValueError, match="ybar must be a number, as the value is; got"):
+        f1.vjp(x, x)
+    with pytest.raises(TypeError, match="NoneType"):
+        f1.vjp(x, None)
     assert_allclose(f1.jvp(x, h), g @ h, rtol=tolerance, atol=tolerance * float(abs(g) @ abs(h)))
     product = f1.hvp(x, h)
     assert product.dtype == dtype
@@ -592,6 +603,10 @@ def test_compose_says_what_it_does_not_take():
         compose(np.sum, identity).value(np.ones(2))
     with pytest.raises(ValueError, match=r"must have shape \(2,\); got \(3,\)"):
         compose(lambda x: (x[0], np.ones(3)), identity).vjp(np.ones(2), 1.0)
+    number = compose(lambda x: (x.sum(), np.ones(2)), identity)
+    for product in (number.jvp, number.vjp, compose(identity, identity).jvp):
+        with pytest.raises(ValueError, match=r"J must have shape \((2,)?\); got \(3,"):
+            product(np.ones(2), np.ones(3))
     with pytest.raises(TypeError, match="jvp must be a function; got None"):
         Map(np.sum, None, None)
     with pytest.raises(ValueError, match=r"a batch of shape \(B, 2\)"):

@@ -255,6 +255,17 @@ def test_wrong_out_is_refused(name):
             call(net, name, out=out, w=w)
 
 
+@pytest.mark.parametrize("name", ["loss_and_grad", "hvp", "gauss_newton_product"])
+def test_out_over_the_weights_of_outputs_is_refused(name):
+    for net in (network(), network(SOFT)):
+        memory = np.ones(P)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="out must not overlap"):
+                call(net, name, tau=memory[:K], out=memory)
+            assert (memory == 1.0).all()
+            call(net, name)
+
+
 TARGETS = [
     ([0, 1, 3, 0, 1], r"from 0 to 2, the last of 3 outputs; got t\[2\] = 3"),
     ([0, -1, 2, 0, 1], r"got t\[1\] = -1"),

@@ -785,6 +785,12 @@ def test_arguments_are_left_as_they_were():
             lambda c: reference.loss_and_grad(c.net, c.w, c.X, c.t, sample_weight=0 * c.c),
             "sum 0",
         ),
+        (
+            lambda c: reference.loss_and_grad(
+                c.net, c.w, c.X, c.t, sample_weight=np.full_like(c.c, 1e308)
+            ),
+            "sum inf",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(call, message):

@@ -314,6 +314,7 @@ T = np.zeros(5)
         (lambda: NET.jvp(W, X, W, out=np.empty(4)), ValueError, r"out .* \(5,\) .* \(4,\)"),
         (lambda: NET.jvp(W, X, W, out=T[::-1]), ValueError, "out must be writable, .* C order"),
         (lambda: NET.input_hvp(W, X, X[:, :2]), ValueError, r"v must have shape \(B, 3\)"),
+        (lambda: NET.input_hvp(W, X, None), TypeError, "v must hold real numbers"),
         (lambda: NET.input_hvp(W, X, X[:4]), ValueError, r"v .* shape of X, \(5, 3\)"),
         (lambda: NET.input_hvp(W, X, X, out=X), ValueError, "out must not overlap"),
         (lambda: NET.hvp(W, X, T, W, out=W), ValueError, "out must not overlap"),

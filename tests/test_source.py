@@ -468,6 +468,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
         fastbp.fit(soft, Source.from_arrays(X, classes), loss="cross_entropy")
     with pytest.raises(ValueError, match="must not be negative"):
         fastbp.fit(NET, Source.from_arrays(X, T, -C))
+    with pytest.raises(ValueError, match=r"sum in float32; got 6\.\d*e\+38"):
+        rows = (a.astype("f4") for a in (X, T, C * 1e35))
+        fastbp.fit(fastbp.Network(4, 2, dtype="f4"), Source.from_arrays(*rows))
     with pytest.raises(ValueError, match="have a weight, or none"):
         mixed = Source.from_batches(lambda: [(X[:9], T[:9], C[:9]), (X[9:], T[9:])], B)
         fastbp.fit(NET, mixed)

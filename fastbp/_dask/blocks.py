@@ -19,7 +19,6 @@ from typing import Any
 
 import dask
 import dask.array as da
-import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
@@ -93,8 +92,7 @@ class Blocks(Apart):
         client.sync(self._settle)
         self.weighted = c is not None
         self.weigh(self.weighted)
-        if not np.finfo(net.dtype).tiny <= self.total < np.inf:
-            raise ValueError(f"sample_weight must have a positive, finite sum; got {self.total}")
+        boundary.weight_sum(self.total, net.dtype)
 
     def _answer_for(self, net: Network, loss: Loss) -> None:
         self.net, self.loss, self._ident = net, loss, uuid.uuid4().hex

@@ -390,9 +390,7 @@ class Streamed(Far):
         if len(weighted) > 1:
             raise ValueError("all rows of a source must have a weight, or none")
         self.weigh(weighted.pop())
-        least = float(np.finfo(self.net.dtype).tiny)
-        if not least <= self.total < np.inf:
-            raise ValueError(f"sample_weight must have a positive, finite sum; got {self.total}")
+        boundary.weight_sum(self.total, self.net.dtype)
 
     def ask(self, question: Question) -> Statistic:
         """As `Far`."""

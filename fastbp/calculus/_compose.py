@@ -167,7 +167,7 @@ def _differentiable(f: Any) -> Differentiable:
     if isinstance(f, Activation):
 
         def times(x: Any, y: Any) -> Any:
-            return f.derivative(x) * y
+            return f.derivative(x) * _of_shape(np.shape(x), y)
 
         return Map(f, jvp=times, vjp=times, name=f.name)
     if callable(f):
@@ -176,6 +176,13 @@ def _differentiable(f: Any) -> Differentiable:
         "only functions can be composed: objects with value, jvp and vjp, activations, or "
         f"callables x ↦ (value, derivative); got {f!r}"
     )
+
+
+def _of_shape(shape: tuple[int, ...], given: Any) -> NDArray:
+    """Return a direction or a cotangent; another shape would be broadcast without a word."""
+    if np.shape(given) != shape:
+        raise ValueError(f"what is multiplied by J must have shape {shape}; got {np.shape(given)}")
+    return np.asarray(given)
 
 
 def _of_pairs(f: Callable[[Any], Any]) -> Map:
@@ -197,11 +204,11 @@ def _of_pairs(f: Callable[[Any], Any]) -> Map:
         return value, J
 
     def jvp(x: Any, h: Any) -> Any:
-        return np.tensordot(pair(x)[1], h, axes=np.ndim(h))
+        return np.tensordot(pair(x)[1], _of_shape(np.shape(x), h), axes=np.ndim(h))
 
     def vjp(x: Any, ybar: Any) -> Any:
         value, J = pair(x)
-        return np.tensordot(ybar, J, axes=value.ndim)
+        return np.tensordot(_of_shape(value.shape, ybar), J, axes=value.ndim)
 
     name = str(getattr(f, "__name__", type(f).__name__))
     return Map(lambda x: pair(x)[0][()], jvp, vjp, name=name)

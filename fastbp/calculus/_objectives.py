@@ -94,7 +94,9 @@ class _Objective(boundary.Fixed):
         """Return the transposed Jacobian times ȳ, a cotangent of the value's shape."""
         J = self.grad(x)
         if J.ndim == 1:
-            return J * self.dtype.type(ybar)
+            if np.shape(ybar):
+                raise ValueError(f"ybar must be a number, as the value is; got {ybar!r}")
+            return J * self.dtype.type(float(np.asarray(ybar)))
         return J.T @ self._vector("ybar", ybar, J.shape[0])
 
     def hvp(self, x: ArrayLike, h: ArrayLike) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import default_rng
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _boundary as boundary
 from .. import _plots as plots
 
 # A remainder counts while it is this many times what rounding may have made of it.
@@ -140,7 +141,8 @@ def taylor_test(
     Raises
     ------
     TypeError, ValueError
-        For shapes that do not fit and complex values (a derivative there is another thing).
+        For shapes that do not fit, a direction of zeros, and complex values (a derivative there is
+        another thing).
 
     Notes
     -----
@@ -158,7 +160,7 @@ def taylor_test(
     >>> round(taylor_test(lambda x: np.sin(x).prod(), [1.0, 0.0], x).order, 1)
     1.0
     """
-    x = _real("x must hold", x)
+    x = _real("x", x)
     h = _direction(x, direction, seed)
     t = np.asarray(_STEPS if steps is None else steps, np.float64)
     if t.ndim != 1 or t.size < 2 or not ((t > 0.0) & (t < np.inf)).all():
@@ -168,6 +170,8 @@ def taylor_test(
     start = _value(f, x)
     terms = [_first(derivative, x, h, start)]
     if derivative_error is not None:
+        if not 0.0 <= derivative_error < np.inf:
+            raise ValueError(f"derivative_error must be a number from 0 on; got {derivative_error}")
         terms[0] = _Term(terms[0].value, derivative_error)
     if second_derivative is not None:
         terms.append(_second(second_derivative, x, h, start))
@@ -198,11 +202,11 @@ class _Term(NamedTuple):
     rounding: float
 
 
-def _real(what: str, value: Any) -> NDArray:
+def _real(name: str, value: Any) -> NDArray:
     """Return numbers as an array of floats."""
-    array = np.asarray(value)
+    array = np.asarray(boundary.unmasked(name, value))
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{what} real numbers; got {array.dtype}")
+        raise TypeError(f"{name} must be real numbers; got {array.dtype}")
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
@@ -210,7 +214,7 @@ def _value(f: Callable[[Any], Any], x: NDArray) -> NDArray:
     value = f(x)
     if isinstance(value, tuple):
         raise TypeError("f must return a value alone; got a tuple, such as (value, gradient)")
-    return _real("f must return", value)
+    return _real("f(x)", value)
 
 
 def _direction(x: NDArray, direction: Any, seed: Any) -> NDArray:
@@ -218,22 +222,24 @@ def _direction(x: NDArray, direction: Any, seed: Any) -> NDArray:
         h = default_rng(seed).standard_normal(x.shape)
         h *= max(1.0, float(np.linalg.norm(x))) / np.linalg.norm(h)
         return h.astype(x.dtype)
-    h = np.asarray(direction, x.dtype)
+    h = _real("direction", direction).astype(x.dtype)
     if h.shape != x.shape:
         raise ValueError(f"direction must have the shape of x, {x.shape}; got {h.shape}")
+    if not h.any():
+        raise ValueError("direction must not be zero, along which any derivative is right")
     return h
 
 
 def _first(derivative: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
     """Return J h. Its rounding is that of the product where J is given, of its entries else."""
     if callable(derivative):
-        value = np.asarray(derivative(x, h))
+        value = _real("derivative(x, h)", derivative(x, h))
         if value.shape != start.shape:
             raise ValueError(
                 f"derivative(x, h) must have the shape of f(x), {start.shape}; got {value.shape}"
             )
         return _Term(value, _eps(value) * float(np.linalg.norm(value)))
-    J = np.asarray(derivative)
+    J = _real("derivative", derivative)
     expected = start.shape + x.shape
     if J.shape != expected:
         raise ValueError(
@@ -248,7 +254,7 @@ def _first(derivative: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
 def _second(second: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
     """Return ½ D²f[h, h], of what is given: D²f[h, h], H h or H."""
     if callable(second):
-        given = np.asarray(second(x, h))
+        given = _real("second_derivative(x, h)", second(x, h))
         if start.ndim == 0 and x.ndim > 0 and given.shape == x.shape:
             return _half_product(h, given)
         if given.shape != start.shape:
@@ -257,7 +263,7 @@ def _second(second: Any, x: NDArray, h: NDArray, start: NDArray) -> _Term:
                 f"second_derivative(x, h) must have shape {expected} here; got {given.shape}"
             )
         return _Term(0.5 * given, 0.5 * _eps(given) * float(np.linalg.norm(given)))
-    H = np.asarray(second)
+    H = _real("second_derivative", second)
     if start.ndim or H.shape != (x.size, x.size):
         raise ValueError(
             f"second_derivative must be a callable, or for a number-valued f an array of "

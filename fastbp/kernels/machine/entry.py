@@ -434,10 +434,10 @@ class _Code:
             self.call_at(weights, ir.VoidType(), c, B, _integer(0), pointer)
             b.store(b.load(self.result), self.total)
         total = b.load(self.total)
-        least = ir.Constant(_DOUBLE, float(np.finfo(self.dtype).tiny))  # 1 / Σ c is a number too
+        info = np.finfo(self.dtype)  # of which 1 / Σ c is a number too
         fits = b.and_(
-            b.fcmp_ordered(">=", total, least),
-            b.fcmp_ordered("<", total, ir.Constant(_DOUBLE, float("inf"))),
+            b.fcmp_ordered(">=", total, ir.Constant(_DOUBLE, float(info.tiny))),
+            b.fcmp_ordered("<=", total, ir.Constant(_DOUBLE, float(info.max))),
         )
         bad_now = b.or_(b.load(bad), b.not_(fits))
         refused = b.select(bad_now, _integer(_REFUSED), _integer(DONE))
