@@ -525,6 +525,40 @@ def test_the_columns_of_a_model_are_read_as_they_were_fitted(tmp_path, capsys):
     np.testing.assert_allclose(found, [all_of_them[k] for k in few], rtol=1e-12)
 
 
+def test_a_table_that_shows_another_decimal_mark_than_the_fitted_one_is_read_by_its_own(
+    tmp_path, capsys
+):
+    rng = np.random.default_rng(4)
+    x, z = rng.uniform(1.0, 9.0, (2, 60))
+    rows = ["x;z;y", *(f"{a:.3f};{b:.2f};{np.sin(a) + b:.4f}" for a, b in zip(x, z, strict=True))]
+    points = "\n".join([*rows, "3;7;7.1411"])
+    # With a unit: else nothing in the table with points depends on what they are.
+    texts = {".": points.replace("\n", "\n$"), ",": points.replace(".", ",")}
+    said = {".": "numbers have a decimal point", ",": "numbers have a decimal comma"}
+    path, model = tmp_path / "t.csv", tmp_path / "model.npz"
+    for mark, other in (".,", ",."):
+        path.write_text(texts[mark])
+        run("train", path, "--l2", 0.1, "--neurons", 2, "--save", model, "--json")
+        expected = json.loads(run("predict", model, path, "--json"))
+        path.write_text(texts[other].replace("$", ""))
+        capsys.readouterr()
+        assert json.loads(run("predict", model, path, "--json")) == expected
+        assert capsys.readouterr().err == f"{said[other]}\n"
+        # What may be both is read as the fitted ones were: 1,234 and 1.234.
+        path.write_text(f"x;z\n3;4\n1{mark}234;5")
+        few = json.loads(run("predict", model, path, "--json"))["y"]
+        path.write_text(f"x;z\n3;4\n1{mark}2340;5")
+        assert json.loads(run("predict", model, path, "--json"))["y"] == few
+        # A cell by another mark is one that is no number.
+        path.write_text(f"x;z\n3;4\n1{mark}5;5\n3;4{other}5")
+        capsys.readouterr()
+        assert json.loads(run("predict", model, path, "--json"))["y"][0] == few[0]
+        assert "'z': 1 of 3 values are no number" in capsys.readouterr().err
+    path.write_text("x;z\n1 km;2\n3 km;4")
+    assert _cli.main(["predict", str(model), str(path)]) == 2
+    assert "'1 km' is no number without a unit, as those that were" in capsys.readouterr().err
+
+
 def test_rows_without_a_target_are_left_out(tmp_path, capsys):
     path = tmp_path / "t.csv"
     path.write_text("a,y\n" + "".join(f"{k},{'NA' if k in (3, 7) else 2 * k}\n" for k in range(30)))

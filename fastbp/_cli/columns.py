@@ -288,6 +288,8 @@ def _no_number(table: Table, column: Column, bad: Mask) -> TableError:
         expected = f"number by the decimal mark {mark!r} (--decimal gives another)"
     if "unit" in column:
         expected += f" in {column['unit']}"
+    elif "date" not in column and written and written.unit:
+        expected = "number without a unit, as those that were fitted are"
     return TableError(
         f"{table.place(row, column['name'])}: {cell!r} is no {expected} (--missing takes it as "
         "missing)"

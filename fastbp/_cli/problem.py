@@ -45,8 +45,7 @@ class Preparation(NamedTuple):
 
     def read(self, path: str | os.PathLike[str], **how: Any) -> Table:
         """Read the columns that are inputs, as those to fit were unless :class:`Wanted` is told."""
-        if not (how.get("decimal") or how.get("thousands")):
-            how["decimal"] = self.reading.get("decimal")
+        how["usual"] = self.reading.get("decimal")
         how["missing"] = [*(how.get("missing") or ()), *self.reading.get("missing", ())]
         only = [column["name"] for column in self.inputs]
         return _reading.read(path, only=only, text=columns.text_of(self.inputs), **how)

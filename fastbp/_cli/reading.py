@@ -169,7 +169,7 @@ def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         name: _of_cells(frame.iloc[1:, names.index(name)], name, source, wanted) for name in chosen
     }
     notes = () if wanted.sheet or len(sheets) == 1 else (f"the sheet {sheet!r} of {len(sheets)}",)
-    return Table(source, columns, tuple(names), wanted.mark, notes)
+    return Table(source, columns, tuple(names), wanted.mark or wanted.usual, notes)
 
 
 def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
@@ -207,7 +207,7 @@ def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
             each = x.astype(str if large else object)
             cells = [None if m else v for v, m in zip(each, x.isna(), strict=True)]
             columns[name] = _of_cells(cells, name, source, wanted)
-    return Table(source, columns, tuple(names), wanted.mark, tuple(notes))
+    return Table(source, columns, tuple(names), wanted.mark or wanted.usual, tuple(notes))
 
 
 def _damaged(source: str, what: str, error: Exception) -> TableError:
@@ -233,7 +233,7 @@ def _of_cells(cells: Iterable[Any], name: str, source: str, wanted: Wanted) -> A
         if all(issubclass(kind, datetime.date) for kind in kinds):
             values = [None if m else x for x, m in zip(cells, missing, strict=True)]
             return np.array(values, "datetime64[s]")
-    mark = wanted.mark or "."
+    mark = wanted.mark or wanted.usual or "."
     for kind in kinds:
         if issubclass(kind, list | dict | np.ndarray | bytes | datetime.timedelta):
             raise TableError(

@@ -157,7 +157,9 @@ class Separated:
             mark = at_top or self._mark(columns, "." in seen)
             if mark == ",":
                 columns = columns if at_top else self._columns(mark)
-                self.notes.append("numbers have a decimal comma")
+            if (mark or ".") != (self.wanted.usual or "."):
+                sign = "comma" if mark == "," else "point"
+                self.notes.append(f"numbers have a decimal {sign}")
         return Table(self.source, columns, tuple(self.names), mark, tuple(self.notes))
 
     def _columns(self, mark: str) -> dict[str, Array]:
@@ -314,6 +316,9 @@ class Separated:
                 other = "," if found == "." else "."
                 example = next(c for c in cells if other not in numerals.marks([c]))
                 marks.setdefault(found, (name, example))
+        usual = self.wanted.usual
+        if usual and len({*marks, *("." if has_points else "")}) == 2:
+            return usual
         if len(marks) == 2:
             (a, p), (b, c) = marks["."], marks[","]
             raise TableError(
@@ -340,8 +345,8 @@ class Separated:
                 several = filter(numerals.is_ambiguous, cells)
                 unclear = unclear or next(((name, cell) for cell in several), None)
                 columns[name] = x
-        if unclear is None:
-            return None
+        if unclear is None or usual:
+            return usual
         name, cell = unclear
         row = int(np.flatnonzero(columns[name] == cell)[0])
         raise TableError(

@@ -98,6 +98,8 @@ class Wanted:
         Columns that are text even if they look like numbers.
     encoding, separator, decimal, thousands, sheet : str, optional
         `thousands` is "," or ".", and so says the decimal mark too.
+    usual : {".", ",", None}
+        The decimal mark where none is asked for and the table shows none of its own.
     missing : collection of str
         Cells that are missing values, beside the usual spellings.
     """
@@ -109,6 +111,7 @@ class Wanted:
     separator: str | None = None
     decimal: str | None = None
     thousands: str | None = None
+    usual: str | None = None
     missing: Collection[str] = ()
     sheet: str | None = None
 
