@@ -117,6 +117,7 @@ def test_what_is_no_table_of_ours_is_named(read):
     for data, message in [
         (zipped(b"", "a", "b"), "one file is expected in it, it has a, b"),
         (b"\xd0\xcf\x11\xe0", "this is an old workbook"),
+        (b"ARROW1\0\0", "this is a Feather file"),
         (b'\xef\xbb\xbf [{"a": 1}]', "this is JSON or XML"),
         (b"<html>", "this is JSON or XML"),
         (b"<?xml version='1.0'?>", "this is JSON or XML"),
@@ -224,6 +225,9 @@ def test_parquet(read):
     found = cells(read(file.getvalue()))
     assert found == {"id": [str(2**60), str(2**60 + 1)], "k": [2.5, 3.5]}
     assert list(found) == ["k", "id"]  # as in a CSV of pandas: the target is the last
+    file = io.BytesIO()
+    pandas.DataFrame({"id": pandas.array([2**60, None, 2**60 + 1], "Int64")}).to_parquet(file)
+    assert cells(read(file.getvalue())) == {"id": [str(2**60), "", str(2**60 + 1)]}
     file = io.BytesIO()
     pandas.DataFrame({"x": [[1], [2]], "y": [1, 2]}).to_parquet(file)
     with pytest.raises(TableError, match="column 'x' has values of type ndarray"):

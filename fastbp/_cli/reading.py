@@ -35,6 +35,8 @@ _OTHERS = {
     b"%PDF": "a PDF file",
     b"SQLite": "a database",
     b"\x89HDF": "an HDF5 file",
+    b"ARROW1": "a Feather file of Arrow",
+    b"\x93NUMPY": "an array of NumPy",
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
 }
 
@@ -175,6 +177,8 @@ def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
 def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
     wanted.refuse(["sheet", "encoding", "separator"], source, "Parquet")
     try:
+        import pandas
+        import pyarrow
         import pyarrow.parquet as parquet
     except ImportError:
         raise ImportError("Parquet is read by pyarrow: pip install 'fastbp[cli]'") from None
@@ -186,7 +190,9 @@ def _parquet(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         names = sorted(columns_of_parquet(schema), key=lambda name: name not in index)
         data.seek(0)
         arrow = parquet.read_table(data, columns=wanted.chosen(names, source))
-        frame = arrow.to_pandas(ignore_metadata=True)  # else the index of pandas is no column
+        # Metadata would make no column of pandas' index; floats lose what is beyond 2**53.
+        whole = {pyarrow.int64(): pandas.Int64Dtype(), pyarrow.uint64(): pandas.UInt64Dtype()}
+        frame = arrow.to_pandas(ignore_metadata=True, types_mapper=whole.get)
     except TableError:
         raise
     except Exception as error:  # whatever pyarrow meets in a damaged file
