@@ -624,7 +624,8 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
         What is minimised, by its weighted mean over the observations; of several targets, their
         sum.
     optimizer : str or Optimizer, optional
-        As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out.
+        As in :func:`fastbp.fit`, which chooses by the size and the loss where it is left out;
+        L-BFGS where `epochs` is left out too and the penalty is strong, above 0.02.
     l2 : float, "auto" or None
         Penalty: l2/2 times the sum of the squared weights, of linear neurons half as much (for
         classes twice) and without the biases, is added to the mean loss. "auto" chooses it from

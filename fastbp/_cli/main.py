@@ -174,7 +174,8 @@ def _add_train(commands: Any) -> None:
     add(
         "--optimizer",
         choices=_train.OPTIMIZERS,
-        help="(lm, which is Levenberg-Marquardt; above 1000 parameters lbfgs)",
+        help="(by the squared loss lm, which is Levenberg-Marquardt, up to 1000 parameters and but "
+        "for strong penalties; else lbfgs)",
     )
     add(
         "--l2",
