@@ -381,6 +381,22 @@ def test_columns_of_a_table_are_read_where_they_lie(tmp_path: Path, first: int) 
     np.testing.assert_array_equal(got(w)[1], want(w)[1])
 
 
+def test_files_of_numpy_that_hold_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npy"
+    for array, message in [
+        (T, r"must hold rows of numbers, \(b, columns\); got shape \(5000,\)"),
+        (np.float64(1.0), r"got shape \(\)"),
+        (X.astype(object), "can't be mapped as an array of NumPy: .* objects"),
+    ]:
+        np.save(path, array)
+        with pytest.raises(ValueError, match=rf"rows\.npy .*{message}"):
+            Source.from_files(path, target=0)
+    np.save(path, X)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"rows\.npy can't be mapped as an array of NumPy: "):
+        Source.from_files(path, target=0)
+
+
 def test_files_of_parquet(tmp_path: Path) -> None:
     frame = pd.DataFrame(X, columns=["a", "b", "x", "one"]).assign(c=C)
     frame.insert(1, "price", T)
@@ -398,9 +414,16 @@ def test_files_of_parquet(tmp_path: Path) -> None:
         ValueError, match=r"in rows \d+ to \d+: X must be finite; got nan at index \(3100, 1\)"
     ):
         fastbp.fit(NET, source, epochs=3)
-    frame.assign(b="red").to_parquet(paths[0])
-    with pytest.raises(TypeError, match=r"in rows \d+ to \d+: X must hold real numbers"):
-        fastbp.fit(NET, Source.from_files(paths[0], target="price", sample_weight="c"))
+    for values, kind in (("red", "string"), (pd.Timestamp(2024, 1, 1), "timestamp")):
+        frame.assign(b=values).to_parquet(paths[0])
+        with pytest.raises(TypeError, match=rf"one\.parquet must have .*; 'b' is of .*{kind}"):
+            Source.from_files(paths[0], target="price", sample_weight="c")
+    frame[["price"]].to_parquet(paths[0])
+    with pytest.raises(ValueError, match=r"one\.parquet has no column beside targets and"):
+        Source.from_files(paths[0], target="price")
+    paths[0].write_text("a,b")
+    with pytest.raises(ValueError, match=r"one\.parquet can't be read as Parquet: "):
+        Source.from_files(paths[0], target="b")
 
 
 def test_dask_chunk_by_chunk() -> None:
@@ -556,7 +579,7 @@ def test_rows_that_a_later_pass_has_not() -> None:
         n = B if len(passes) < 3 else B - 10
         yield X[:n], T[:n]
 
-    with pytest.raises(ValueError, match=f"must yield {B} rows; got {B - 10}"):
+    with pytest.raises(ValueError, match=f"must yield {B} rows at each pass; got {B - 10}$"):
         fastbp.fit(NET, Source.from_batches(factory, B))
 
 

@@ -138,7 +138,7 @@ class Source:
 
     @classmethod
     def _from_npy(cls, files: list[str], target: Any, weight: Any) -> Source:
-        tables = [[np.load(file, mmap_mode="r") for file in files]]
+        tables = [[_mapped(file) for file in files]]
         columns: list[Any] = []
         for given in (target,) if weight is None else (target, weight):
             if _are_numbers(given):
@@ -155,11 +155,15 @@ class Source:
                     f"files; got {len(others)}"
                 )
             columns.append(None)
-            tables.append([np.load(file, mmap_mode="r") for file in others])
+            tables.append([_mapped(file) for file in others])
         for file, table in zip(files, tables[0], strict=True):
-            if table.ndim != 2 or table.shape[1] != tables[0][0].shape[1]:
+            if table.ndim != 2:
                 raise ValueError(
-                    f"{file} must hold rows of {tables[0][0].shape[-1]} numbers, as the first; got "
+                    f"{file} must hold rows of numbers, (b, columns); got shape {table.shape}"
+                )
+            if table.shape[1] != tables[0][0].shape[1]:
+                raise ValueError(
+                    f"{file} must hold rows of {tables[0][0].shape[1]} numbers, as the first; got "
                     f"shape {table.shape}"
                 )
         whole = [*zip(*tables, strict=True)]
@@ -196,17 +200,19 @@ class Source:
                     f"columns of Parquet are called by their names; got {name!r} (the names of "
                     "NumPy's files end with .npy)"
                 )
-        known = columns_of_parquet(parquet.read_schema(files[0]))
+        known = _columns_of_numbers(files[0])
         missing = [name for name in (*targets, *weights) if name not in known]
         if missing:
             raise ValueError(f"{files[0]} has no column {missing[0]!r}; it has {known}")
         for file in files[1:]:
-            names = columns_of_parquet(parquet.read_schema(file))
+            names = _columns_of_numbers(file)
             if {*names} != {*known}:
                 raise ValueError(
                     f"{file} must have the columns {known}, as the first; it has {names}"
                 )
         inputs = [name for name in known if name not in (*targets, *weights)]
+        if not inputs:
+            raise ValueError(f"{files[0]} has no column beside targets and weights; it has {known}")
         n = sum(parquet.read_metadata(file).num_rows for file in files)
 
         def tables() -> Iterator[tuple[Any, ...]]:
@@ -310,7 +316,10 @@ class Source:
                 break
             yield self.split(table)
         if n != self.n_rows:
-            raise ValueError(f"the source must yield {self.n_rows} rows; got {n} or more")
+            more = " or more" if n > self.n_rows else ""
+            raise ValueError(
+                f"the source must yield {self.n_rows} rows at each pass; got {n}{more}"
+            )
 
 
 class Chosen:
@@ -605,6 +614,32 @@ def _paths(given: Any) -> list[str]:
     if not files:
         raise ValueError("there must be at least one file; got none")
     return [fspath(file) for file in files]
+
+
+def _mapped(file: str) -> NDArray:
+    """Return the array of a file, mapped into memory."""
+    try:
+        return np.lib.format.open_memmap(file, mode="r")
+    except ValueError as error:
+        raise ValueError(f"{file} can't be mapped as an array of NumPy: {error}") from error
+
+
+def _columns_of_numbers(file: str) -> list[str]:
+    """Return the names of the columns of a file of Parquet, all of numbers."""
+    from pyarrow import parquet, types
+
+    try:
+        schema = parquet.read_schema(file)
+    except ValueError as error:
+        raise ValueError(f"{file} can't be read as Parquet: {error}") from error
+    names = columns_of_parquet(schema)
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{file} has two columns {name!r}")
+        kind = schema.field(name).type
+        if not any(of(kind) for of in (types.is_integer, types.is_floating, types.is_boolean)):
+            raise TypeError(f"{file} must have columns of numbers; {name!r} is of {kind}")
+    return names
 
 
 def columns_of_parquet(schema: Any) -> list[str]:
