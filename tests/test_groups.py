@@ -191,10 +191,10 @@ def test_a_column_of_pandas(kind):
     np.testing.assert_array_equal(y, plain.predict(X, labels))
     with pytest.raises(ValueError, match="the same index"):
         fastbp.fit_groups(NET, inputs[::-1], t, groups=groups)
-    if kind == "object":
+    if kind in ("object", "two"):
         frame.loc[105, "shop"] = None
         with pytest.raises(ValueError, match="a label for each observation; none at 5"):
-            fastbp.fit_groups(NET, inputs, t, groups=frame["shop"])
+            fastbp.fit_groups(NET, inputs, t, groups=frame[columns])
 
 
 def test_what_is_refused():
@@ -210,6 +210,10 @@ def test_what_is_refused():
         fastbp.fit_groups(NET, X[:3], t[:3], groups=["a", "b", None])
     with pytest.raises(ValueError, match="a label for each observation; none at 1"):
         fastbp.fit_groups(NET, X[:3], t[:3], groups=["a", pd.NA, "b"])
+    kinds = np.zeros(3, [("a", int)])
+    for given in ([[1], [2], [3]], [np.ones(2)] * 3, kinds):
+        with pytest.raises(TypeError, match="groups must be numbers, text or the like; "):
+            fastbp.fit_groups(NET, X[:3], t[:3], groups=given)
     for given in ("abc", 3):
         with pytest.raises(TypeError, match="groups must have a label for each observation; got"):
             fastbp.fit_groups(NET, X[:3], t[:3], groups=given)

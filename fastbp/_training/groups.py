@@ -496,15 +496,17 @@ def _labelled(groups: Any, X: Any, n: int) -> tuple[Any, NDArray]:
         if isinstance(groups, pandas.DataFrame):
             groups = pandas.MultiIndex.from_frame(groups)
         codes, labels = pandas.factorize(groups, sort=True)
+        if isinstance(groups, pandas.MultiIndex):  # whose labels it takes for whole ones
+            codes[np.any([level < 0 for level in groups.codes], axis=0)] = -1
         labels = pandas.Index(labels, name=getattr(groups, "name", None))
     else:
         boundary.unmasked("groups", groups)
         if isinstance(groups, str) or not hasattr(groups, "__iter__"):
             raise TypeError(f"groups must have a label for each observation; got {groups!r}")
-        given = groups if isinstance(groups, np.ndarray) else _objects(groups)
+        given = np.asarray(groups) if isinstance(groups, np.ndarray) else _objects(groups)
         if given.ndim != 1:
             raise ValueError(f"groups must have shape (B,); got {given.shape}")
-        labels, codes = _by_hash(given) if given.dtype == object else _unique(given)
+        labels, codes = _by_hash(given) if given.dtype.kind in "OV" else _unique(given)
     if len(codes) != n:
         raise ValueError(
             f"groups must have one label for each of {n} observations; got {len(codes)}"
@@ -532,7 +534,10 @@ def _unique(given: NDArray) -> tuple[NDArray, NDArray]:
 
 def _by_hash(given: NDArray) -> tuple[NDArray, NDArray]:
     numbers: dict[Any, int] = {}
-    found = [-1 if _is_missing(g) else numbers.setdefault(g, len(numbers)) for g in given]
+    try:
+        found = [-1 if _is_missing(g) else numbers.setdefault(g, len(numbers)) for g in given]
+    except (TypeError, ValueError) as error:  # lists, arrays
+        raise TypeError(f"groups must be numbers, text or the like; {error}") from None
     labels = list(numbers)
     try:
         order = sorted(range(len(labels)), key=labels.__getitem__)
