@@ -22,7 +22,9 @@ from support import (
 )
 
 import fastbp
+from fastbp import _boundary
 from fastbp.activations import softmax
+from fastbp.kernels.calls import prepared
 from fastbp.kernels.calls.shared_work import Course
 from fastbp.kernels.calls.threads import Tree
 from fastbp.kernels.machine.records import DONE, NO_MEMORY
@@ -129,6 +131,27 @@ def test_ctrl_c_is_not_lost_where_compiled_code_calls_python(ends_at_once):
             raise MemoryError
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("name", ["loss_and_grad", "hvp", "gauss_newton_product"])
+def test_memory_that_ends_on_the_way_leaves_out_as_it_was(name, monkeypatch):
+    def one_part(drive, n, part, sums, threads, workspace=None, nodes=4):
+        drive(0, part, sums, workspace)
+        assert sums[0].any()
+        raise MemoryError
+
+    monkeypatch.setattr(prepared, "over_nodes", one_part)
+    monkeypatch.setattr(_boundary, "_EXPANDED", 0)  # classes become rows part by part
+    case = random_case(86, 3, 5, 1600, n_outputs=3, outputs=softmax)
+    net, classes = case.net.network(), case.t.argmax(axis=1)
+    last = () if name == "loss_and_grad" else (case.p,)
+    for t, loss, threads in ((classes, "cross_entropy", 1), (case.t, "squared", 2))[
+        : 1 + len(last)
+    ]:
+        out = np.full_like(case.w, 7.0)
+        with pytest.raises(MemoryError):
+            getattr(net, name)(case.w, case.X, t, *last, loss=loss, threads=threads, out=out)
+        assert (out == 7.0).all()
 
 
 def failing(error):

@@ -198,7 +198,9 @@ class Calls:
             rows = _rows(first, n)
             return function(w, rows(X), rows(t), rows(c), p, scale, sums[0], part)
 
-        over_nodes(drive, len(X), part, (product,), threads, nodes=_nodes(t, 4))
+        own = np.empty_like(product)  # each part asks for memory, after others have written
+        over_nodes(drive, len(X), part, (own,), threads, nodes=_nodes(t, 4))
+        product[:] = own
         return product
 
     def matrix_in_parts(
@@ -241,7 +243,12 @@ class Calls:
         """Mean loss and gradient with the parts on several threads; arguments already checked."""
         total = float(len(X)) if c is None else self.weight_sum(c)
         scale = 1.0 / total
-        summed = self.parts(threads, w, X, g, loss=loss, panels=panels, scale=scale, t=t, c=c)
+        own = g
+        if g is not None and not isinstance(t, np.ndarray):
+            own = np.empty_like(g)  # classes ask for memory on the way, after others have written
+        summed = self.parts(threads, w, X, own, loss=loss, panels=panels, scale=scale, t=t, c=c)
+        if g is not None and own is not g:
+            g[:] = own
         return summed / total
 
 
