@@ -144,10 +144,10 @@ def test_memory_that_ends_on_the_way_leaves_out_as_it_was(name, monkeypatch):
     monkeypatch.setattr(_boundary, "_EXPANDED", 0)  # classes become rows part by part
     case = random_case(86, 3, 5, 1600, n_outputs=3, outputs=softmax)
     net, classes = case.net.network(), case.t.argmax(axis=1)
-    last = () if name == "loss_and_grad" else (case.p,)
-    for t, loss, threads in ((classes, "cross_entropy", 1), (case.t, "squared", 2))[
-        : 1 + len(last)
-    ]:
+    last, given = (), [(classes, "cross_entropy", 1)]
+    if name != "loss_and_grad":
+        last, given = (case.p,), [*given, (case.t, "squared", 2)]
+    for t, loss, threads in given:
         out = np.full_like(case.w, 7.0)
         with pytest.raises(MemoryError):
             getattr(net, name)(case.w, case.X, t, *last, loss=loss, threads=threads, out=out)

@@ -135,7 +135,8 @@ def over_nodes(
     """Run all parts of a batch on several threads, and sum them along their tree.
 
     What a thread takes at a time is a complete node of the tree (`drivers.tree`), so that the sum
-    is that of one thread. All memory but what `drive` takes is asked for before anything is written.
+    is that of one thread. All memory, but for what `drive` takes, is asked for before anything is
+    written.
 
     Parameters
     ----------
