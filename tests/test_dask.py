@@ -449,6 +449,30 @@ def test_what_estimators_refuse(client: Client) -> None:
             fit(NET, X, T, client="tcp://nowhere")
 
 
+@pytest.mark.filterwarnings("error::UserWarning:sklearn")
+def test_a_score_is_of_the_columns_and_rows_that_were_fitted(client: Client) -> None:
+    pd, dd = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+
+    frame = dd.from_pandas(pd.DataFrame(X, columns=["a", "b", "c"]), npartitions=3)
+    model = fastbp.dask.NetworkRegressor(2, l2=1e-3, epochs=2, random_state=0)
+    model.client = client
+    model.fit(frame, far(T, 3000))
+    score, nan = model.score(frame, far(T, 3000)), np.where(np.arange(B) == 9, np.nan, T)
+    assert model.score(frame.compute(), T) == pytest.approx(score, rel=1e-12)
+    for x, y, c, message in (
+        (frame[["c", "b", "a"]], far(T, 3000), None, r"'c'\], in order; got \['c', 'b', 'a'\]"),
+        (frame, T[:9], None, rf"y must have shape \({B},\); got \(9,\)"),
+        (frame, np.column_stack([T, T]), None, "y must have shape"),
+        (frame, T, C[:9], rf"sample_weight must have shape \({B},\); got \(9,\)"),
+        (frame, T, -C, "sample_weight must not be negative"),
+        (frame, far(nan, 3000), None, "must be finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.score(x, y, c)
+    with pytest.raises(ValueError, match=r"X must have two axes; got shape \(3,\)"):
+        model.predict(da.ones(3))
+
+
 def test_local_calls_do_not_pull_it_into_memory(client: Client) -> None:
     x, t = far(X, 3000), far(T, 3000)
     few = fastbp.sklearn.NetworkRegressor(n_neurons=2, l2=1e-3, epochs=1).fit(X[:99], T[:99])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -189,11 +190,21 @@ class _OnDask:
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the local estimator's score: R² or accuracy, summed up on the workers."""
-        y = _targets(y)
-        predicted = da.asarray(self.predict(_array(X)))  # type: ignore[attr-defined]
+        names, model, y = getattr(X, "columns", None), copy(self), _targets(y)
+        if names is not None and (known := vars(model).pop("feature_names_in_", None)) is not None:
+            if [*names] != [*known]:
+                raise ValueError(f"X must have the columns {[*known]}, in order; got {[*names]}")
+        predicted = da.asarray(model.predict(_array(X)))  # type: ignore[attr-defined]
         c = da.ones(len(y)) if sample_weight is None else da.asarray(_array(sample_weight))
+        for what, given, shape in (("y", y, predicted.shape), ("sample_weight", c, y.shape[:1])):
+            if given.shape != shape:
+                raise ValueError(f"{what} must have shape {shape}; got {given.shape}")
         parts = self._scored(da.asarray(y), predicted, c[:, np.newaxis] if y.ndim == 2 else c)
-        lost, of = da.compute(*parts, scheduler=self.client_)
+        lost, of, negative = da.compute(*parts, (c < 0).any(), scheduler=self.client_)
+        if negative:
+            raise ValueError("sample_weight must not be negative")
+        if not np.isfinite(lost + of).all():
+            raise ValueError("y and sample_weight must be finite, which one of them is not")
         return float(np.mean(np.where(of > 0, 1 - lost / np.where(of > 0, of, 1), lost == 0)))
 
     def _scored(self, y: Any, predicted: Any, c: Any) -> tuple[Any, Any]:
@@ -217,6 +228,8 @@ class _OnDask:
             return X.map_partitions(call, meta=np.empty((0, columns) if columns else 0))
         if not isinstance(X, da.Array):
             return call(X)
+        if X.ndim != 2:
+            raise ValueError(f"X must have two axes; got shape {X.shape}")
         X = X.rechunk({1: -1})
         if columns:
             return X.map_blocks(call, chunks=(X.chunks[0], (columns,)), meta=np.empty((0, 0)))
