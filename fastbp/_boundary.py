@@ -73,6 +73,8 @@ def penalty(l2: Any, n_params: int) -> float | NDArray:
     if isinstance(l2, float) and 0.0 <= l2 < np.inf:
         return float(l2)
     unmasked("l2", l2)
+    if isinstance(l2, bool | np.bool_):
+        raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
     try:
         each = np.array(l2, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -210,19 +212,30 @@ def _first_wrong(right: Callable[[NDArray], NDArray], array: NDArray) -> tuple[i
 def positive(name: str, value: SupportsIndex) -> int:
     """Check a size: a positive integer."""
     try:
-        number = value.__index__()
+        number = 0 if isinstance(value, bool) else value.__index__()
     except (AttributeError, TypeError):  # an array has one that may raise an error
         raise TypeError(f"{name} must be a positive integer; got {value!r}") from None
     if number < 1:
-        raise ValueError(f"{name} must be a positive integer; got {number}")
+        raise ValueError(f"{name} must be a positive integer; got {value!r}")
     return number
+
+
+def is_integer(value: Any) -> TypeGuard[int]:
+    """Whether a value is an integer; to Python True is one, to us a slip."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def flag(name: str, value: Any) -> None:
+    """Raise TypeError unless a value is True or False: "no" would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
 
 
 def thread_count(threads: Any) -> int:
     """Check a number of threads; 0 stands for "auto"."""
     if threads == "auto":
         return 0
-    if not isinstance(threads, int | np.integer) or isinstance(threads, bool) or threads < 1:
+    if not is_integer(threads) or threads < 1:
         raise ValueError(f'threads must be a positive integer or "auto"; got {threads!r}')
     return int(threads)
 

@@ -99,7 +99,7 @@ def network(
     it is one that is bent, neurons `identity` beside them take the linear part: as many as it has
     ranks, one for one output or two classes.
     """
-    if not isinstance(n_neurons, int | np.integer) or n_neurons < 1:
+    if not boundary.is_integer(n_neurons) or n_neurons < 1:
         raise ValueError(f'n_neurons must be a positive integer or "auto"; got {n_neurons!r}')
     if isinstance(activation, str | Activation) or not isinstance(activation, Iterable):
         rank = min(n_outputs - (output in ("softmax", softmax)), n_inputs)

@@ -117,6 +117,7 @@ def fit(
     >>> result = fastbp.dask.fit(net, X, da.sin(X.sum(axis=1)))  # doctest: +SKIP
     """
     check_network(net)
+    boundary.flag("intervals", intervals)
     if isinstance(l2, str):
         raise ValueError(f"on a cluster l2 is a number, or one for each parameter; got {l2!r}")
     ell = get_loss(loss)

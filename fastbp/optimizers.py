@@ -16,6 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _boundary as boundary
+
 __all__ = [
     "LBFGS", "SGD", "Adam", "AdamW", "Constant", "Cosine", "Exponential", "LevenbergMarquardt",
     "Minimize", "OneCycle", "Optimizer", "Schedule", "get_optimizer",
@@ -257,6 +259,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         _check_rate(self.learning_rate)
         _check("momentum", self.momentum, 0.0, 1.0, open_low=False)
+        boundary.flag("nesterov", self.nesterov)
         _check("weight_decay", self.weight_decay, 0.0, open_low=False)
 
 
@@ -494,7 +497,7 @@ class LBFGS(Minimize):
     ftol: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.memory, int | np.integer):
+        if not boundary.is_integer(self.memory):
             raise TypeError(f"memory must be a positive integer; got {self.memory!r}")
         _check("memory", self.memory, 1, open_low=False)
         _check("gtol", self.gtol, 0.0, open_low=False)

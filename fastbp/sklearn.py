@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
@@ -135,7 +135,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
     warm_start: bool = False
     random_state: int | np.random.RandomState | None = None
     threads: int | str = 1
-    verbose: bool = False
+    verbose: bool | int = False
 
     _largest_l2: ClassVar[float]  # where l2 is None; by held-out scores of small data sets
     _prior: ClassVar[float]  # of large ones
@@ -219,10 +219,17 @@ class _NetworkEstimator(BaseEstimator, ABC):
             warn([result.warnings for result in results], stacklevel=3)
         return self
 
+    def _check_flags(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.type == "bool" or (each.type == "bool | None" and value is not None):
+                boundary.flag(each.name, value)
+
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, anew: bool
     ) -> _Rows:
         """Check observations, of the first call or against what that has found."""
+        self._check_flags()
         for name, value in (("X", X), ("y", y), ("sample_weight", sample_weight)):
             boundary.unmasked(name, value)
         rows, given = validate_data(
@@ -338,9 +345,10 @@ class _NetworkEstimator(BaseEstimator, ABC):
         net = self._network_of(size, rows.X.shape[1], *self._outputs())
         if anew:
             self.network_ = net
-        elif by is None and net != self.network_:
+        elif net != self.network_:
+            goes_on = "warm_start" if by is None else "partial_fit"
             raise ValueError(
-                f"warm_start goes on with {self.network_!r}, and the parameters ask for {net!r}"
+                f"{goes_on} goes on with {self.network_!r}, and the parameters ask for {net!r}"
             )
         check_pair(self.network_, get_loss(self.loss))
         if anew or self._unsettled is not None:
@@ -658,7 +666,7 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
         Seed of the start and of the batches.
     threads : int or "auto"
         Threads of one fit.
-    verbose : bool
+    verbose : bool or int
         Whether to show a bar of progress on standard error.
 
     Attributes

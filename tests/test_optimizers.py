@@ -85,6 +85,8 @@ def test_callable_and_number() -> None:
         (lambda: o.LevenbergMarquardt(start=0.0), "start"),
         (lambda: o.LevenbergMarquardt(xtol=-1.0), "xtol"),
         (lambda: o.LBFGS(memory=0), "memory"),
+        (lambda: o.SGD(nesterov="no"), "nesterov must be True or False; got 'no'"),
+        (lambda: o.LBFGS(memory=True), "memory must be a positive integer; got True"),
         (lambda: o.LBFGS(memory=2.5), r"memory must be a positive integer; got 2\.5"),
         (lambda: o.Minimize(None), "method must be a name; got None"),
         (lambda: o.Minimize("bgfs"), "did you mean 'bfgs'"),

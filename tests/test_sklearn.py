@@ -1,5 +1,6 @@
 """fastbp.sklearn: scikit-learn's own checks, and what they do not look at."""
 
+import copy
 import math
 import pickle
 import warnings
@@ -941,6 +942,27 @@ def test_others_to_validate_by(friedman, iris):
     model.set_params(validation_fraction=0.1)
     with pytest.raises(ValueError, match="or validation_fraction, not both"):
         model.fit(X, y, X_val=X_test, y_val=y_test)
+
+
+@pytest.mark.parametrize(
+    "name", ["linear", "shuffle", "standardize", "standardize_target", "warm_start"]
+)
+def test_a_switch_is_true_or_false(name):
+    model = NetworkRegressor(2, **{name: "no"})
+    with pytest.raises(TypeError, match=f"{name} must be True or False; got 'no'"):
+        model.fit(np.eye(5), np.arange(5.0))
+    with pytest.raises(TypeError, match=f"{name} must be True or False; got 'no'"):
+        model.partial_fit(np.eye(5), np.arange(5.0))
+
+
+def test_partial_fit_goes_on_with_its_network():
+    X, y = np.linspace(0.0, 1.0, 30)[:, np.newaxis], np.linspace(0.0, 2.0, 30)
+    model = NetworkRegressor(3, l2=0.1, random_state=0).fit(X, y)
+    for other in ({"n_neurons": 4}, {"activation": "relu"}, {"dtype": "float32"}):
+        changed = copy.deepcopy(model).set_params(**other)
+        with pytest.raises(ValueError, match=r"partial_fit goes on with Network.* ask for Network"):
+            changed.partial_fit(X, y)
+    assert model.set_params(l2=0.2).partial_fit(X, y) is model
 
 
 def test_a_warm_start_goes_on(friedman, iris):

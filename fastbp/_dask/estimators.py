@@ -117,6 +117,7 @@ class _OnDask:
 
     def _fit_on(self, client: Client, X: Any, y: Any, c: Any) -> FitResult:
         model: Any = self
+        model._check_flags()
         names = getattr(X, "columns", None)
         vars(self).pop("feature_names_in_", None)
         if names is not None and all(isinstance(name, str) for name in names):

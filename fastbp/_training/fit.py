@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _boundary as boundary
 from .._standardise import parted
 from ..losses import Loss, get_loss
 from ..network import Network
@@ -276,7 +277,7 @@ def epochs_of(optimizer: Optimizer, given: Any, n_free: int = 0) -> int:
     n = EPOCHS.get(type(optimizer), 1000) if given is None else given
     if given is None and isinstance(optimizer, Minimize):
         n = max(n, ITERATIONS_PER_PARAMETER.get(optimizer.method, 0) * n_free)
-    if not isinstance(n, int | np.integer) or n < 0:
+    if not boundary.is_integer(n) or n < 0:
         raise ValueError(f"epochs must be an integer from 0 on; got {given!r}")
     return int(n)
 
@@ -290,7 +291,7 @@ def _chosen(given: Given) -> FitResult:
     if given.checkpoint is not None:
         raise ValueError('a checkpoint is kept of one fit: give it the l2 that l2="auto" chose')
     seed = given.seed
-    if not isinstance(seed, int | np.integer):
+    if not boundary.is_integer(seed):
         seed = int(stream(seed, 4).integers(2**31))
     given = replace(given, seed=seed)
     problem, held, _ = checked(
@@ -355,7 +356,7 @@ def _of_sources(given: Given) -> Given:
 
 
 def _early_stopping(given: EarlyStopping | int | None) -> EarlyStopping:
-    if given is None or (isinstance(given, int | np.integer) and not isinstance(given, bool)):
+    if given is None or boundary.is_integer(given):
         return EarlyStopping(patience=given)
     if not isinstance(given, EarlyStopping):
         raise TypeError(

@@ -154,6 +154,7 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
     l2 = boundary.penalty(given.l2, net.n_params)
     uncertainty.check_absolute_sigma(given.absolute_sigma, ell)
     boundary.thread_count(given.threads)
+    boundary.flag("shuffle", given.shuffle)
     free = _free(net, given.free)
     held: _Data | Far | None = None
     copies = far is None and (copies or is_copied(net, len(X)))
@@ -173,14 +174,11 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
     if isinstance(t, boundary.ClassRows):  # many: a block at a time
         far = Streamed.of_arrays(net, ell, (X, t, c), threads_of(given.threads))
         X, t, c = one_row(net)
-    if batch is None:
-        batch = 32
-    if not isinstance(batch, int | np.integer) or batch < 1:
-        raise ValueError(f"batch_size must be a positive integer; got {batch!r}")
+    batch = boundary.positive("batch_size", 32 if batch is None else batch)
     chosen = get_optimizer(given.optimizer, ell.name, net.n_params)
     problem = Problem(
         net, w.copy(), X, t, c, ell, l2=l2, free=free, bounds=bounds,
-        batch=min(int(batch), len(far or X)), shuffle=given.shuffle, seed=given.seed,
+        batch=min(batch, len(far or X)), shuffle=given.shuffle, seed=given.seed,
         threads=given.threads, far=far,
     )  # fmt: skip
     check_size(problem)

@@ -198,7 +198,7 @@ def fit_groups(
     >>> fits.predict([[0.5, 1.0], [0.5, 1.0]], ["south", "north"]).round(2)
     array([-0.84,  0.84])
     """
-    if not isinstance(seed, int | np.integer):
+    if not boundary.is_integer(seed):
         raise TypeError(f"seed must be an integer, the same for all groups; got {seed!r}")
     check_network(net)
     if isinstance(X, Source):

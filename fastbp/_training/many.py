@@ -284,6 +284,7 @@ def fit_many(
         raise TypeError(f"fit_many does not take {', '.join(refused)}")
     if isinstance(options.get("l2"), str):
         raise ValueError(f'l2 must be numbers, such as fit(l2="auto") chose; got {options["l2"]!r}')
+    boundary.flag("bootstrap", bootstrap)
     if folds is not None and bootstrap:
         raise ValueError("folds and bootstrap exclude each other; got both")
     check_network(net)
@@ -334,11 +335,11 @@ def _jobs(
     seeds: int | Sequence[int], folds: int | Iterable[Any] | None, B: int, c: NDArray | None
 ) -> list[_Job]:
     """Return what is to be fitted, of B observations of the weights c."""
-    if isinstance(seeds, int | np.integer):
+    if boundary.is_integer(seeds):
         seeds = range(int(seeds))
     chosen: list[Any] = [*seeds] if hasattr(seeds, "__iter__") else [seeds]
     for seed in chosen:
-        if not isinstance(seed, int | np.integer):
+        if not boundary.is_integer(seed):
             raise TypeError(f"seeds must be a number, or integers; got {seed!r}")
     if not chosen:
         raise ValueError("seeds must be a positive number or a sequence of at least one")

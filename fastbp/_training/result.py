@@ -255,7 +255,7 @@ class FitResult:
         """
         N, dtype = self.net.n_inputs, self.net.dtype
         given, _ = boundary.observations(X, N, dtype, check_finite=True)
-        if not isinstance(column, int | np.integer) or not -N <= column < N:
+        if not boundary.is_integer(column) or not -N <= column < N:
             raise ValueError(f"column must be one of {N} inputs, from 0 on; got {column!r}")
         if not 0.0 < level < 1.0:
             raise ValueError(f"level must be a number between 0 and 1; got {level!r}")

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import fastbp.losses as losses
 
+from .. import _boundary as boundary
 from .._parts import Marked, Rows, Statistic, runs
 from ..activations import Activation, softmax
 from ..losses import Loss
@@ -218,8 +219,7 @@ class Spread:
 
 def check_absolute_sigma(given: bool, loss: Loss) -> None:
     """Raise TypeError or ValueError unless it is a bool that means something for the loss."""
-    if not isinstance(given, bool | np.bool_):
-        raise TypeError(f"absolute_sigma must be True or False; got {given!r}")
+    boundary.flag("absolute_sigma", given)
     if given and loss != losses.squared and loss not in LIKELIHOODS:
         raise ValueError(
             "absolute_sigma=True needs the loss squared, cross_entropy or poisson, whose weights "

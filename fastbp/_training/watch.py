@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _boundary as boundary
 from ..objective import Objective
 from .far import FarObjective
 from .progress import Progress
@@ -67,8 +68,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         patience = self.patience
-        whole = isinstance(patience, int | np.integer) and not isinstance(patience, bool)
-        if patience is not None and (not whole or patience < 1):
+        if patience is not None and not (boundary.is_integer(patience) and patience >= 1):
             raise ValueError(f"patience must be a positive integer; got {self.patience!r}")
         if not (_is_number(self.min_delta) and 0.0 <= self.min_delta < np.inf):
             raise ValueError(f"min_delta must be a number from 0 on; got {self.min_delta!r}")

@@ -213,7 +213,7 @@ class Factorization(_Objective):
             raise TypeError(
                 "M must be dense, since all entries of M − PQ count; got a sparse array"
             )
-        if not isinstance(rank, int | np.integer) or isinstance(rank, bool) or rank < 1:
+        if not boundary.is_integer(rank) or rank < 1:
             raise ValueError(f"rank must be a positive integer; got {rank!r}")
         self.M = _matrix("M", M)
         self.dtype = self.M.dtype
