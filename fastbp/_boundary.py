@@ -151,9 +151,13 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
         return value
     given = _array(name, value)
     if given.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} must hold real numbers convertible to {dtype}; got {_described(value)}"
-        )
+        got = _described(value)
+        if hasattr(value, "to_numpy"):  # columns of pandas' own number types are objects to NumPy
+            got = (
+                f"a {type(value).__name__} of shape {given.shape}, whose dtype is {given.dtype} to "
+                f"NumPy; where it holds numbers, give {name}.to_numpy(numpy.{dtype})"
+            )
+        raise TypeError(f"{name} must hold real numbers convertible to {dtype}; got {got}")
     own = isinstance(value, np.ndarray | np.generic)
     if own and given.dtype.kind == "f" and given.dtype.itemsize > dtype.itemsize:
         raise TypeError(

@@ -432,6 +432,15 @@ def test_what_is_no_array_of_numbers_is_refused(X, error, message, network):
         network.value(np.ones(P), X)
 
 
+def test_columns_that_numpy_takes_for_objects_are_named(network):
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame(np.ones((5, 3))).convert_dtypes()
+    message = r"a DataFrame of shape \(5, 3\), whose dtype is object .* X\.to_numpy\(numpy\.float64"
+    with pytest.raises(TypeError, match=message):
+        network.value(np.ones(P), X)
+    network.value(np.ones(P), X.to_numpy(np.float64))
+
+
 def test_float64_in_a_network_of_float32_is_refused():
     net, arguments = make("float32")
     for argument in ("w", "X", "t", "p"):
