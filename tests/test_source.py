@@ -443,6 +443,17 @@ def test_dask_chunk_by_chunk() -> None:
         Source.from_dask(X, T)
 
 
+def test_dask_reads_files_at_once(tmp_path: Path) -> None:
+    """Of some columns alone: then there are fewer partitions than Dask says."""
+    frame = pd.DataFrame(X, columns=["a", "b", "x", "one"]).assign(t=T, c=C)
+    for k, rows in enumerate(np.array_split(np.arange(B), 7)):
+        frame.iloc[rows].to_parquet(tmp_path / f"{k}.parquet")
+    table = dd.read_parquet(tmp_path)
+    source = Source.from_dask(table[["a", "b", "x", "one"]], table["t"], table["c"])
+    want = fastbp.fit(NET, X, T, sample_weight=C, epochs=3)
+    same(fastbp.fit(NET, source, epochs=3), want)
+
+
 def test_local_calls_compute_nothing_of_dask() -> None:
     def made(rows: np.ndarray) -> np.ndarray:
         raise AssertionError("computed")

@@ -654,7 +654,10 @@ def _are_numbers(given: Any) -> bool:
 def dask_array(given: Any) -> Any:
     """Return a collection of Dask as an array whose chunks are known; it stays as it is."""
     if hasattr(given, "to_dask_array"):
-        return given.to_dask_array(lengths=True)
+        try:
+            return given.to_dask_array(lengths=True)
+        except ValueError:  # of Parquet's columns Dask reads some files at once, and counts both
+            given = given.to_dask_array()
     if not hasattr(given, "dask") or not hasattr(given, "chunks"):
         raise TypeError(f"X and t must be arrays or dataframes of Dask; got {type(given).__name__}")
     if np.isnan(given.shape).any():
