@@ -31,9 +31,11 @@ _DAYS = (
     "%d/%m/%Y|%m/%d/%Y|%d-%m-%Y|%m-%d-%Y|%d.%m.%Y|%d/%m/%y|%m/%d/%y|%d-%m-%y|%m-%d-%y|%d.%m.%y|"
     "%y/%m/%d|%y-%m-%d|%y.%m.%d|%Y/%m/%d|%Y.%m.%d|%b-%d-%Y|%d-%b-%Y|%d-%b-%y|%b-%Y|%b-%y|%B-%Y|"
     "%m/%Y|%Y/%m|%d %b %Y|%d %B %Y|%b %d %Y|%B %d %Y|%b %d, %Y|%B %d, %Y|%b %Y|%B %Y|"
-    "%a %b %d %Y|%a, %d %b %Y|%A, %B %d, %Y|%A, %d %B %Y"
+    "%a %b %d %Y|%a, %d %b %Y|%A, %B %d, %Y|%A, %d %B %Y|%d/%b/%Y|%d%b%Y|%Y-%b-%d|"
+    "%d. %b %Y|%d. %B %Y"
 ).split("|")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+_TIMES += (", %H:%M:%S", ", %I:%M:%S %p")  # as browsers write them
 _FORMATS = [*(day + time for day in _DAYS for time in _TIMES), "%Y%m%dT%H%M%S"]
 
 
