@@ -740,6 +740,29 @@ def test_text_where_dates_were_fitted_is_read_where_it_can_be_one_date_alone(rea
     assert noted == []
 
 
+def test_categories_are_those_of_other_kinds_of_files(read):
+    """Truth values and whole numbers, which each writes in its way."""
+    pytest.importorskip("pyarrow")
+    fitted = "flag,k,x\nTRUE,1,1\nFALSE,2,2\nTRUE,3,3\nFALSE,1,4\n"
+    judged = described(read(fitted, text=["k"]), text=["k"])
+    want = _columns.encode(
+        read("flag,k,x\nTRUE,2,1\nFALSE,1,2\n", text=["flag", "k"]), judged.columns, print
+    )
+    frame = pandas.DataFrame({"flag": [True, False], "k": [2.0, 1.0], "x": [1, 2]})
+    files = io.BytesIO(), io.BytesIO()
+    frame.to_parquet(files[0])
+    frame.to_excel(files[1], index=False)
+    for data in (*(file.getvalue() for file in files), "flag,k,x\ntrue,2.0,1\nFalse,1.0,2\n"):
+        noted = []
+        found = _columns.encode(read(data, text=["flag", "k"]), judged.columns, noted.append)
+        np.testing.assert_array_equal(found, want)
+        assert not noted
+    # Those that were fitted stay apart.
+    judged = described(read("k,x\n1,1\n1.0,2\n2,3\n1,4\n1.0,5\n", text=["k"]), text=["k"])
+    found = _columns.encode(read("k,x\n1.0,1\n1,2\n", text=["k"]), judged.columns, print)
+    assert (found[0] != found[1]).any()
+
+
 def test_rules_of_0_1_0_are_applied(read):
     columns = [
         {"name": "zip", "categories": ["10", "20"], "fill": None},

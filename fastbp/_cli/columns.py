@@ -360,7 +360,9 @@ def _encode(table: Table, column: Column, X: Matrix, note: Callable[[str], None]
     if "categories" in column:
         categories = column["categories"]
         index = {category: k for k, category in enumerate(categories)}
-        codes = np.array([index.get(cell, -1) for cell in x.tolist()])
+        alike = {_in_any_file(category): k for category, k in index.items()}
+        index |= {cell: alike.get(_in_any_file(cell), -1) for cell in {*x.tolist()} - index.keys()}
+        codes = np.array([index[cell] for cell in x.tolist()])
         missing, bad = x == "", (codes < 0) & (x != "")
         if fill is not None:
             codes[missing] = index[fill]
@@ -394,6 +396,15 @@ def _encode(table: Table, column: Column, X: Matrix, note: Callable[[str], None]
     if missing.any():
         stands = "the mean of the rows that were fitted" if fill is None else _filled(column)
         note(f"{name!r}: {missing.sum()} of {len(missing)} are missing; {stands} stands for them")
+
+
+def _in_any_file(cell: str) -> str:
+    """Return a category as one file and another agree on it.
+
+    TRUE of Excel's text is True in its workbook, and 1 becomes 1.0 where pandas has a missing one.
+    """
+    folded = cell.lower()
+    return folded if folded in ("true", "false") else cell.removesuffix(".0")
 
 
 def _filled(column: Column) -> str:

@@ -34,8 +34,10 @@ _DAYS = (
     "%a %b %d %Y|%a, %d %b %Y|%A, %B %d, %Y|%A, %d %B %Y|%d/%b/%Y|%d%b%Y|%Y-%b-%d|"
     "%d. %b %Y|%d. %B %Y"
 ).split("|")
-_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
-_TIMES += (", %H:%M:%S", ", %I:%M:%S %p")  # as browsers write them
+_TIMES = (
+    *("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p"),
+    *(", %H:%M:%S", ", %I:%M:%S %p"),  # as browsers write them
+)
 _FORMATS = [*(day + time for day in _DAYS for time in _TIMES), "%Y%m%dT%H%M%S"]
 
 
