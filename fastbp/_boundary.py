@@ -178,6 +178,21 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
     return array
 
 
+def names_of(table: Any) -> list[str] | None:
+    """Return the names of a table's columns, where it has names."""
+    names = getattr(table, "columns", None)
+    if names is None or not all(isinstance(name, str) for name in names):
+        return None
+    return [*names]
+
+
+def same_columns(name: str, table: Any, other: Any) -> None:
+    """Raise ValueError where both name their columns and not alike: what is fitted has no names."""
+    expected, got = names_of(table), names_of(other)
+    if expected is not None and got is not None and expected != got:
+        raise ValueError(f"{name} must have the columns {expected}, in order; got {got}")
+
+
 @contextmanager
 def counted_from(first: int) -> Iterator[None]:
     """Have messages number rows from `first` on."""

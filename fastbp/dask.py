@@ -19,7 +19,7 @@ except ImportError as error:  # pragma: no cover
 from . import _boundary as boundary
 from ._dask.session import asks_for_matrices, session
 from ._training import fit as local
-from ._training.given import check_network, said_of
+from ._training.given import check_network, said_of, same_columns
 from ._training.result import FitResult, let_go
 from ._training.watch import EarlyStopping, FitState
 from .losses import Loss, get_loss
@@ -159,6 +159,7 @@ def fit(
         held = None
         if validation is not None:
             with said_of("validation"):
+                same_columns(X, t, validation)
                 held = blocks(*validation)
         result = local.fit(net, rows, None, validation=held, **options)  # type: ignore[arg-type]
         return let_go(result, intervals)

@@ -185,6 +185,14 @@ def test_a_data_frame(client: Client) -> None:
     frame = dd.from_pandas(table, npartitions=3)
     got = fastbp.dask.fit(NET, frame[["a", "b", "c"]], frame["t"], client=client, epochs=3)
     same(got, fastbp.fit(NET, X, T, epochs=3))
+    with pytest.raises(ValueError, match="in validation: X must have the columns"):
+        fastbp.dask.fit(
+            NET,
+            frame[["a", "b", "c"]],
+            frame["t"],
+            client=client,
+            validation=(frame[["c", "b", "a"]], frame["t"]),
+        )
 
 
 def test_chunks_of_unknown_and_of_no_length(client: Client) -> None:

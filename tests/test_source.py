@@ -397,6 +397,30 @@ def test_files_of_numpy_that_hold_no_rows(tmp_path: Path) -> None:
         Source.from_files(path, target=0)
 
 
+def test_what_validates_has_the_columns_of_what_is_fitted(tmp_path: Path) -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=["a", "b", "y"])
+    X, t, swapped = frame[["a", "b"]], frame["y"], frame[["b", "a"]]
+    paths = [tmp_path / "fitted.parquet", tmp_path / "swapped.parquet"]
+    frame.to_parquet(paths[0])
+    frame[["b", "a", "y"]].to_parquet(paths[1])
+    fitted, held = (Source.from_files(path, target="y") for path in paths)
+    net = fastbp.Network(2, 2, output="identity")
+    options: dict[str, Any] = {"epochs": 2, "progress": False}
+    message = r"in validation: X must have the columns \['a', 'b'\], in order; got \['b', 'a'\]"
+    for source in (fitted, Source.from_arrays(X, t)):
+        for wrong in (held, Source.from_arrays(swapped, t)):
+            with pytest.raises(ValueError, match=message):
+                fastbp.fit(net, source, validation=wrong, **options)
+        fastbp.fit(net, source, validation=Source.from_arrays(X.to_numpy(), t), **options)
+    with pytest.raises(ValueError, match=message):
+        fastbp.fit(net, X, t, validation=(swapped, t), **options)
+    with pytest.raises(ValueError, match=message):
+        fastbp.fit_many(net, X, t, seeds=2, validation=(swapped, t), **options)
+    both = fastbp.Network(2, 2, n_outputs=2, output="identity")
+    with pytest.raises(ValueError, match="in validation: t must have the columns"):
+        fastbp.fit(both, X, swapped, validation=(X, X), **options)
+
+
 def test_files_of_parquet(tmp_path: Path) -> None:
     frame = pd.DataFrame(X, columns=["a", "b", "x", "one"]).assign(c=C)
     frame.insert(1, "price", T)

@@ -144,8 +144,9 @@ def fit(
         every run, and no checkpoint can be kept.
     validation : tuple or float, optional
         (X, t) or (X, t, sample_weight) of observations that are not fitted, or the share of the
-        given ones to hold out; beside a `Source` another. The parameters with the least loss on
-        them, the start among them, are returned, or are the `w` of a `NonFiniteLossError`.
+        given ones to hold out; beside a `Source` another. Columns that have names must be the
+        same, in order. The parameters with the least loss on them, the start among them, are
+        returned, or are the `w` of a `NonFiniteLossError`.
     early_stopping : int or EarlyStopping, optional
         An integer is a patience.
     free : array_like of bool, shape (P,), optional
@@ -351,6 +352,7 @@ def _of_sources(given: Given) -> Given:
     held = None
     if validation is not None:
         with said_of("validation"):
+            boundary.same_columns("X", given.X, validation)
             held = validation.bound(net, ell, n)
     return replace(given, X=given.X.bound(net, ell, n), validation=held)
 

@@ -162,7 +162,7 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
         t = t[:]
     validation = checked_validation(given.validation)
     if isinstance(validation, tuple):
-        held = _judges(net, ell, validation)
+        held = _judges(given, ell, validation)
     elif not isinstance(validation, float):
         held = validation
     elif copies:
@@ -336,12 +336,19 @@ def _split(
     return fitted.X, fitted.t, fitted.c, held
 
 
-def _judges(net: Network, loss: Loss, given: tuple[Any, ...]) -> _Data:
+def _judges(given: Given, loss: Loss, validation: tuple[Any, ...]) -> _Data:
     """Check observations that are given to validate by."""
-    X, t, *rest = given
+    X, t, *rest = validation
     weights = rest[0] if rest else None
     with said_of("validation"):
-        return boundary.loss_data(net, loss, X, t, weights, check_finite=True)
+        same_columns(given.X, given.t, validation)
+        return boundary.loss_data(given.net, loss, X, t, weights, check_finite=True)
+
+
+def same_columns(X: Any, t: Any, validation: tuple[Any, ...]) -> None:
+    """Raise ValueError where what validates has columns in another order."""
+    for name, own, other in zip("Xt", (X, t), validation, strict=False):
+        boundary.same_columns(name, own, other)
 
 
 @contextmanager

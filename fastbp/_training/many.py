@@ -20,7 +20,15 @@ from ..network import Network
 from .doubts import warn
 from .far import FarObjective
 from .fit import fit
-from .given import check_network, checked_validation, split_of, taken, weighing
+from .given import (
+    check_network,
+    checked_validation,
+    said_of,
+    same_columns,
+    split_of,
+    taken,
+    weighing,
+)
 from .jobs import Fold, folds_of, outcomes
 from .progress import Progress
 from .result import FitResult, spread_of
@@ -289,6 +297,9 @@ def fit_many(
         raise ValueError("folds and bootstrap exclude each other; got both")
     check_network(net)
     ell = get_loss(loss)
+    if isinstance(held := options.get("validation"), tuple):
+        with said_of("validation"):
+            same_columns(X, t, held)
     X, t, c = boundary.loss_data(net, ell, X, t, sample_weight, check_finite=True)
     shared = _Shared(net, Rows(X, cast(Any, t), c), ell, options, bootstrap)
     jobs = _jobs(seeds, folds, len(X), c)

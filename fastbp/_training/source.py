@@ -67,17 +67,18 @@ class Source:
         reads: bool = True,
         gathers: bool = False,
         passing: bool = False,
+        columns: Sequence[str] | None = None,
     ) -> None:
         """Not for callers: use one of the class methods.
 
         ``tables()`` yields all rows in order, each time it is called, as tuples of what can be
         sliced; `split` makes (X, t) or (X, t, c) of a slice. `reads`: whether it is worth a thread
         to have them read ahead; `gathers`: whether there is one table of arrays; `passing`: whether
-        a table may be overwritten by the next one.
+        a table may be overwritten by the next one; `columns`: the names of the inputs, if any.
         """
         self.n_rows = n_rows
         self.tables, self.split, self.reads, self.gathers = tables, split, reads, gathers
-        self._passing = passing
+        self._passing, self.columns = passing, columns
 
     def __repr__(self) -> str:
         return f"<Source of {self.n_rows} rows>"
@@ -100,7 +101,8 @@ class Source:
         given = [X, t] if sample_weight is None else [X, t, sample_weight]
         arrays = tuple(np.asarray(boundary.unmasked("rows", a)) for a in given)
         reads = any(isinstance(a, np.memmap) for a in given)
-        return cls(_length(arrays), lambda: [arrays], reads=reads, gathers=True)
+        names = boundary.names_of(X)
+        return cls(_length(arrays), lambda: [arrays], reads=reads, gathers=True, columns=names)
 
     @classmethod
     def from_files(
@@ -228,7 +230,7 @@ class Source:
                         of = t[0] if isinstance(target, str) else np.column_stack(t)
                         yield (X, of, *(column(name) for name in weights))
 
-        return cls(n, tables)
+        return cls(n, tables, columns=inputs)
 
     @classmethod
     def from_batches(
@@ -289,7 +291,7 @@ class Source:
             for k in range(len(chunks)):
                 yield dask.compute(*(a.blocks[k] for a in arrays))
 
-        return cls(sum(chunks), tables)
+        return cls(sum(chunks), tables, columns=boundary.names_of(X))
 
     def bound(self, net: Network, loss: Loss, threads: int) -> Streamed:
         """Return what a fit asks: the rows checked once, by reading them."""
