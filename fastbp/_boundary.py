@@ -68,6 +68,14 @@ def _plain(array: NDArray, dtype: np.dtype) -> NDArray:
     return np.asarray(array).view(dtype)
 
 
+def _float64(value: Any) -> NDArray:
+    """Return a copy in float64; an error where NumPy would make numbers of what are none."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "fiubO":  # but text, dates, records and complex numbers
+        raise TypeError(given.dtype)
+    return np.array(given, np.float64)
+
+
 def penalty(l2: Any, n_params: int) -> float | NDArray:
     """Return l2 as a number, or as one for each parameter (float64, read-only)."""
     if isinstance(l2, float) and 0.0 <= l2 < np.inf:
@@ -76,7 +84,7 @@ def penalty(l2: Any, n_params: int) -> float | NDArray:
     if isinstance(l2, bool | np.bool_):
         raise ValueError(f"l2 must be a number from 0 on; got {l2!r}")
     try:
-        each = np.array(l2, np.float64)
+        each = _float64(l2)
     except (TypeError, ValueError, OverflowError):
         each = np.array(np.nan)
     if each.shape not in ((), (n_params,)):
@@ -109,7 +117,7 @@ def bounds(given: Any, n_params: int, dtype: np.dtype) -> tuple[NDArray, NDArray
     for name, value in zip(("low", "high"), given, strict=True):
         unmasked(f"bounds ({name})", value)
         try:
-            each = np.asarray(value, np.float64)
+            each = _float64(value)
             both.append(np.broadcast_to(each, (n_params,) if each.ndim == 0 else each.shape))
         except (TypeError, ValueError, OverflowError) as error:
             raise TypeError(

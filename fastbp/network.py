@@ -161,15 +161,19 @@ class Network:
             H = boundary.positive("the number of activations", len(each))
             if n_neurons is not None and boundary.positive("n_neurons", n_neurons) != H:
                 raise ValueError(f"n_neurons is {n_neurons}, but {H} activations are given")
-        if np.dtype(dtype) not in _DTYPES:
-            raise TypeError(f"dtype must be float64 or float32; got {np.dtype(dtype)}")
+        try:
+            number: Any = np.dtype(dtype)
+        except (TypeError, ValueError):
+            number = repr(dtype)
+        if isinstance(number, str) or number not in _DTYPES:
+            raise TypeError(f"dtype must be float64 or float32; got {number}")
         put(self, "n_neurons", H)
         K, sigmas = _outputs(output, n_outputs)
         put(self, "n_outputs", K)
         put(self, "n_params", H * (self.n_inputs + K))
         put(self, "activations", each)
         put(self, "output", sigmas)
-        put(self, "dtype", _DTYPES[_DTYPES.index(np.dtype(dtype))])
+        put(self, "dtype", _DTYPES[_DTYPES.index(number)])
         put(self, "_calls", None)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -97,6 +97,8 @@ def test_sizes_may_be_any_integers():
         ),
         (dict(n_inputs=2, n_neurons=1, dtype="float16"), TypeError, "float32; got float16"),
         (dict(n_inputs=2, n_neurons=1, dtype=int), TypeError, "float32; got int64"),
+        (dict(n_inputs=2, n_neurons=1, dtype="double64"), TypeError, "float32; got 'double64'"),
+        (dict(n_inputs=2, n_neurons=1, dtype=64), TypeError, "dtype must be .* got 64"),
         (dict(n_inputs=2, n_neurons=1, dtype=">f8"), TypeError, "float64 or float32; got >f8"),
         (dict(n_inputs=2, n_neurons=1, activations="tahn"), ValueError, "'tahn'.*tanh"),
         (dict(n_inputs=2, activations=["tanh", "sinn"]), ValueError, "'sinn'.*sin"),

@@ -423,7 +423,22 @@ def test_l2_of_each_parameter(threads, dtype):
 
 
 @pytest.mark.parametrize(
-    "l2", [-1.0, np.nan, np.inf, None, "much", [0.1, 0.2], np.full(16, -1.0), np.full((4, 4), 1.0)]
+    "l2",
+    [
+        -1.0,
+        np.nan,
+        np.inf,
+        None,
+        "much",
+        "0.1",
+        b"1",
+        1j,
+        [0.1, 0.2],
+        np.full(16, -1.0),
+        np.full((4, 4), 1.0),
+        np.full(16, 1j),
+        np.full(16, "2024-01-01", "M8[D]"),
+    ],
 )
 def test_l2_that_is_none_is_refused(l2):
     case = random_case(67, 3, 4, 5)
