@@ -38,6 +38,7 @@ _PUBLIC = {
 }
 _HOMES = {name: home for home, names in _PUBLIC.items() for name in names}
 _MODULES = ("activations", "calculus", "datasets", "functions", "losses", "optimizers", "reference")
+_EXTRAS = ("dask", "sklearn")  # no names of `*`: what they need may not be there
 
 __all__ = [
     "LBFGS", "SGD", "Activation", "ActivationError", "Adam", "AdamW", "EarlyStopping", "FitReport",
@@ -81,12 +82,13 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    home = name if name in _MODULES else _HOMES.get(name)
+    modules = _MODULES + _EXTRAS
+    home = name if name in modules else _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with importing():
         module = importlib.import_module(f".{home}", __name__)
-    value = module if name in _MODULES else getattr(module, name)
+    value = module if name in modules else getattr(module, name)
     globals()[name] = value
     return value
 

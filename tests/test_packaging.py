@@ -162,5 +162,8 @@ def test_public_names():
     for name in fastbp.__all__:
         assert getattr(fastbp, name) is not None
         assert name in dir(fastbp)
+    assert not {"sklearn", "dask"} & {*fastbp.__all__}  # of extras
+    code = "import fastbp; fastbp.sklearn.NetworkRegressor; fastbp.dask.fit"
+    assert {"sklearn", "distributed"} <= {*imported_by(code)}
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = fastbp.no_such_name

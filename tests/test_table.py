@@ -743,6 +743,7 @@ def test_text_where_dates_were_fitted_is_read_where_it_can_be_one_date_alone(rea
 def test_categories_are_those_of_other_kinds_of_files(read):
     """Truth values and whole numbers, which each writes in its way."""
     pytest.importorskip("pyarrow")
+    pytest.importorskip("openpyxl")
     fitted = "flag,k,x\nTRUE,1,1\nFALSE,2,2\nTRUE,3,3\nFALSE,1,4\n"
     judged = described(read(fitted, text=["k"]), text=["k"])
     want = _columns.encode(
