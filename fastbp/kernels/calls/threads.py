@@ -114,11 +114,16 @@ def _begun(work: Callable, workspaces: list[NDArray | None]) -> list[Any]:
     on or a function at exit, works alone.
     """
     begun: list[Any] = []
+    wanted = [True]
     try:
         for own in workspaces:
-            begun.append(_pool().submit(work, own))
+            begun.append(_pool().submit(lambda own: work(own) if wanted else None, own))
     except RuntimeError as error:
+        # It is queued nevertheless: a thread of a later call would write into this call's arrays.
+        wanted.clear()
         if not is_python_ending(error):
+            for other in begun:
+                other.exception()  # waits
             raise
     return begun
 
