@@ -243,7 +243,7 @@ def positive(name: str, value: SupportsIndex) -> int:
     except (AttributeError, TypeError):  # an array has one that may raise an error
         raise TypeError(f"{name} must be a positive integer; got {value!r}") from None
     if number < 1:
-        raise ValueError(f"{name} must be a positive integer; got {value!r}")
+        raise ValueError(f"{name} must be a positive integer; got {value}")
     return number
 
 
