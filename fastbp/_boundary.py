@@ -411,7 +411,7 @@ def targets(
 
 
 def _are_probabilities(rows: NDArray) -> NDArray:
-    sums = rows.sum(axis=1, dtype=np.float64)
+    sums = np.add.accumulate(rows, axis=1, dtype=np.float64)[:, -1]  # as compiled code adds them
     return (rows >= 0).all(axis=1) & (abs(sums - 1.0) <= PROBABILITY_TOLERANCE)
 
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from ._symbolic.function import Function
 
 
-PROBABILITY_TOLERANCE = 1e-6  # by which the targets of a softmax may sum to another number than 1
+# By which the targets of a softmax may sum to another number than 1: 1e-6, and more than the
+# rounding of the sum, so that it does not decide about rows that were rounded to 6 decimals.
+PROBABILITY_TOLERANCE = 1e-6 + 1e-12
 
 
 def joins(output: Any) -> bool:

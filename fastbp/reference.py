@@ -124,6 +124,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._described import PROBABILITY_TOLERANCE
 from ._heads import Head, entrywise, head_at, output, times, whole
 from ._masked import unmasked
 from .activations import softmax
@@ -467,7 +468,7 @@ def _probabilities(t: Array, K: int) -> Array:
         expected = f"a class is an integer from 0 to {K - 1}"
     else:
         total = t.real.sum(axis=1, dtype=np.longdouble)
-        right = (t.real >= 0.0).all(axis=1) & (abs(total - 1.0) <= 1e-6)
+        right = (t.real >= 0.0).all(axis=1) & (abs(total - 1.0) <= PROBABILITY_TOLERANCE)
         expected = "probabilities are at least 0 and sum to 1 within 1e-6"
     if not right.all():
         row = int(np.argmin(right))

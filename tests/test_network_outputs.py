@@ -10,6 +10,7 @@ import pytest
 from support import CALLS, DTYPES, arguments, array_of, case_of, fresh_process, room
 
 import fastbp
+from fastbp import reference
 from fastbp.activations import get_activation, softmax
 
 B, N, H, K = 5, 3, 4, 3
@@ -277,6 +278,23 @@ TARGETS = [
     ([[0.5, 0.5, 0.0]] * 3 + [[0.5, 0.5, np.nan]] * 2, r"got t\[3\] = "),
     ([[0.5, 0.5]] * 5, r"t must have shape \(5, 3\).*got \(5, 2\)"),
 ]
+
+
+@pytest.mark.parametrize("n_outputs", [3, 10, 33])
+def test_probabilities_rounded_to_six_decimals_are_taken(n_outputs):
+    # How their sum is rounded decided, and what two orders of adding disagreed on was an error.
+    rng = np.random.default_rng(0)
+    t = rng.dirichlet(np.ones(n_outputs), 500).round(6)
+    t[:, 0] = (t[:, 0] + 1.0 - t.sum(axis=1) + rng.choice([-1e-6, 1e-6], 500)).round(6)
+    t = t[t[:, 0] >= 0.0]
+    net, loss = fastbp.Network(N, H, n_outputs=n_outputs, output="softmax"), "cross_entropy"
+    w = net.init(0)
+    for row in t[:, np.newaxis]:
+        for given in (row, row.tolist()):
+            net.loss_and_grad(w, CASE.X[:1], given, loss=loss)
+        reference.loss_and_grad(net, w, CASE.X[:1], row, loss=loss)
+        with pytest.raises(ValueError, match=r"sum to 1 within 1e-06; got t\[0\]"):
+            net.loss_and_grad(w, CASE.X[:1], row + np.sign(row.sum() - 1.0) * 1e-9, loss=loss)
 
 
 def test_targets_that_are_no_array_are_refused():
