@@ -1,5 +1,6 @@
 """The losses against mpmath and by hand."""
 
+import itertools
 import math
 import pickle
 from unittest import mock
@@ -230,3 +231,25 @@ def test_lookup():
     for wrong in (None, activations.square):
         with pytest.raises(TypeError, match="a loss or its name is expected"):
             get_loss(wrong)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_range_of_targets_is_that_of_its_loss(dtype):
+    """Where two losses have one formula too, and at ends that float32 rounds."""
+    free = fastbp.loss(lambda y, t: (y - t) ** 2, name="free")
+    ends = [(0.7, 1.0), (0.0, 0.1)]
+    ranged = [fastbp.loss(lambda y, t: (y - t) ** 2, name="free", target_range=r) for r in ends]
+    assert len({free.key, *(loss.key for loss in ranged)}) == 1
+    X = np.ones((4, 2), dtype)
+    for order in itertools.permutations([free, *ranged]):
+        net = fastbp.Network(2, 3, dtype=dtype)
+        w = net.init(0)
+        for loss in order * 2:
+            for end in (0.7, 0.1):
+                t = np.full(4, end, dtype)
+                if loss is free or end in loss.target_range:
+                    net.loss_and_grad(w, X, t, loss=loss)
+                    net.hvp(w, X, t, w, loss=loss)
+                else:
+                    with pytest.raises(ValueError, match="targets of the loss 'free' must lie"):
+                        net.loss_and_grad(w, X, t, loss=loss)

@@ -41,7 +41,7 @@ class Plan:
         self._net = (net.output, net.n_outputs, net.dtype)
         self._runs = runs_of(net.activations)
         self._outputs = Outputs(*self._net)
-        self._losses: dict[str, tuple[np.ndarray, Outputs]] = {}
+        self._losses: dict[tuple, tuple[np.ndarray, Outputs]] = {}
         self._filled: set[tuple[int, ...]] = set()
         self._blocks: list[Unit] = []  # held: they live as long as the networks that use them
         self.table = np.zeros(at.RUNS + at.RUN_SIZE * len(self._runs), np.int64)
@@ -103,9 +103,10 @@ class Plan:
     ) -> np.ndarray:
         """Table of a loss, filled at the given order; with weights of the outputs, one's own."""
         with LOCK:
-            if loss.key not in self._losses:
-                self._losses[loss.key] = self._new_loss(loss)
-            table, outputs = self._losses[loss.key]
+            known = loss.key, loss.target_range  # of one formula there may be several ranges
+            if known not in self._losses:
+                self._losses[known] = self._new_loss(loss)
+            table, outputs = self._losses[known]
             if not table[at.LOSS_READY + order]:
                 outputs.fill(order)
                 _fence()
@@ -126,7 +127,7 @@ class Plan:
         table[at.CONTEXT] = context().ctypes.data
         table[at.LOSS_PLAN] = self.address
         table[at.LOSS_OUTPUTS] = outputs.table.ctypes.data
-        limits = np.array(loss.target_range, np.float64)
+        limits = np.array(loss.target_range, dtype).astype(np.float64)  # as targets are compared
         if loss.fuses_with_softmax and joins(output):
             table[at.LOSS_CHECK] = units.probabilities(dtype).address
         elif np.isfinite(limits).any():
