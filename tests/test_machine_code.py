@@ -493,3 +493,9 @@ def test_precompiled_for_another_processor(tmp_path):
     )
     assert refused.returncode == 2
     assert "there is no processor 'pentium-pro-max'" in refused.stderr
+    (tmp_path / "file").touch()
+    refused = subprocess.run(
+        [*command, "--to", tmp_path / "file"], env=environment, capture_output=True, text=True
+    )
+    assert refused.returncode == 2 and not refused.stdout
+    assert "file': nothing can be written there" in refused.stderr

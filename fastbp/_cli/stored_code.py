@@ -65,6 +65,8 @@ def precompile(
     os.environ.update(lines)
     from ..kernels.machine import store
 
+    if folder is not None and len(store.build_folders()) > 1:  # the last is what is written to
+        raise ValueError(f"--to {folder!r}: nothing can be written there")
     made = total = size = 0
     for unit in _wanted(activations or NAMES, [np.dtype(name) for name in dtypes or _DTYPES]):
         total += 1
