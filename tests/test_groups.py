@@ -130,6 +130,8 @@ def test_groups_as_the_first_axis():
     np.testing.assert_array_equal(fits.predict(cube[0]).ravel(), flat.predict(X, labels)[order])
     with pytest.raises(ValueError, match=r"must have shape \(5, B, 3\); got \(4, 12, 3\)"):
         fits.predict(cube[0][:4])
+    with pytest.raises(ValueError, match="of different sizes one after the other, with groups"):
+        fastbp.fit_groups(NET, [X[:3], X[:2]], [t[:3], t[:2]])
     with pytest.raises(ValueError, match=r"X must have shape \(M, B, N\)"):
         fastbp.fit_groups(NET, X, t)
     with pytest.raises(ValueError, match=r"sample_weight must have shape \(5, 12\)"):

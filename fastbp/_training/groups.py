@@ -466,7 +466,13 @@ class _Work:
 
 def _flat(X: Any, t: Any, c: Any) -> tuple[NDArray, NDArray, Any, Any, Any]:
     """Return labels, codes and the data of (M, B, …) with the groups one after the other."""
-    X, t = (np.asarray(boundary.unmasked(name, a)) for name, a in (("X", X), ("t", t)))
+    try:
+        X, t = (np.asarray(boundary.unmasked(name, a)) for name, a in (("X", X), ("t", t)))
+    except ValueError as error:  # NumPy's, of lists of different lengths
+        raise ValueError(
+            "without groups all must have as many observations; give those of different sizes one "
+            "after the other, with groups"
+        ) from error
     if X.ndim != 3 or t.shape[:2] != X.shape[:2]:
         raise ValueError(
             "without groups X must have shape (M, B, N) and t (M, B), or (M, B, K); got "
