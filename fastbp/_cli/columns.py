@@ -133,9 +133,10 @@ def _unit(table: Table, name: str, cells: dict[str, int]) -> str | None:
     other = "." if mark == "," else ","
     if others and numerals.marks(cells) == other:
         sign = {".": "decimal point", ",": "decimal comma"}
+        unlike = f", while the table has a {sign[mark]}" if table.decimal else ""
         raise TableError(
-            f"{_place(table, name, others[0])} has a {sign[other]}, while the table has a "
-            f"{sign[mark]} (--decimal; --categorical takes the column as text)"
+            f"{_place(table, name, others[0])} has a {sign[other]}{unlike} (--decimal; "
+            "--categorical takes the column as text)"
         )
     money = [unit for unit in units if numerals.is_currency(unit)]
     for unit in [unit for unit in units if unit not in ("", "%", "‰", *money)]:
