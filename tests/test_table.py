@@ -293,6 +293,9 @@ def test_comments(read):
     table = read('a,b\n"two\n# lines",2\n#\nx#y,3\n')
     assert cells(table) == {"a": ["two\n# lines", "x#y"], "b": [2.0, 3.0]}
     assert cells(read("# a b\n1 2\n3 4\n")) == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
+    want = {"name": ["foo", "bar"], "2019": [1.0, 3.0], "y": [2.0, 4.0]}
+    assert cells(read("##v1\n#name\t2019\ty\nfoo\t1\t2\nbar\t3\t4\n")) == want
+    assert cells(read("# of two, one, by me\nname,2019,y\nfoo,1,2\nbar,3,4\n")) == want
 
 
 @pytest.mark.parametrize(

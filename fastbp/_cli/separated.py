@@ -22,6 +22,7 @@ from .table import EXACT, MISSING, ROW_NAMES, Array, Table, TableError, Wanted, 
 SEPARATORS = ",;\t|"
 _BLANK = r"\s+"
 _BLOCK = 1 << 18
+_YEAR = re.compile(r"(19|20)\d\d", re.ASCII)
 _EXCELS = re.compile(r"sep=(.)\s*")  # a first line by which Excel is told the separator
 # What pandas looks for; what else is spelled like these is found in text, later.
 _SPELLED = [
@@ -111,19 +112,23 @@ class Separated:
             raise TableError(f"{self.source}, line {lines[0][0] + 1}: {error}") from None
         self.n_skipped = lines[0][0] + used if lines else 0
         self.has_comments |= used > 1  # pandas skips rows, not lines: it gets what is below
-        n_numbers = sum(map(_is_number, names))
+        numbers = [*filter(_is_number, names)]
+        _, commented = next(self._rows([comment or ""]), (0, []))
+        named = len(commented) == len(names) and not all(map(_is_number, commented))
         # Years may be names. 9.7 among mostly numbers is a value, but for those of a matrix.
         marked = bool(names and names[0]) and any(
             _is_number(name) and not name.isdigit() for name in names
         )
-        if names and (n_numbers == len(names) or (marked and 2 * n_numbers > len(names))):
-            _, commented = next(self._rows([comment or ""]), (0, []))
-            if len(commented) != len(names) or all(map(_is_number, commented)):
-                raise TableError(
-                    f"{self.source}, line {lines[0][0] + 1}: the names of the columns are expected "
-                    f"here, but it holds numbers: "
-                    f"{', '.join(filter(_is_number, names[:9]))}"
-                )
+        values = bool(numbers) and (
+            len(numbers) == len(names) or (marked and 2 * len(numbers) > len(names))
+        )
+        if values and not named:
+            raise TableError(
+                f"{self.source}, line {lines[0][0] + 1}: the names of the columns are expected "
+                f"here, but it holds numbers: {', '.join(filter(_is_number, names[:9]))}"
+            )
+        # Else words in a comment, as many as there are columns, above a row that can't be names.
+        if values or (named and _may_be_names(commented) and not _may_be_names(names)):
             self.n_skipped, names = lines[0][0], commented
         elif len(first) == len(names) + 1 and first[-1]:  # as R writes names of rows
             names = ["", *names]
@@ -389,6 +394,11 @@ def _has_decimals(x: Array) -> bool:
 def _is_number(cell: str) -> bool:
     number = numerals.written(cell)
     return number is not None and not number.unit and number.marks() != ""
+
+
+def _may_be_names(cells: list[str]) -> bool:
+    """Whether no cell is a number, but for years."""
+    return all(_YEAR.fullmatch(cell) for cell in cells if _is_number(cell))
 
 
 def _separator(lines: list[str]) -> str:
