@@ -330,6 +330,7 @@ def test_missing_values(read, cell):
         ("a,b,a\n1,2,3\n", "data.csv: there are two columns 'a'"),
         ("1,2.5\n3,4\n", "data.csv, line 1: the names of the columns are expected here, but it"),
         ("x,2009,9.7\n3,4,5\n", "line 1: the names .* but it holds numbers: 2009, 9.7"),
+        ("39,state,7\n50,private,9\n38,state,8\n", "line 1: the names .* holds numbers: 39, 7"),
         ('a,b\n1,"2\n3,4\n', "data.csv: EOF inside string"),
     ],
 )

@@ -12,6 +12,8 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -110,17 +112,23 @@ class Separated:
             _, first = next(rows, (0, []))
         except csv.Error as error:
             raise TableError(f"{self.source}, line {lines[0][0] + 1}: {error}") from None
+        below = [first]
+        with suppress(csv.Error):  # it is said where rows are read
+            below += [row for _, row in rows]
         self.n_skipped = lines[0][0] + used if lines else 0
         self.has_comments |= used > 1  # pandas skips rows, not lines: it gets what is below
         numbers = [*filter(_is_number, names)]
         _, commented = next(self._rows([comment or ""]), (0, []))
         named = len(commented) == len(names) and not all(map(_is_number, commented))
-        # Years may be names. 9.7 among mostly numbers is a value, but for those of a matrix.
+        # Years may be names. 9.7 among mostly numbers is a value, but for those of a matrix; so is
+        # 39 beside text that is there again below.
         marked = bool(names and names[0]) and any(
             _is_number(name) and not name.isdigit() for name in names
         )
         values = bool(numbers) and (
-            len(numbers) == len(names) or (marked and 2 * len(numbers) > len(names))
+            len(numbers) == len(names)
+            or (marked and 2 * len(numbers) > len(names))
+            or (not _may_be_names(names) and _has_again(names, below))
         )
         if values and not named:
             raise TableError(
@@ -394,6 +402,12 @@ def _has_decimals(x: Array) -> bool:
 def _is_number(cell: str) -> bool:
     number = numerals.written(cell)
     return number is not None and not number.unit and number.marks() != ""
+
+
+def _has_again(names: list[str], below: list[list[str]]) -> bool:
+    """Whether a name that is no number is also a value of its column."""
+    columns = zip_longest(names, *below, fillvalue="")
+    return any(name and not _is_number(name) and name in cells for name, *cells in columns)
 
 
 def _may_be_names(cells: list[str]) -> bool:
