@@ -182,6 +182,23 @@ def test_workbooks(read, tmp_path):
         read(data, sheet="none")
 
 
+def test_workbooks_without_a_header_are_refused(read):
+    pytest.importorskip("openpyxl")
+    for rows, names in [
+        ([[1.5, 2.5], [3, 4]], None),
+        ([["state", 39], ["private", 50], ["state", 38]], None),
+        ([["country", 2019], ["state", 39]], ["country", "2019"]),
+        ([[None, 0, 1], [0, 39, 4]], ["Unnamed: 0", "0", "1"]),  # as pandas writes an array
+    ]:
+        file = io.BytesIO()
+        pandas.DataFrame(rows).to_excel(file, header=False, index=False)
+        if names:
+            assert list(cells(read(file.getvalue()))) == names
+            continue
+        with pytest.raises(TableError, match=r"the names of the columns .* but it holds numbers: "):
+            read(file.getvalue())
+
+
 def test_numbers_among_text_of_a_workbook_have_the_decimal_mark_of_the_text(read, tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()

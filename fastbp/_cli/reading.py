@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .._training.source import columns_of_parquet
-from .separated import Separated
-from .table import EXACT, ROW_NAMES, Array, Table, TableError, Wanted, as_text
+from .separated import Separated, are_values
+from .table import EXACT, ROW_NAMES, Array, Table, TableError, Wanted, as_text, shortened
 
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -164,6 +164,12 @@ def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
         hint = f"; --sheet reads one of {others}" if others else ""
         raise TableError(f"{source}: the sheet {sheet!r} is empty{hint}")
     names = [wanted.clean("" if cell is None else as_text(cell)) for cell in frame.iloc[0]]
+    below = [["" if cell is None else as_text(cell) for cell in row] for row in frame[1:50].values]
+    if are_values(names, below):
+        raise TableError(
+            f"{source}: the names of the columns are expected in the first row that is not empty, "
+            f"but it holds numbers: {shortened(', '.join(names))}"
+        )
     if names[0] == "" and len(names) > 1:
         names[0] = ROW_NAMES
     chosen = wanted.chosen(names, source)

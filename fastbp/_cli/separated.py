@@ -117,19 +117,9 @@ class Separated:
             below += [row for _, row in rows]
         self.n_skipped = lines[0][0] + used if lines else 0
         self.has_comments |= used > 1  # pandas skips rows, not lines: it gets what is below
-        numbers = [*filter(_is_number, names)]
         _, commented = next(self._rows([comment or ""]), (0, []))
         named = len(commented) == len(names) and not all(map(_is_number, commented))
-        # Years may be names. 9.7 among mostly numbers is a value, but for those of a matrix; so is
-        # 39 beside text that is there again below.
-        marked = bool(names and names[0]) and any(
-            _is_number(name) and not name.isdigit() for name in names
-        )
-        values = bool(numbers) and (
-            len(numbers) == len(names)
-            or (marked and 2 * len(numbers) > len(names))
-            or (not _may_be_names(names) and _has_again(names, below))
-        )
+        values = are_values(names, below)
         if values and not named:
             raise TableError(
                 f"{self.source}, line {lines[0][0] + 1}: the names of the columns are expected "
@@ -404,13 +394,28 @@ def _is_number(cell: str) -> bool:
     return number is not None and not number.unit and number.marks() != ""
 
 
-def _has_again(names: list[str], below: list[list[str]]) -> bool:
+def are_values(names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether what stands where names are expected is a row of values like those below.
+
+    Years may be names. 9.7 among mostly numbers is a value, but for those of a matrix; so is 39
+    beside text that is there again below.
+    """
+    numbers = [*filter(_is_number, names)]
+    marked = bool(names and names[0]) and not all(map(str.isdigit, numbers))
+    return bool(numbers) and (
+        len(numbers) == len(names)
+        or (marked and 2 * len(numbers) > len(names))
+        or (not _may_be_names(names) and _has_again(names, below))
+    )
+
+
+def _has_again(names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Whether a name that is no number is also a value of its column."""
     columns = zip_longest(names, *below, fillvalue="")
     return any(name and not _is_number(name) and name in cells for name, *cells in columns)
 
 
-def _may_be_names(cells: list[str]) -> bool:
+def _may_be_names(cells: Sequence[str]) -> bool:
     """Whether no cell is a number, but for years."""
     return all(_YEAR.fullmatch(cell) for cell in cells if _is_number(cell))
 
