@@ -21,8 +21,14 @@ def joins(output: Any) -> bool:
     return hasattr(output, "steps")
 
 
-class Refused(Exception):
-    """Raised by compiled code whose arguments are not what it takes as they are."""
+class Refused(ValueError):
+    """Raised by compiled code whose arguments are not what it takes as they are.
+
+    Where they have been checked before, only rounding decides: of a sum of weights, say.
+    """
+
+    def __str__(self) -> str:
+        return "weights or targets are within rounding of what is not allowed: rescale them"
 
 
 class Described(Protocol):

@@ -443,6 +443,12 @@ def test_columns_that_numpy_takes_for_objects_are_named(network):
     network.value(np.ones(P), X.to_numpy(np.float64))
 
 
+def test_a_sum_that_rounding_decides_about_is_refused_in_words(network):
+    c = np.full(1000, np.finfo(np.float64).max / 1000)  # of which NumPy's sum is finite
+    with pytest.raises(ValueError, match="weights or targets are within rounding of what is not"):
+        network.loss_and_grad(np.ones(P), np.ones((1000, 3)), np.ones(1000), sample_weight=c)
+
+
 def test_float64_in_a_network_of_float32_is_refused():
     net, arguments = make("float32")
     for argument in ("w", "X", "t", "p"):
