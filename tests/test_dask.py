@@ -477,6 +477,14 @@ def test_a_score_is_of_the_columns_and_rows_that_were_fitted(client: Client) -> 
     ):
         with pytest.raises(ValueError, match=message):
             model.score(x, y, c)
+    with pytest.raises(TypeError, match="must have no masked entries"):
+        model.score(frame, da.ma.masked_greater(far(T, 3000), 1.0))
+    with pytest.raises(TypeError, match="has masked entries, which stand for no numbers"):
+        model.score(frame, np.ma.masked_greater(T, 1.0))
+    classifier = fastbp.dask.NetworkClassifier(2, epochs=1)
+    classifier.client = client
+    with pytest.raises(TypeError, match="y has masked entries, which stand for no numbers"):
+        classifier.fit(frame, da.ma.masked_equal(far((T > 0.0).astype(int), 3000), 1))
     with pytest.raises(ValueError, match=r"X must have two axes; got shape \(3,\)"):
         model.predict(da.ones(3))
 

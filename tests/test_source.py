@@ -465,6 +465,9 @@ def test_dask_chunk_by_chunk() -> None:
     assert np.isnan(unknown[0].chunks[0][0])  # the caller's own is as it was
     with pytest.raises(TypeError, match="must be arrays or dataframes of Dask; got ndarray"):
         Source.from_dask(X, T)
+    masked = Source.from_dask(da.ma.masked_greater(arrays[0], 2.0), arrays[1])
+    with pytest.raises(TypeError, match="rows has masked entries, which stand for no numbers"):
+        fastbp.fit(NET, masked)
 
 
 def test_dask_reads_files_at_once(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import fastbp.sklearn as local
 
+from .. import _boundary as boundary
 from .. import _standardise as standardise
 from .._columns import Columns
 from .._parts import Rows, weight
@@ -59,7 +60,7 @@ def _same(codes: NDArray) -> NDArray:
 
 
 def _codes(labels: NDArray, classes: NDArray) -> NDArray:
-    return np.searchsorted(classes, labels).astype(np.float64)
+    return np.searchsorted(classes, boundary.unmasked("y", labels)).astype(np.float64)
 
 
 class _OnDask:
@@ -201,7 +202,12 @@ class _OnDask:
             if given.shape != shape:
                 raise ValueError(f"{what} must have shape {shape}; got {given.shape}")
         parts = self._scored(da.asarray(y), predicted, c[:, np.newaxis] if y.ndim == 2 else c)
-        lost, of, negative = da.compute(*parts, (c < 0).any(), scheduler=self.client_)
+        masked = da.ma.getmaskarray(y).any() | da.ma.getmaskarray(c).any()
+        lost, of, negative, masked = da.compute(
+            *parts, (c < 0).any(), masked, scheduler=self.client_
+        )
+        if masked:
+            raise TypeError("y and sample_weight must have no masked entries")
         if negative:
             raise ValueError("sample_weight must not be negative")
         if not np.isfinite(lost + of).all():
@@ -239,7 +245,9 @@ class _OnDask:
 
 def _array(value: Any) -> Any:
     """Return an array whose lengths are known: of Dask, or here."""
-    return dask_array(value) if hasattr(value, "dask") else np.asarray(value)
+    if hasattr(value, "dask"):
+        return dask_array(value)
+    return np.asarray(boundary.unmasked("what is given", value))
 
 
 def _targets(y: Any) -> Any:

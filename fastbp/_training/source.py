@@ -289,7 +289,8 @@ class Source:
 
         def tables() -> Iterator[tuple[Any, ...]]:
             for k in range(len(chunks)):
-                yield dask.compute(*(a.blocks[k] for a in arrays))
+                computed = dask.compute(*(a.blocks[k] for a in arrays))
+                yield tuple(boundary.unmasked("rows", a) for a in computed)
 
         return cls(sum(chunks), tables, columns=boundary.names_of(X))
 
