@@ -8,6 +8,7 @@ import fastbp
 from fastbp import reference
 from fastbp._training import ends, newton
 from fastbp._training.given import Given, checked
+from fastbp._training.methods import put_back
 from fastbp.kernels.machine.levenberg_settings import ROUNDED, SMALL_GAIN, STALLED
 
 rng = np.random.default_rng(7)
@@ -230,3 +231,38 @@ def test_newtons_steps_are_held_back_where_the_hessian_is_not_positive(monkeypat
     asked = problem(NET, w.copy())
     assert newton.nearer(asked, -1.0, 1.0) is None
     np.testing.assert_array_equal(asked.w, w)
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "BFGS"])
+def test_what_rounding_beside_far_means_loses_is_not_claimed(optimizer):
+    """The optimizer's columns are standardised; w is for those as given, of the network's type."""
+    net, net32 = (
+        fastbp.Network(2, activations=["tanh", "one"], output="identity", dtype=dtype)
+        for dtype in ("float64", "float32")
+    )
+    claims = {1.0: 0, 1e5: 0}
+    for seed in range(8):
+        drawn = np.random.default_rng(seed)
+        z = drawn.normal(size=B)
+        t = (3.0 * np.tanh(2.0 * z) + 0.01 * drawn.normal(size=B)).astype(np.float32)
+        for mean in claims:
+            x = np.column_stack([mean + z, np.ones(B)]).astype(np.float32)
+            result = fastbp.fit(net32, x, t, optimizer=optimizer, seed=seed)
+            groups = fastbp.fit_groups(net32, x[None], t[None], optimizer=optimizer, seed=seed)
+            assert groups.reasons[0] == result.reason
+            claims[mean] += result.converged
+            w, x, of = result.w.astype(float), x.astype(float), t.astype(float)
+            least = fastbp.fit(net, x, of, w0=w).loss
+            assert not result.converged or net.loss_and_grad(w, x, of)[0] <= (1 + 1e-6) * least
+    assert claims[1.0] >= 4
+    assert claims[1e5] <= 2
+
+
+def test_in_float64_the_loss_says_what_rounding_loses():
+    asked, loss = problem(NET, BEST), NET.loss_and_grad(BEST, X, T)[0]
+    assert put_back(asked, SMALL_GAIN, loss, loss * (1.0 + 1e-9), 0.0) == SMALL_GAIN
+    assert put_back(asked, SMALL_GAIN, loss, loss * (1.0 + 1e-5), 0.0) == ROUNDED
+    assert put_back(asked, SMALL_GAIN, loss, loss * (1.0 + 1e-5), 1e-4) == SMALL_GAIN
+    assert put_back(asked, SMALL_GAIN, 1e-30, 1e-18, 0.0) == SMALL_GAIN  # targets that are met
+    assert put_back(asked, STALLED, loss, 2.0 * loss, 0.0) == STALLED

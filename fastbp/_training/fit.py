@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .._standardise import parted
+from ..kernels.machine.levenberg_settings import REASONS
 from ..losses import Loss, get_loss
 from ..network import Network
 from ..optimizers import (
@@ -30,12 +31,12 @@ from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
 from .far import Far
 from .given import Given, Start, check_network, checked, problem_of, said_of, threads_of
-from .methods import Levenberg, Problem, Stochastic, stream
+from .methods import Levenberg, Problem, Stochastic, put_back, stream
 from .progress import Progress
 from .result import FitResult
 from .scipy_methods import SPENT, SciPy
 from .source import Source, Streamed
-from .watch import STOPPED, EarlyStopping, FitState, Watch
+from .watch import CONVERGED, STOPPED, EarlyStopping, FitState, Watch
 
 __all__ = ["fit"]
 
@@ -240,11 +241,11 @@ def fit(
             arguments = Arguments(problem, held_out, chosen, early, others)
             store = Checkpoint(Path(checkpoint), arguments, n_epochs)
         reason = watch.ended(problem.w, _run(problem, method, watch, store))
-        shown.end(reason)
+        result = _result(problem, method, watch, reason, start, given)
+        shown.end(result.reason)
     if _moments is not None:  # of the last fit, for the next one to go on from
         _moments.clear()
         _moments.update(method.moments())
-    result = _result(problem, method, watch, reason, start, given)
     if not _quiet:
         warn([result.warnings], stacklevel=2)
     return result
@@ -415,7 +416,10 @@ def _result(
     value = problem.value() if moved_back else method.loss()
     if start.standardised:
         start.put_back(problem)
-        value = problem.value()
+        found, value = value, problem.value()
+        if reason.startswith(CONVERGED):
+            why = put_back(problem, REASONS.index(reason), found, value, method.tol)
+            reason = REASONS[why]
     limited = reason == ALL_DONE and given.epochs is not None
     far = problem.far
     arrays = far.given if isinstance(far, Streamed) else None

@@ -24,7 +24,15 @@ from ..optimizers import LevenbergMarquardt, Optimizer
 from .fit import ALL_DONE, epochs_of, fit
 from .given import Given, Start, check_network, check_size, checked, is_copied, started, taken
 from .jobs import outcomes
-from .methods import Problem, end_of_levenberg, is_told, levenberg_options, squares
+from .methods import (
+    Problem,
+    end_of_levenberg,
+    is_told,
+    levenberg_options,
+    may_have_moved,
+    put_back,
+    squares,
+)
 from .source import Source
 from .watch import CONVERGED, NonFiniteLossError
 
@@ -454,9 +462,14 @@ class _Work:
                 some = k - start if after - k == 1 else slice(k - start, after - start)
                 w[some] = each.start.as_given(w[some])
             if begun[0].start.standardised or not n:
-                losses = loop.mean_losses(w, own.X, own.t, own.c, first)
+                found, losses = losses, loop.mean_losses(w, own.X, own.t, own.c, first)
                 if whole.penalised:
                     losses += [replace(whole, w=of).penalty() for of in w]
+                for k in np.flatnonzero(may_have_moved(whole.net, found, losses)).tolist():
+                    m = start + k
+                    given = replace(self._of(m, m + 1, own, start), w=w[k])
+                    ended_at = reasons[k], found[k], losses[k]
+                    reasons[k] = put_back(given, *ended_at, optimizer.ftol)
             w[failed], losses[failed] = np.nan, np.nan
             self.w[start:end], self.losses[start:end] = w, losses
             self.reasons[start:end] = [_REASONS[reason] for reason in reasons.tolist()]

@@ -164,6 +164,8 @@ class Stochastic:
     There A and the loss are in its units too, and learning rates mean the same whatever it is.
     """
 
+    tol = 0.0  # nothing is claimed
+
     def __init__(self, problem: Problem, optimizer: SGD | Adam) -> None:
         with LOCK:
             from ..kernels.calls.optimizers import Epochs, Order
@@ -331,7 +333,7 @@ class Levenberg(WithoutMoments):
 
     def __init__(self, problem: Problem, optimizer: LevenbergMarquardt) -> None:
         self._problem, far = problem, problem.far
-        self._ftol = optimizer.ftol
+        self.tol = optimizer.ftol
         self._run = compiled().optimizers.Levenberg(
             compiled().prepared.prepared(problem.net),
             problem.w,
@@ -359,7 +361,7 @@ class Levenberg(WithoutMoments):
             if why == NOT_FINITE:
                 raise diverged(watch, problem.w.copy())
             if not reason:
-                why, loss = end_of_levenberg(problem, why, self._ftol)
+                why, loss = end_of_levenberg(problem, why, self.tol)
                 self._run.end(loss)
             yield reason or REASONS[why]
             if why:
@@ -381,6 +383,7 @@ class Levenberg(WithoutMoments):
 
 _TIGHT = 1e-8  # an ftol above it asks for no more
 OF_RESIDUALS = ("squared", "huber", "log_cosh")
+_MOVED = 1e-7  # of the loss, or of the targets: what is nothing where rounding moves w
 _CLAIMS = (SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN)
 
 
@@ -414,6 +417,29 @@ def end_of_levenberg(problem: Problem, why: int, ftol: float) -> tuple[int, floa
         nearest = nearer(problem, _size(problem.loss), rms_of_targets(problem))
         loss = loss if nearest is None else nearest
     return why, loss
+
+
+def may_have_moved(net: Network, found: Any, value: Any) -> Any:
+    """Whether losses are other ones than before w was rounded; in float32 their sums don't tell."""
+    return (net.dtype == np.float32) | (value - found > 0.1 * _MOVED * np.abs(found))
+
+
+def put_back(problem: Problem, why: int, found: float, value: float, tol: float) -> int:
+    """Return why a fit of standardised columns ended, its parameters being for those as given.
+
+    They are rounded, and where a column's mean is large, what is found may be lost by that: the
+    loss was `found` and is `value`.
+    """
+    if why not in _CLAIMS or not may_have_moved(problem.net, found, value):
+        return why
+    tol = max(tol, _MOVED)
+    if problem.net.dtype == np.float32:
+        claims = settled(problem, why, tol, steps=0)[0] in _CLAIMS
+    else:
+        size, rms = _size(problem.loss), rms_of_targets(problem)
+        nothing = max(tol * (abs(found) if size < 0.0 else size), 0.5 * (_MOVED * rms) ** 2)
+        claims = value - found <= nothing
+    return why if claims else ROUNDED
 
 
 def is_told(problem: Problem, why: int) -> bool:

@@ -164,6 +164,7 @@ class SciPy(WithoutMoments):
         if many and isinstance(optimizer, LBFGS) and optimizer.ftol is None:
             self.gain = _GAIN / problem.n_weighing
         tight = float(self.options.get("gtol", _TOL)) <= _TOL
+        self.tol = float(self.options.get("gtol", _TOL)) ** 2  # of the loss
         self._polishes = tight and self.method not in WITHOUT_GRADIENT
         # Where no number of iterations was asked for, the last way is not the method's alone.
         self._completes = open_ended and self._polishes and not segments
@@ -226,9 +227,8 @@ class SciPy(WithoutMoments):
             looked_at.append(REASONS[STALLED])
         if reason not in looked_at or len(self.free) > newton.MOST:
             return reason
-        tol = float(self.options.get("gtol", _TOL)) ** 2
         steps = STEPS if self._polishes else 0
-        why, loss = settled(problem, REASONS.index(reason), tol, steps)
+        why, loss = settled(problem, REASONS.index(reason), self.tol, steps)
         self.value = self.value if loss is None else loss
         return REASONS[why]
 
