@@ -22,7 +22,7 @@ from ._training import fit as local
 from ._training.given import check_network, said_of, same_columns
 from ._training.result import FitResult, let_go
 from ._training.watch import EarlyStopping, FitState
-from .losses import Loss, get_loss
+from .losses import Loss, family, get_loss
 from .network import Network
 from .optimizers import SGD, Adam, Optimizer, get_optimizer
 
@@ -121,7 +121,7 @@ def fit(
     if isinstance(l2, str):
         raise ValueError(f"on a cluster l2 is a number, or one for each parameter; got {l2!r}")
     ell = get_loss(loss)
-    chosen = get_optimizer(optimizer, ell.name, net.n_params)
+    chosen = get_optimizer(optimizer, family(ell), net.n_params)
     by_matrix, batch = asks_for_matrices(chosen), None
     if isinstance(chosen, SGD | Adam):
         batch = boundary.positive("batch_size", 32 if batch_size is None else batch_size)

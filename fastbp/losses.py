@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -275,7 +277,7 @@ def huber(delta: float = 1.0) -> Loss:
     def second_derivative(y: float, t: float) -> Any:
         return np.where(abs(y - t) <= delta, 1.0, 0.0)
 
-    name = "huber" if delta == 1.0 else f"huber(delta={delta!r})"
+    name = "huber" if delta == 1.0 else f"{_HUBER}{delta!r})"
     return _named(name, value, derivative, second_derivative)
 
 
@@ -308,8 +310,28 @@ def pinball(quantile: float = 0.5) -> Loss:
     def value(y: float, t: float) -> Any:
         return np.where(y > t, 1.0 - q, -q) * (y - t)
 
-    return _named("pinball" if q == 0.5 else f"pinball(quantile={q!r})", value)
+    return _named("pinball" if q == 0.5 else f"{_PINBALL}{q!r})", value)
 
 
 _NAMED = {a.name: a for a in (squared, cross_entropy, log_cosh, poisson)}
 NAMES = ("squared", "cross_entropy", "huber", "log_cosh", "poisson", "pinball")
+_HUBER, _PINBALL = "huber(delta=", "pinball(quantile="
+
+
+def family(loss: Loss) -> str:
+    """Return which of `NAMES` a loss is, with whatever parameter; "" for the user's own.
+
+    Its name does not say so: anybody may call a loss "squared".
+    """
+    return loss.name.partition("(")[0] if loss._key else _family(loss.name, loss)
+
+
+@lru_cache(maxsize=64)
+def _family(name: str, loss: Loss) -> str:
+    """Return it of what is known by its texts alone, as copies and pickles are."""
+    like = [*map(get_loss, NAMES)]
+    for start, make in ((_HUBER, huber), (_PINBALL, pinball)):
+        if name.startswith(start):
+            with suppress(ValueError):
+                like.append(make(float(name.removeprefix(start).removesuffix(")"))))
+    return next((each.name.partition("(")[0] for each in like if each == loss), "")

@@ -1419,6 +1419,13 @@ ROWS = (
         "return False",
         ("test_threads.py::test_what_goes_on_after_the_main_thread_does_so",),
     ),
+    Mutant(
+        "a loss is taken for the library's that has its name",
+        "losses.py",
+        'return loss.name.partition("(")[0] if loss._key else _family(loss.name, loss)',
+        'return loss.name.partition("(")[0]',
+        ("test_losses.py::test_what_a_loss_is_called_does_not_say_what_it_is",),
+    ),
 )
 
 MUTANTS = REFERENCE + KERNELS + OUTPUTS + TRACING + INTERVALS + FITS + COMPILED + TABLES + ROWS

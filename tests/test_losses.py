@@ -3,6 +3,7 @@
 import itertools
 import math
 import pickle
+from dataclasses import replace
 from unittest import mock
 
 import mpmath
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import fastbp
 from fastbp import ActivationError, activations, losses
-from fastbp.losses import NAMES, cross_entropy, get_loss, huber, pinball
+from fastbp.losses import NAMES, cross_entropy, family, get_loss, huber, pinball
 
 mp = mpmath.MPContext()
 mp.dps = 60
@@ -253,3 +254,38 @@ def test_a_range_of_targets_is_that_of_its_loss(dtype):
                 else:
                     with pytest.raises(ValueError, match="targets of the loss 'free' must lie"):
                         net.loss_and_grad(w, X, t, loss=loss)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_a_loss_is_called_does_not_say_what_it_is():
+    """Not to a fit: how much is a small fall, which steps, which start, what is reported."""
+    X = np.column_stack([np.linspace(-2.0, 2.0, 60), np.ones(60)])
+    t = np.exp(np.sin(2.0 * X[:, 0]))
+
+    def reached(loss, t, **options):
+        output = "logistic" if loss.target_range == (0.0, 1.0) else "identity"
+        net = fastbp.Network(2, 3, output=output)
+        r = fastbp.fit(net, X, t, loss=loss, seed=1, epochs=60, **options)
+        return r.w.tolist(), r.reason, r.converged, str(replace(r.report(), loss_name=""))
+
+    for optimizer in (None, "lm", "lbfgs", "adam"):
+        expected, *found = (
+            reached(
+                fastbp.loss(lambda y, t: 1e-9 * ((y - t) / t) ** 2, name=name),
+                1e9 * t,
+                optimizer=optimizer,
+            )
+            for name in ("mine", *NAMES, "huber(delta=0.5)", "huberised", "squared_relative")
+        )
+        assert [*map(expected.__eq__, found)] == [True] * len(found)
+    for loss in (*map(get_loss, NAMES), huber(0.3), pinball(0.9)):  # nor is a copy another
+        own = pickle.loads(pickle.dumps(loss))
+        assert family(own) == family(loss) == loss.name.partition("(")[0]
+        assert reached(own, t / 3.0) == reached(loss, t / 3.0)
+
+
+def test_targets_beyond_an_activation_that_is_called_identity_are_said():
+    net = fastbp.Network(2, 3, output=fastbp.activation(math.tanh, name="identity"))
+    X = np.column_stack([np.linspace(-2.0, 2.0, 60), np.ones(60)])
+    with pytest.warns(UserWarning, match="targets lie outside the range of the output 'identity'"):
+        fastbp.fit(net, X, 5.0 * X[:, 0], seed=0, epochs=50)

@@ -28,7 +28,7 @@ from .._training.doubts import check_pair
 from .._training.result import FitResult
 from .._training.source import dask_array
 from ..activations import softmax
-from ..losses import get_loss
+from ..losses import family, get_loss
 from ..network import Network
 from ..optimizers import SGD, Adam, get_optimizer
 from .blocks import Blocks
@@ -135,7 +135,7 @@ class _OnDask:
             self.n_neurons_, self.n_features_in_, *model._outputs()
         )
         check_pair(net, loss)
-        chosen = get_optimizer(model.optimizer, loss.name, net.n_params)
+        chosen = get_optimizer(model.optimizer, family(loss), net.n_params)
         by_batch, batch = isinstance(chosen, SGD | Adam), model.batch_size or 32
         if by_batch and model.shuffle:
             raise ValueError("on a cluster batches have a fixed order: give shuffle=False")

@@ -17,7 +17,7 @@ from .._columns import Columns
 from .._parts import Marked, Rows, numbered, row_numbers, runs
 from .._standardise import parted, penalties
 from ..activations import identity, one, softmax
-from ..losses import Loss
+from ..losses import Loss, family
 from ..network import Network
 from ..objective import penalty
 from ..optimizers import (
@@ -300,7 +300,7 @@ def _classes(net: Network, targets: Targets, loss: Loss) -> NDArray | None:
 def _given_classes(net: Network, targets: Targets, loss: Loss) -> NDArray | None:
     if isinstance(targets[0], ClassRows):
         return targets[0].classes
-    if loss.name != "cross_entropy" or not all(np.isin(t, (0.0, 1.0)).all() for t in targets):
+    if family(loss) != "cross_entropy" or not all(np.isin(t, (0.0, 1.0)).all() for t in targets):
         return None
     if net.n_outputs == 1:
         return targets[0] if len(targets) == 1 else np.argmax(targets, axis=0)
@@ -325,7 +325,7 @@ def units(problem: Problem) -> NDArray:
         of_X[columns.bias] = 0.0
     linear = np.array([sigma == identity for sigma in boundary.sigmas(net)])
     squared = np.ones(net.n_outputs)
-    if problem.loss.name == "squared":
+    if family(problem.loss) == "squared":
         of_t = np.atleast_1d(Columns.over(problem.reduce, "t", net.dtype).unit)
         with np.errstate(over="ignore"):
             squared = of_t**2
@@ -526,7 +526,7 @@ def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]
     """Return the steps of a fit that is only to be judged, where none are given."""
     if options.get("epochs") is not None:
         return {}
-    optimizer = get_optimizer(options.get("optimizer"), loss.name, net.n_params)
+    optimizer = get_optimizer(options.get("optimizer"), family(loss), net.n_params)
     if isinstance(optimizer, Minimize) and optimizer.method in WITHOUT_GRADIENT:
         return {"epochs": _STEPS, "optimizer": None}
     return {"epochs": _STEPS} if isinstance(optimizer, LevenbergMarquardt | Minimize) else {}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import _boundary as boundary
 from .._columns import Columns
 from .._parts import Marked, Rows
-from ..activations import Activation, Softmax, softmax
+from ..activations import Activation, Softmax, identity, softmax
 from ..losses import Loss, cross_entropy, poisson, squared
 from ..network import Network
 from .methods import Problem
@@ -170,7 +170,7 @@ def _columns(
 
 def _beyond(name: str, sigma: Activation | Softmax, t: NDArray, c: NDArray | None) -> str:
     """Say how many targets lie outside the range of an output, if that matters."""
-    if isinstance(sigma, Activation) and sigma.name == "identity":
+    if sigma == identity:
         return ""
     low, high = range_of(sigma) if isinstance(sigma, Activation) else (0.0, 1.0)
     off = t - np.clip(t, low, high)

@@ -18,7 +18,7 @@ from .. import _boundary as boundary
 from .._columns import Columns, rms
 from .._parts import Marked, Rows, row_numbers, runs, sizes
 from ..activations import identity
-from ..losses import Loss, get_loss
+from ..losses import Loss, family, get_loss
 from ..network import Network
 from ..objective import Objective
 from ..optimizers import SGD, Adam, Optimizer, get_optimizer
@@ -175,7 +175,7 @@ def checked(given: Given, copies: bool = False) -> tuple[Problem, _Data | Far | 
         far = Streamed.of_arrays(net, ell, (X, t, c), threads_of(given.threads))
         X, t, c = one_row(net)
     batch = boundary.positive("batch_size", 32 if batch is None else batch)
-    chosen = get_optimizer(given.optimizer, ell.name, net.n_params)
+    chosen = get_optimizer(given.optimizer, family(ell), net.n_params)
     problem = Problem(
         net, w.copy(), X, t, c, ell, l2=l2, free=free, bounds=bounds,
         batch=min(batch, len(far or X)), shuffle=given.shuffle, seed=given.seed,
@@ -201,7 +201,7 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
                     f"[{bounds[0][j]}, {bounds[1][j]}]"
                 )
         return Start(net, X, None, False, problem.far)
-    squared = problem.loss.name == "squared"
+    squared = family(problem.loss) == "squared"
     both = Columns.over(problem.reduce, "Xt" if squared else "X", net.dtype)
     columns, targets = both.parted(net.n_inputs)
     # Other losses have a unit of their own, or are not to be moved by a few far targets.
@@ -237,7 +237,7 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
 def check_size(problem: Problem) -> None:
     """Raise ValueError for targets whose squares, to the last digit, are below all numbers."""
     name, dtype = problem.loss.name, problem.net.dtype
-    if not name.startswith(OF_RESIDUALS):
+    if family(problem.loss) not in OF_RESIDUALS:
         return
     least, largest = _least_target(dtype), problem.targets.largest
     if (largest >= least).all():

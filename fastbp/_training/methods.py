@@ -27,7 +27,7 @@ from ..kernels.machine.levenberg_settings import (
     STALLED,
     STUCK,
 )
-from ..losses import Loss
+from ..losses import Loss, family
 from ..network import Network
 from ..objective import Objective, penalty
 from ..optimizers import SGD, TAKES_ARRAYS, Adam, AdamW, LevenbergMarquardt, rates
@@ -454,19 +454,19 @@ def is_told(problem: Problem, why: int) -> bool:
 
 def _size(loss: Loss) -> float:
     """Return what a small fall is measured by; below 0 it is the loss itself."""
-    return NATS if loss.name in LIKELIHOODS else -1.0
+    return NATS if family(loss) in LIKELIHOODS else -1.0
 
 
 def rms_of_targets(problem: Problem) -> float:
     """Return that of the targets, for a loss of residuals; else 0."""
-    if not problem.loss.name.startswith(OF_RESIDUALS):
+    if family(problem.loss) not in OF_RESIDUALS:
         return 0.0
     return math.sqrt(np.sum(problem.targets.sums[0]) / problem.total)
 
 
 def levenberg_options(problem: Problem, optimizer: LevenbergMarquardt) -> dict[str, Any]:
     """Return all that the compiled loop is told beside the data."""
-    curvature, loss = optimizer.curvature, problem.loss.name
+    curvature, loss = optimizer.curvature, family(problem.loss)
     if curvature == "auto":
         plain = ("squared", "cross_entropy", "poisson")
         curvature = "second_derivative" if loss in plain else "reweighted"
@@ -497,7 +497,7 @@ def one_row(net: Network) -> tuple[NDArray, NDArray, None]:
 def squares(problem: Problem) -> NDArray:
     """Σ c t² for the squared loss, else 0, of each group that is begun; else of shape ()."""
     groups = problem.w.shape[:-1]
-    if problem.loss.name != "squared":
+    if family(problem.loss) != "squared":
         return np.zeros(groups)
     return np.reshape(problem.targets.sums[0], (*groups, -1)).sum(axis=-1)
 

@@ -14,9 +14,10 @@ import fastbp.losses as losses
 from .. import _html as html
 from .._parts import Rows, Statistic
 from ..activations import softmax
-from ..losses import Loss
+from ..losses import Loss, family
 from ..network import Network, in_float64
 from . import uncertainty
+from .methods import OF_RESIDUALS
 
 if TYPE_CHECKING:
     from .result import FitResult
@@ -315,7 +316,7 @@ def _r2(squares: Any, total: Any) -> Any:
 
 def _of_the_residual(loss: Loss) -> bool:
     """Whether y is to be as near to t as it can, by the named losses of y − t that are even."""
-    return loss in (losses.squared, losses.log_cosh) or loss.name.startswith("huber")
+    return family(loss) in OF_RESIDUALS
 
 
 def _sums(rows: Rows, at: uncertainty.At) -> Statistic:

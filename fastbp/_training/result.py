@@ -14,6 +14,7 @@ from .. import _boundary as boundary
 from .. import _html as html
 from .. import _plots as plots
 from .._lock import cached_property
+from ..losses import family
 from ..network import Network
 from ..optimizers import MOST_OF_LEVENBERG
 from . import uncertainty
@@ -274,7 +275,7 @@ class FitResult:
         if alone and not self.data.far:
             fitted = self.data.taken()
             points = fitted.X[:, column], fitted.t
-        within = (0.0, 1.0) if self.data.loss.name == "cross_entropy" else (-np.inf, np.inf)
+        within = (0.0, 1.0) if family(self.data.loss) == "cross_entropy" else (-np.inf, np.inf)
         return plots.prediction(plots.axes(ax), x, y, std, level, column % N, points, within)
 
     def plot_l2_path(self, ax: Axes | None = None) -> Axes:

@@ -24,7 +24,7 @@ from ..kernels.machine.levenberg_settings import (
     SMALL_GRADIENT,
     STALLED,
 )
-from ..losses import Loss, cross_entropy
+from ..losses import Loss, cross_entropy, family
 from ..network import Network, before_outputs
 from ..optimizers import (
     LBFGS,
@@ -160,7 +160,7 @@ class SciPy(WithoutMoments):
         # iterations, whether or not the run is interrupted there.
         self._segments = segments
         self.gain = -np.inf  # of the mean loss
-        many = problem.net.n_params > MOST_OF_LEVENBERG and problem.loss.name in LIKELIHOODS
+        many = problem.net.n_params > MOST_OF_LEVENBERG and family(problem.loss) in LIKELIHOODS
         if many and isinstance(optimizer, LBFGS) and optimizer.ftol is None:
             self.gain = _GAIN / problem.n_weighing
         tight = float(self.options.get("gtol", _TOL)) <= _TOL
@@ -318,9 +318,9 @@ class SciPy(WithoutMoments):
         problem, free = self.problem, self.free
         net = problem.net
         size = abs(self.value) or 1.0
-        if problem.loss.name == "poisson":
+        if family(problem.loss) == "poisson":
             size = NATS
-        elif problem.loss.name == "cross_entropy":
+        elif family(problem.loss) == "cross_entropy":
             size = min(max(size, _NOTHING), NATS)
         # A power of 2, without which fourth powers of the targets may overflow or vanish.
         unit = np.exp2(np.round(0.5 * np.log2(size)))
@@ -360,7 +360,7 @@ class SciPy(WithoutMoments):
             return REASONS[SMALL_GRADIENT]
         # What rounding leaves of a gradient whose loss it keeps from falling.
         small = min(float(np.finfo(problem.net.dtype).eps) ** (1.0 / 3.0), _SMALL)
-        nothing = _NOTHING if problem.loss.name == "cross_entropy" else self.nothing
+        nothing = _NOTHING if family(problem.loss) == "cross_entropy" else self.nothing
         if steepest <= small or abs(self.value) <= max(nothing, self._rounding()):
             return REASONS[SMALL_GAIN]
         return SPENT if limited else REASONS[STALLED]
