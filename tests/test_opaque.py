@@ -1,6 +1,7 @@
 """Functions that are not traced: what they may be made of, in Python and in kernels."""
 
 import builtins
+import functools
 import importlib.util
 import math
 import random
@@ -394,3 +395,22 @@ def test_refusal_in_a_helper_and_in_a_derivative_and_in_a_loss():
 
     with pytest.raises(ActivationError, match=r"loss 'loss' cannot .* np\.interp\(y"):
         fastbp.loss(loss, derivative=lambda y, t: y, second_derivative=lambda y, t: 1.0)
+
+
+def test_what_wraps_a_function_is_not_taken_for_it():
+    """Where `functools.wraps` lets the two look alike, at all points of the check too."""
+
+    def capped(function):
+        @functools.wraps(function)
+        def inside(z):
+            return function(math.copysign(min(abs(z), 10.0), z))
+
+        return inside
+
+    @capped
+    def bent(z):
+        return math.gamma(z * 0.1 + 5.0)
+
+    v = given(bent)
+    for z in (-30.0, -2.0, 8.0, 30.0):
+        assert v(z) == bent(z) == math.gamma(max(min(z, 10.0), -10.0) * 0.1 + 5.0)

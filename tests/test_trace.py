@@ -9,6 +9,7 @@ import textwrap
 from math import exp, tanh
 
 import mpmath
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -495,6 +496,17 @@ def test_refusal_names_the_line_in_a_helper():
         activation(fails_deeper)
     line = unknown_function.__code__.co_firstlineno + 1
     assert f"line {line}: activation 'fails_deeper'" in str(caught.value)
+
+
+def test_refusal_of_a_ufunc_that_is_called_like_one_of_numpys():
+    """It is another function, beyond all points at which the two are compared too."""
+
+    @numba.vectorize(["float64(float64)"])
+    def exp(x):
+        return math.exp(min(x, 20.0))
+
+    with pytest.raises(ActivationError, match=r"'exp'> is not supported"):
+        activation(lambda z: exp(z))
 
 
 def test_refusal_of_values_from_another_trace():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, Union
@@ -203,8 +204,11 @@ class Expr:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         if kwargs:
             raise ActivationError(f"np.{name} with {', '.join(kwargs)} is not supported")
-        module = "np" if getattr(np, ufunc.__name__, None) is ufunc else "scipy.special"
-        return self.graph.call(module, name, inputs)
+        known = {"np": np, "scipy.special": sys.modules.get("scipy.special")}
+        for module, of in known.items():
+            if getattr(of, ufunc.__name__, None) is ufunc:
+                return self.graph.call(module, name, inputs)
+        raise ActivationError(f"{ufunc!r} is not supported")  # whatever it is called
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function is np.select and set(kwargs) <= {"default"}:

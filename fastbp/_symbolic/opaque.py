@@ -119,7 +119,9 @@ def _capture(
 def _definition(function: types.FunctionType) -> ast.FunctionDef:
     """Return the syntax tree of the ``def`` of `function`."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        # Of its code: of a function that wraps another, `inspect` would return that one's.
+        source = inspect.getsource(function.__code__)
+        tree = ast.parse(textwrap.dedent(source)).body[0]
     except (OSError, SyntaxError, IndexError):
         tree = ast.Pass()
     if not isinstance(tree, ast.FunctionDef):
