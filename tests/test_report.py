@@ -256,3 +256,25 @@ def test_arrays_that_were_written_to_have_no_intervals(monkeypatch, tmp_path, wh
     np.testing.assert_array_equal(asked.report().standard_errors, want)
     arrays[which][[3, 9]] = arrays[which][[9, 3]]
     np.testing.assert_array_equal(result.report().standard_errors, want)
+
+
+def test_what_a_fit_was_told_of_parameters_may_be_written_to():
+    """l2, free, bounds and w0 are taken as they were: intervals are made later."""
+    net = fastbp.Network(3, 2, output="identity")
+    free = np.ones(net.n_params, bool)
+    free[1] = False
+
+    def fitted():
+        told = {
+            "l2": np.full(net.n_params, 1e-3), "free": free.copy(), "w0": net.init(0),
+            "bounds": (np.full(net.n_params, -9.0), np.full(net.n_params, 9.0)),
+        }  # fmt: skip
+        return fastbp.fit(net, X, T, sample_weight=C, **told), told
+
+    asked, _ = fitted()
+    result, told = fitted()
+    for array in (told["l2"], told["w0"], *told["bounds"]):
+        array[:] = 0.1
+    told["free"][:] = ~free
+    assert str(result.report()) == str(asked.report())
+    np.testing.assert_array_equal(result.covariance, asked.covariance)

@@ -266,7 +266,8 @@ def mirrored(w: NDArray, bounds: tuple[NDArray, NDArray]) -> NDArray:
 def _free(net: Network, given: ArrayLike | None) -> NDArray:
     if given is None:
         return np.ones(net.n_params, bool)
-    free = np.asarray(boundary.unmasked("free", given))
+    # A copy: intervals are made when they are asked for, and l2 is one too.
+    free = np.array(boundary.unmasked("free", given))
     if free.shape != (net.n_params,) or free.dtype != bool:
         raise ValueError(
             f"free must be an array of {net.n_params} booleans; got shape {free.shape} and dtype "
