@@ -296,6 +296,7 @@ def test_intervals_are_kept_where_there_are_some(people, tmp_path):
         kept = "intervals:" in run("info", model)
         assert kept == (loss == "squared")
         if kept:
+            assert "kept, for predict --interval\n" in run("info", model)
             assert (loaded.predict(x, return_std=True)[1] > 0.0).all()
         else:
             with pytest.raises(ValueError, match="has no intervals"):
@@ -340,6 +341,7 @@ def test_two_classes(people, tmp_path):
     assert all((name == "low") == (float(p) > 0.5) for name, p in predicted)
     shown = re.sub(" +", " ", run("info", model))
     assert "target: verdict (high or low)" in shown
+    assert "intervals: kept, for Model.predict(X, return_std=True)\n" in shown
     assert "neurons: 16 tanh, identity, one" in shown and "output: logistic" in shown
     assert "'age': numbers\n'city': 3 categories (Bern, Oslo, Rome)\n'smoker': 2 categ" in shown
 
@@ -565,6 +567,19 @@ def test_rows_without_a_target_are_left_out(tmp_path, capsys):
     results = json.loads(run("train", path, "--json", "--epochs", "3"))
     assert results["training"]["rows"] == 21
     assert "2 rows without a value of 'y' are left out" in capsys.readouterr().err
+
+
+def test_part_of_the_rows_is_held_out_and_classes_without_any_are_named(tmp_path, capsys):
+    path = tmp_path / "classes.csv"
+    first = np.random.default_rng(0).permutation(20)[:2]  # the rows to fit
+    path.write_text("x,y\n" + "".join(f"{k},{'ab'[k in first]}\n" for k in range(20)))
+    words = ["--neurons", "1", "--l2", "0.1", "--steps", "1", "--test-fraction"]
+    assert _cli.main(["train", str(path), *words, "0.9"]) == 0
+    printed = capsys.readouterr()
+    assert "data: 2 rows to fit, 18 held out" in printed.out
+    assert "'y': 1 of 2 classes have no row to fit (a)\n" in printed.err
+    assert _cli.main(["train", str(path), *words, "0.5"]) == 0
+    assert "no row to fit" not in capsys.readouterr().err
 
 
 def test_a_table_from_the_standard_input(people, tmp_path):

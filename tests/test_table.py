@@ -62,7 +62,7 @@ def cells(table):
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_separators_newlines_and_byte_order_marks(read, separator, newline, encoding):
     text = PEOPLE.replace(",", separator).replace("\n", newline)
     table = read(text.encode(encoding))
@@ -122,7 +122,7 @@ def test_what_is_no_table_of_ours_is_named(read):
         (b"<html>", "this is JSON or XML"),
         (b"<?xml version='1.0'?>", "this is JSON or XML"),
         (zipped(b"", "mimetype", "content.xml"), "this is OpenDocument"),
-        (b"a,b\n1,\0\n", "this is no text"),
+        (b"a,b\n1,\0\n", "this is no text .it has null characters; --encoding utf-16-le"),
         (b"PAR1" + bytes(40) + b"PAR1", "this Parquet file can't be read"),
         (zipped(b"<x/>", "xl/workbook.xml"), "this workbook can't be read"),
     ]:
@@ -317,9 +317,8 @@ def test_comments(read):
 
 @pytest.mark.parametrize(
     "cell",
-    "|\u2013|NA|n/a|NaN|null|None|?|-|--|.|..|missing|Missing|#N/A|<NA>|nA|Not Available".split(
-        "|"
-    ),
+    "|\u2013|NA|n/a|NaN|null|None|?|-|--|.|..|missing|Missing|#N/A|<NA>|nA|Not Available|\\N|"
+    "(null)|(NULL)|#DIV/0!|#REF!|#NAME?".split("|"),
 )
 def test_missing_values(read, cell):
     table = read(f"a,b,c\n{cell},{cell},1\n2,x,1\n")
@@ -416,7 +415,8 @@ def test_numbers_as_people_write_them(cell, value, unit):
 
 @pytest.mark.parametrize(
     "cell",
-    "1_0 0x1 inf ٣ . - city76 2024-01-01 12:3 1:60 10+ <5 1.2.3 1,23,4 3-4 (5 5) --5 $5€".split(),
+    "1_0 0x1 inf ٣ . - city76 2024-01-01 12:3 1:60 10+ <5 1.2.3 1,23,4 3-4 (5 5) --5 $5€ "
+    "1½ 1٣".split(),
 )
 def test_what_is_no_number(cell):
     number = numerals.written(cell)
@@ -547,6 +547,9 @@ def test_numbers_are_exact_and_large_ones_are_numbers(read):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("Sales 2024\nx,y\n1,2\n2,3\n", "row 1.*: 'x' is no number, .*; a title above the header"),
+        ("x,y\nkg,m\n1,2\n2,3\n", "row 1, column 'x': 'kg' is no .*, or units below it, are to"),
+        ("x,y\n1-,2\n1,2\n2,3\n", "row 1, column 'x': '1-' is no .* as text.$"),
         ("x,c\n1,b\n2,b\n1O3,b\n", "row 3, column 'x': '1O3' is no number, unlike 2 other values"),
         ("x,c\n1,b\n1e999,b\n", "row 2, column 'x': '(inf|1e999)' is no number of at most 1e"),
         ("x,c\n-inf,b\n1,b\n", "row 1, column 'x': '-inf' is no number of at most 1e"),
@@ -693,6 +696,9 @@ def test_columns_of_no_use_are_named_and_left_out(read):
         "it is empty in the rows to fit"
         in described(read("a,b\n,1\n3,2\n"), rows=np.array([0])).lines[0]
     )
+    lines = described(read("a,b\n1,7\n3,7\n"), rows=np.array([0])).lines
+    assert lines[0] == "'a': left out, it is constant in the rows to fit (1)"
+    assert lines[1] == "'b': left out, it is constant (7)"
 
 
 def test_many_categories_are_the_most_frequent_ones_and_others(read):
@@ -783,6 +789,28 @@ def test_categories_are_those_of_other_kinds_of_files(read):
     judged = described(read("k,x\n1,1\n1.0,2\n2,3\n1,4\n1.0,5\n", text=["k"]), text=["k"])
     found = _columns.encode(read("k,x\n1.0,1\n1,2\n", text=["k"]), judged.columns, print)
     assert (found[0] != found[1]).any()
+
+
+def test_columns_that_are_not_read_may_have_any_names(read):
+    table = read("q,q,,a,b\n1,2,7,4,5\n1,2,7,5,6\n", only=["b", "a"])
+    assert cells(table) == {"a": [4.0, 5.0], "b": [5.0, 6.0]}
+    assert cells(read("q,q,a\n1,2,4\n1,2,5\n", drop=["q"])) == {"a": [4.0, 5.0]}
+    with pytest.raises(TableError, match="there are two columns 'q'"):
+        read("q,q,a\n1,2,4\n", only=["q"])
+    file = io.BytesIO()
+    frame = pandas.DataFrame([["q", "q", "a"], [1, 2, 4], [1, 2, 5]])
+    frame.to_excel(file, index=False, header=False)
+    assert cells(read(file.getvalue(), "data.xlsx", only=["a"])) == {"a": [4.0, 5.0]}
+
+
+def test_numbers_of_rows_that_pandas_wrote_more_than_once(read):
+    frame = pandas.DataFrame({"a": [0.5, 1.0, 2.5, 3.0]})
+    for names in (["", "0"], ["", "0", "0.1"], ["", "0", "0.1", "0.2"]):
+        text = frame.to_csv()
+        table = read(text)
+        assert {*table.columns} == {"a", *(f"Unnamed: {name}" for name in names[1:])}
+        assert [column["name"] for column in described(table).columns] == ["a"]
+        frame = pandas.read_csv(io.StringIO(text))
 
 
 def test_rules_of_0_1_0_are_applied(read):

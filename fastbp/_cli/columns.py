@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 MAX_CATEGORIES = 100
 _LARGEST = 1e100
 _NAMES_ROWS = re.compile(
-    r"(?i:#|no\.?|nr\.?|obs|id|uuid|guid|key|index|row.?(id|nr|names?|num(ber)?)?|unnamed: ?\d+|"
+    r"(?i:#|no\.?|nr\.?|obs|id|uuid|guid|key|index|row.?(id|nr|names?|num(ber)?)?|unnamed: ?[\d.]+|"
     r".+[ _.-]id|id[ _.-].+)|.+I[dD]"
 )
 
@@ -150,9 +150,12 @@ def _unit(table: Table, name: str, cells: dict[str, int]) -> str | None:
     if n_numbers < n_others:
         return None
     if others:
+        # A title above the header makes that a row of values.
+        first = others == [table.columns[name][0]] and not any(map(str.isdigit, others[0]))
+        line = "; a title above the header, or units below it, are to be taken out" if first else ""
         raise TableError(
             f"{_place(table, name, others[0])} is no number, unlike {n_numbers} other values in "
-            "the column (--missing takes it as missing, --categorical all of them as text)"
+            f"the column (--missing takes it as missing, --categorical all of them as text){line}"
         )
     a, b = list(units)[:2]
     a, b = (b, a) if not a else (a, b)
@@ -187,7 +190,8 @@ def _left_out(table: Table, column: Column, rows: Array, asked: bool) -> str | N
             )
     # Where some are missing, that they are may say something.
     if len(fitted) == len(rows) and (fitted == fitted[0]).all():
-        return f"it is constant ({_shortened(fitted[0])})"
+        which = "" if (there == there[0]).all() else " in the rows to fit"
+        return f"it is constant{which} ({_shortened(fitted[0])})"
     return None
 
 
@@ -329,6 +333,16 @@ def target(table: Table, name: str, text: bool) -> tuple[Vector, list[str] | Non
     index = {category: float(k) for k, category in enumerate(classes)}
     t = np.array([index[cell] for cell in table.columns[name].tolist()])
     return t, classes, f"{len(classes)} classes ({_listed(classes)})"
+
+
+def without_rows(name: str, classes: Sequence[str], p: Matrix) -> list[str]:
+    """Say which classes of a target none of the rows has; p is 1 where one has it, (B, classes)."""
+    absent = [classes[k] for k in np.flatnonzero(~np.any(p, axis=0)).tolist()]
+    if not absent:
+        return []
+    return [
+        f"{name!r}: {len(absent)} of {len(classes)} classes have no row to fit ({_listed(absent)})"
+    ]
 
 
 def encode(table: Table, columns: Sequence[Column], note: Callable[[str], None]) -> Matrix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -71,6 +72,8 @@ def written(cell: str) -> Written | None:
     before, after = found["before"] or "", (found["after"] or "").strip()
     signs = (found["open"] or "") + found["sign"] + found["sign2"]
     if (before and after) or len(signs) > 1:
+        return None
+    if after and unicodedata.category(after[0])[0] == "N":  # 1½ is more than 1
         return None
     factor = 1.0 if signs in ("", "+") else -1.0
     unit = before or after

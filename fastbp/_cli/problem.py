@@ -168,7 +168,8 @@ def prepare(
     lines = [f"{table.source}: {len(table)} rows, {len(table.names)} columns", *table.notes]
     table = _with_targets(table, targets, lines)
     order = np.random.default_rng(seed).permutation(len(table))
-    fit, held_out = np.split(order, [int(len(order) * (1.0 - test_fraction))])
+    n_fit = int(round(len(order) * (1.0 - test_fraction), 9))  # 1 - 0.9 is less than 0.1
+    fit, held_out = np.split(order, [n_fit])
     if not len(fit):
         raise TableError(f"{table.source}: {len(order)} rows are too few; none is left to fit")
 
@@ -195,12 +196,15 @@ def prepare(
     def network(size: int) -> Network:
         return standardise.network(N, size, activation, sigma, n_outputs, linear=linear)
 
-    X, t = scaling.inputs(X), target_scaling.apply(t)
     reading = {"decimal": table.decimal, "missing": list(missing)}
+    preparation = Preparation(targets, classes, inputs, scaling, target_scaling, reading)
+    for name, of_one, p in zip(targets, classes or (), preparation.of_each(t), strict=False):
+        said += columns.without_rows(name, of_one, p[fit])
+    X, t = scaling.inputs(X), target_scaling.apply(t)
     return Problem(
         network(1 if isinstance(neurons, str) else neurons),
         network,
-        Preparation(targets, classes, inputs, scaling, target_scaling, reading),
+        preparation,
         loss,
         Data(X[fit], t[fit]),
         Data(X[held_out], t[held_out]),

@@ -22,7 +22,7 @@ import numpy as np
 
 from .._training.source import columns_of_parquet
 from .separated import Separated, are_values
-from .table import EXACT, ROW_NAMES, Array, Table, TableError, Wanted, as_text, shortened
+from .table import EXACT, Array, Table, TableError, Wanted, as_text, name_of_rows, shortened
 
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -171,7 +171,7 @@ def _workbook(file: BinaryIO, source: str, wanted: Wanted) -> Table:
             f"but it holds numbers: {shortened(', '.join(names))}"
         )
     if names[0] == "" and len(names) > 1:
-        names[0] = ROW_NAMES
+        names[0] = name_of_rows(names)
     chosen = wanted.chosen(names, source)
     columns = {
         name: _of_cells(frame.iloc[1:, names.index(name)], name, source, wanted) for name in chosen

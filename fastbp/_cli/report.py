@@ -142,13 +142,16 @@ def info_rows(header: dict[str, Any], w: NDArray) -> Rows:
         ("output", _counted(outputs)),
         ("parameters", f"{len(w)} of {header['dtype']}"),
     ]
+    metadata = dict(header["metadata"])
+    preparation = metadata.pop("preparation", None)
     if "intervals" in header:
-        rows.append(("intervals", "kept, for predict --interval"))
+        of_new = preparation and not preparation["classes"]
+        of_new = of_new and metadata["training"].get("loss", "squared") == "squared"
+        which = "for predict --interval" if of_new else "for Model.predict(X, return_std=True)"
+        rows.append(("intervals", f"kept, {which}"))
     for function in functions:
         if "digest" in function:
             rows.append((f"own activation {function['name']!r}", f"digest {function['digest']}"))
-    metadata = dict(header["metadata"])
-    preparation = metadata.pop("preparation", None)
     if preparation:
         prepared = Preparation.restored(preparation)
         classes = prepared.classes or [[]] * len(prepared.targets)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import numerals
-from .table import EXACT, MISSING, ROW_NAMES, Array, Table, TableError, Wanted, shortened
+from .table import EXACT, MISSING, Array, Table, TableError, Wanted, name_of_rows, shortened
 
 SEPARATORS = ",;\t|"
 _BLANK = r"\s+"
@@ -46,8 +46,8 @@ class Separated:
     def _look_through(self) -> str:
         """Return the encoding; note whether there are comments, and codes such as 007."""
         asked = self.wanted.encoding
-        if not asked and self.file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            asked = "utf-16"
+        if not asked:
+            asked = _by_mark(self.file.read(4))
         self.file.seek(0)
         self.has_comments = self.has_codes = bool(asked)  # perhaps: the bytes may be others
         found = "utf-8-sig"
@@ -56,7 +56,8 @@ class Separated:
         while block := self.file.read(_BLOCK):
             if not asked:
                 if b"\0" in block:
-                    raise TableError(f"{self.source}: this is no text (it has null characters)")
+                    what = "it has null characters; --encoding utf-16-le, say, where it is some"
+                    raise TableError(f"{self.source}: this is no text ({what})")
                 if found == "utf-8-sig" and not (block.isascii() and decoder.getstate()[0] == b""):
                     try:
                         decoder.decode(block)
@@ -132,12 +133,12 @@ class Separated:
             names = ["", *names]
         elif len(first) == len(names) + 1:  # all rows but the header end in a separator
             names = [*names, ""]
-        self.blank: list[str] = []  # columns of nothing at the right, as Excel writes them
+        self.n_blank = 0  # columns of nothing at the right, as Excel writes them
         while len(names) > 1 and not names[-1]:
             names.pop()
-            self.blank.insert(0, f"Unnamed: {len(names)}")
+            self.n_blank += 1
         if names and not names[0] and len(names) > 1:
-            names[0] = ROW_NAMES
+            names[0] = name_of_rows(names)
         self.names = names
         self.chosen = self.wanted.chosen(names, self.source)
 
@@ -168,8 +169,8 @@ class Separated:
     def _columns(self, mark: str) -> dict[str, Array]:
         """Return numbers where pandas finds numbers, else text."""
         frame = self._frame(mark)
-        for name in self.blank:
-            if frame.pop(name).notna().any():
+        for k in range(len(self.names), len(self.names) + self.n_blank):
+            if frame.pop(k).notna().any():
                 raise TableError(f"{self.source}: there are values in a column without a name")
         if self.chosen and frame[self.chosen[-1]].isna().any():
             self._check_lengths()
@@ -223,12 +224,15 @@ class Separated:
         # Newer releases read numbers exactly, and warn where they are asked to.
         exact = {} if _version(pandas) >= (3, 1) else {"float_precision": "round_trip"}
         source, skipped = self._source()
+        chosen = {*self.chosen}  # others may have no name, or one twice
+        names = [name if name in chosen else k for k, name in enumerate(self.names)]
+        blank = range(len(names), len(names) + self.n_blank)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", pandas.errors.DtypeWarning)
                 warnings.simplefilter("error", pandas.errors.ParserWarning)
                 return pandas.read_csv(
-                    source, sep=self.separator, names=[*self.names, *self.blank], header=None,
+                    source, sep=self.separator, names=[*names, *blank], header=None,
                     skiprows=skipped, index_col=False, usecols=usecols, dtype=dtype,
                     encoding=self.encoding, decimal=mark, skipinitialspace=True,
                     keep_default_na=False, na_values=[*_SPELLED, *self.wanted.missing], **exact,
@@ -258,7 +262,7 @@ class Separated:
                 continue
             if line.startswith("#") and not in_quotes:
                 _, cells = next(self._rows([line]), (0, []))
-                if len(cells) != len(self.names) + len(self.blank):
+                if len(cells) != len(self.names) + self.n_blank:
                     left_out += 1
                     continue
             in_quotes ^= line.count('"') % 2 == 1
@@ -371,6 +375,13 @@ class _Kept(io.RawIOBase):
         block = self.file.read(len(buffer))
         buffer[: len(block)] = block
         return len(block)
+
+
+def _by_mark(start: bytes) -> str | None:
+    """Return the encoding that a byte order mark tells, None where it may be UTF-8."""
+    if start in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
+    return "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else None
 
 
 def _has_codes(block: bytes) -> bool:

@@ -19,10 +19,9 @@ Array = NDArray[Any]
 
 MISSING = frozenset(
     "|?|.|..|-|--|---|na|n/a|n.a.|#n/a|#na|#n/a n/a|<na>|nan|-nan|null|none|nil|nat|missing|"
-    "not available|\u2013|\u2014".split("|")
+    "not available|\u2013|\u2014|\\n|(null)|#div/0!|#value!|#ref!|#num!|#name?|#null!".split("|")
 )
 EXACT = 2**53  # beyond, two whole numbers may be one of float64
-ROW_NAMES = "Unnamed: 0"  # as pandas calls a first column without a name
 
 
 class TableError(ValueError):
@@ -130,29 +129,36 @@ class Wanted:
                 raise TableError(f"{source}: --{option} does nothing, as this is {what}")
 
     def chosen(self, names: Sequence[str], source: str) -> list[str]:
-        """Return which columns to read, in the order of the file, after a check of all names."""
-        seen = set()
+        """Return which columns to read, in the order of the file, after a check of their names."""
+        there = Table(source, {}, tuple(names))
+        there.check((*(self.only or ()), *self.drop, *self.text))
+        chosen = []
         for k, name in enumerate(names):
+            if name in self.drop or not (self.only is None or name in self.only):
+                continue
             if not name:
                 raise TableError(
                     f"{source}: column {k + 1} has no name; the names of the columns are taken to "
                     f"be {shortened(', '.join(filter(None, names)))!r}"
                 )
-            if name in seen:
+            if name in chosen:
                 raise TableError(f"{source}: there are two columns {name!r}")
-            seen.add(name)
-        there = Table(source, {}, tuple(names))
-        there.check((*(self.only or ()), *self.drop, *self.text))
-        return [
-            name
-            for name in names
-            if (self.only is None or name in self.only) and name not in self.drop
-        ]
+            chosen.append(name)
+        return chosen
 
     def clean(self, cell: str) -> str:
         """Return a cell of text, "" for a missing one."""
         cell = cell.strip()
         return "" if cell.lower() in MISSING or cell in self.missing else cell
+
+
+def name_of_rows(names: Collection[str]) -> str:
+    """Return what pandas calls a first column without a name, beside others of its own."""
+    name, k = "Unnamed: 0", 0
+    while name in names:
+        k += 1
+        name = f"Unnamed: 0.{k}"
+    return name
 
 
 def shortened(text: str) -> str:
