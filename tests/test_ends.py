@@ -266,3 +266,40 @@ def test_in_float64_the_loss_says_what_rounding_loses():
     assert put_back(asked, SMALL_GAIN, loss, loss * (1.0 + 1e-5), 1e-4) == SMALL_GAIN
     assert put_back(asked, SMALL_GAIN, 1e-30, 1e-18, 0.0) == SMALL_GAIN  # targets that are met
     assert put_back(asked, STALLED, loss, 2.0 * loss, 0.0) == STALLED
+
+
+LIKE = {
+    "tanh": ["tanh"] * 4 + ["one"],
+    "gelu": ["gelu", "one"],
+    "of two kinds": ["tanh", "logistic"],
+    "no zero": ["logistic"] * 3,
+}
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("optimizer", ["lm", "BFGS", "trust-ncg"])
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+@pytest.mark.parametrize("neurons", LIKE)
+def test_neurons_that_began_alike_are_at_no_minimum(neurons, loss, optimizer):
+    """Gradients part none of them, so that all but one are as good as absent."""
+    t = np.round(np.exp(T)) if loss == "poisson" else T + 1.0
+    net = fastbp.Network(3, activations=LIKE[neurons], output="identity")
+    w0, options = np.zeros(net.n_params), {"optimizer": optimizer, "loss": loss}
+    result = fastbp.fit(net, X, t, w0=w0, **options)
+    groups = fastbp.fit_groups(net, X[None], t[None], w0=w0, **options)
+    assert groups.reasons[0] == result.reason
+    H = np.array([net.hvp(result.w, X, t, p, loss=loss) for p in np.eye(net.n_params)])
+    least = np.linalg.eigvalsh(H)[0]
+    assert not result.converged or least > -1e-6
+    assert result.converged or result.reason.startswith(("saddle", "all epochs"))
+
+
+def test_what_a_penalty_keeps_at_zero_is_at_its_minimum():
+    net = fastbp.Network(3, activations=["tanh"] * 4 + ["one"], output="identity")
+    w0 = np.zeros(net.n_params)
+    result = fastbp.fit(net, X, T + 1.0, w0=w0, l2=2.0)
+    assert result.converged
+    assert fastbp.fit(net, X, T + 1.0, w0=w0, l2=1e-3).reason.startswith("saddle")
+    with pytest.warns(fastbp.FitWarning, match="no better than that of a constant"):
+        alone = fastbp.fit(net, X, T + 1.0, w0=w0)
+    assert alone.reason.startswith("saddle")

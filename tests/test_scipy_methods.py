@@ -231,3 +231,15 @@ def test_second_derivatives_that_overflow_are_refused() -> None:
     far, t = (1e6 * X).astype("float32"), (1e12 * T).astype("float32")
     with pytest.raises(ValueError, match="dogleg needs finite second derivatives"):
         fastbp.fit(net, far, t, w0=w0, optimizer="dogleg")
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("optimizer", ["trust-ncg", "Newton-CG"])
+def test_a_product_that_float32_does_not_hold_ends_a_run(optimizer: str) -> None:
+    net = fastbp.Network(
+        3, activations=["logistic", "softplus", "tanh"], output="identity", dtype=np.float32
+    )
+    X32, t = X.astype(np.float32), (1e18 * T).astype(np.float32)
+    start = net.init(0)
+    result = fastbp.fit(net, X32, t, w0=start, l2=1e-3, optimizer=optimizer)
+    assert result.loss <= net.loss_and_grad(start, X32, t)[0]

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _boundary as boundary
 from .._standardise import parted
-from ..kernels.machine.levenberg_settings import REASONS
+from ..kernels.machine.levenberg_settings import REASONS, SADDLE
 from ..losses import Loss, get_loss
 from ..network import Network
 from ..optimizers import (
@@ -31,7 +31,8 @@ from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
 from .far import Far
 from .given import Given, Start, check_network, checked, problem_of, said_of, threads_of
-from .methods import Levenberg, Problem, Stochastic, put_back, stream
+from .methods import Levenberg, Problem, Stochastic, is_at_saddle, put_back, stream
+from .newton import begins_alike
 from .progress import Progress
 from .result import FitResult
 from .scipy_methods import SPENT, SciPy
@@ -51,6 +52,10 @@ _OF_EACH = (
 )  # fmt: skip
 Method = Stochastic | Levenberg | SciPy
 ALL_DONE = "all epochs done"
+ALIKE = (
+    "saddle: the loss falls where neurons part that began alike, or at zero; begin elsewhere "
+    "(w0, seed)"
+)
 EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
 
 
@@ -240,7 +245,10 @@ def fit(
             others = (seed, shuffle, batch_size)
             arguments = Arguments(problem, held_out, chosen, early, others)
             store = Checkpoint(Path(checkpoint), arguments, n_epochs)
+        alike = given.w0 is not None and begins_alike(net, problem.w)
         reason = watch.ended(problem.w, _run(problem, method, watch, store))
+        if alike and reason.startswith(CONVERGED) and is_at_saddle(problem):
+            reason = ALIKE
         result = _result(problem, method, watch, reason, start, given)
         shown.end(result.reason)
     if _moments is not None:  # of the last fit, for the next one to go on from
@@ -454,7 +462,9 @@ def _result(
             held_back=best is not None or (limited and isinstance(method, Stochastic)),
             known_noise=given.absolute_sigma,
             # A saddle is said by the reason itself.
-            told_to_end=reason.startswith((STOPPED, SPENT, "interrupted", "target", "saddle")),
+            told_to_end=reason.startswith(
+                (STOPPED, SPENT, "interrupted", "target", REASONS[SADDLE])
+            ),
             limited=limited,
         ),
     )

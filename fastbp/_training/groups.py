@@ -21,18 +21,20 @@ from ..kernels.machine.levenberg_settings import GOING, NOT_FINITE, REASONS
 from ..losses import Loss
 from ..network import Network
 from ..optimizers import LevenbergMarquardt, Optimizer
-from .fit import ALL_DONE, epochs_of, fit
+from .fit import ALIKE, ALL_DONE, epochs_of, fit
 from .given import Given, Start, check_network, check_size, checked, is_copied, started, taken
 from .jobs import outcomes
 from .methods import (
     Problem,
     end_of_levenberg,
+    is_at_saddle,
     is_told,
     levenberg_options,
     may_have_moved,
     put_back,
     squares,
 )
+from .newton import begins_alike
 from .source import Source
 from .watch import CONVERGED, NonFiniteLossError
 
@@ -435,6 +437,7 @@ class _Work:
         options = levenberg_options(whole, optimizer)
         loop = LevenbergGroups(prepared(whole.net), whole.loss, {*sizes.tolist()}, **options)
         n = epochs_of(optimizer, self._epochs)
+        alike = not self._made and begins_alike(whole.net, whole.w)
 
         def fitted(block: _Block, stop: threading.Event) -> None:
             start, end = block
@@ -473,6 +476,11 @@ class _Work:
             w[failed], losses[failed] = np.nan, np.nan
             self.w[start:end], self.losses[start:end] = w, losses
             self.reasons[start:end] = [_REASONS[reason] for reason in reasons.tolist()]
+            for k in range(end - start) if alike else ():
+                m = start + k
+                given = replace(self._of(m, m + 1, own, start), w=w[k])
+                if self.reasons[m].startswith(CONVERGED) and is_at_saddle(given):
+                    self.reasons[m] = ALIKE
 
         return fitted
 

@@ -33,7 +33,7 @@ from ..objective import Objective, penalty
 from ..optimizers import SGD, TAKES_ARRAYS, Adam, AdamW, LevenbergMarquardt, rates
 from .ends import STEPS, ended
 from .far import Apart, Far, FarEpochs, FarObjective, of_mean_one
-from .newton import nearer
+from .newton import is_saddle, nearer
 from .source import Streamed
 from .watch import NonFiniteLossError, Watch, diverged
 
@@ -417,6 +417,13 @@ def end_of_levenberg(problem: Problem, why: int, ftol: float) -> tuple[int, floa
         nearest = nearer(problem, _size(problem.loss), rms_of_targets(problem))
         loss = loss if nearest is None else nearest
     return why, loss
+
+
+def is_at_saddle(problem: Problem) -> bool:
+    """Whether there is a loss that falls from w on, where its gradient vanishes."""
+    least = _MOVED * NATS if family(problem.loss) == "cross_entropy" else 0.0
+    nothing = max(least, 0.5 * (_MOVED * rms_of_targets(problem)) ** 2)
+    return abs(problem.value()) > nothing and is_saddle(problem)
 
 
 def may_have_moved(net: Network, found: Any, value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..network import Network
 from ..objective import Objective
 from .ends import WORK
 from .far import FarObjective
@@ -24,6 +25,7 @@ MOST, _FLAT = 600, 1e-10
 _STEPS, _NONE, _STALE = 12, 1e-10, 0.1
 _HELD = (1.0, 1e2, 1e3, 1e4)
 _EPS = float(np.finfo(np.float64).eps)
+_BENT = 1e-5  # a curvature beside the largest entry of its row that is not rounding's
 
 Bounds = tuple[NDArray, NDArray]
 
@@ -94,6 +96,42 @@ def stepped(
     if bounds is not None:
         np.clip(to, *bounds, out=to)
     return to if np.isfinite(to).all() else None
+
+
+@np.errstate(all="ignore")  # one's own function may have no value at 0
+def begins_alike(net: Network, w: NDArray) -> bool:
+    """Whether gradients can't part some neurons: those alike, or at 0, a zero of theirs."""
+    A, W = net.split(w)
+    rows = np.column_stack([A.reshape(net.n_outputs, -1).T, W])
+    known = set()
+    for v, row in zip(net.activations, rows, strict=True):
+        key = v.key, row.tobytes()
+        if key in known or not (row.any() or v(0.0)):
+            return True
+        known.add(key)
+    return False
+
+
+@np.errstate(all="ignore")
+def is_saddle(problem: Problem) -> bool:
+    """Whether the loss bends down from w on, where the Hessian is small enough to be asked."""
+    if not is_small(problem):
+        return False
+    w, moves = problem.w, problem.free
+    if problem.bounds is not None:
+        moves = moves & (problem.bounds[0] < w) & (w < problem.bounds[1])
+    free = np.flatnonzero(moves)
+    ones = np.ones(free.size)
+    H = hessian(problem.objective(), w, free, ones, ones)
+    H = 0.5 * (H + H.T)
+    largest = np.abs(H).max(axis=1, initial=0.0)
+    if not (largest.any() and np.isfinite(largest).all()):
+        return False
+    some = np.flatnonzero(largest)
+    scale = 1.0 / np.sqrt(largest[some])
+    scaled = H[np.ix_(some, some)] * scale * scale[:, np.newaxis]
+    least = max(_BENT, float(np.sqrt(np.finfo(w.dtype).eps)))
+    return bool(np.linalg.eigvalsh(scaled)[0] < -least)
 
 
 @np.errstate(all="ignore")  # a trial may be far beyond all numbers

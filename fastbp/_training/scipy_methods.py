@@ -116,7 +116,7 @@ class _Stopped(Exception):
 
 
 class _Still(Exception):
-    """Leaves a SciPy method that goes on without lowering the loss."""
+    """Leaves a SciPy method that goes on without lowering the loss, or can't go on."""
 
 
 class Units(NamedTuple):
@@ -490,7 +490,10 @@ class _Run:
         """Return the Hessian's product with p."""
         direction = np.zeros(len(self._problem.w), self._problem.net.dtype)
         direction[self._free] = p * self._scale
-        return self._objective.hvp(self.whole(z), direction)[self._free] * self._slope
+        product = self._objective.hvp(self.whole(z), direction)[self._free] * self._slope
+        if not np.isfinite(product).all():  # of which trust-ncg makes an error of SciPy's
+            raise _Still
+        return product
 
     def hess(self, z: NDArray) -> NDArray:
         """Return the Hessian, or the Gauss–Newton matrix in its place."""
