@@ -659,6 +659,31 @@ def test_intervals_that_there_are_not(people, tmp_path, capsys, train, message):
 
 
 @pytest.mark.filterwarnings("default")
+def test_rates_beyond_all_numbers_cost_no_model(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    path, model, plot = (tmp_path / name for name in ("far.csv", "far.npz", "far.png"))
+    far = np.random.default_rng(0).permutation(40)[-2:]  # held out: one is too large
+    x = np.arange(40.0) % 7
+    x[far] = -1e9, 1e9
+    path.write_text("x,y\n" + "".join(f"{a},{k % 7 // 2}\n" for k, a in enumerate(x)))
+    how = ["--loss", "poisson", "--neurons", "1", "--l2", "0.01", "--steps", "9"]
+    words = ["train", str(path), *how, "--save", str(model)]
+    assert _cli.main([*words, "--plot", str(plot), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "warning: predictions of rows held out are beyond all numbers" in printed.err
+    found = json.loads(printed.out, parse_constant=pytest.fail)
+    assert found["training"]["held_out_loss"] is found["held_out"]["network"] is None
+    assert found["held_out"]["rmse"]["network"] is None and plot.stat().st_size > 0
+    for again in (words, ["info", str(model)]):
+        assert _cli.main(again) == 0
+        shown = re.sub(" +", " ", capsys.readouterr().out)
+        assert "held-out R2, network: infinite\n" in shown
+        assert "held-out RMSE, network: infinite\n" in shown
+    assert _cli.main(["predict", str(model), str(path), "--json"]) == 0
+    y = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["y"]
+    assert [y[k] for k in far].count(None) == y.count(None) == 1
+
+
 def test_intervals_that_nothing_determines(tmp_path, capsys):
     data, model = tmp_path / "t.csv", tmp_path / "model.npz"
     data.write_text("a,y\n1,3\n2,4\n3,6\n4,1\n")

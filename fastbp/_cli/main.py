@@ -359,7 +359,7 @@ def _run_train(options: argparse.Namespace) -> int:
         progress,
     )
     judged = _train.judge(problem, fit.w)
-    results = _results(options, how_to_fit, chosen, fit, judged)
+    results = _as_json(_results(options, how_to_fit, chosen, fit, judged))
     for doubt in results["training"]["warnings"]:
         note(f"warning: {doubt}")
     results["training"]["seconds_of_choice"] = round(choosing, 6)
@@ -427,6 +427,8 @@ def _results(
     doubts = [*fit.result.warnings]
     if chosen.doubt:
         doubts.append(f"cross-validation: {chosen.doubt}")
+    if fit.held_out_loss is not None and not np.isfinite(fit.held_out_loss):
+        doubts.append("predictions of rows held out are beyond all numbers, far from those fitted")
     if worse:
         doubts.append(f"{words}; a larger --l2 or fewer --neurons may help")
     training = {
@@ -449,6 +451,15 @@ def _results(
         "seconds": round(fit.seconds, 6),
     }
     return {"training": training, "held_out": held_out, "fitted": fitted, "in_words": words}
+
+
+def _as_json(x: Any) -> Any:
+    """Return dicts and lists as JSON has them: what is not finite is null."""
+    if isinstance(x, dict):
+        return {name: _as_json(value) for name, value in x.items()}
+    if isinstance(x, list):
+        return [*map(_as_json, x)]
+    return None if isinstance(x, float) and not np.isfinite(x) else x
 
 
 # ---- predict and info ------------------------------------------------------------------------
@@ -476,7 +487,7 @@ def _run_predict(options: argparse.Namespace) -> int:
         columns = _with_interval(columns, model, preparation, X, options.interval)
     text = io.StringIO()
     if options.json:
-        text.write(json.dumps({name: _finite(x) for name, x in columns.items()}) + "\n")
+        text.write(json.dumps(_as_json(columns)) + "\n")
     else:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
@@ -487,11 +498,6 @@ def _run_predict(options: argparse.Namespace) -> int:
         sys.stdout.write(text.getvalue())
         sys.stdout.flush()
     return 0
-
-
-def _finite(values: list) -> list:
-    """Return values as JSON has them: what is not finite is null."""
-    return [x if isinstance(x, str) or np.isfinite(x) else None for x in values]
 
 
 def _columns(preparation: Preparation, y: NDArray) -> dict[str, list]:

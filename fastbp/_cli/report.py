@@ -109,12 +109,17 @@ def _of_one(quality: dict[str, Any], before: str, after: str) -> list[tuple[str,
     """Return how well one target is met, of classes with the counts of each."""
     linear = "linear least squares" if quality["measure"] == "R2" else "logistic regression"
     who = {"network": "network", "linear": linear}
+    rmse = quality.get("rmse", {})  # null where it is infinite, as R2 is then
     rows = [
-        (f"{before}{quality['measure']}{after}, {name}", _four_digits(quality[key]))
+        (
+            f"{before}{quality['measure']}{after}, {name}",
+            "infinite" if rmse.get(key, 0.0) is None else _four_digits(quality[key]),
+        )
         for key, name in who.items()
     ]
-    for key, value in quality.get("rmse", {}).items():
-        rows.append((f"{before}RMSE{after}, {who[key]}", f"{value:.5g} in the target's unit"))
+    for key, value in rmse.items():
+        shown = "infinite" if value is None else f"{value:.5g} in the target's unit"
+        rows.append((f"{before}RMSE{after}, {who[key]}", shown))
     for key, value in quality.get("log_loss", {}).items():
         rows.append((f"{before}log-loss{after}, {who[key]}", f"{value:.4f}"))
     if "confusion" in quality:
@@ -194,20 +199,22 @@ def plot(path: str, problem: Problem, fit: Fit, judged: dict[str, list[Judged] |
     for k, one in enumerate(each):
         left, right = panels[f"{k} left"], panels[f"{k} right"]
         if one.classes is None:
-            plots.observed(left, one.name, one.known, one.network, one.linear, which)
-            rmse = rms(one.known - one.network)
-            plots.residuals(right, one.name, one.known, one.network, rmse, which)
+            drawn = np.isfinite(one.network)
+            known, network, linear = (x[drawn] for x in (one.known, one.network, one.linear))
+            plots.observed(left, one.name, known, network, linear, which)
+            rmse = rms(known - network)
+            plots.residuals(right, one.name, known, network, rmse, which)
         else:
             counts = confusion(one.known, one.network)
             others = int(np.trace(confusion(one.known, one.linear)))
             plots.confusion(left, one.name, one.classes, counts, others, which)
             plots.calibration(right, one.name, one.classes, one.known, one.network, which)
     last = len(fit.result.history["loss"])
-    known = not fit.steps or fit.steps[-1] == last
-    steps = fit.steps if known else [*fit.steps, last]
-    losses = {"fitted": fit.losses if known else [*fit.losses, fit.loss]}
+    seen = not fit.steps or fit.steps[-1] == last
+    steps = fit.steps if seen else [*fit.steps, last]
+    losses = {"fitted": fit.losses if seen else [*fit.losses, fit.loss]}
     if fit.held_out_loss is not None:
-        at_end = [] if known else [fit.held_out_loss]
+        at_end = [] if seen else [fit.held_out_loss]
         losses["held out"] = [*fit.held_out_losses, *at_end]
     plots.losses(panels["losses"], steps, losses, f"{problem.loss} loss, without the penalty")
     ending = os.path.splitext(path)[1][1:].lower()

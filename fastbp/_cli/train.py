@@ -216,7 +216,8 @@ class Judged(NamedTuple):
 def predicted(preparation: Preparation, loss: str, y: NDArray) -> NDArray:
     """Return outputs of the network as they are shown: in the targets' units, of poisson rates."""
     y = preparation.decode(y)
-    return np.exp(y) if loss == "poisson" else y
+    with np.errstate(over="ignore"):  # infinite, far from what was fitted
+        return np.exp(y) if loss == "poisson" else y
 
 
 def judge(problem: Problem, w: Vector) -> dict[str, list[Judged] | None]:
@@ -280,7 +281,9 @@ def _mean(values: list[float | None]) -> float | None:
 
 def _numbers(one: Judged) -> dict[str, Any]:
     both = {"network": one.network, "linear": one.linear}
-    rmse = {name: rms(one.known - y) for name, y in both.items()}
+    rmse = {
+        name: rms(one.known - y) if np.isfinite(y).all() else np.inf for name, y in both.items()
+    }
     return {"measure": "R2", **{name: _r2(y, one.known) for name, y in both.items()}, "rmse": rmse}
 
 
@@ -288,6 +291,8 @@ def _r2(y: Vector, t: Vector) -> float | None:
     """Return 1 - Σ(y - t)² / Σ(t - mean t)²; None where all targets are one."""
     if (t == t[0]).all():  # their mean may be another number
         return None
+    if not np.isfinite(y).all():
+        return -np.inf
     return 1.0 - (rms(y - t) / rms(t - t.mean())) ** 2
 
 
