@@ -132,7 +132,7 @@ class Wanted:
         """Return which columns to read, in the order of the file, after a check of their names."""
         there = Table(source, {}, tuple(names))
         there.check((*(self.only or ()), *self.drop, *self.text))
-        chosen = []
+        chosen: dict[str, None] = {}  # thousands, perhaps: no list
         for k, name in enumerate(names):
             if name in self.drop or not (self.only is None or name in self.only):
                 continue
@@ -143,8 +143,8 @@ class Wanted:
                 )
             if name in chosen:
                 raise TableError(f"{source}: there are two columns {name!r}")
-            chosen.append(name)
-        return chosen
+            chosen[name] = None
+        return [*chosen]
 
     def clean(self, cell: str) -> str:
         """Return a cell of text, "" for a missing one."""
