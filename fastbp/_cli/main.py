@@ -509,13 +509,26 @@ def _columns(preparation: Preparation, y: NDArray) -> dict[str, list]:
     each = preparation.of_each(y)
     if classes is None:
         return {name: values.tolist() for name, values in zip(targets, each, strict=True)}
-    columns: dict[str, list] = {}
+    columns: list[tuple[str, list]] = []
     for name, names, p in zip(targets, classes, each, strict=True):
-        columns[name] = [names[k] for k in p.argmax(axis=1)]
+        columns.append((name, [names[k] for k in p.argmax(axis=1)]))
         shown = f"{name}=" if len(targets) > 1 else ""
         for k in [1] if len(names) == 2 else range(len(names)):
-            columns[f"probability of {shown}{names[k]}"] = p[:, k].tolist()
-    return columns
+            columns.append((f"probability of {shown}{names[k]}", p[:, k].tolist()))
+    return _by_name(columns)
+
+
+def _by_name(columns: list[tuple[str, list]]) -> dict[str, list]:
+    """Return columns by their names, none of which takes the place of another."""
+    found: dict[str, list] = {}
+    for name, values in columns:
+        if name in found:
+            raise ValueError(
+                f"two columns of the prediction would be called {name!r}: fit targets and classes "
+                "of other names"
+            )
+        found[name] = values
+    return found
 
 
 def _with_interval(
@@ -535,15 +548,12 @@ def _with_interval(
         )
     _, std = model.predict(X, return_std=True, noise=True)
     half = NormalDist().inv_cdf(0.5 + 0.5 * probability) * std * preparation.target_scaling.scale
-    found: dict[str, list] = {}
+    found: list[tuple[str, list]] = []
     for name, of_one in zip(preparation.targets, half.reshape(len(X), -1).T, strict=True):
         y = np.array(columns[name])
-        found |= {
-            name: columns[name],
-            f"{name} lower": (y - of_one).tolist(),
-            f"{name} upper": (y + of_one).tolist(),
-        }
-    return found
+        lower, upper = (y - of_one).tolist(), (y + of_one).tolist()
+        found += [(name, columns[name]), (f"{name} lower", lower), (f"{name} upper", upper)]
+    return _by_name(found)
 
 
 def _run_info(options: argparse.Namespace) -> int:
