@@ -658,6 +658,17 @@ def test_intervals_that_there_are_not(people, tmp_path, capsys, train, message):
     assert message in capsys.readouterr().err
 
 
+def test_a_prediction_has_no_two_columns_of_a_name(tmp_path, capsys):
+    table, model = tmp_path / "table.csv", tmp_path / "model.npz"
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    table.write_text("x,y,y lower\n" + "".join(f"{x},{y},{z}\n" for x, y, z in rows))
+    targets = ("--target", "y", "--target", "y lower")
+    run("train", table, *targets, "--neurons", "2", "--epochs", "3", "--l2", "1", "--save", model)
+    run("predict", model, table)
+    assert _cli.main(["predict", str(model), str(table), "--interval", "0.9"]) == 2
+    assert "two columns of the prediction would be called 'y lower'" in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings("default")
 def test_rates_beyond_all_numbers_cost_no_model(tmp_path, capsys):
     pytest.importorskip("matplotlib")
@@ -684,17 +695,7 @@ def test_rates_beyond_all_numbers_cost_no_model(tmp_path, capsys):
     assert [y[k] for k in far].count(None) == y.count(None) == 1
 
 
-def test_a_prediction_has_no_two_columns_of_a_name(tmp_path, capsys):
-    table, model = tmp_path / "table.csv", tmp_path / "model.npz"
-    rows = np.random.default_rng(0).normal(size=(40, 3))
-    table.write_text("x,y,y lower\n" + "".join(f"{x},{y},{z}\n" for x, y, z in rows))
-    targets = ("--target", "y", "--target", "y lower")
-    run("train", table, *targets, "--neurons", "2", "--epochs", "3", "--l2", "1", "--save", model)
-    run("predict", model, table)
-    assert _cli.main(["predict", str(model), str(table), "--interval", "0.9"]) == 2
-    assert "two columns of the prediction would be called 'y lower'" in capsys.readouterr().err
-
-
+@pytest.mark.filterwarnings("default")
 def test_intervals_that_nothing_determines(tmp_path, capsys):
     data, model = tmp_path / "t.csv", tmp_path / "model.npz"
     data.write_text("a,y\n1,3\n2,4\n3,6\n4,1\n")
