@@ -101,6 +101,9 @@ def stepped(
 @np.errstate(all="ignore")  # one's own function may have no value at 0
 def begins_alike(net: Network, w: NDArray) -> bool:
     """Whether gradients can't part some neurons: those alike, or at 0, a zero of theirs."""
+    first = w[: net.n_neurons].tolist()  # of the first output
+    if all(first) and len({*first}) == len(first):
+        return False  # as almost always: 1 µs in place of 3 a neuron
     A, W = net.split(w)
     rows = np.column_stack([A.reshape(net.n_outputs, -1).T, W])
     known = set()
