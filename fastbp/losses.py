@@ -245,6 +245,9 @@ log_cosh = _named(
 poisson = _named("poisson", lambda y, t: math.exp(y) - t * y, target_range=(0.0, math.inf))
 
 
+_HUBER, _PINBALL = "huber(delta=", "pinball(quantile="  # what names of these begin with
+
+
 def huber(delta: float = 1.0) -> Loss:
     """Return Huber's loss: r²/2 for |r| ≤ delta, delta (|r| - delta/2) beyond (Huber 1964).
 
@@ -315,7 +318,6 @@ def pinball(quantile: float = 0.5) -> Loss:
 
 _NAMED = {a.name: a for a in (squared, cross_entropy, log_cosh, poisson)}
 NAMES = ("squared", "cross_entropy", "huber", "log_cosh", "poisson", "pinball")
-_HUBER, _PINBALL = "huber(delta=", "pinball(quantile="
 
 
 def family(loss: Loss) -> str:
