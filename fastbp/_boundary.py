@@ -401,7 +401,8 @@ def targets(
         return array
     lowest, highest = loss.target_range
     if np.isfinite(lowest) or np.isfinite(highest):
-        place = _first_wrong(lambda t: (t >= lowest) & (t <= highest), array)
+        with np.errstate(over="ignore"):  # an end beyond float32 is infinite there
+            place = _first_wrong(lambda t: (t >= lowest) & (t <= highest), array)
         if place is not None:
             raise ValueError(
                 f"targets of the loss {loss.name!r} must lie in [{lowest:g}, {highest:g}]; "

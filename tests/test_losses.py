@@ -234,6 +234,17 @@ def test_lookup():
             get_loss(wrong)
 
 
+@pytest.mark.parametrize("check_finite", [False, True])
+def test_an_end_beyond_float32_is_infinite_there(check_finite):
+    ell = fastbp.loss(lambda y, t: (y - t) ** 2, name="far", target_range=(0.0, 1e40))
+    net = fastbp.Network(2, 2, dtype="float32")
+    w, X = net.init(0), np.ones((3, 2), np.float32)
+    t = np.array([0.0, 1.0, 1e10], np.float32)
+    assert net.loss_and_grad(w, X, t, loss=ell, check_finite=check_finite)[0] > 1e19
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1e\+40\]; got t\[0\] = -1"):
+        net.loss_and_grad(w, X, t - 1, loss=ell, check_finite=check_finite)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_range_of_targets_is_that_of_its_loss(dtype):
     """Where two losses have one formula too, and at ends that float32 rounds."""

@@ -127,7 +127,9 @@ class Plan:
         table[at.CONTEXT] = context().ctypes.data
         table[at.LOSS_PLAN] = self.address
         table[at.LOSS_OUTPUTS] = outputs.table.ctypes.data
-        limits = np.array(loss.target_range, dtype).astype(np.float64)  # as targets are compared
+        with np.errstate(over="ignore"):
+            limits = np.array(loss.target_range, dtype)  # as targets are compared
+        limits = limits.astype(np.float64)
         if loss.fuses_with_softmax and joins(output):
             table[at.LOSS_CHECK] = units.probabilities(dtype).address
         elif np.isfinite(limits).any():
