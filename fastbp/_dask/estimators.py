@@ -119,10 +119,9 @@ class _OnDask:
     def _fit_on(self, client: Client, X: Any, y: Any, c: Any) -> FitResult:
         model: Any = self
         model._check_flags()
-        names = getattr(X, "columns", None)
         vars(self).pop("feature_names_in_", None)
-        if names is not None and all(isinstance(name, str) for name in names):
-            self.feature_names_in_ = np.array([*names], dtype=object)
+        if (names := boundary.names_of(X)) is not None:
+            self.feature_names_in_ = np.array(names, dtype=object)
         loss = get_loss(model.loss)
         X, y = _array(X), _targets(y)
         if X.ndim != 2:

@@ -478,9 +478,9 @@ class _Work:
             self.reasons[start:end] = [_REASONS[reason] for reason in reasons.tolist()]
             for k in range(end - start) if alike else ():
                 m = start + k
-                given = replace(self._of(m, m + 1, own, start), w=w[k])
-                if self.reasons[m].startswith(CONVERGED) and is_at_saddle(given):
-                    self.reasons[m] = ALIKE
+                if self.reasons[m].startswith(CONVERGED):
+                    given = replace(self._of(m, m + 1, own, start), w=w[k])
+                    self.reasons[m] = ALIKE if is_at_saddle(given) else self.reasons[m]
 
         return fitted
 
