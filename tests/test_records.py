@@ -1,9 +1,14 @@
 """A call through an address and the kernel behind it agree: seen where each is compiled."""
 
+from typing import NamedTuple
+
+import numpy as np
 import pytest
 from numba import types
 from numba.core.errors import TypingError
 
+from fastbp.kernels.calls.entries import ENTRIES
+from fastbp.kernels.machine import entry, records
 from fastbp.kernels.machine.build import Kernel, kernel_object
 from fastbp.kernels.machine.callers import call_batch, call_targets
 from fastbp.kernels.machine.numba_api import compile_ir
@@ -42,3 +47,21 @@ def test_a_kernel_of_other_arguments_than_its_record_is_refused():
 
     with pytest.raises(AssertionError, match="weights"):
         kernel_object(Kernel(weights, Weights), "fastbp_test")
+
+
+@pytest.mark.parametrize(
+    ("record", "call"), [("Weights", "loss"), ("Targets", "loss"), ("Penalty", "objective")]
+)
+def test_entries_call_by_the_names_of_a_record(record, call, monkeypatch):
+    fields = [*records.kinds(getattr(records, record)).items(), ("more", int)]
+    monkeypatch.setattr(entry, record, NamedTuple("Longer", fields))
+    with pytest.raises(TypeError, match="'more'"):
+        entry.entry_object(ENTRIES[call], np.dtype("float64"), "fastbp_test")
+
+
+def test_an_entry_of_other_arguments_than_its_record_is_refused():
+    weights, float64 = ENTRIES["weights"], np.dtype("float64")
+    with pytest.raises(TypeError, match="'part'"):
+        entry.entry_object(weights._replace(arguments=weights.arguments[:1]), float64, "test")
+    with pytest.raises(TypeError, match="'more'"):
+        entry.entry_object(weights._replace(given={"more": 1}), float64, "test")

@@ -23,7 +23,7 @@ from . import numpy_layout as layout
 from . import places
 from .emit import object_of
 from .linker import EMPTY, FLOAT32, FLOAT64, NDARRAY, NONE, REFUSED
-from .records import ALLOCATING, DONE, kinds
+from .records import ALLOCATING, DONE, Penalty, Targets, Weights, kinds
 from .target import lanes
 
 _BIT, _BYTE, _INT32, _INT64 = (ir.IntType(n) for n in (1, 8, 32, 64))
@@ -152,6 +152,22 @@ class _Code:
         """Call a C function by address."""
         kind = ir.FunctionType(result, [a.type for a in args])
         return self.b.call(self.b.inttoptr(address, kind.as_pointer()), args)
+
+    def drive_at(self, address: ir.Value, record: Any, given: dict[str, ir.Value]) -> None:
+        """Call a kernel by address with its record's fields, by name; others as the record has it.
+
+        What is given and not of the record, or of it and without a default, is a TypeError.
+        """
+        types = [{int: _INT64, float: _DOUBLE}[kind] for kind in kinds(record).values()]
+        arguments = [
+            value if isinstance(value, ir.Value) else ir.Constant(kind, value)
+            for value, kind in zip(record(**given), types, strict=True)
+        ]
+        assert [argument.type for argument in arguments] == types, (record, given)
+        if record in ALLOCATING:
+            self.b.store(self.call_at(address, _INT64, *arguments), self.status)
+        else:
+            self.call_at(address, ir.VoidType(), *arguments)
 
     def size_of(self, argument: Argument) -> int:
         return self.dtype.itemsize if argument.dtype < 0 else 8
@@ -424,14 +440,15 @@ class _Code:
         check = self.place(self.loss, places.LOSS_CHECK)
         with b.if_then(self.given(check)):
             t = b.load(self.data["t"])
-            self.call_at(check, ir.VoidType(), self.loss, t, B, pointer)
+            self.drive_at(check, Targets, {"loss": self.loss, "t": t, "n": B, "result": pointer})
             outside = b.fcmp_ordered(">", b.load(self.result), ir.Constant(_DOUBLE, 0.0))
             b.store(outside, bad)
         b.store(b.sitofp(B, _DOUBLE), self.total)
         c = b.load(self.data["c"])
         with b.if_then(self.given(c)):
             weights = self.place(self.plan, places.WEIGHTS)
-            self.call_at(weights, ir.VoidType(), c, B, _integer(0), pointer)
+            given = {"c": c, "n": B, "part": _integer(0), "result": pointer}
+            self.drive_at(weights, Weights, given)
             b.store(b.load(self.result), self.total)
         total = b.load(self.total)
         info = np.finfo(self.dtype)  # of which 1 / Σ c is a number too
@@ -472,13 +489,15 @@ class _Code:
     def kernel(self, free: ir.Value | None) -> None:
         """Call the kernel with its record's fields, each by name."""
         b, entry = self.b, self.entry
-        values = {
+        every = {
             "plan": self.plan,
             "loss": self.loss,
             "result": b.ptrtoint(self.result, _INT64),
-            **self.numbers,
-            **{name: b.load(slot) for name, slot in self.data.items()},
+            **self.lengths,
         }
+        values = {name: value for name, value in every.items() if name in entry.record._fields}
+        values |= self.numbers
+        values |= {name: b.load(slot) for name, slot in self.data.items()}
         if entry.loss_order >= 0:
             values["scale"] = b.fdiv(ir.Constant(_DOUBLE, 1.0), b.load(self.total))
         if "y" in entry.results and "y" not in self.data:
@@ -496,22 +515,11 @@ class _Code:
             values["ws"] = b.select(free, workspace, _integer(0))
         for name, value in entry.given.items():
             values[name] = self.lengths[value] if isinstance(value, str) else _integer(value)
-        fields = kinds(entry.record)
-        defaults = {int: _integer(0), float: ir.Constant(_DOUBLE, 0.0)}
-        unknown = values.keys() - fields.keys() - {"plan", "loss", "result", "scale"}
-        assert not unknown, (entry, unknown)
-        arguments = [
-            values.get(name, self.lengths.get(name, defaults[kind]))
-            for name, kind in fields.items()
-        ]
         if entry.driver is None:
             address = self.place(self.record, places.DRIVER_ADDRESS)
         else:
             address = self.place(self.plan, entry.driver)
-        if entry.record in ALLOCATING:
-            b.store(self.call_at(address, _INT64, *arguments), self.status)
-        else:
-            self.call_at(address, ir.VoidType(), *arguments)
+        self.drive_at(address, entry.record, values)
 
     def penalise(self) -> None:
         """½ Σ_j λ_j w_j², and λ_j w_j into the gradient."""
@@ -525,7 +533,8 @@ class _Code:
             result = b.ptrtoint(self.penalty, _INT64)
             address = self.place(self.record, places.PENALTY)
             each = self.place(self.record, places.L2_EACH)
-            self.call_at(address, ir.VoidType(), l2, each, w, g, self.lengths["P"], result)
+            given = {"l2": l2, "each": each, "w": w, "g": g, "n": self.lengths["P"]}
+            self.drive_at(address, Penalty, given | {"result": result})
 
     def give(self) -> None:
         """The result, or the exception that the status asks for."""
