@@ -109,6 +109,16 @@ class Columns:
         Z[n:] = _scaled(X[n:], mean, unit)
         return Z
 
+    def standardised_others(self, X: NDArray) -> NDArray:
+        """Return other observations so, of which the bias may be no constant.
+
+        As `unscaled` has it, a row is counted from the means as often as it holds the bias.
+        """
+        if self.bias is None:
+            return self.standardised(X)
+        held = X[:, self.bias, np.newaxis] / self.mean[self.bias]
+        return _scaled(X, held * self._biases.origin, self.unit)
+
     def unscaled(self, W: NDArray) -> NDArray:
         """Return what does the same as given of weights, (…, H, N), for standardised columns.
 

@@ -253,6 +253,23 @@ def test_validation_share_and_weights() -> None:
     np.testing.assert_allclose(other.validation_loss, want)
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_column_that_is_constant_where_it_is_fitted_may_vary_where_it_validates(
+    copied: bool, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not copied:
+        monkeypatch.setattr(sizes, "MOST_PACKED", 0)
+    held = np.column_stack([X[:30, :2], np.arange(30) % 3.0])
+    both: list[Any] = [(X + np.array([2.0, 0.0, 0.0]), T), (held, T[:30])]
+    if elsewhere:
+        both = [(fastbp.Source.from_arrays(*of), None) for of in both]
+    validation = both[1][0] if elsewhere else both[1]
+    result = fastbp.fit(NET, *both[0], validation=validation, epochs=5)
+    want = NET.loss_and_grad(result.w, held, T[:30])[0]
+    np.testing.assert_allclose(result.validation_loss, want, rtol=1e-12)
+
+
 def test_min_delta_is_for_the_patience_alone(tmp_path: Path) -> None:
     early = EarlyStopping(patience=10, min_delta=0.05)
     options: dict[str, Any] = {

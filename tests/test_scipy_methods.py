@@ -141,6 +141,13 @@ def test_a_kink_is_no_stationary_point() -> None:
     assert not result.converged
 
 
+@pytest.mark.parametrize("optimizer", ["trust-ncg", "Newton-CG"])
+def test_what_last_iterations_lower_the_loss_to_beside_a_kink_is_kept(optimizer: str) -> None:
+    """There the gradient need not have become less."""
+    result, _ = fitted(optimizer, loss="pinball")
+    np.testing.assert_allclose(result.loss, result.history["loss"][-1], rtol=1e-12)
+
+
 @pytest.mark.parametrize("n", [7, 30])
 @pytest.mark.parametrize("optimizer", ["TNC", "lbfgs", "BFGS", "SLSQP", "trust-ncg"])
 def test_epochs_are_iterations(optimizer: str, n: int) -> None:

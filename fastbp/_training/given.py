@@ -87,13 +87,16 @@ class Start:
         far = Streamed.of_arrays(self.net, loss, (X, t, c), threads_of(threads))
         return far.changed(self.moved.standardised)
 
-    def objective(
-        self, loss: Loss, X: NDArray, t: NDArray, c: NDArray | None
-    ) -> Objective | FarObjective:
+    def objective(self, loss: Loss, held: _Data | Far) -> Objective | FarObjective:
         """Return what a fit is validated by."""
-        if self.moved is None or is_copied(self.net, len(X)):
-            return Objective(self.net, self.inputs(X), t, loss=loss, sample_weight=c)
-        return FarObjective(self.streamed(loss, X, t, c, 1), 0.0)
+        moved = self.moved
+        if isinstance(held, tuple):
+            X, t, c = held
+            if moved is None or is_copied(self.net, len(X)):
+                X = X if moved is None else moved.standardised_others(X)
+                return Objective(self.net, X, t, loss=loss, sample_weight=c)
+            held = Streamed.of_arrays(self.net, loss, held, 1)
+        return FarObjective(held if moved is None else held.changed(moved.standardised_others), 0.0)
 
     def elsewhere(self, far: Far | None) -> Far | None:
         """Return what it is given for observations elsewhere."""
@@ -116,12 +119,8 @@ def problem_of(given: Given) -> tuple[Problem, Objective | FarObjective | None, 
     """Check what is given; also returns the objective of the validation."""
     problem, held, chosen = checked(given)
     start = started(problem, chosen, given.w0 is None)
-    if isinstance(held, Far):
-        return problem, FarObjective(start.elsewhere(held) or held, 0.0), chosen, start
-    if held is None:
-        return problem, None, chosen, start
-    X_held, t_held, c_held = held
-    return problem, start.objective(problem.loss, X_held, t_held, c_held), chosen, start
+    judge = None if held is None else start.objective(problem.loss, held)
+    return problem, judge, chosen, start
 
 
 def check_network(net: Any) -> Network:

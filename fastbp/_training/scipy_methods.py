@@ -271,8 +271,8 @@ class SciPy(WithoutMoments):
         if n == 0:
             return steepest, False, None
         ended, message = self._run(watch, n, units, about=w)
-        left = self._steepest(units)
-        if not (left <= steepest and self.value <= before + rounding):  # NaN too
+        left, lower = self._steepest(units), self.value < before - rounding  # beside a kink
+        if not (lower or (left <= steepest and self.value <= before + rounding)):  # NaN too
             problem.w[:], self.value, left = w, before, steepest
         return left, False, message if ended else None
 
