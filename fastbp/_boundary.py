@@ -6,7 +6,7 @@ it already fits, or raises one sentence: what was given and what was expected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -245,6 +245,13 @@ def positive(name: str, value: SupportsIndex) -> int:
     if number < 1:
         raise ValueError(f"{name} must be a positive integer; got {value}")
     return number
+
+
+def in_order(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return several; a set of names has another order in every process."""
+    if isinstance(values, Set):
+        raise TypeError(f"{name} must be in an order, as a list is; got {values!r}")
+    return tuple(values)
 
 
 def is_integer(value: Any) -> TypeGuard[int]:

@@ -157,7 +157,8 @@ class Network:
             H = boundary.positive("n_neurons", n_neurons)
             each = (get_activation(activations),) * H
         else:
-            each = tuple(get_activation(activation) for activation in activations)
+            given = boundary.in_order("activations", activations)
+            each = tuple(get_activation(activation) for activation in given)
             H = boundary.positive("the number of activations", len(each))
             if n_neurons is not None and boundary.positive("n_neurons", n_neurons) != H:
                 raise ValueError(f"n_neurons is {n_neurons}, but {H} activations are given")
@@ -989,10 +990,10 @@ def _outputs(output: Any, n_outputs: int | None) -> tuple[int, Output]:
         if K is None or K < 2:
             raise ValueError(f"softmax joins outputs: it needs n_outputs of 2 or more; got {K}")
         return K, softmax
-    if isinstance(output, str) or not isinstance(output, Sequence):
+    if isinstance(output, str) or not isinstance(output, Iterable):
         sigma = get_activation(output)
         return (1, sigma) if K in (None, 1) else (K, (sigma,) * K)
-    sigmas = tuple(get_activation(sigma) for sigma in output)
+    sigmas = tuple(get_activation(sigma) for sigma in boundary.in_order("output", output))
     given = boundary.positive("the number of outputs", len(sigmas))
     if K not in (None, given):
         raise ValueError(f"n_outputs is {K}, but output has {given} functions")

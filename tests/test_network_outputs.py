@@ -45,6 +45,8 @@ def test_attributes():
     one = fastbp.Network(N, H, output=["tanh"])
     assert one == fastbp.Network(N, H) == fastbp.Network(N, H, n_outputs=1)
     assert one.output == get_activation("tanh")
+    names = ["tanh", "identity"]
+    assert fastbp.Network(N, H, output=np.array(names)) == fastbp.Network(N, H, output=names)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,8 @@ def test_attributes():
         ({"n_outputs": 0}, ValueError, "n_outputs"),
         ({"n_outputs": 1.5}, TypeError, "n_outputs"),
         ({"n_outputs": 2, "output": MIXED}, ValueError, "n_outputs is 2, but output has 3"),
+        ({"output": {"tanh", "relu"}}, TypeError, "output must be in an order, as a list is"),
+        ({"activations": {"tanh", "relu"}}, TypeError, "activations must be in an order"),
         ({"output": []}, ValueError, "the number of outputs"),
         ({"output": SOFT}, ValueError, "n_outputs of 2 or more; got None"),
         ({"output": SOFT, "n_outputs": 1}, ValueError, "n_outputs of 2 or more; got 1"),

@@ -541,6 +541,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     for missing in (None, 1.0):
         with pytest.raises(TypeError, match="must be arrays, with an entry for each row"):
             Source.from_arrays(X, missing)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="files must be in an order, as a list is"):
+        Source.from_files({"a.npy", "b.npy"}, target=0)
     with pytest.raises(TypeError, match="files are paths, or one; got 3"):
         Source.from_files(3, target=0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a batch must be a tuple"):

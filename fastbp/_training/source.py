@@ -613,7 +613,7 @@ def _paths(given: Any) -> list[str]:
     files = [given] if isinstance(given, str | PathLike) else given
     if not isinstance(files, Iterable):
         raise TypeError(f"files are paths, or one; got {given!r}")
-    files = [*files]
+    files = boundary.in_order("files", files)
     if not files:
         raise ValueError("there must be at least one file; got none")
     return [fspath(file) for file in files]
