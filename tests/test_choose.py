@@ -185,6 +185,28 @@ def test_an_interrupted_start_is_told_and_what_was_whole_is_kept():
     (got,) = of.fitted(lambda number: [[cut]][number])
     assert got.reason == "interrupted"
 
+    def diverges_once(number):
+        if number == 1:
+            raise fastbp.NonFiniteLossError("", net.init(0), 0, {})
+        return [[poor], [], [whole]][number]
+
+    (got,) = of.fitted(diverges_once)
+    assert got is whole
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_what_a_callback_stops_does_not_begin_again(step):
+    """Of 4 neurons that were stopped at once, three starts would be tried."""
+    steps = []
+
+    def stop(state):
+        steps.append(state.step)
+        return state.step == step
+
+    result = chosen(callback=stop)
+    assert steps == [*range(1, step + 1)]
+    assert result.reason == "stopped by the callback"
+
 
 def test_a_network_that_is_hardly_better_than_a_line_says_so():
     of = choose.L2Path(*np.ones((3, 1)))

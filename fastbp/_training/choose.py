@@ -34,7 +34,7 @@ from .held import Drawn, Held, Losses, Targets
 from .jobs import Fold, drawn_folds, folds_of, outcomes
 from .methods import Problem
 from .progress import Progress
-from .watch import NonFiniteLossError
+from .watch import STOPPED, NonFiniteLossError
 
 Result = TypeVar("Result", bound=Any)  # a FitResult, whose module stands above this one
 
@@ -87,16 +87,21 @@ class Choice:
         """
         best = fits(0)
         for number in range(1, n):
-            if self.losses is None or _interrupted(best):
+            if self.losses is None or _ended(best, "interrupted", STOPPED):
                 break
             mean, error = self.losses.above()
             if not sum(map(_seen, best)) > mean + _SURE * error:
                 break
-            others = fits(number)
-            if _interrupted(others):  # whoever waits is to know, though the ones before are whole
+            try:
+                others = fits(number)
+            except NonFiniteLossError:  # what is whole is not to be lost
+                continue
+            if _ended(others, "interrupted"):  # whoever waits is to know, though `best` are whole
                 best[0] = replace(best[0], reason="interrupted")
-            else:
-                best = min(best, others, key=lambda each: sum(result.loss for result in each))
+                break
+            best = min(best, others, key=lambda each: sum(result.loss for result in each))
+            if _ended(others, STOPPED):
+                break
         return best
 
     def noted(self, result: Result, doubt: str) -> Result:
@@ -105,8 +110,8 @@ class Choice:
         return replace(result, l2=self.l2, l2_path=self.path, warnings=warnings)
 
 
-def _interrupted(results: list[Any]) -> bool:
-    return any(each.reason == "interrupted" for each in results)
+def _ended(results: list[Any], *reasons: str) -> bool:
+    return any(each.reason in reasons for each in results)
 
 
 def _seen(result: Any) -> float:
