@@ -664,6 +664,19 @@ def test_what_a_callback_stopped_goes_on_without_it(optimizer: Any, tmp_path: Pa
     same(fastbp.fit(NET, X, T, **options), whole)
 
 
+@pytest.mark.parametrize("optimizer", [Adam(0.1), LevenbergMarquardt()])
+def test_what_a_callback_stopped_where_it_was_due_to_end_has_ended(
+    optimizer: Any, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"optimizer": optimizer, "validation": 0.2, "early_stopping": 2}
+    whole = fastbp.fit(NET, X, T, **options)
+    last = len(whole.history["loss"])
+    assert whole.reason == "early stopping"
+    options |= {"checkpoint": tmp_path / "c.npz"}
+    fastbp.fit(NET, X, T, callback=lambda state: state.step == last, **options)
+    same(fastbp.fit(NET, X, T, **options), whole)
+
+
 def test_checkpoint_after_ctrl_c(tmp_path: Path) -> None:
     def interrupt(state: fastbp.FitState) -> None:
         if state.step == 5:

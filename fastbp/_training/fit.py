@@ -385,10 +385,10 @@ def _run(problem: Problem, method: Method, watch: Watch, store: Checkpoint | Non
         problem.w[:] = saved["w"]
         watch.restore(saved)
         method.restore(saved)
-        if (store.of_fewer and reason == ALL_DONE) or (
-            watch.callback is None and reason == STOPPED
-        ):
+        if store.of_fewer and reason == ALL_DONE:
             reason = ""
+        elif watch.callback is None and reason == STOPPED:
+            reason = watch.due()
 
     def keep() -> None:
         if store is not None:

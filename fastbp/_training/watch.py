@@ -182,7 +182,11 @@ class Watch:
                 stop = True
             if stop:
                 return STOPPED
-        if self._early.target is not None and loss <= self._early.target:
+        return self.due()
+
+    def due(self) -> str:
+        """Return why to stop after the last step, whatever the callback says; or nothing."""
+        if self._early.target is not None and self.losses[-1] <= self._early.target:
             return "target reached"
         if self._early.patience is not None and self.waited >= self._early.patience:
             return "early stopping"
