@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
@@ -26,7 +26,7 @@ __all__ = [
 
 def _check(what: str, value: float, low: float, high: float = math.inf, *, open_low: bool) -> None:
     try:
-        fits = bool(low < value < high if open_low else low <= value < high)
+        fits = bool(low < value < high if open_low else low <= value < high) and np.ndim(value) == 0
     except (TypeError, ValueError):  # no number, or several
         fits = False
     if not fits:
@@ -187,16 +187,30 @@ class OneCycle(Schedule):
         return rate if np.ndim(step) else float(rate)
 
 
-TAKES_ARRAYS = (Constant, Cosine, Exponential, OneCycle)
+def takes_arrays(schedule: Any) -> bool:
+    """Whether a schedule takes many steps at once: not one of a user's own, made of ours."""
+    return type(schedule) in (Constant, Cosine, Exponential, OneCycle)
 
 
-def rates(schedule: float | Schedule, first: int, n: int, total: int) -> NDArray:
+def rates_of(schedule: Callable[[int, int], Any], steps: Sequence[int], total: int) -> NDArray:
+    """Return the learning rates at some steps, one after the other."""
+    given = [schedule(step, total) for step in steps]
+    try:
+        found = np.array(given)
+        if found.dtype.kind in "biufO" and found.shape == (len(given),):
+            return found.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise TypeError(f"a schedule must return a number for each step; got {given[0]!r}, ...")
+
+
+def rates(schedule: Any, first: int, n: int, total: int) -> NDArray:
     """Return the learning rates of `n` steps from step `first` on."""
     result: NDArray
-    if isinstance(schedule, TAKES_ARRAYS):
+    if takes_arrays(schedule):
         result = schedule(np.arange(first, first + n), total)
     elif callable(schedule):
-        result = np.array([schedule(step, total) for step in range(first, first + n)], np.float64)
+        result = rates_of(schedule, range(first, first + n), total)
     else:
         result = np.full(n, schedule, np.float64)
     if not (np.isfinite(result).all() and (result >= 0.0).all()):
@@ -208,7 +222,7 @@ def rates(schedule: float | Schedule, first: int, n: int, total: int) -> NDArray
 
 
 def _check_rate(value: Any) -> None:
-    if callable(value):
+    if callable(value) and not isinstance(value, type):
         return
     if not isinstance(value, int | float | np.number):
         raise TypeError(f"learning_rate must be a number or a schedule; got {value!r}")
@@ -541,6 +555,8 @@ _NAMED: dict[str, Callable[[], Optimizer]] = {
 
 
 def _unknown(name: str) -> str:
+    if name.lower() in _NAMED:
+        return f"Minimize takes SciPy's name of a method; got {name!r}, which fit takes alone"
     known = (*_NAMED, *_SCIPY_METHODS)
     close = difflib.get_close_matches(name.lower(), [k.lower() for k in known], 1)
     hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"

@@ -67,13 +67,29 @@ def test_callable_and_number() -> None:
     assert isinstance(o.Constant(1.0), o.Schedule)
 
 
+@pytest.mark.parametrize("given", [[0.1], np.array([0.1]), "0.1", 1j, np.datetime64("2026")])
+def test_rates_that_are_no_numbers_are_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match="a schedule must return a number for each step; got "):
+        o.rates(lambda k, total: given, 0, 3, 3)
+
+
+def test_a_schedule_made_of_ours_is_asked_step_by_step() -> None:
+    class Steps(o.Constant):
+        def __call__(self, step: Any, total: int) -> Any:
+            return self.rate if step < 2 else 0.1 * self.rate
+
+    np.testing.assert_allclose(o.rates(Steps(1.0), 0, 4, 4), [1.0, 1.0, 0.1, 0.1])
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [
         (lambda: o.SGD(0.0), "learning_rate must be a finite number above 0; got 0"),
         (lambda: o.SGD("fast"), "learning_rate must be a number or a schedule"),
+        (lambda: o.SGD(o.Cosine), "learning_rate must be a number or a schedule; got <class"),
         (lambda: o.SGD(momentum="much"), "momentum must be a finite number .* got 'much'"),
         (lambda: o.Adam(beta1=[0.5, 0.9]), r"beta1 must be a finite number .* got \[0\.5, 0\.9\]"),
+        (lambda: o.Adam(beta1=np.array([0.5])), r"beta1 must be .* got array\(\[0\.5\]\)"),
         (lambda: o.SGD(momentum=1.0), "momentum .* from 0 on and below 1"),
         (lambda: o.SGD(weight_decay=-1.0), "weight_decay"),
         (lambda: o.Adam(beta1=1.0), "beta1"),
@@ -89,6 +105,7 @@ def test_callable_and_number() -> None:
         (lambda: o.LBFGS(memory=True), "memory must be a positive integer; got True"),
         (lambda: o.LBFGS(memory=2.5), r"memory must be a positive integer; got 2\.5"),
         (lambda: o.Minimize(None), "method must be a name; got None"),
+        (lambda: o.Minimize("adam"), "SciPy's name of a method; got 'adam', which fit takes"),
         (lambda: o.Minimize("bgfs"), "did you mean 'bfgs'"),
         (lambda: o.Cosine(0.1, warmup=1.0), "warmup"),
         (lambda: o.Exponential(0.1, 0.0), "end"),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .. import _boundary as boundary
 from .._files import write_atomically
 from ..network import describe
+from ..optimizers import rates_of
 
 _SECONDS = 5.0  # between two writes
 _SAMPLED = 1000  # steps of a schedule
@@ -105,7 +106,7 @@ def _described(optimizer: Any, total: int) -> tuple:
     for entry in (each for each in dataclasses.fields(optimizer) if each.init):
         value = getattr(optimizer, entry.name)
         if callable(value):
-            value = [float(value(step, max(total, 1))) for step in _sampled(total)]
+            value = rates_of(value, _sampled(total), max(total, 1)).tolist()
         values.append((entry.name, repr(value)))
     return tuple(values)
 

@@ -30,7 +30,7 @@ from ..kernels.machine.levenberg_settings import (
 from ..losses import Loss, family
 from ..network import Network
 from ..objective import Objective, penalty
-from ..optimizers import SGD, TAKES_ARRAYS, Adam, AdamW, LevenbergMarquardt, rates
+from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, rates, takes_arrays
 from .ends import STEPS, ended
 from .far import Apart, Far, FarEpochs, FarObjective, of_mean_one
 from .newton import is_saddle, nearer
@@ -239,7 +239,7 @@ class Stochastic:
         starts = self._starts
         # Made for some epochs at once, from the same one on wherever the fit begins: epoch by epoch
         # that takes 40 µs each. A callable of the user's may look at what has been done.
-        ahead = max(_RATES // batches, 1) if isinstance(self._rate, TAKES_ARRAYS) else 1
+        ahead = max(_RATES // batches, 1) if takes_arrays(self._rate) else 1
         made = np.empty(0)
         while watch.step < watch.epochs:
             place = watch.step % ahead
