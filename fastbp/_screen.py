@@ -12,7 +12,7 @@ def reader() -> Literal["terminal", "notebook", "nobody"]:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if hasattr(shell, "kernel"):
         return "notebook"
-    with suppress(OSError, ValueError):  # closed
+    with suppress(OSError, ValueError, AttributeError):  # closed, or no more than what writes
         if sys.stderr is not None and sys.stderr.isatty():
             return "terminal"
     return "nobody"
@@ -20,7 +20,7 @@ def reader() -> Literal["terminal", "notebook", "nobody"]:
 
 def say(line: str) -> None:
     """Write a line to standard error; where that can't be, it is lost."""
-    with suppress(OSError, ValueError):  # hung up, or closed
+    with suppress(OSError, ValueError, AttributeError):  # hung up, closed, or without `flush`
         if sys.stderr is not None:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()

@@ -1024,6 +1024,7 @@ def test_ensemble() -> None:
         ({"folds": [np.arange(60)]}, "leave some"),
         ({"folds": [[0.5, 1.7], [3]]}, "indices of observations or a mask"),
         ({"folds": [np.ones(59, bool)]}, "a mask of 60 booleans"),
+        ({"folds": [[range(40), range(40, 60)]]}, r"or a tuple \(train, test\) of two such"),
         ({"folds": [[1, 60]]}, "a fold holds observation 60; there are 60"),
         ({"folds": []}, "got none"),
         ({"folds": [(np.arange(60), np.arange(5))]}, "must not share observations"),

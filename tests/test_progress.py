@@ -181,6 +181,25 @@ def test_a_terminal_that_is_gone_ends_no_fit():
     assert done.stdout == "30\n"
 
 
+def test_a_stream_that_only_writes_is_one(monkeypatch):
+    """As those that write to a log in place of standard error."""
+
+    class Log:
+        def __init__(self, terminal):
+            self.lines = []
+            if terminal:
+                self.isatty = lambda: True
+
+        def write(self, text):
+            self.lines.append(text)
+
+    for terminal in (False, True):
+        monkeypatch.setattr(sys, "stderr", Log(terminal))
+        for progress in ("auto", True):
+            fastbp.fit(fastbp.Network(1, 1), [[1.0], [2.0]], [0.0, 0.5], l2=0.1, progress=progress)
+        assert "converged" in "".join(sys.stderr.lines)
+
+
 @pytest.mark.parametrize(("reader", "times"), [("terminal", 1), ("notebook", 1), ("nobody", 0)])
 def test_compilation_says_so_once_to_who_reads(reader, times, monkeypatch, capsys):
     monkeypatch.setattr(unit, "_said", False)

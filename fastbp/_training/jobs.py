@@ -218,14 +218,15 @@ def _any_of(mask: NDArray, rows: NDArray | Marked) -> bool:
 
 def _indices(rows: Any, B: int) -> NDArray:
     """Return the indices of observations, given so, which are no copy, or as a mask."""
-    given = np.asarray(boundary.unmasked("a fold", rows))
+    what = f"a fold must be the indices of observations or a mask of {B} booleans"
+    try:
+        given = np.asarray(boundary.unmasked("a fold", rows))
+    except ValueError as error:  # NumPy's, of lists of different lengths
+        raise TypeError(f"{what}, or a tuple (train, test) of two such; got others") from error
     if given.dtype == bool and given.shape == (B,):
         return np.flatnonzero(given)
     if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-        raise TypeError(
-            f"a fold must be the indices of observations or a mask of {B} booleans; got an array "
-            f"of shape {given.shape} and dtype {given.dtype}"
-        )
+        raise TypeError(f"{what}; got an array of shape {given.shape} and dtype {given.dtype}")
     indices = given.astype(np.intp, copy=False)
     outside = indices[(indices < 0) | (indices >= B)]
     if outside.size:

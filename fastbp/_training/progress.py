@@ -129,7 +129,7 @@ class Progress:
 
 def _size() -> dict[str, Any]:
     """Return how large the terminal is; some say 0 × 0, and are written to all the same."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):
         if all(os.get_terminal_size(sys.stderr.fileno())):
             return {"dynamic_ncols": True}
     return {"ncols": 80, "nrows": 24}
