@@ -24,7 +24,7 @@ from ._training.result import FitResult, let_go
 from ._training.watch import EarlyStopping, FitState
 from .losses import Loss, family, get_loss
 from .network import Network
-from .optimizers import SGD, Adam, Optimizer, get_optimizer
+from .optimizers import ByBatches, Optimizer, get_optimizer
 
 if TYPE_CHECKING:
     from ._dask.blocks import Blocks
@@ -123,7 +123,7 @@ def fit(
     ell = get_loss(loss)
     chosen = get_optimizer(optimizer, family(ell), net.n_params)
     by_matrix, batch = asks_for_matrices(chosen), None
-    if isinstance(chosen, SGD | Adam):
+    if isinstance(chosen, ByBatches):
         batch = boundary.positive("batch_size", 32 if batch_size is None else batch_size)
     options = {
         "w0": w0,

@@ -237,7 +237,17 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
-class SGD(Optimizer):
+class ByBatches(Optimizer):
+    """Base of those that move by a batch at a time, as far as a learning rate says."""
+
+    learning_rate: float | Schedule
+
+    def __post_init__(self) -> None:
+        _check_rate(self.learning_rate)
+
+
+@dataclass(frozen=True)
+class SGD(ByBatches):
     """Stochastic gradient descent, with momentum and Nesterov's correction.
 
     g ← ∇ + weight_decay · w;  m ← momentum · m + g;  w ← w − η m, or w − η (g + momentum · m)
@@ -271,14 +281,14 @@ class SGD(Optimizer):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_rate(self.learning_rate)
+        super().__post_init__()
         _check("momentum", self.momentum, 0.0, 1.0, open_low=False)
         boundary.flag("nesterov", self.nesterov)
         _check("weight_decay", self.weight_decay, 0.0, open_low=False)
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
+class Adam(ByBatches):
     """Adam: steps scaled by running moments of the gradient.
 
     Parameters
@@ -306,7 +316,7 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        _check_rate(self.learning_rate)
+        super().__post_init__()
         _check("beta1", self.beta1, 0.0, 1.0, open_low=False)
         _check("beta2", self.beta2, 0.0, 1.0, open_low=False)
         _check("epsilon", self.epsilon, 0.0, open_low=True)

@@ -59,7 +59,7 @@ from ._training.result import without_data
 from .activations import Activation, Softmax, identity, softmax
 from .losses import Loss, get_loss, poisson, squared
 from .network import Network, before_outputs
-from .optimizers import SGD, Adam, Optimizer, get_optimizer
+from .optimizers import Adam, ByBatches, Optimizer, get_optimizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -207,7 +207,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
         with whole_or_not(self):
             rows = self._checked(X, y, c, anew)
             chosen = Adam() if self.optimizer is None else get_optimizer(self.optimizer, "", 0)
-            by = chosen if isinstance(chosen, SGD | Adam) else Adam()
+            by = chosen if isinstance(chosen, ByBatches) else Adam()
             results = self._learn(rows, None, anew=anew, classes=classes, by=by)
         return self._ended(results)
 

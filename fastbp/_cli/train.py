@@ -20,7 +20,7 @@ from .._training.result import has_intervals
 from ..activations import softmax
 from ..losses import get_loss
 from ..network import Network
-from ..optimizers import SGD, Adam, LevenbergMarquardt, Optimizer, get_optimizer
+from ..optimizers import ByBatches, LevenbergMarquardt, Optimizer, get_optimizer
 from . import self_check as self_check
 from .problem import Data, Preparation, Problem
 
@@ -52,7 +52,7 @@ class Options(NamedTuple):
         """Return the optimizer of a network and a penalty, with its learning rate."""
         given = standardise.solver(self.optimizer, self.epochs, l2)
         method = get_optimizer(given, loss, net.n_params)
-        if isinstance(method, SGD | Adam):
+        if isinstance(method, ByBatches):
             return replace(method, learning_rate=self.learning_rate or LEARNING_RATE)
         return method
 

@@ -30,7 +30,7 @@ from .._training.source import dask_array
 from ..activations import softmax
 from ..losses import family, get_loss
 from ..network import Network
-from ..optimizers import SGD, Adam, get_optimizer
+from ..optimizers import Adam, ByBatches, get_optimizer
 from .blocks import Blocks
 from .session import asks_for_matrices, client_of, session
 
@@ -135,7 +135,7 @@ class _OnDask:
         )
         check_pair(net, loss)
         chosen = get_optimizer(model.optimizer, family(loss), net.n_params)
-        by_batch, batch = isinstance(chosen, SGD | Adam), model.batch_size or 32
+        by_batch, batch = isinstance(chosen, ByBatches), model.batch_size or 32
         if by_batch and model.shuffle:
             raise ValueError("on a cluster batches have a fixed order: give shuffle=False")
         model._rng = default_rng(check_random_state(model.random_state).randint(2**31 - 1))

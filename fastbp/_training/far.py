@@ -417,11 +417,14 @@ class FarEpochs:
     """
 
     def __init__(self, far: Apart, w: NDArray, given: tuple[Any, ...], unit: float) -> None:
+        with LOCK:
+            from ..kernels.calls.optimizers import RULES
+
         self._far, self._w, self._given = far, w, given
         factor = len(far) / far.total if far.weighted else 1.0
         self._scales = float(unit), factor
         rule, *_, self._batch = given
-        self.state = np.zeros((1 if rule == "sgd" else 2, w.size), w.dtype)
+        self.state = np.zeros((RULES[rule][1], w.size), w.dtype)
         self.left = np.ones(N_RESULTS)
 
     def run(self, order: NDArray | None, rates: NDArray) -> float:

@@ -18,10 +18,8 @@ from ..losses import Loss, get_loss
 from ..network import Network
 from ..optimizers import (
     ITERATIONS_PER_PARAMETER,
-    SGD,
     WITH_BOUNDS,
-    Adam,
-    AdamW,
+    ByBatches,
     LevenbergMarquardt,
     Minimize,
     Optimizer,
@@ -56,7 +54,7 @@ ALIKE = (
     "saddle: the loss falls where neurons part that began alike, or at zero; begin elsewhere "
     "(w0, seed)"
 )
-EPOCHS = {SGD: 200, Adam: 200, AdamW: 200, LevenbergMarquardt: 200}  # SciPy's methods: 1000
+EPOCHS, OF_SCIPY = 200, 1000  # where it is left open
 
 
 def fit(
@@ -273,7 +271,7 @@ def method_of(problem: Problem, optimizer: Optimizer, segments: bool, open_ended
         raise ValueError(
             f"the optimizer {name} knows no bounds; LevenbergMarquardt and LBFGS keep to them"
         )
-    if isinstance(optimizer, SGD | Adam):
+    if isinstance(optimizer, ByBatches):
         return Stochastic(problem, optimizer)
     if isinstance(optimizer, LevenbergMarquardt):
         return Levenberg(problem, optimizer)
@@ -284,9 +282,9 @@ def method_of(problem: Problem, optimizer: Optimizer, segments: bool, open_ended
 
 def epochs_of(optimizer: Optimizer, given: Any, n_free: int = 0) -> int:
     """Return how many epochs are asked for; where it is left open, as many as the optimizer has."""
-    n = EPOCHS.get(type(optimizer), 1000) if given is None else given
+    n = EPOCHS if given is None else given
     if given is None and isinstance(optimizer, Minimize):
-        n = max(n, ITERATIONS_PER_PARAMETER.get(optimizer.method, 0) * n_free)
+        n = max(OF_SCIPY, ITERATIONS_PER_PARAMETER.get(optimizer.method, 0) * n_free)
     if not boundary.is_integer(n) or n < 0:
         raise ValueError(f"epochs must be an integer from 0 on; got {given!r}")
     return int(n)

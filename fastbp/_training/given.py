@@ -21,7 +21,7 @@ from ..activations import identity
 from ..losses import Loss, family, get_loss
 from ..network import Network
 from ..objective import Objective
-from ..optimizers import SGD, Adam, Optimizer, get_optimizer
+from ..optimizers import SGD, ByBatches, Optimizer, get_optimizer
 from . import uncertainty
 from .far import Far, FarObjective
 from .methods import OF_RESIDUALS, Problem, one_row, stream
@@ -210,7 +210,7 @@ def started(problem: Problem, optimizer: Optimizer, made: bool) -> Start:
         units = np.where(linear, targets.unit, 1.0)
         A = A.reshape(*w.shape[:-1], net.n_outputs, -1)
         A *= units.reshape(*A.shape[:-1], 1)
-        if all(linear) and isinstance(optimizer, SGD | Adam):
+        if all(linear) and isinstance(optimizer, ByBatches):
             of_targets = rms(units)
     # Where nothing but the function itself is minimised, over whole neurons; AdamW's decay is of
     # what it works with.

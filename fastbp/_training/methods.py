@@ -30,7 +30,7 @@ from ..kernels.machine.levenberg_settings import (
 from ..losses import Loss, family
 from ..network import Network
 from ..objective import Objective, penalty
-from ..optimizers import SGD, Adam, AdamW, LevenbergMarquardt, rates, takes_arrays
+from ..optimizers import SGD, Adam, AdamW, ByBatches, LevenbergMarquardt, rates, takes_arrays
 from .ends import STEPS, ended
 from .far import Apart, Far, FarEpochs, FarObjective, of_mean_one
 from .newton import is_saddle, nearer
@@ -166,7 +166,7 @@ class Stochastic:
 
     tol = 0.0  # nothing is claimed
 
-    def __init__(self, problem: Problem, optimizer: SGD | Adam) -> None:
+    def __init__(self, problem: Problem, optimizer: ByBatches) -> None:
         with LOCK:
             from ..kernels.calls.optimizers import Epochs, Order
             from ..kernels.calls.prepared import prepared
@@ -179,6 +179,7 @@ class Stochastic:
             nesterov = float(optimizer.nesterov)
             settings = [l2, optimizer.weight_decay, optimizer.momentum, nesterov]
         else:
+            assert isinstance(optimizer, Adam)
             rule = "adam"
             decay = optimizer.weight_decay if isinstance(optimizer, AdamW) else 0.0
             settings = [l2, decay, optimizer.beta1, optimizer.beta2, optimizer.epsilon]

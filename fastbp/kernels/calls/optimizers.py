@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .prepared import Calls
 
 
+RULES = {"sgd": (units.sgd, 1), "adam": (units.adam, 2)}  # the epoch, and how many vectors it keeps
 _ORDERED = 1 << 16  # observations whose places in an order are handed over at a time
 
 
@@ -98,7 +99,8 @@ class Epochs:
     X, t, c : ndarray
         Data; c is None or weights of mean one.
     loss : Loss
-    rule : {"sgd", "adam"}
+    rule : str
+        One of `RULES`.
     settings : sequence of float
         As the rule's places in `training`.
     free : ndarray of bool, shape (P,)
@@ -126,7 +128,7 @@ class Epochs:
         n: int,
     ) -> None:
         _prepare_drivers(calls, 1, calls.dtype, (batch, n % batch or batch))
-        unit = units.sgd if rule == "sgd" else units.adam
+        unit, n_states = RULES[rule]
         table = calls.plan.loss_table(loss, 1)
         self._run = calls.driver("epoch", unit(calls.dtype).address, table)
         self.w = w
@@ -136,7 +138,6 @@ class Epochs:
         self._each = None if each is None else each.astype(calls.dtype)
         self._free = None if free.all() and each is None else free.astype(calls.dtype)
         self._batch = batch
-        n_states = 1 if rule == "sgd" else 2
         self.state = np.zeros((n_states, w.size), calls.dtype)
         self.left = np.ones(epoch.N_RESULTS)  # the powers of Adam's betas begin at one
 
