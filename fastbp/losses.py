@@ -199,9 +199,7 @@ def get_loss(name: str | Loss) -> Loss:
         )
     if name not in NAMES:
         raise ValueError(unknown("loss", name, NAMES))
-    if name in ("huber", "pinball"):
-        return huber() if name == "huber" else pinball()
-    return _NAMED[name]
+    return _NAMED[name] if name in _NAMED else _WITH_PARAMETER[name]()
 
 
 # 0 · log 0 is 0, and its derivatives in y too: a target of 0 or 1 switches its term off.
@@ -245,9 +243,6 @@ log_cosh = _named(
 poisson = _named("poisson", lambda y, t: math.exp(y) - t * y, target_range=(0.0, math.inf))
 
 
-_HUBER, _PINBALL = "huber(delta=", "pinball(quantile="  # what names of these begin with
-
-
 def huber(delta: float = 1.0) -> Loss:
     """Return Huber's loss: r²/2 for |r| ≤ delta, delta (|r| - delta/2) beyond (Huber 1964).
 
@@ -280,7 +275,7 @@ def huber(delta: float = 1.0) -> Loss:
     def second_derivative(y: float, t: float) -> Any:
         return np.where(abs(y - t) <= delta, 1.0, 0.0)
 
-    name = "huber" if delta == 1.0 else f"{_HUBER}{delta!r})"
+    name = "huber" if delta == 1.0 else f"huber(delta={delta!r})"
     return _named(name, value, derivative, second_derivative)
 
 
@@ -313,10 +308,11 @@ def pinball(quantile: float = 0.5) -> Loss:
     def value(y: float, t: float) -> Any:
         return np.where(y > t, 1.0 - q, -q) * (y - t)
 
-    return _named("pinball" if q == 0.5 else f"{_PINBALL}{q!r})", value)
+    return _named("pinball" if q == 0.5 else f"pinball(quantile={q!r})", value)
 
 
 _NAMED = {a.name: a for a in (squared, cross_entropy, log_cosh, poisson)}
+_WITH_PARAMETER: dict[str, Callable[..., Loss]] = {"huber": huber, "pinball": pinball}
 NAMES = ("squared", "cross_entropy", "huber", "log_cosh", "poisson", "pinball")
 
 
@@ -332,8 +328,9 @@ def family(loss: Loss) -> str:
 def _family(name: str, loss: Loss) -> str:
     """Return it of what is known by its texts alone, as copies and pickles are."""
     like = [*map(get_loss, NAMES)]
-    for start, make in ((_HUBER, huber), (_PINBALL, pinball)):
-        if name.startswith(start):
+    first, _, parameter = name.partition("=")
+    for kind, make in _WITH_PARAMETER.items():
+        if first.startswith(f"{kind}("):
             with suppress(ValueError):
-                like.append(make(float(name.removeprefix(start).removesuffix(")"))))
+                like.append(make(float(parameter.removesuffix(")"))))
     return next((each.name.partition("(")[0] for each in like if each == loss), "")
