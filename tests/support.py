@@ -33,6 +33,11 @@ SCALES = (0.1, 1.0, 5.0)
 GROWING = ("exp", "square")
 """Activations that outgrow all others: one of them at z = 15 would hide the rest of a sum."""
 
+REAL = ("erf", "gelu", "log_cosh", "mish", "softplus")
+COMPLEX = tuple(name for name in NAMES if name not in REAL)
+"""Activations that take a complex z: comparisons look at the real part, so that even kinks do. Not
+so NumPy's erf, which is real, nor its complex log1p, which loses the digits of a small z."""
+
 OUTPUTS = tuple(name for name in NAMES if name != "one")
 """Outputs of a network whose derivatives are not all zero."""
 
@@ -130,7 +135,7 @@ CALLS = {
 }
 """All calls that write into `out`: methods of a network, functions of one, and the reference."""
 
-DIRECTIONAL = ("jvp", "input_hvp", "hvp", "gauss_newton_product")
+DIRECTIONAL = tuple(name for name, call in CALLS.items() if {"p", "dX"} & {*call.arguments})
 """Those of them that are derivatives along a given direction."""
 
 

@@ -116,6 +116,12 @@ def test_every_public_name_is_in_the_reference():
         assert found, f"docs/reference/index.md has no {name}"
 
 
+def test_what_goes_by_name_is_listed():
+    losses, of_activations = text_of("start/calls.md").split("## Losses\n")[1].split("## Activ")
+    assert set(fastbp.losses.NAMES) <= set(re.findall(r"\w+", losses))
+    assert set(fastbp.activations.NAMES) <= set(re.findall(r"\w+", of_activations))
+
+
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
 def test_examples_have_a_title_and_a_picture(script):
     text = script.read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ledger import compare
 from support import (
     CALLS,
+    COMPLEX,
     HEADS,
     OUTPUTS,
     SCALES,
@@ -37,10 +38,6 @@ from fastbp.activations import NAMES, get_activation, softmax
 from fastbp.losses import get_loss
 
 GOLDEN = 1e-13
-# Comparisons look at the real part, so that even kinks take a complex z. Not so NumPy's erf, which
-# is real, nor its complex log1p, which loses the digits of a small z.
-NOT_COMPLEX = ("erf", "gelu", "log_cosh", "mish", "softplus")
-COMPLEX = tuple(name for name in NAMES if name not in NOT_COMPLEX)
 KINDS = ("one", "mixed", "shared", "softmax")
 """Of outputs: one, or several that differ, that are one function, that are joined."""
 ONE = [(loss, "one", "numbers") for loss in ("squared", "log_cosh", "huber", "poisson")]

@@ -6,10 +6,12 @@ import signal
 import weakref
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 
 import numpy as np
 import pytest
 from support import (
+    CALLS,
     DTYPES,
     all_results,
     assert_same,
@@ -29,7 +31,9 @@ from fastbp.kernels.calls.shared_work import Course
 from fastbp.kernels.calls.threads import Tree
 from fastbp.kernels.machine.records import DONE, NO_MEMORY
 
-THREADED = ("value", "vjp", "input_grad", "loss_and_grad", "hvp", "gauss_newton_product")
+THREADED = tuple(
+    name for name in CALLS if "threads" in signature(getattr(fastbp.Network, name)).parameters
+)
 # One part; two; four, the last of few samples; a matrix of many inputs; large parts, many, the
 # last of one sample.
 SHAPES = [(3, 5, 1), (3, 5, 511), (3, 5, 1025), (7, 9, 1586), (25, 10, 6500), (2, 3, 270001)]
