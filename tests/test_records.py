@@ -33,11 +33,11 @@ def test_a_field_that_is_left_out_is_the_default_of_its_record():
         lambda plan: call_batch(plan, w=plan),
         lambda plan: call_batch(plan, plan=plan, w=1.5),
         lambda plan: call_targets(plan, plan, 3),
-        lambda plan: call_targets(plan, plan, 3, 0, 0),
+        lambda plan: call_targets(plan, plan, 3, 0, 0, 0),
     ],
 )
 def test_a_wrong_call_is_refused_where_it_is_compiled(wrong):
-    with pytest.raises((TypingError, TypeError)):
+    with pytest.raises((TypingError, TypeError), match=r"Batch|Targets"):
         compile_ir(wrong, ADDRESS, set())
 
 

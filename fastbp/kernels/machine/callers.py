@@ -55,15 +55,16 @@ def _through(record: Any) -> Any:
 
         return gives(types.int64, *kinds), codegen
 
-    # Numba takes names and defaults from the signature, which is therefore written out.
+    # Numba takes names and defaults from the signature, which is therefore written out; an error
+    # that it finds there has the record's name.
     parameters = [
         f"{name}={defaults[name]!r}" if name in defaults else name for name in record._fields
     ]
     names = ", ".join(record._fields)
     scope: dict[str, Any] = {"typed": typed}
-    text = f"def call(typingctx, address, {', '.join(parameters)}):\n    return typed(({names},))\n"
-    exec(compile(text, f"<call of {record.__name__}>", "exec"), scope)
-    return intrinsic(scope["call"])
+    head = f"def {record.__name__}(typingctx, address, {', '.join(parameters)}):"
+    exec(f"{head}\n    return typed(({names},))\n", scope)
+    return intrinsic(scope[record.__name__])
 
 
 call_activation_block = _through(records.ActivationBlock)
