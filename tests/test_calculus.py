@@ -136,6 +136,21 @@ def test_taylor_of_a_linear_function_has_nothing_but_rounding():
     assert_allclose(taylor_test(lambda x: c @ x, c + 0.01, X0).order, 1.0, atol=1e-4)
 
 
+def test_what_falls_to_rounding_at_once_has_no_order_of_the_large_steps():
+    """A jump that the two largest steps go over, as a saturated neuron has; 1e160 has no square."""
+    for size in (1.0, 1e160):
+        jumping = taylor_test(
+            lambda x, size=size: size * (x[0] ** 2 + 5.0 * (x[0] > 1.2)),
+            lambda x, h, size=size: 2.0 * size * x[0] * h[0],
+            np.ones(1), np.ones(1), second_derivative=[[2.0 * size]],
+        )  # fmt: skip
+        assert jumping.ok, jumping
+    wrong = taylor_test(
+        lambda x: x[0] ** 2 + 5.0 * (x[0] > 1.2), [2.0 + 1e-6], np.ones(1), np.ones(1)
+    )
+    assert not wrong.ok, wrong
+
+
 def test_taylor_of_nan_fails():
     test = taylor_test(lambda x: np.nan * x[0], [1.0, 1.0], X0)
     assert not test.ok
@@ -852,6 +867,15 @@ def test_wrong_jvp_is_found(monkeypatch):
     net = fastbp.Network(2, 3)
     report = check_gradient(net, net.init(0), np.eye(2), [0.5, -0.5])
     assert failed(report) == {"products with J and with J^T"}
+
+
+@pytest.mark.parametrize("activation", ["tanh", "logistic"])
+@pytest.mark.parametrize("seed", range(3))
+def test_check_gradient_of_saturated_neurons(activation, seed):
+    X = np.random.default_rng(seed).normal(size=(10, 3))
+    net = fastbp.Network(3, 4, activations=activation, output="identity")
+    report = check_gradient(net, net.init(seed), 1e7 * X, np.sin(X[:, 0]))
+    assert report.ok, report
 
 
 def test_check_gradient_refuses_what_the_network_refuses():
