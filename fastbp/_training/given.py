@@ -108,10 +108,10 @@ class Start:
 
     def as_given(self, w: NDArray) -> NDArray:
         """Return the parameters for X, of those for what the optimizer is given."""
-        if self.columns and self.standardised:
+        if self.moved is not None:
             w = w.copy()
             _, W = self.net.split(w)
-            W[:] = self.columns.unscaled(W)
+            W[:] = self.moved.unscaled(W)
         return w
 
 
