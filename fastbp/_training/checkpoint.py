@@ -41,9 +41,40 @@ class Arguments:
 
     def fingerprint(self, epochs: int) -> str:
         """Return their hash, that of a fit of so many epochs."""
-        return _fingerprint(
-            self.problem, self.held_out, self.optimizer, self.early, (epochs, *self.others)
+        digest = hashlib.sha256()
+        problem, held_out = self.problem, self.held_out
+        net = describe(problem.net)
+        each = (*net.activations, *boundary.sigmas(problem.net), problem.loss)
+        functions = [getattr(f, "digest", f.name) for f in each]
+        seed, *rest = self.others
+        if isinstance(seed, np.random.Generator):
+            seed = repr(seed.bit_generator.state)
+        plain = (
+            net.n_inputs,
+            net.dtype,
+            functions,
+            _described(self.optimizer, epochs * problem.batches),
+            repr(self.early),
+            epochs,
+            seed,
+            rest,
+            "each" if isinstance(problem.l2, np.ndarray) else problem.l2,
         )
+        digest.update(repr(plain).encode())
+        given = _given(problem.far) or (problem.X, problem.t, problem.c)
+        arrays = [problem.w, *given, problem.free]
+        if isinstance(problem.l2, np.ndarray):
+            arrays.append(problem.l2)
+        arrays += problem.bounds or ()
+        if held_out is not None:
+            far = getattr(held_out, "far", None)
+            arrays += _given(far) or [held_out.X, held_out.t, held_out.sample_weight]
+        for array in arrays:
+            if array is not None:
+                digest.update(repr((array.shape, array.dtype.str)).encode())
+                for first in range(0, len(array), _HASHED):
+                    digest.update(np.ascontiguousarray(array[first : first + _HASHED]).tobytes())
+        return digest.hexdigest()
 
     def depend_on_epochs(self, few: int, many: int) -> bool:
         """Whether the first of many epochs have other rates than the only few have."""
@@ -55,43 +86,6 @@ class Arguments:
             for rate in _schedules(self.optimizer)
             for step in steps
         )
-
-
-def _fingerprint(
-    problem: Any, held_out: Any, optimizer: Any, early: Any, others: tuple[Any, ...]
-) -> str:
-    digest = hashlib.sha256()
-    net = describe(problem.net)
-    each = (*net.activations, *boundary.sigmas(problem.net), problem.loss)
-    functions = [getattr(f, "digest", f.name) for f in each]
-    epochs, seed, *rest = others
-    if isinstance(seed, np.random.Generator):
-        seed = repr(seed.bit_generator.state)
-    plain = (
-        net.n_inputs,
-        net.dtype,
-        functions,
-        _described(optimizer, int(epochs) * problem.batches),
-        repr(early),
-        int(epochs),
-        seed,
-        rest,
-        "each" if isinstance(problem.l2, np.ndarray) else problem.l2,
-    )
-    digest.update(repr(plain).encode())
-    arrays = [problem.w, *(_given(problem.far) or (problem.X, problem.t, problem.c)), problem.free]
-    if isinstance(problem.l2, np.ndarray):
-        arrays.append(problem.l2)
-    arrays += problem.bounds or ()
-    if held_out is not None:
-        far = getattr(held_out, "far", None)
-        arrays += _given(far) or [held_out.X, held_out.t, held_out.sample_weight]
-    for array in arrays:
-        if array is not None:
-            digest.update(repr((array.shape, array.dtype.str)).encode())
-            for first in range(0, len(array), _HASHED):
-                digest.update(np.ascontiguousarray(array[first : first + _HASHED]).tobytes())
-    return digest.hexdigest()
 
 
 def _given(far: Any) -> tuple[Any, ...] | None:
