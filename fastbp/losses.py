@@ -314,6 +314,9 @@ def pinball(quantile: float = 0.5) -> Loss:
 _NAMED = {a.name: a for a in (squared, cross_entropy, log_cosh, poisson)}
 _WITH_PARAMETER: dict[str, Callable[..., Loss]] = {"huber": huber, "pinball": pinball}
 NAMES = ("squared", "cross_entropy", "huber", "log_cosh", "poisson", "pinball")
+# Negative log-likelihoods up to a constant: their dispersion is known.
+LIKELIHOODS = ("cross_entropy", "poisson")
+OF_RESIDUALS = ("squared", "huber", "log_cosh")  # even: by them y is to be as near to t as it can
 
 
 def family(loss: Loss) -> str:

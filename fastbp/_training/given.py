@@ -18,13 +18,13 @@ from .. import _boundary as boundary
 from .._columns import Columns, rms
 from .._parts import Marked, Rows, row_numbers, runs, sizes
 from ..activations import identity
-from ..losses import Loss, family, get_loss
+from ..losses import OF_RESIDUALS, Loss, family, get_loss
 from ..network import Network
 from ..objective import Objective
 from ..optimizers import SGD, ByBatches, Optimizer, get_optimizer
 from . import uncertainty
 from .far import Far, FarObjective
-from .methods import OF_RESIDUALS, Problem, one_row, stream
+from .methods import Problem, one_row, stream
 from .source import Streamed
 from .watch import EarlyStopping, FitState
 

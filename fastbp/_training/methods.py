@@ -27,7 +27,7 @@ from ..kernels.machine.levenberg_settings import (
     STALLED,
     STUCK,
 )
-from ..losses import Loss, family
+from ..losses import LIKELIHOODS, OF_RESIDUALS, Loss, family
 from ..network import Network
 from ..objective import Objective, penalty
 from ..optimizers import SGD, Adam, AdamW, ByBatches, LevenbergMarquardt, rates, takes_arrays
@@ -326,7 +326,6 @@ class Stochastic:
 
 # What a small fall of a negative log-likelihood is measured by, which has no zero.
 NATS = 0.5
-LIKELIHOODS = ("cross_entropy", "poisson")
 
 
 class Levenberg(WithoutMoments):
@@ -383,7 +382,6 @@ class Levenberg(WithoutMoments):
 
 
 _TIGHT = 1e-8  # an ftol above it asks for no more
-OF_RESIDUALS = ("squared", "huber", "log_cosh")
 _MOVED = 1e-7  # of the loss, or of the targets: what is nothing where rounding moves w
 _CLAIMS = (SMALL_GRADIENT, SMALL_STEP, SMALL_GAIN)
 

@@ -14,10 +14,9 @@ import fastbp.losses as losses
 from .. import _html as html
 from .._parts import Rows, Statistic
 from ..activations import softmax
-from ..losses import Loss, family
+from ..losses import LIKELIHOODS, OF_RESIDUALS, Loss, family
 from ..network import Network, in_float64
 from . import uncertainty
-from .methods import OF_RESIDUALS
 
 if TYPE_CHECKING:
     from .result import FitResult
@@ -275,7 +274,7 @@ def _of_residuals(
     net, n, total = at.net, weights.n, weights.sum
     (squares, targets, of_weights), least, largest = data.reduce(_sums, at)
     means = targets / total
-    if _of_the_residual(data.loss):
+    if family(data.loss) in OF_RESIDUALS:
         about = data.reduce(_about, at, means).sums[0]  # but for rounding
         found["r2"] = _r2(squares, np.where(least == largest, 0.0, about))
         rmse = np.sqrt(squares / total)
@@ -284,7 +283,7 @@ def _of_residuals(
         known = data.absolute_sigma
         each = np.atleast_1d(squares).tolist()
         log_l = sum(_normal(some, of_weights, n, known=known) for some in each)
-    elif data.loss in uncertainty.LIKELIHOODS:
+    elif family(data.loss) in LIKELIHOODS:
         joint = net.output is softmax and data.loss.fuses_with_softmax
         reached, least, constant = data.reduce(_likelihood, at, joint).sums
         null = total * float(np.sum(_least(data.loss, means, joint)))  # ℓ is linear in t
@@ -312,11 +311,6 @@ def _r2(squares: Any, total: Any) -> Any:
         return 1.0 - float(squares) / float(total) if total else None
     r2 = np.full(len(total), np.nan)
     return np.subtract(1.0, np.divide(squares, total, out=r2, where=total > 0.0))
-
-
-def _of_the_residual(loss: Loss) -> bool:
-    """Whether y is to be as near to t as it can, by the named losses of y − t that are even."""
-    return family(loss) in OF_RESIDUALS
 
 
 def _sums(rows: Rows, at: uncertainty.At) -> Statistic:

@@ -24,7 +24,7 @@ from ..kernels.machine.levenberg_settings import (
     SMALL_GRADIENT,
     STALLED,
 )
-from ..losses import Loss, cross_entropy, family
+from ..losses import LIKELIHOODS, Loss, cross_entropy, family
 from ..network import Network, before_outputs
 from ..optimizers import (
     LBFGS,
@@ -38,7 +38,7 @@ from ..optimizers import (
 )
 from . import newton
 from .ends import STEPS
-from .methods import LIKELIHOODS, NATS, Problem, WithoutMoments, kinds_of, rms_of_targets, settled
+from .methods import NATS, Problem, WithoutMoments, kinds_of, rms_of_targets, settled
 from .watch import Watch, diverged
 
 _NOTHING = 1e-8 * NATS  # a cross-entropy that has no more to lose: classes that a line parts

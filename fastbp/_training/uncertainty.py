@@ -17,7 +17,7 @@ import fastbp.losses as losses
 from .. import _boundary as boundary
 from .._parts import Marked, Rows, Statistic, runs
 from ..activations import Activation, softmax
-from ..losses import Loss
+from ..losses import LIKELIHOODS, Loss, family
 from ..network import Network, in_float64
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _ROWS = 512  # per-sample gradients in memory at a time
 _LARGE = 1 << 15  # observations that are looked at in one go
-# Losses that are negative log-likelihoods up to a constant: their dispersion is known.
-LIKELIHOODS = (losses.cross_entropy, losses.poisson)
 _NOTHING = 1e-300  # a probability that tells nothing; the inverse of a subnormal is infinite
 
 
@@ -220,7 +218,7 @@ class Spread:
 def check_absolute_sigma(given: bool, loss: Loss) -> None:
     """Raise TypeError or ValueError unless it is a bool that means something for the loss."""
     boundary.flag("absolute_sigma", given)
-    if given and loss != losses.squared and loss not in LIKELIHOODS:
+    if given and loss != losses.squared and family(loss) not in LIKELIHOODS:
         raise ValueError(
             "absolute_sigma=True needs the loss squared, cross_entropy or poisson, whose weights "
             f"have an absolute meaning; got {loss.name!r}"
@@ -298,7 +296,7 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     remaining = np.inf
     noise: float | NDArray | None = None
     half: NDArray | None = None  # the root of S, where it is not M or a multiple
-    if loss == losses.squared or loss in LIKELIHOODS:
+    if loss == losses.squared or family(loss) in LIKELIHOODS:
         factor = by_size @ of_rows.T
         # Below a rounding error of n there is nothing that could be estimated.
         least = n * float(np.finfo(np.float64).eps)
