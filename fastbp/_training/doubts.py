@@ -130,7 +130,7 @@ def warn(results: Iterable[tuple[str, ...]], stacklevel: int) -> None:
 def check_pair(net: Network, loss: Loss) -> None:
     """Raise ValueError for a loss that takes an output for what it is not."""
     for sigma in boundary.sigmas(net):
-        low, high = range_of(sigma) if isinstance(sigma, Activation) else (0.0, 1.0)
+        low, high = range_of(sigma)
         said = f"the output {sigma.name!r} goes from {low:.3g} to {high:.3g}"
         if loss == cross_entropy and (low < 0.0 or high > 1.0):
             raise ValueError(
@@ -172,7 +172,7 @@ def _beyond(name: str, sigma: Activation | Softmax, t: NDArray, c: NDArray | Non
     """Say how many targets lie outside the range of an output, if that matters."""
     if sigma == identity:
         return ""
-    low, high = range_of(sigma) if isinstance(sigma, Activation) else (0.0, 1.0)
+    low, high = range_of(sigma)
     off = t - np.clip(t, low, high)
     if not off.any():
         return ""
@@ -369,8 +369,10 @@ def direction_of(v: Activation) -> int:
 
 
 @lru_cache(maxsize=64)
-def range_of(v: Activation) -> tuple[float, float]:
+def range_of(v: Activation | Softmax) -> tuple[float, float]:
     """Return the least and the greatest value; infinite where it grows on and on."""
+    if isinstance(v, Softmax):
+        return 0.0, 1.0
     with np.errstate(all="ignore"):
         values = v(_POINTS)
     inner = values[np.abs(_POINTS) <= 1e6]
