@@ -163,9 +163,9 @@ class SciPy(WithoutMoments):
         many = problem.net.n_params > MOST_OF_LEVENBERG and family(problem.loss) in LIKELIHOODS
         if many and isinstance(optimizer, LBFGS) and optimizer.ftol is None:
             self.gain = _GAIN / problem.n_weighing
-        tight = float(self.options.get("gtol", _TOL)) <= _TOL
-        self.tol = float(self.options.get("gtol", _TOL)) ** 2  # of the loss
-        self._polishes = tight and self.method not in WITHOUT_GRADIENT
+        self._gtol = float(self.options.get("gtol", _TOL))
+        self.tol = self._gtol**2  # of the loss
+        self._polishes = self._gtol <= _TOL and self.method not in WITHOUT_GRADIENT
         # Where no number of iterations was asked for, the last way is not the method's alone.
         self._completes = open_ended and self._polishes and not segments
 
@@ -356,7 +356,7 @@ class SciPy(WithoutMoments):
     def _judged(self, units: Units, limited: bool) -> str:
         """Why a run ended, by the gradient that it left."""
         problem, steepest = self.problem, self._steepest(units)
-        if steepest <= float(self.options.get("gtol", _TOL)):
+        if steepest <= self._gtol:
             return REASONS[SMALL_GRADIENT]
         # What rounding leaves of a gradient whose loss it keeps from falling.
         small = min(float(np.finfo(problem.net.dtype).eps) ** (1.0 / 3.0), _SMALL)
