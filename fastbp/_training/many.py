@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast, overload
 
@@ -139,9 +139,6 @@ class Fits(Sequence[FitResult]):
 
     def __len__(self) -> int:
         return len(self.results)
-
-    def __iter__(self) -> Iterator[FitResult]:
-        return iter(self.results)
 
     def __repr__(self) -> str:
         return f"<Fits: {len(self)} results, least loss {self.best.loss:.6g}>"

@@ -297,11 +297,10 @@ class Stochastic:
         return self._problem.value() if self._loss is None else self._loss
 
     def state(self) -> dict[str, NDArray]:
-        order = self._order.state.copy()
         return {
             "state": self._run.state.copy(),
             "left": self._run.left.copy(),
-            "order": order,
+            "order": self._order.state.copy(),
             "starts": np.array(self._starts),
             "moved": self._w.copy(),
         }
