@@ -109,15 +109,21 @@ def type_of(calls: Calls, dtype: np.dtype, n_outputs: int) -> NetworkType:
 
 @unbox(NetworkType)
 def _unbox(typ: NetworkType, obj: Any, c: Any) -> NativeValue:
-    address = c.pyapi.object_getattr_string(obj, "_address")
+    # Numba has looked at what is an argument; at what object mode hands back nobody has.
+    name = c.context.insert_const_string(c.builder.module, typ.name)
+    expected = c.pyapi.string_from_string(name)
+    address = c.pyapi.call_method(obj, "_address_as", [expected])
+    c.pyapi.decref(expected)
     network = cgutils.create_struct_proxy(typ)(c.context, c.builder)
-    network.plan = c.pyapi.long_as_longlong(address)
-    c.pyapi.decref(address)
-    network.meminfo = c.pyapi.nrt_meminfo_new_from_pyobject(
-        c.builder.inttoptr(network.plan, cgutils.voidptr_t), obj
-    )
-    network.owner = obj
-    return NativeValue(network._getvalue())
+    refused = cgutils.is_null(c.builder, address)
+    with c.builder.if_then(c.builder.not_(refused), likely=True):
+        network.plan = c.pyapi.long_as_longlong(address)
+        c.pyapi.decref(address)
+        network.meminfo = c.pyapi.nrt_meminfo_new_from_pyobject(
+            c.builder.inttoptr(network.plan, cgutils.voidptr_t), obj
+        )
+        network.owner = obj
+    return NativeValue(network._getvalue(), is_error=refused)
 
 
 @box(NetworkType)
@@ -190,10 +196,15 @@ _callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(_resolve)
 _RESOLVE_ADDRESS = ctypes.cast(_callback, ctypes.c_void_p).value or 0
 
 
+def _is_left_out(kind: Any) -> bool:
+    """Whether an argument that may be left out is, from its type, or the default in its place."""
+    return kind is None or isinstance(kind, types.NoneType | types.Omitted)
+
+
 @intrinsic
 def _data(typingctx, array):
     """Address of the first number of an array; 0 for None."""
-    if isinstance(array, types.NoneType | types.Omitted):
+    if _is_left_out(array):
 
         def nothing(context, builder, signature, args):
             return ir.Constant(INT64, 0)
@@ -382,7 +393,7 @@ def _value(net, w, X, out=None):
     one = isinstance(X, types.Array) and X.ndim == 1
     if one and not net.several:
         plan_for = _checked(net, "value", w=(w, "P"), X=(X, "N"))
-        if isinstance(out, types.Array):
+        if not _is_left_out(out):
             raise TypingError("fastbp.value returns the value of one observation; leave out away")
 
         def number(net, w, X, out=None):
@@ -413,7 +424,7 @@ def _value_and_grad(net, w, x, out, y=None):
 
         return rows
     plan_for = _checked(net, name, **arrays)
-    if isinstance(y, types.Array):
+    if not _is_left_out(y):
         raise TypingError("fastbp.value_and_grad returns the value of one output; leave y away")
 
     def number(net, w, x, out, y=None):

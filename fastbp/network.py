@@ -341,21 +341,28 @@ class Network:
     @property
     def _numba_type_(self) -> Any:
         """Numba's type of this network: what makes it an argument of compiled functions."""
-        if (self._calls is None or self._calls.numba_type is None) and inside_compiler():
-            from .kernels.machine.numba_api import refused_constant
+        calls = self._calls
+        if calls is None or calls.numba_type is None:
+            if inside_compiler():
+                from .kernels.machine.numba_api import refused_constant
 
-            raise refused_constant()
-        calls = _prepared(self)
-        if calls.numba_type is None:
+                raise refused_constant()
+            calls = _prepared(self)
             with LOCK:
                 from ._in_numba import type_of
 
-                calls.numba_type = type_of(calls, self.dtype, self.n_outputs)
+                if calls.numba_type is None:
+                    calls.numba_type = type_of(calls, self.dtype, self.n_outputs)
         return calls.numba_type
 
-    @property
-    def _address(self) -> int:
-        return _prepared(self).address
+    def _address_as(self, expected: str) -> int:
+        """Return the address of the plan to compiled code that expects a type of this name."""
+        kind = self._numba_type_
+        if kind.name != expected:
+            raise TypeError(f"compiled code expects a {expected}; got a {kind.name}")
+        calls = self._calls
+        assert calls is not None
+        return calls.address
 
     def value(
         self,

@@ -238,6 +238,14 @@ def test_room_for_values():
         value_and_jacobian(net, W, x, J, read_only)
     with pytest.raises(TypingError, match="returns the value of one output; leave y away"):
         value_and_jacobian(ONE, ONE.init(0), x, ONE.init(0), np.empty(1))
+
+    @njit
+    def perhaps(net, w, x, J, given):
+        y = np.empty(1) if given else None
+        return fastbp.value(net, w, x, y), fastbp.value_and_grad(net, w, x, J, y)
+
+    with pytest.raises(TypingError, match="returns the value of one observation; leave out away"):
+        perhaps(ONE, ONE.init(0), x, ONE.init(0), True)
     with pytest.raises(TypeError, match="value of one output is returned: leave y away"):
         fastbp.value_and_grad(ONE, ONE.init(0), x, ONE.init(0), np.empty(1))
 

@@ -691,6 +691,29 @@ def test_object_mode_gets_the_network_itself():
     right(run(network(), W, X))
 
 
+HANDED = []  # object mode reads it
+
+
+def test_object_mode_hands_back_what_it_said_it_would():
+    from numba import objmode, typeof
+
+    kind = typeof(network())
+
+    @njit
+    def run(w, X, out):
+        with objmode(net=kind):
+            net = HANDED[-1]
+        fastbp.value(net, w, X, out)
+
+    HANDED.append(network())  # Numba has not seen it
+    run(W, X, out := np.empty(20))
+    right(out)
+    for other in ({"dtype": "float32"}, {"n_outputs": 2}):
+        HANDED.append(fastbp.Network(NET.n_inputs, NET.n_neurons, **other))
+        with pytest.raises(TypeError, match=r"expects a .*float64, one output.*; got a "):
+            run(W, X, out)
+
+
 def test_the_type_of_a_network_is_made_once():
     assert NET._numba_type_ is NET._numba_type_
     assert NET._numba_type_ is network()._numba_type_
