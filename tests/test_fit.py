@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from support import TRUST_EXACT, fresh_process, orders_of_fit
 
 import fastbp
 from fastbp import EarlyStopping, NonFiniteLossError, reference
-from fastbp._training import many, methods
+from fastbp._training import checkpoint, many, methods
 from fastbp.datasets import load_diabetes
 from fastbp.kernels.machine import sizes
 from fastbp.optimizers import SGD, Adam, AdamW, Cosine, LevenbergMarquardt, Minimize
@@ -688,6 +689,26 @@ def test_checkpoint_after_ctrl_c(tmp_path: Path) -> None:
     same(fastbp.fit(NET, X, T, **options), whole)
 
 
+def test_ctrl_c_while_a_checkpoint_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = np.savez, []
+
+    def interrupted(*given: Any, **arrays: Any) -> None:
+        written.append(0)
+        if len(written) == 3:
+            with zipfile.ZipFile(*given, "w") as file:
+                file.open("w", "w")  # which NumPy has not handed over yet
+                raise KeyboardInterrupt
+        write(*given, **arrays)
+
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
+    monkeypatch.setattr(np, "savez", interrupted)
+    options: dict[str, Any] = {"optimizer": "adam", "epochs": 9, "checkpoint": tmp_path / "c.npz"}
+    assert fastbp.fit(NET, X, T, **options).reason == "interrupted"
+    same(fastbp.fit(NET, X, T, **options), fastbp.fit(NET, X, T, optimizer="adam", epochs=9))
+
+
 def test_schedules_of_checkpoints_are_told_apart_by_their_rates(tmp_path: Path) -> None:
     path = tmp_path / "fit.npz"
 
@@ -1038,6 +1059,16 @@ def test_ensemble() -> None:
 def test_many_refuse(options: Any, match: str) -> None:
     with pytest.raises((TypeError, ValueError), match=match):
         fastbp.fit_many(**{"net": NET, "X": X, "t": T, **options})
+
+
+def test_a_fold_whose_loss_is_no_number_is_not_the_best() -> None:
+    far = X.copy()
+    far[7, 0] = 1e200
+    net = fastbp.Network(3, activations=["square", "square", "one"], output="identity")
+    folds = [(np.arange(20, 40), np.arange(10)), (np.arange(20, 40), np.arange(40, 60))]
+    fits = fastbp.fit_many(net, far, T, seeds=1, folds=folds)
+    assert np.isnan(fits.held_out_losses).tolist() == [True, False]
+    assert fits.best is fits[1]
 
 
 def test_folds_as_masks_and_as_pairs() -> None:

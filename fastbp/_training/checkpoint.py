@@ -193,6 +193,9 @@ class Checkpoint:
         if self._kept is None:
             return
         content = io.BytesIO()
-        np.savez(content, **self._kept)  # type: ignore[arg-type]
+        try:
+            np.savez(content, **self._kept)  # type: ignore[arg-type]
+        except ValueError as error:  # zipfile's, of what Ctrl-C has left open
+            raise error.__context__ or error from None
         write_atomically(self._path, content.getvalue())
         self._written = time.monotonic()

@@ -147,7 +147,8 @@ class Fits(Sequence[FitResult]):
     def best(self) -> FitResult:
         """The result of the least held-out loss, validation loss or training loss."""
         if len(self.held_out_losses):
-            return self.results[int(np.argmin(self.held_out_losses))]
+            losses = self.held_out_losses  # of a far row it may be no number
+            return self.results[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
         return min(
             self.results, key=lambda r: r.loss if r.validation_loss is None else r.validation_loss
         )
