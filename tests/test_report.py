@@ -258,6 +258,20 @@ def test_arrays_that_were_written_to_have_no_intervals(monkeypatch, tmp_path, wh
     np.testing.assert_array_equal(result.report().standard_errors, want)
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_arrays_of_a_source_that_were_written_to_have_no_intervals(which):
+    arrays = [X.copy(), T.copy(), C.copy()]
+    net = fastbp.Network(3, 2, output="identity")
+    result = fastbp.fit(net, fastbp.Source.from_arrays(*arrays), l2=1e-3)
+    arrays[which][[3, 9]] = arrays[which][[9, 3]]
+    for call in (result.report, lambda: result.predict(X, return_std=True)):
+        with pytest.raises(ValueError, match="other numbers than when they were fitted"):
+            call()
+    arrays[which][[3, 9]] = arrays[which][[9, 3]]
+    want = fastbp.fit(net, X, T, sample_weight=C, l2=1e-3).report()
+    np.testing.assert_array_equal(result.report().standard_errors, want.standard_errors)
+
+
 def test_what_a_fit_was_told_of_parameters_may_be_written_to():
     """l2, free, bounds and w0 are taken as they were: intervals are made later."""
     net = fastbp.Network(3, 2, output="identity")

@@ -305,6 +305,10 @@ class Far(ABC):
     def __len__(self) -> int:
         return self.shape.n
 
+    def mark(self) -> int | None:
+        """Return what `mark_of` says of arrays that the caller may write to; None without any."""
+        return None
+
     def weigh(self, weighted: bool) -> None:
         """Find Σ c, and how many rows weigh."""
         self.total, self.n_weighing, self.weighted = float(len(self)), len(self), weighted

@@ -450,7 +450,7 @@ def _result(
             far is not None and arrays is None,
             rows,
             far if arrays is None else None,
-            uncertainty.mark_of(X, t, c) if far is None or arrays else None,
+            far.mark() if far else uncertainty.mark_of(X, t, c),
         ),
         doubts(
             problem,

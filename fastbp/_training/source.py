@@ -20,6 +20,7 @@ from ..losses import Loss, get_loss
 from ..network import Network
 from .far import Answers, Far, FarObjective, Question, Shape
 from .pool import Pool
+from .uncertainty import mark_of
 
 __all__ = ["Source"]
 
@@ -439,6 +440,12 @@ class Streamed(Far):
     def gathers(self) -> bool:
         """Whether `batches` takes an order."""
         return self._source.gathers
+
+    def mark(self) -> int | None:
+        if not self.gathers:
+            return None
+        (table,) = self._source.tables()
+        return mark_of(*(self.given[:3] if self.given else table))
 
     def _step(self, most: int) -> int:
         """Return the rows of a node of at most so many parts, whose X is not too large."""

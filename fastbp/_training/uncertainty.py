@@ -60,9 +60,10 @@ class Data:
 
     def check_unchanged(self) -> None:
         """Raise ValueError where the caller has written to the arrays since the fit."""
-        if self.mark is None or not len(self.X):
+        far = self.elsewhere
+        if self.mark is None or not len(self.X) or (self.far and not far):
             return
-        if mark_of(self.X, self.t, self.sample_weight) != self.mark:
+        if (far.mark() if far else mark_of(self.X, self.t, self.sample_weight)) != self.mark:
             raise ValueError(
                 "X, t or the weights have other numbers than when they were fitted, and fit copies "
                 "none of them: ask for intervals and the report before, or give it copies"
