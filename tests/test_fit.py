@@ -692,13 +692,13 @@ def test_checkpoint_after_ctrl_c(tmp_path: Path) -> None:
 def test_ctrl_c_while_a_checkpoint_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = np.savez, []
+    write, written = np.savez, list[Any]()
 
     def interrupted(*given: Any, **arrays: Any) -> None:
         written.append(0)
         if len(written) == 3:
             with zipfile.ZipFile(*given, "w") as file:
-                file.open("w", "w")  # which NumPy has not handed over yet
+                written[0] = file.open("w", "w")  # which NumPy has not closed yet
                 raise KeyboardInterrupt
         write(*given, **arrays)
 
