@@ -104,8 +104,8 @@ class _Rows(NamedTuple):
 def whole_or_not(model: BaseEstimator) -> Iterator[None]:
     """Leave a model as it was where a call fails: with half of a fit it would predict, or go on."""
     before = dict(vars(model))
-    if "_rng" in before:  # which is drawn from where it is
-        before["_rng"] = deepcopy(before["_rng"])
+    for name in {"_rng", "_moments"} & {*before}:  # which change where they are
+        before[name] = deepcopy(before[name])
     try:
         yield
     except BaseException:

@@ -662,6 +662,26 @@ def test_after_a_pass_that_fails_the_next_has_the_same_random_numbers():
     np.testing.assert_array_equal(got, want)
 
 
+def test_after_a_pass_that_fails_the_next_has_the_same_moments(iris):
+    """Of three networks, the first has gone on when the second fails."""
+    X, _, y, _ = iris
+    rates = iter([0.01] * 4 + [np.nan] + [0.01] * 3)
+
+    def rate(step, total):
+        return next(rates)
+
+    def begun(rate):
+        return NetworkClassifier(
+            2, optimizer=Adam(rate), batch_size=200, multi_class="ovr", random_state=0
+        ).partial_fit(X, y, classes=[0, 1, 2])
+
+    model, other = begun(rate), begun(0.01)
+    with pytest.raises(ValueError, match="a learning rate must be finite"):
+        model.partial_fit(X, y)
+    want, got = (each.partial_fit(X, y).w_ for each in (other, model))
+    np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("c", [np.zeros(9), np.full(9, 1e308)])
 def test_weights_need_a_sum(c):
     with pytest.raises(ValueError, match=r"positive, finite sum|non-zero"):
