@@ -1,4 +1,7 @@
-"""The optimizers at work: each yields after a step, or a few, with its state consistent."""
+"""The optimizers at work: each yields after a step, or a few, with its state consistent.
+
+What it yields is why to stop, or nothing; it is not asked to go on after a reason.
+"""
 
 from __future__ import annotations
 
@@ -363,8 +366,6 @@ class Levenberg(WithoutMoments):
                 why, loss = end_of_levenberg(problem, why, self.tol)
                 self._run.end(loss)
             yield reason or REASONS[why]
-            if why:
-                return
 
     def loss(self) -> float:
         self._run.settle()

@@ -174,9 +174,8 @@ class SciPy(WithoutMoments):
             left = watch.epochs - watch.step
             n = min(left, _SEGMENT) if self._segments else left
             before = watch.step
-            reason = self._minimise(watch, n)
-            yield reason
-            if reason or watch.step == before:
+            yield self._minimise(watch, n)
+            if watch.step == before:
                 return
 
     @np.errstate(all="ignore")  # a trial may be far beyond all numbers
