@@ -378,6 +378,7 @@ def _stored(given: uncertainty.Spread) -> tuple[dict[str, Any], dict[str, NDArra
         "nothing": given.nothing,
         "noise": [*map(_said, noise.tolist())] if isinstance(noise, np.ndarray) else _said(noise),
         "left": _said(given.left),
+        "on_bounds": given.on_bounds,
     }
     return said, {name: array.astype("<f8") for name, array in arrays.items()}
 
@@ -409,11 +410,16 @@ def _restored(said: Any, arrays: dict[str, NDArray], P: int, K: int) -> uncertai
         raise ValueError(f"its intervals have the noise of {len(noises)} outputs, not of {K}")
     if type(said["nothing"]) is not bool:
         raise ValueError("its intervals do not say whether anything is known")
+    on_bounds = said.get("on_bounds", 0)  # older files do not say it
+    if type(on_bounds) is not int or not 0 <= on_bounds <= P:
+        raise ValueError("its intervals do not say how many parameters lie on their bounds")
     factor, undetermined, scale = (
         np.ascontiguousarray(array, np.float64) for array in (factor, undetermined, scale)
     )
     noise = None if said["noise"] is None else np.array(noises) if K > 1 else noises[0]
-    return uncertainty.Spread(factor, noise, undetermined, scale, said["nothing"], left)
+    return uncertainty.Spread(
+        factor, noise, undetermined, scale, said["nothing"], left, on_bounds=on_bounds
+    )
 
 
 def _described(function: Activation) -> dict[str, str]:

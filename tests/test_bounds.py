@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fastbp
+from fastbp._training.result import without_data
 from fastbp.optimizers import SGD, Adam, AdamW, LevenbergMarquardt
 
 scipy_optimize = pytest.importorskip("scipy.optimize")
@@ -301,12 +303,19 @@ def test_bounds_that_are_none_are_refused(bounds: Any, error: type, message: str
         fastbp.fit(NET, X, T, bounds=bounds)
 
 
-def test_intervals_take_what_lies_on_its_bound_as_known() -> None:
+def test_intervals_take_what_lies_on_its_bound_as_known(tmp_path: Path) -> None:
     bounds = (np.r_[0.0, -5.0, -5.0, 0.3], np.r_[2.0, 5.0, 5.0, 5.0])
     t = X @ np.array([1.0, 0.5, 0.0]) + 0.1 * RNG.standard_normal(60)
     w0 = np.r_[1.0, 0.0, 0.0, 1.0]
     result = fastbp.fit(LINEAR, X, t, w0=w0, free=FREE, bounds=bounds)
     assert result.w[3] == 0.3
+    of_estimators = without_data(result)  # which find what they keep without a word
+    fastbp.save(tmp_path / "model", LINEAR, result.w, result=result)
+    for one in (result, of_estimators, fastbp.load(tmp_path / "model")):
+        with pytest.warns(fastbp.FitWarning, match="1 parameters lie on their bounds") as said:
+            one.predict(X, return_std=True)
+        assert [each.filename for each in said] == [__file__]
+    assert "1 parameters lie on their bounds" in result.report().warnings[-1]
     with pytest.warns(fastbp.FitWarning, match="1 parameters lie on their bounds"):
         got = result.covariance
     assert not got[3].any()
@@ -335,6 +344,6 @@ def test_where_all_lie_on_their_bounds_nothing_is_uncertain() -> None:
     with pytest.warns(fastbp.FitWarning):
         found = fastbp.fit(LINEAR, X, t, w0=np.r_[1.0, 1.0, 1.0, 1.0], free=FREE, bounds=bounds)
         y, std = found.predict(X, return_std=True)
+        noise = found.predict(X, return_std=True, noise=True)[1]
     assert (found.w[1:] == 0.5).all() and not std.any()
-    noise = found.predict(X, return_std=True, noise=True)[1]
     np.testing.assert_allclose(noise, np.sqrt(np.mean((y - t) ** 2)))

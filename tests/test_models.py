@@ -319,6 +319,8 @@ def test_results_of_something_else_are_refused(path):
         ({"noise": math.nan}, "not of finite numbers"),
         ({"left": None}, "not of finite numbers"),
         ({"nothing": 0}, "do not say whether"),
+        ({"on_bounds": -1}, "do not say how many"),
+        ({"on_bounds": 1.0}, "do not say how many"),
     ],
 )
 def test_forged_intervals_are_refused(path, change, message):

@@ -170,7 +170,8 @@ class FitResult:
         Warns
         -----
         FitWarning
-            Where a deviation is infinite, or the noise is estimated from less than one observation.
+            Where a deviation is infinite, the noise is estimated from less than one observation, or
+        parameters on their bounds are taken as known.
 
         Notes
         -----
@@ -312,8 +313,7 @@ def without_data(result: FitResult) -> FitResult:
     """
     spread = result.__dict__.get("_spread")
     if spread is None and result.net.n_params <= MOST_OF_LEVENBERG:
-        with suppress(ValueError), warnings.catch_warnings():
-            warnings.simplefilter("ignore", uncertainty.FitWarning)
+        with suppress(ValueError):
             spread = result._spread
     data = result.data
     X, t = data.X[:0], data.t[:0]

@@ -202,6 +202,8 @@ class Spread:
         Directions that are determined.
     log_determinant : float
         The logarithm of the product of A's eigenvalues along them.
+    on_bounds : int
+        Parameters that lie on their bounds, and are taken as known.
     """
 
     factor: NDArray
@@ -214,6 +216,7 @@ class Spread:
     condition: float = np.nan
     rank: int = 0
     log_determinant: float = np.nan
+    on_bounds: int = 0
 
 
 def check_absolute_sigma(given: bool, loss: Loss) -> None:
@@ -255,13 +258,6 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     unrelated nonlinear regressions, Journal of Econometrics 3 (1975).
     """
     loss, on_bounds = data.loss, data.on_bounds
-    if on_bounds is not None:
-        warnings.warn(
-            f"{on_bounds.sum()} parameters lie on their bounds: standard deviations and covariance "
-            "take these as known, and do not say how far the others' bounds would cut them",
-            FitWarning,
-            stacklevel=2,
-        )
     weights = data.weights()
     n = weights.n
     free = np.flatnonzero(data.free if on_bounds is None else data.free & ~on_bounds)
@@ -335,6 +331,7 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
         largest / smallest if smallest else np.inf,
         int(np.count_nonzero(kept)),
         2.0 * float(np.log(sizes[kept]).sum() + np.log(d[d > 0.0]).sum()),
+        0 if on_bounds is None else int(np.count_nonzero(on_bounds)),
     )
 
 
@@ -544,6 +541,11 @@ def doubts(given: Spread, unknown: str) -> list[str]:
             "determine no standard deviation, which is infinite everywhere"
         ]
     said = []
+    if given.on_bounds:
+        said.append(
+            f"{given.on_bounds} parameters lie on their bounds: standard deviations and covariance "
+            "take these as known, and do not say how far the others' bounds would cut them"
+        )
     if unknown:
         said.append(
             f"{unknown} depend on what neither the data nor a penalty (l2) determine: their "
