@@ -764,6 +764,7 @@ class NetworkRegressor(_Scored, MultiOutputMixin, RegressorMixin, _NetworkEstima
         std : ndarray, shape (B,) or (B, K)
             Only with `return_std`.
         """
+        boundary.flag("return_std", return_std)
         Z = self._inputs(X)
         if not return_std:
             return self._decode(self.network_.value(self.w_, Z, threads=self.threads))

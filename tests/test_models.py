@@ -181,6 +181,9 @@ def test_noise_without_a_deviation_is_refused(path, kind):
     of = {"result": result, "model": stored(path, result), "ensemble": many}[kind]
     with pytest.raises(ValueError, match="noise=True is a part of the standard deviation"):
         of.predict(X, noise=True)
+    for switches in ({"return_std": "no"}, {"return_std": True, "noise": "no"}):
+        with pytest.raises(TypeError, match="must be True or False; got 'no'"):
+            of.predict(X, **switches)
 
 
 @pytest.mark.filterwarnings("ignore::fastbp.FitWarning")

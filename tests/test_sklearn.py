@@ -267,6 +267,8 @@ def test_deviation_is_that_of_the_result_in_the_target_s_units(friedman):
     X, X_test, y, _ = friedman
     model = NetworkRegressor(3, l2=1e-4, random_state=0).fit(X, y)
     mean, std = model.predict(X_test, return_std=True)
+    with pytest.raises(TypeError, match="return_std must be True or False; got 'no'"):
+        model.predict(X_test, return_std="no")
     np.testing.assert_array_equal(mean, model.predict(X_test))
     _, scaled = model.result_.predict(model.scaling_.inputs(X_test), return_std=True)
     np.testing.assert_allclose(std, scaled * y.std(), rtol=1e-12)

@@ -464,7 +464,9 @@ def predicted(
 
 
 def check_noise(noise: bool, return_std: bool) -> None:
-    """Raise ValueError where the noise is asked for, and no deviation that it is part of."""
+    """Raise TypeError or ValueError where these are no switches, or there is noise alone."""
+    boundary.flag("return_std", return_std)
+    boundary.flag("noise", noise)
     if noise and not return_std:
         raise ValueError("noise=True is a part of the standard deviation: give return_std=True too")
 
