@@ -86,6 +86,26 @@ def own(kind):
             return z * z / (2.0 + z * z)
     gradient("float64", (mine, "tanh", mine))
 
+def flat(result):
+    return np.concatenate([np.ravel(a) for a in (result if isinstance(result, tuple) else (result,))])
+
+def outputs(output, loss="squared"):
+    net = fastbp.Network(3, activations=["tanh", "softplus", "tanh"], output=output, n_outputs=2)
+    w, X, _, p = data(net)
+    t = np.stack([X[:, 0] > 0.0, X[:, 0] <= 0.0], axis=1).astype(float)
+    by = {"loss": loss}
+    for name, args, options in (
+        ("value", (X,), {}), ("jvp", (X, p), {}), ("per_sample_grad", (X,), {}), ("input_hvp", (X, X), {}),
+        ("loss_and_grad", (X, t), by), ("hvp", (X, t, p), by), ("gauss_newton", (X, t), by),
+    ):
+        got, want = getattr(net, name)(w, *args, **options), getattr(reference, name)(net, w, *args, **options)
+        close((output, name), flat(got), flat(want), "float64")
+        if name == "loss_and_grad":
+            close((output, "objective"), flat(net.objective(X, t, **by)(w)), flat(want), "float64")
+    for name in "lm", "adam":
+        result = fastbp.fit(net, X, t, loss=loss, optimizer=name, epochs=3, seed=0, l2=1e-3)
+        sums.append((output, name, result.w.tolist()))
+
 def optimizer(name, dtype="float64"):
     net = fastbp.Network(3, 4, output="identity", dtype=dtype)
     w, X, t, _ = data(net)
@@ -96,7 +116,7 @@ sums = []
 for word in sys.argv[1:]:
     kind, _, rest = word.partition(":")
     {"derivatives": derivatives, "own": own, "optimizer": optimizer,
-     "gradient": gradient, "loss": lambda name: gradient("float64", loss=name),
+     "gradient": gradient, "outputs": outputs, "loss": lambda name: gradient("float64", loss=name),
      "mixed": lambda names: gradient("float64", names.split("+"))}[kind](
         *rest.split(","))
 print(json.dumps({"bad": bad, "sums": sums, "numba": "numba" in sys.modules}))
@@ -485,7 +505,8 @@ def test_precompiled_for_another_processor(tmp_path):
     assert exports["NUMBA_CACHE_DIR"] == str(tmp_path)
     del exports["NUMBA_CACHE_DIR"]
     before = contents(tmp_path)
-    said = run(tmp_path, "derivatives:float64", "optimizer:lm", "optimizer:adam", **exports)
+    words = ("derivatives:float64", "optimizer:lm", "optimizer:adam", "outputs:identity")
+    said = run(tmp_path, *words, "outputs:softmax,cross_entropy", **exports)
     assert not said["numba"]
     assert contents(tmp_path) == before
     refused = subprocess.run(

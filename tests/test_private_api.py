@@ -169,10 +169,3 @@ def test_a_numpy_that_keeps_its_fields_elsewhere_is_refused(name):
         "    print('refused')\n"
     )
     assert fresh_process("-c", program) == "refused\n"
-
-
-def test_entries_by_name_are_those_of_the_table():
-    from fastbp.kernels.calls import units
-    from fastbp.kernels.calls.entries import ENTRIES
-
-    assert sorted(units.ENTRIES) == sorted(ENTRIES)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import NAMES, get_activation, unknown
+from ..activations import NAMES, get_activation, softmax, unknown
 from ..kernels.machine.processors import PROCESSORS
 from ..losses import NAMES as LOSSES
 from ..losses import get_loss
@@ -22,9 +22,10 @@ _OUTPUTS = ("identity", "logistic", "tanh", "exp", "softplus")
 
 def _wanted(activations: Sequence[str], dtypes: Sequence[np.dtype]) -> Iterator[Any]:
     """Every unit of networks of these activations, with the usual outputs and the named losses."""
-    from ..kernels.calls import units  # when the environment says what they are for
+    from ..kernels.calls import entries, units  # when the environment says what they are for
 
-    functions = list(dict.fromkeys(map(get_activation, (*activations, *_OUTPUTS))))
+    given = (*map(get_activation, (*activations, *_OUTPUTS)), *softmax.steps)
+    functions = list(dict.fromkeys(given))
     losses = {loss.key: loss for loss in map(get_loss, LOSSES)}
     for loss in list(losses.values()):
         _, paired = loss.with_output(get_activation("logistic"))
@@ -33,8 +34,9 @@ def _wanted(activations: Sequence[str], dtypes: Sequence[np.dtype]) -> Iterator[
     for dtype in dtypes:
         for kernel in units.KERNELS:
             yield kernel(dtype)
-        for name in units.ENTRIES:
+        for name in entries.ENTRIES:
             yield units.entry(name, dtype)
+            yield units.entry(name, dtype, several=True)
         for function in (*functions, *losses.values()):
             for order in range(3):
                 yield units.block(function, order, dtype)

@@ -38,11 +38,15 @@ def _compiled(module: str, factory: str, *args: Any) -> Callable[[str], tuple[by
     return make
 
 
+KERNELS: list[Callable[[np.dtype], Unit]] = []  # those below
+
+
 def _by_dtype(module: str, factory: str) -> Callable[[np.dtype], Unit]:
     @cache
     def unit(dtype: np.dtype) -> Unit:
         return Unit(factory, dtype.name, _compiled(f"drivers.{module}", factory, dtype))
 
+    KERNELS.append(unit)
     return unit
 
 
@@ -68,27 +72,11 @@ levenberg_groups = _by_dtype("groups", "levenberg_groups")
 sgd = _by_dtype("training", "sgd_epoch")
 adam = _by_dtype("training", "adam_epoch")
 
-KERNELS = (
-    product, pack, copy, batch, weights, targets, probabilities, penalty, pack_batch, reverse,
-    reverse_few, per_sample, tangent, matrix, matrix_outputs, softmax, softmax_moved, levenberg,
-    levenberg_groups, sgd, adam,
-)  # fmt: skip
-
 
 @cache
 def shuffle() -> Unit:
     """Return the unit that draws an order of observations."""
     return Unit("shuffle", "", _compiled("drivers.training", "shuffle"))
-
-
-# Names of the tables in `entries`.
-ENTRIES = (
-    "value", "value_of_one", "value_and_grad", "vjp", "input_grad", "per_sample_grad", "loss",
-    "loss_and_grad", "objective_value", "objective", "jvp", "input_hvp", "hvp",
-    "gauss_newton_product", "gauss_newton", "part", "hvp_part", "gauss_newton_product_part",
-    "matrix_part", "weights", "penalty", "pack_batch", "shuffle", "epoch", "levenberg",
-    "levenberg_groups",
-)  # fmt: skip
 
 
 @cache
