@@ -243,6 +243,21 @@ def test_regressors_of_all_kinds(client: Client) -> None:
         fastbp.dask.NetworkRegressor(validation_fraction=0.1).fit(far(X, 5000), far(T, 5000))
 
 
+@pytest.mark.parametrize("given", [{"l2": 0.01}, {"optimizer": "adam", "shuffle": False}])
+def test_what_was_fitted_on_a_cluster_goes_on_without_it(client: Client, given: Any) -> None:
+    from fastbp.sklearn import NetworkRegressor
+
+    options = {"n_neurons": 3, "l2": None, "epochs": 2, "random_state": 2, **given}
+    want = NetworkRegressor(**options).fit(X, T)
+    model = fastbp.dask.NetworkRegressor(**options)
+    model.client = client
+    local = model.fit(far(X, 7001), far(T, 3000)).to_local()
+    assert local.l2_linear_ == want.l2_linear_
+    for each in (local, want):
+        each.partial_fit(X[:999], T[:999]).set_params(warm_start=True).fit(X, T)
+    np.testing.assert_array_equal(local.w_, want.w_)
+
+
 @pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"]])
 def test_classifiers(client: Client, labels: list[str]) -> None:
     from fastbp.sklearn import NetworkClassifier

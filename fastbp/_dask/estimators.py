@@ -155,7 +155,7 @@ class _OnDask:
             n_params=net.n_params,
         )
         (total,), _, heaviest = raw.reduce(weight)
-        model._rule = model.l2_ = model._penalty(total)
+        model._rule = model.l2_ = model.l2_linear_ = model._penalty(total)
         features = Columns.over(raw.reduce, "X", np.dtype(np.float64))
         none = Scaling(np.zeros(self.n_features_in_), np.ones(self.n_features_in_))
         self.scaling_ = Scaling.by(features) if model.standardize else none
@@ -182,6 +182,7 @@ class _OnDask:
             bounds=model._bounds(net),
             progress=bool(model.verbose),
             _quiet=True,
+            _moments=model._moments.setdefault(0, {}),
         )
         model._keep([result])
         self.loss_curve_ = model._curves[0] = result.history["loss"].tolist()
