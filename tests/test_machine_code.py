@@ -505,8 +505,9 @@ def test_precompiled_for_another_processor(tmp_path):
     assert exports["NUMBA_CACHE_DIR"] == str(tmp_path)
     del exports["NUMBA_CACHE_DIR"]
     before = contents(tmp_path)
-    words = ("derivatives:float64", "optimizer:lm", "optimizer:adam", "outputs:identity")
-    said = run(tmp_path, *words, "outputs:softmax,cross_entropy", **exports)
+    words = ("derivatives:float64", "optimizer:lm", "optimizer:adam", "mixed:one+tanh")
+    outputs = "outputs:identity", "outputs:softmax,cross_entropy"
+    said = run(tmp_path, *words, *outputs, **exports)
     assert not said["numba"]
     assert contents(tmp_path) == before
     refused = subprocess.run(

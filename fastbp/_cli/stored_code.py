@@ -17,14 +17,15 @@ from ..losses import NAMES as LOSSES
 from ..losses import get_loss
 
 _DTYPES = ("float64", "float32")
-_OUTPUTS = ("identity", "logistic", "tanh", "exp", "softplus")
+# The neuron that is the bias of the output, as estimators have it, and the usual outputs.
+_USUAL = ("one", "identity", "logistic", "tanh", "exp", "softplus")
 
 
 def _wanted(activations: Sequence[str], dtypes: Sequence[np.dtype]) -> Iterator[Any]:
-    """Every unit of networks of these activations, with the usual outputs and the named losses."""
+    """Every unit of networks of these activations and the usual ones, and of the named losses."""
     from ..kernels.calls import entries, units  # when the environment says what they are for
 
-    given = (*map(get_activation, (*activations, *_OUTPUTS)), *softmax.steps)
+    given = (*map(get_activation, (*activations, *_USUAL)), *softmax.steps)
     functions = list(dict.fromkeys(given))
     losses = {loss.key: loss for loss in map(get_loss, LOSSES)}
     for loss in list(losses.values()):
