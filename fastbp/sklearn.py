@@ -358,7 +358,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
             self._rule = self.l2_ = self.l2_linear_ = self._penalty(seen.total)
         elif by is not None and isinstance(self.l2, str):  # more data than were chosen by
             self.l2_ = self.l2_linear_ = self._rule
-        elif by is None and not isinstance(self.l2, str):
+        elif not isinstance(self.l2, str) and (by is None or self.l2 is not None):
             self.l2_ = self.l2_linear_ = self._penalty(rows.total)
 
     @abstractmethod

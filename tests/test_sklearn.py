@@ -728,6 +728,16 @@ def test_partial_fit_refines_a_fit(friedman):
     assert abs(model.score(X_test, y_test) - before) < 0.02
 
 
+@pytest.mark.parametrize("begun", ["fit", "partial_fit"])
+def test_partial_fit_has_the_penalty_that_is_asked_for_by_then(friedman, begun):
+    X, _, y, _ = friedman
+    model = getattr(NetworkRegressor(3, l2=1e-3, random_state=0), begun)(X, y)
+    model.set_params(l2=0.5).partial_fit(X, y)
+    assert model.l2_ == model.l2_linear_ == model.result_.data.l2.max() == 0.5
+    with pytest.raises(ValueError, match="l2 must be a number from 0 on; got -1"):
+        model.set_params(l2=-1.0).partial_fit(X, y)
+
+
 @pytest.mark.parametrize("multi_class", ["softmax", "ovr"])
 def test_partial_fit_of_classes(iris, multi_class):
     X, X_test, y, y_test = iris
