@@ -156,6 +156,14 @@ def test_epochs_are_iterations(optimizer: str, n: int) -> None:
     assert len(result.history["loss"]) == n or result.converged
 
 
+@pytest.mark.parametrize("n", [10**8, 10**19])
+@pytest.mark.parametrize("optimizer", ["TNC", "SLSQP", "COBYLA", "Nelder-Mead", "lbfgs"])
+def test_epochs_may_be_any_number_where_a_target_ends_a_fit(optimizer: str, n: int) -> None:
+    early = fastbp.EarlyStopping(target=0.1)
+    result = fastbp.fit(NET, X, T, optimizer=optimizer, epochs=n, early_stopping=early)
+    assert result.reason == "target reached"
+
+
 def test_cross_entropy_ends_at_its_minimum() -> None:
     net = fastbp.Network(3, 2, output="logistic")
     labels = (T > 0.0).astype(float)

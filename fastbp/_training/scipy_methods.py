@@ -62,6 +62,7 @@ _WORTH = 1e4
 _ENDS = re.compile(r"1\.(1[7-9]|[2-9]\d)\.|[2-9]")
 SPENT = "stopped: as many iterations or evaluations as the optimizer's options allow"
 _ENOUGH = f"stopped: {_GAINING} iterations raised the likelihood by less than the data can tell"
+_MOST = 2**31 - 2  # that a method in C counts to
 _LIMITED = ("maximum", "limit", "exceed")  # in SciPy's messages of counts that are spent
 
 
@@ -450,12 +451,15 @@ class _Run:
     def _options(self, n: int) -> dict[str, Any]:
         if self._about is not None:
             return {"maxiter": n, "gtol": _POLISHED, "ftol": 0.0, "maxcor": 20}
+        n, evaluations = min(n, _MOST), min(100 * n, _MOST)
         # TNC is told of evaluations only: its iterations are counted by `note`.
-        options: dict[str, Any] = {"maxfun": 100 * n} if self._method == "TNC" else {"maxiter": n}
+        options: dict[str, Any] = (
+            {"maxfun": evaluations} if self._method == "TNC" else {"maxiter": n}
+        )
         if self._method == "Nelder-Mead":  # which counts its start for one
             options["maxiter"] = n + 1
         if self._method == "L-BFGS-B":
-            options["maxfun"] = 100 * n
+            options["maxfun"] = evaluations
         if self._method in WITH_FTOL:
             options["ftol"] = _FTOL
         if self._method == "Newton-CG":
