@@ -603,11 +603,12 @@ class _Scored:
         """
         for name, value in (("y", y), ("sample_weight", sample_weight)):
             boundary.unmasked(name, value)
-        if sample_weight is not None and np.any(sample_weight) and not np.all(sample_weight):
-            check_consistent_length(X, y, sample_weight)
-            weighs = np.flatnonzero(sample_weight)  # the rest may be beyond all numbers
-            X, y, sample_weight = (_safe_indexing(a, weighs) for a in (X, y, sample_weight))
-        return super().score(X, y, sample_weight)  # type: ignore[misc]
+        c = None if sample_weight is None else np.asarray(sample_weight)
+        if c is not None and c.any() and not c.all():
+            check_consistent_length(X, y, c)
+            weighs = np.flatnonzero(c)  # the rest may be beyond all numbers
+            X, y, c = (_safe_indexing(a, weighs) for a in (X, y, c))
+        return super().score(X, y, c)  # type: ignore[misc]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -1076,7 +1077,10 @@ class NetworkClassifier(_Scored, ClassifierMixin, _NetworkEstimator):
         if self.class_weight is None:
             return rows.c
         indices = fitted if isinstance(self.class_weight, str) else None
-        each = compute_sample_weight(self.class_weight, rows.y, indices=indices)
+        # A class that is named but not among these may be among those of another call.
+        all_there_are = np.repeat([[0], [1]], self._row, axis=1) if self._row else self.classes_
+        y = np.concatenate([rows.y, all_there_are])
+        each = compute_sample_weight(self.class_weight, y, indices=indices)[: len(rows.y)]
         if not (np.isfinite(each) & (each >= 0.0)).all():
             raise ValueError(f"class_weight must hold numbers from 0 on; got {self.class_weight}")
         weighed = each if rows.c is None else rows.c * each

@@ -586,6 +586,22 @@ def test_weights_of_classes_are_those_of_their_observations(iris, multi_class):
         balanced.partial_fit(X, y, classes=[0, 1, 2])
 
 
+def test_a_part_of_the_data_may_lack_a_class_that_has_a_weight(iris):
+    X, _, y, _ = iris
+    part = y < 2
+    labels = np.column_stack([y == 0, y == 2]).astype(int)
+    for of, some, all_of in (
+        ({"classes": [0, 1, 2], "y": y}, {2: 3.0, 0: 2.0}, {2: 3.0, 1: 1.0, 0: 2.0}),
+        ({"classes": [0, 1], "y": labels}, [{1: 3.0}] * 2, [{0: 1.0, 1: 3.0}] * 2),
+    ):
+        models = [NetworkClassifier(2, class_weight=c, random_state=0) for c in (some, all_of)]
+        for model in models:
+            model.partial_fit(X[part], of["y"][part], of["classes"])
+        np.testing.assert_array_equal(models[0].w_, models[1].w_)
+    with pytest.raises(ValueError, match="not in class_weight"):
+        NetworkClassifier(class_weight={0: 2.0, 5: 3.0}).partial_fit(X, y, classes=[0, 1, 2])
+
+
 def test_what_does_not_fit_a_classifier_is_refused(iris):
     X, _, y, _ = iris
     with pytest.raises(ValueError, match="the loss poisson is one of counts"):
@@ -695,6 +711,29 @@ def test_a_score_of_no_weight_is_refused_as_that():
     model = NetworkRegressor(2, l2=0.1, epochs=1).fit(X, y)
     with pytest.raises((ValueError, ZeroDivisionError), match=r"non-zero|sum to zero"):
         model.score(X, y, np.zeros(9))
+
+
+def test_weights_of_a_score_are_whatever_numpy_takes():
+    class Series(list):  # as those of polars, whose `any` knows no axis
+        def any(self):
+            return any(self)
+
+    X, y = np.eye(9), np.arange(9.0)
+    model = NetworkRegressor(2, l2=0.1, epochs=1).fit(X, y)
+    for c in (np.r_[0.0, np.ones(8)], np.r_[2.0, np.ones(8)]):
+        assert model.score(X, y, Series(c)) == model.score(X, y, c)
+
+
+def test_what_is_said_of_deviations_is_said_at_the_caller_s_line():
+    X = np.arange(9.0)[:, np.newaxis]
+    model = NetworkRegressor(2, l2=0.1, monotonic_cst=[-1], random_state=0).fit(X, X[:, 0])
+    for call in (
+        lambda: model.predict(X, return_std=True),
+        lambda: model.result_.plot_prediction(model.scaling_.inputs(X), 0),
+    ):
+        with pytest.warns(fastbp.FitWarning, match="on their bounds") as said:
+            call()
+        assert {each.filename for each in said} == {__file__}
 
 
 def test_what_validates_has_a_weight():

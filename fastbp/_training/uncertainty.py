@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -498,7 +499,7 @@ def standard_deviation(
             part[_depends(rows, given.undetermined, given.scale)] = np.inf
     unknown = int(np.isinf(variance).sum())
     for message in doubts(given, f"{unknown} of {len(variance)} predictions" if unknown else ""):
-        warnings.warn(message, FitWarning, stacklevel=4)  # where `predict` was called
+        warnings.warn(message, FitWarning, stacklevel=_outside())
     each = variance.reshape(-1, K)
     if noise and given.noise is not None:
         each += given.noise
@@ -506,6 +507,14 @@ def standard_deviation(
     if K == 1:
         return float(std[0, 0]) if np.ndim(X) == 1 else std[:, 0]
     return std[0] if np.ndim(X) == 1 else std
+
+
+def _outside() -> int:
+    """Return the stacklevel, for who asks, of the first caller that is not of this library."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith("fastbp."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def standard_errors(given: Spread, free: NDArray) -> NDArray:
