@@ -706,6 +706,7 @@ def test_ctrl_c_while_a_checkpoint_is_written(
     monkeypatch.setattr(np, "savez", interrupted)
     options: dict[str, Any] = {"optimizer": "adam", "epochs": 9, "checkpoint": tmp_path / "c.npz"}
     assert fastbp.fit(NET, X, T, **options).reason == "interrupted"
+    written[0].close()  # else the file, which can't be closed before, warns when it is collected
     same(fastbp.fit(NET, X, T, **options), fastbp.fit(NET, X, T, optimizer="adam", epochs=9))
 
 
