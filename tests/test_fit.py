@@ -692,13 +692,13 @@ def test_checkpoint_after_ctrl_c(tmp_path: Path) -> None:
 def test_ctrl_c_while_a_checkpoint_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = np.savez, list[Any]()
+    write, written, opened = np.savez, [], list[Any]()
 
     def interrupted(*given: Any, **arrays: Any) -> None:
         written.append(0)
         if len(written) == 3:
             with zipfile.ZipFile(*given, "w") as file:
-                written[0] = file.open("w", "w")  # which NumPy has not closed yet
+                opened[:] = file.open("w", "w"), file  # which NumPy has not closed yet
                 raise KeyboardInterrupt
         write(*given, **arrays)
 
@@ -706,7 +706,8 @@ def test_ctrl_c_while_a_checkpoint_is_written(
     monkeypatch.setattr(np, "savez", interrupted)
     options: dict[str, Any] = {"optimizer": "adam", "epochs": 9, "checkpoint": tmp_path / "c.npz"}
     assert fastbp.fit(NET, X, T, **options).reason == "interrupted"
-    written[0].close()  # else the file, which can't be closed before, warns when it is collected
+    for each in opened:  # which warns where it is collected first
+        each.close()
     same(fastbp.fit(NET, X, T, **options), fastbp.fit(NET, X, T, optimizer="adam", epochs=9))
 
 
