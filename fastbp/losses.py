@@ -169,7 +169,10 @@ def loss(
     """
     if isinstance(fn, Function) or not callable(fn):
         raise ActivationError(f"a loss is made of a function of (y, t), but {fn!r} was given")
-    low, high = map(float, target_range)
+    try:
+        low, high = map(_number, target_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
     if not low <= high:
         raise ValueError(f"target_range is (least, greatest), but {target_range!r} was given")
     return traced(Loss, fn, derivative, second_derivative, name=name, target_range=(low, high))
@@ -200,6 +203,14 @@ def get_loss(name: str | Loss) -> Loss:
     if name not in NAMES:
         raise ValueError(unknown("loss", name, NAMES))
     return _NAMED[name] if name in _NAMED else _WITH_PARAMETER[name]()
+
+
+def _number(value: Any) -> float:
+    """Return a number as a float, and NaN for what is none: Python makes floats of text."""
+    try:
+        return float(value + 0.0)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 # 0 · log 0 is 0, and its derivatives in y too: a target of 0 or 1 switches its term off.
@@ -261,9 +272,9 @@ def huber(delta: float = 1.0) -> Loss:
     >>> huber(0.5)(3.0, 1.0)
     0.875
     """
-    delta = float(delta)
+    given, delta = delta, _number(delta)
     if not 0.0 < delta < math.inf:
-        raise ValueError(f"delta is a positive number, but {delta!r} was given")
+        raise ValueError(f"delta is a positive number, but {given!r} was given")
 
     def value(y: float, t: float) -> Any:
         size = abs(y - t)
@@ -301,9 +312,9 @@ def pinball(quantile: float = 0.5) -> Loss:
     >>> pinball(0.75)(1.0, 3.0), pinball(0.75)(3.0, 1.0)
     (1.5, 0.5)
     """
-    q = float(quantile)
+    given, q = quantile, _number(quantile)
     if not 0.0 < q < 1.0:
-        raise ValueError(f"quantile lies between 0 and 1, but {q!r} was given")
+        raise ValueError(f"quantile lies between 0 and 1, but {given!r} was given")
 
     def value(y: float, t: float) -> Any:
         return np.where(y > t, 1.0 - q, -q) * (y - t)

@@ -247,8 +247,9 @@ def test_least_squares_is_numpys(shape, dtype):
     assert_allclose(f1.vjp(x, -2.0), -2.0 * g, rtol=tolerance)
     with pytest.raises(ValueError, match="ybar must be a number, as the value is; got"):
         f1.vjp(x, x)
-    with pytest.raises(TypeError, match="NoneType"):
-        f1.vjp(x, None)
+    for none in (None, "2", 2j):
+        with pytest.raises(TypeError, match="ybar must hold real numbers"):
+            f1.vjp(x, none)
     assert_allclose(f1.jvp(x, h), g @ h, rtol=tolerance, atol=tolerance * float(abs(g) @ abs(h)))
     product = f1.hvp(x, h)
     assert product.dtype == dtype
@@ -650,6 +651,12 @@ def test_operation_counts_are_what_the_reference_counts(n_inputs, n_neurons, n_o
                 function = getattr(reference, f"{gradient}_{order}")
                 counted = function(net, w, x, structure=structure).operations
                 assert getattr(orders, order) == counted
+
+
+def test_large_operation_counts_stand_apart():
+    rows = repr(operation_counts(10**9, 10**9)).splitlines()[2:6]
+    assert all(len(row.split("  ")[-1].replace(",", "").split()) <= 3 for row in rows)
+    assert rows[0].split()[2] == f"{operation_counts(10**9, 10**9).weights.from_input_layer:,}"
 
 
 def test_ratios_of_operation_counts():

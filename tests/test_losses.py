@@ -159,7 +159,7 @@ def test_huber():
     assert huber() == huber(1) == get_loss("huber") and huber(2.0).digest != huber(3.0).digest
     assert repr(huber(2.0)) == "Loss('huber(delta=2.0)')"
     assert huber(1.0)(1e300, -1e300) == 2e300
-    for bad in (0.0, -1.0, math.inf, math.nan):
+    for bad in (0.0, -1.0, math.inf, math.nan, "1", None, 10**400):
         with pytest.raises(ValueError, match="delta is a positive number, but"):
             huber(bad)
 
@@ -174,7 +174,7 @@ def test_pinball():
     best = y[np.argmin([p(level, t).mean() for level in y])]
     assert best == pytest.approx(np.quantile(t, 0.75), abs=0.01)
     assert get_loss("pinball") == pinball(0.5) != p
-    for bad in (0.0, 1.0, -0.1, math.nan):
+    for bad in (0.0, 1.0, -0.1, math.nan, "0.5", None):
         with pytest.raises(ValueError, match="quantile lies between 0 and 1, but"):
             pinball(bad)
 
@@ -198,8 +198,11 @@ def test_own_loss():
     assert ranged.digest == cauchy.digest and ranged != cauchy and ranged.target_range == (0.0, 1.0)
     assert pickle.loads(pickle.dumps(ranged)) == ranged
     assert ranged != "ranged" and ranged == mock.ANY
-    with pytest.raises(ValueError, match=r"target_range is \(least, greatest\)"):
-        fastbp.loss(lambda y, t: y - t, target_range=(1, 0))
+    for bad in ((1, 0), (0, 1, 2), (0, None), ("0", "1"), 0, None):
+        with pytest.raises(ValueError, match=r"target_range is \(least, greatest\)"):
+            fastbp.loss(lambda y, t: y - t, target_range=bad)
+    with pytest.raises(TypeError, match="the name is a text, but 3 was given"):
+        fastbp.loss(lambda y, t: y - t, name=3)
 
     given = fastbp.loss(lambda y, t: y * t, derivative=lambda y, t: 3.0 * y * t)
     assert given.second_derivative(1.0, 2.0) == 6.0

@@ -61,6 +61,10 @@ def default_argument(z, k=3, f=math.sin):
     return f(k * z)
 
 
+def keyword_default(z, *, k=3, f=math.sin):
+    return f(k * z)
+
+
 def fixed_loop(z):
     s = 0.0
     for k in range(5):
@@ -147,6 +151,7 @@ SUPPORTED = [
     from_import,
     three_ways,
     default_argument,
+    keyword_default,
     fixed_loop,
     horner,
     numpy_where,
@@ -447,6 +452,10 @@ def fails_deeper(z):
     return 1.0 + unknown_function(z)
 
 
+def calls_an_activation(z):
+    return z * fastbp.activations.tanh(z)
+
+
 def raises(z):
     if z < 0:
         raise ValueError("z is negative")
@@ -474,6 +483,7 @@ REFUSED = [
     (reduces, 1, "np.add.reduce is not supported"),
     (complex_number, 1, "a value of type complex meets the input"),
     (many_branches, 0, f"more than {MAX_PATHS} ways through its branches"),
+    (calls_an_activation, 1, "it calls Activation('tanh'), which is traced already"),
     (raises, 2, "ValueError: z is negative"),
 ]
 
@@ -489,6 +499,16 @@ def test_refusals(f, line, cause):
     assert found and int(found[1]) in expected, message
     assert cause in message and "\n" not in message
     assert issubclass(ActivationError, TypeError)
+
+
+def test_refusal_of_an_activation_as_a_derivative():
+    with pytest.raises(ActivationError, match=r"it calls Activation\('cos'\), which is traced"):
+        activation(np.sin, derivative=fastbp.activations.cos)
+
+
+def test_refusal_of_a_name_that_is_no_text():
+    with pytest.raises(TypeError, match="the name is a text, but 3 was given"):
+        activation(np.sin, name=3)
 
 
 def test_refusal_names_the_line_in_a_helper():

@@ -210,6 +210,8 @@ def traced(
 ) -> F:
     """Make a function of the user's own of a scalar function and its derivatives, or None."""
     what = kind.__name__.lower()
+    if not (name is None or isinstance(name, str)):
+        raise TypeError(f"the name is a text, but {name!r} was given")
     label = name or str(getattr(fn, "__name__", what))
     return kind(label, *_tracer()((fn, *derivatives), kind.variables, f"{what} {label!r}"), **more)
 

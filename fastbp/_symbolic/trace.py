@@ -71,6 +71,8 @@ class _Tracer:
             if value in _PRIMITIVES:
                 return self._primitive("fastbp", _PRIMITIVES[value], value)
             return self._copy(value)
+        if hasattr(type(value), "extra_sources"):  # a `Function`
+            return _called(value)
         return value
 
     def _primitive(self, module: str, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,7 +94,9 @@ class _Tracer:
         copy.__defaults__ = function.__defaults__ and tuple(
             map(self.convert, function.__defaults__)
         )
-        copy.__kwdefaults__ = function.__kwdefaults__
+        copy.__kwdefaults__ = function.__kwdefaults__ and {
+            name: self.convert(value) for name, value in function.__kwdefaults__.items()
+        }
         for name in _names(code):
             if name in function.__globals__:
                 namespace[name] = self.convert(function.__globals__[name])
@@ -124,6 +128,19 @@ class _Tracer:
             return joined
 
         return explore([])
+
+
+def _called(function: Any) -> Callable[..., Any]:
+    """Return what refuses to make an activation or loss a part of another: it is a text by now."""
+
+    def call(*args: Any) -> Any:
+        if any(isinstance(a, Expr) for a in args):
+            raise ActivationError(
+                f"it calls {function!r}, which is traced already; write out what that does"
+            )
+        return function(*args)
+
+    return call
 
 
 def _names(code: types.CodeType) -> set[str]:

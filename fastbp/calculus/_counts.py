@@ -64,7 +64,7 @@ class OperationCounts(NamedTuple):
         ]
         for label, orders in zip(_LABELS, self._orders, strict=True):
             first, second = orders
-            lines.append(f"{label:24}{first:18,}{second:19,}{orders.ratio:9.2f}")
+            lines.append(f"{label:23} {first:17,} {second:18,} {orders.ratio:8.2f}")
         lines.append(
             f"Dense, the ratio grows: like H{each} for ∇_w, like N H / (N + H){each} for ∇_x. "
             f"With the\nstructure used in both orders it tends to a constant, {2 + 1 / K:.3g} for "

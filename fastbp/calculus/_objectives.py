@@ -96,7 +96,8 @@ class _Objective(boundary.Fixed):
         if J.ndim == 1:
             if np.shape(ybar):
                 raise ValueError(f"ybar must be a number, as the value is; got {ybar!r}")
-            return J * self.dtype.type(float(np.asarray(ybar)))
+            number = boundary.numbers("ybar", ybar, np.dtype(np.float64), check_finite=False)
+            return J * self.dtype.type(number)
         return J.T @ self._vector("ybar", ybar, J.shape[0])
 
     def hvp(self, x: ArrayLike, h: ArrayLike) -> Array:
