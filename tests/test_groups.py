@@ -169,6 +169,18 @@ def test_labels_of_any_kind(name, want):
     np.testing.assert_array_equal(fits.predict(X, given), plain.predict(X, labels))
 
 
+@pytest.mark.parametrize("labels", [("a", "a\0"), (-1, 2**63 + 1, 2**63)])
+def test_labels_that_numpy_makes_one(labels):
+    X = np.linspace(-1.0, 1.0, 60)[:, np.newaxis]
+    t = np.arange(60) % len(labels) * X[:, 0]
+    net = fastbp.Network(1, 2, output="identity")
+    fits = fastbp.fit_groups(net, X, t, groups=[labels[k % len(labels)] for k in range(60)])
+    for k, label in enumerate(labels):
+        some = slice(k, None, len(labels))
+        alone = fastbp.fit(net, X[some], t[some], progress=False)
+        assert (fits.predict(X, [label] * 60) == alone.predict(X)).all()
+
+
 @pytest.mark.parametrize("kind", ["object", "category", "datetime", "string", "two"])
 def test_a_column_of_pandas(kind):
     labels, X, t, _ = data((9, 9, 9))

@@ -397,6 +397,18 @@ def test_files_of_numpy_that_hold_no_rows(tmp_path: Path) -> None:
         Source.from_files(path, target=0)
 
 
+def test_files_of_numpy_without_inputs_or_cut_off(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((3000, 2)))
+    source = Source.from_files(tmp_path / "a.npy", target=1)
+    with pytest.raises(ValueError, match=r"a\.npy has no column beside targets and weights"):
+        Source.from_files(tmp_path / "a.npy", target=[0, 1])
+    with pytest.raises(TypeError):
+        Source.from_files(tmp_path / "a.npy", target=[[1]])
+    np.save(tmp_path / "a.npy", np.ones((30, 2)))
+    with pytest.raises(ValueError, match=r"a\.npy has been cut off since it was opened"):
+        fastbp.fit(fastbp.Network(1, 2, output="identity"), source)
+
+
 def test_what_validates_has_the_columns_of_what_is_fitted(tmp_path: Path) -> None:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=["a", "b", "y"])
     X, t, swapped = frame[["a", "b"]], frame["y"], frame[["b", "a"]]

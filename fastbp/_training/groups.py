@@ -574,7 +574,10 @@ def _by_hash(given: NDArray) -> tuple[NDArray, NDArray]:
     kinds = {type(label) for label in labels}
     plain = len(kinds) == 1 and issubclass(kinds.pop(), str | int | float | np.generic)
     of = _objects([labels[k] for k in order])
-    return (np.array(of.tolist()) if plain else of), place[np.array(found, np.intp)]
+    if plain:
+        made = np.array(of.tolist())  # which drops NULs at the end of text, and digits
+        of = made if made.dtype.kind in "mM" or made.tolist() == of.tolist() else of
+    return of, place[np.array(found, np.intp)]
 
 
 def _is_missing(label: Any) -> bool:

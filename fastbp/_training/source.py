@@ -177,6 +177,15 @@ class Source:
         if outside:
             raise ValueError(f"there is no column {outside[0]}; the files have {n_columns}")
         inputs = [k for k in range(n_columns) if k not in taken]
+        if not inputs:
+            raise ValueError(
+                f"{files[0]} has no column beside targets and weights; it has {n_columns}"
+            )
+
+        def read() -> list[tuple[NDArray, ...]]:
+            for array in itertools.chain(*whole):
+                _check_length(array)
+            return whole
 
         def split(table: tuple[Any, ...]) -> tuple[Any, ...]:
             first, *others = table
@@ -186,7 +195,7 @@ class Source:
                     found[k] = others.pop(0)
             return (_taken(first, inputs) if taken else first, *found)
 
-        return cls(n, lambda: whole, split)
+        return cls(n, read, split)
 
     @classmethod
     def _from_parquet(cls, files: list[str], target: Any, weight: Any) -> Source:
@@ -203,6 +212,8 @@ class Source:
                     f"columns of Parquet are called by their names; got {name!r} (the names of "
                     "NumPy's files end with .npy)"
                 )
+        if not targets:
+            raise ValueError("target must be the name of a column, or names; got none")
         known = _columns_of_numbers(files[0])
         missing = [name for name in (*targets, *weights) if name not in known]
         if missing:
@@ -626,12 +637,19 @@ def _paths(given: Any) -> list[str]:
     return [fspath(file) for file in files]
 
 
-def _mapped(file: str) -> NDArray:
+def _mapped(file: str) -> np.memmap:
     """Return the array of a file, mapped into memory."""
     try:
         return np.lib.format.open_memmap(file, mode="r")
     except ValueError as error:
         raise ValueError(f"{file} can't be mapped as an array of NumPy: {error}") from error
+
+
+def _check_length(array: Any) -> None:
+    """Raise ValueError where a mapped file has been cut off: to read on would end the process."""
+    # The map knows the length of its own file, also where another has its name by now.
+    if array.base.size() < array.offset + array.nbytes:
+        raise ValueError(f"{array.filename} has been cut off since it was opened: open it anew")
 
 
 def _columns_of_numbers(file: str) -> list[str]:
@@ -658,7 +676,9 @@ def columns_of_parquet(schema: Any) -> list[str]:
 
 
 def _are_numbers(given: Any) -> bool:
-    return bool(np.asarray(given).dtype.kind in "iu") if not isinstance(given, str) else False
+    if isinstance(given, list | tuple):
+        return bool(given) and all(map(boundary.is_integer, given))
+    return bool(np.ndim(given) < 2 and np.asarray(given).dtype.kind in "iu")
 
 
 def dask_array(given: Any) -> Any:
