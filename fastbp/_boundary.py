@@ -6,7 +6,7 @@ it already fits, or raises one sentence: what was given and what was expected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -249,7 +249,7 @@ def positive(name: str, value: SupportsIndex) -> int:
 
 def in_order(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     """Return several; a set of names has another order in every process."""
-    if isinstance(values, Set):
+    if isinstance(values, set | frozenset):  # not the keys of a dict, which have one
         raise TypeError(f"{name} must be in an order, as a list is; got {values!r}")
     return tuple(values)
 

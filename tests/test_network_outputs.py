@@ -46,7 +46,8 @@ def test_attributes():
     assert one == fastbp.Network(N, H) == fastbp.Network(N, H, n_outputs=1)
     assert one.output == get_activation("tanh")
     names = ["tanh", "identity"]
-    assert fastbp.Network(N, H, output=np.array(names)) == fastbp.Network(N, H, output=names)
+    for several in (np.array(names), dict.fromkeys(names).keys(), iter(names)):
+        assert fastbp.Network(N, H, output=several) == fastbp.Network(N, H, output=names)
 
 
 @pytest.mark.parametrize(

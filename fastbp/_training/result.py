@@ -171,7 +171,7 @@ class FitResult:
         -----
         FitWarning
             Where a deviation is infinite, the noise is estimated from less than one observation, or
-        parameters on their bounds are taken as known.
+            parameters on their bounds are taken as known.
 
         Notes
         -----
