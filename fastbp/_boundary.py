@@ -471,10 +471,13 @@ def output(
     out: NDArray | None,
     shape: tuple[int, ...],
     dtype: np.dtype,
-    inputs: Sequence[NDArray | ClassRows | None],
+    inputs: Sequence[ArrayLike | None],
     name: str = "out",
 ) -> NDArray:
-    """Check the caller's buffer, or make one; what is returned shares its memory."""
+    """Check the caller's buffer, or make one; what is returned shares its memory.
+
+    The inputs are the caller's: of one that was converted, what it was converted from.
+    """
     if out is None:
         return np.empty(shape, dtype)
     unmasked(name, out)
@@ -485,8 +488,10 @@ def output(
     if not (out.flags.writeable and out.flags.c_contiguous and out.flags.aligned):
         raise ValueError(f"{name} must be writable, aligned and in C order")
     for given in inputs:
-        given = given.classes if isinstance(given, ClassRows) else given
-        if given is not None and np.may_share_memory(out, given):
+        if given is None or isinstance(given, list | tuple):
+            continue  # no memory that could be written to
+        work: Any = 1  # not bounds alone: out may lie between the rows of a slice
+        if np.may_share_memory(out, given, max_work=work):
             raise ValueError(f"{name} must not overlap the memory of an input")
     return _plain(out, dtype)
 

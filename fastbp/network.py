@@ -402,8 +402,9 @@ class Network:
                     return calls.value_of_one(w, X)
             except boundary.Refused:
                 pass
+        given = (w, X)
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
-        out = boundary.output(out, _shape(self, single, X), self.dtype, (w, X))
+        out = boundary.output(out, _shape(self, single, X), self.dtype, given)
         calls = _prepared(self)
         calls.prepare(0, len(X))
         rows = _batch(out, self, single)
@@ -452,13 +453,14 @@ class Network:
                 return calls.value_and_grad(w, x, out)
             except boundary.Refused:
                 pass
+        given = (w, x)
         w, X, single = boundary.inputs(self, w, x, check_finite=check_finite)
         if not single:
             raise ValueError(
                 f"value_and_grad takes one observation of shape ({self.n_inputs},); got {X.shape}. "
                 "For a batch, see loss_and_grad, vjp and per_sample_grad"
             )
-        gradient = boundary.output(out, _shape(self, True, X, self.n_params), self.dtype, (w, X))
+        gradient = boundary.output(out, _shape(self, True, X, self.n_params), self.dtype, given)
         calls = _prepared(self)
         if self.n_outputs > 1:
             calls.prepare_per_sample()
@@ -508,12 +510,13 @@ class Network:
                 return calls.vjp(w, X, ybar, out, None)
             except boundary.Refused:
                 pass
+        given = (w, X, ybar)
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         ybar = boundary.per_observation(
             "ybar", ybar, len(X), single, self.dtype, check_finite=check_finite,
             n_outputs=self.n_outputs,
         )  # fmt: skip
-        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, ybar))
+        gradient = boundary.output(out, (self.n_params,), self.dtype, given)
         xbar = np.empty(X.shape, self.dtype) if inputs else None
         calls = _prepared(self)
         calls.prepare(1, len(X))
@@ -554,9 +557,10 @@ class Network:
                 return calls.per_sample_grad(w, X, out)
             except boundary.Refused:
                 pass
+        given = (w, X)
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         shape = _shape(self, single, X, self.n_params)
-        J = boundary.output(out, shape, self.dtype, (w, X))
+        J = boundary.output(out, shape, self.dtype, given)
         calls = _prepared(self)
         calls.prepare_per_sample()
         calls.per_sample_grad(w, X, J[np.newaxis] if single else J)
@@ -598,9 +602,10 @@ class Network:
                 return calls.input_grad(w, X, out)
             except boundary.Refused:
                 pass
+        given = (w, X)
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         shape = _shape(self, single, X, self.n_inputs)
-        gradient = boundary.output(out, shape, self.dtype, (w, X))
+        gradient = boundary.output(out, shape, self.dtype, given)
         calls = _prepared(self)
         rows = gradient[np.newaxis] if single else gradient
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
@@ -652,17 +657,18 @@ class Network:
             try:
                 return calls.loss_and_grad[loss](w, X, t, sample_weight, out)
             except _NOT_AT_ONCE:
-                rows = _rows_of_classes(self, X, t, loss)
+                rows = _rows_of_classes(self, X, t, loss, out)
             if rows is not None:
                 return self.loss_and_grad(
                     w, X, rows, loss=loss, sample_weight=sample_weight, out=out
                 )
         ell = get_loss(loss)
+        given = (w, X, t, sample_weight, target_weight)
         w, X, t, c = boundary.loss_inputs(
             self, ell, w, X, t, sample_weight, check_finite=check_finite
         )
         tau = boundary.target_weight(target_weight, self.n_outputs, self.dtype)
-        gradient = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, tau))
+        gradient = boundary.output(out, (self.n_params,), self.dtype, given)
         calls = _prepared(self)
         function = calls.prepare_loss("loss_and_grad", loss, ell, len(X), tau)
         n_threads = calls.threads(boundary.thread_count(threads), len(X))
@@ -760,12 +766,13 @@ class Network:
                 return calls.jvp(w, X, p, dX, out)
             except boundary.Refused:
                 pass
+        given = (w, X, p, dX)
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
         moved = None
         if dX is not None:
             moved = boundary.like_inputs("dX", dX, X, single, self.dtype, check_finite=check_finite)
-        ydot = boundary.output(out, _shape(self, single, X), self.dtype, (w, X, p, moved))
+        ydot = boundary.output(out, _shape(self, single, X), self.dtype, given)
         calls = _prepared(self)
         calls.prepare_tangent("jvp")
         calls.jvp(w, X, p, moved, _batch(ydot, self, single))
@@ -806,10 +813,11 @@ class Network:
                 return calls.input_hvp(w, X, v, out)
             except boundary.Refused:
                 pass
+        given = (w, X, v)
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         rates = boundary.like_inputs("v", v, X, single, self.dtype, check_finite=check_finite)
         shape = _shape(self, single, X, self.n_inputs)
-        product = boundary.output(out, shape, self.dtype, (w, X, rates))
+        product = boundary.output(out, shape, self.dtype, given)
         calls = _prepared(self)
         calls.prepare_tangent("input_hvp")
         calls.input_hvp(w, X, rates, product[np.newaxis] if single else product)
@@ -962,18 +970,19 @@ class Network:
             try:
                 return getattr(calls, name)[loss](w, X, t, sample_weight, p, out)
             except _NOT_AT_ONCE:
-                rows = _rows_of_classes(self, X, t, loss)
+                rows = _rows_of_classes(self, X, t, loss, out)
             if rows is not None:
                 return getattr(self, name)(
                     w, X, rows, p, loss=loss, sample_weight=sample_weight, out=out
                 )
         ell = get_loss(loss)
+        given = (w, X, t, sample_weight, target_weight, p)
         w, X, t, c = boundary.loss_inputs(
             self, ell, w, X, t, sample_weight, check_finite=check_finite
         )
         p = boundary.parameters(p, self.n_params, self.dtype, check_finite=check_finite, name="p")
         tau = boundary.target_weight(target_weight, self.n_outputs, self.dtype)
-        product = boundary.output(out, (self.n_params,), self.dtype, (w, X, t, c, tau, p))
+        product = boundary.output(out, (self.n_params,), self.dtype, given)
         calls = _prepared(self)
         function = calls.prepare_loss(name, loss, ell, len(X), tau)
         n_threads = calls.threads(boundary.thread_count(threads), len(X), name)
@@ -1028,7 +1037,9 @@ def _is_batch(X: object) -> TypeGuard[NDArray]:
     return isinstance(X, np.ndarray) and X.ndim == 2
 
 
-def _rows_of_classes(net: Network, X: Any, t: Any, loss: str | Loss) -> NDArray | None:
+def _rows_of_classes(
+    net: Network, X: Any, t: Any, loss: str | Loss, out: NDArray | None
+) -> NDArray | None:
     """Classes as the rows that the compiled checks take, or None where that takes a longer look.
 
     A call with 32 classes takes 5 µs in place of 20.
@@ -1038,6 +1049,8 @@ def _rows_of_classes(net: Network, X: Any, t: Any, loss: str | Loss) -> NDArray 
     if not _is_batch(X) or t.shape != X.shape[:1] or not t.size:
         return None
     if boundary.are_many(t.size, net.n_outputs, net.dtype):
+        return None
+    if out is not None and np.may_share_memory(out, t):
         return None
     if not get_loss(loss).fuses_with_softmax or np.minimum.reduce(t) < 0:
         return None

@@ -590,7 +590,7 @@ KERNELS = (
     _kernel(
         "the boundary lets out overlap its inputs",
         "_boundary.py",
-        "np.may_share_memory(out, given)",
+        "np.may_share_memory(out, given, max_work=work)",
         "out is given",
         "test_network.py::test_overlapping_out_is_refused",
     ),

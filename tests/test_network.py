@@ -584,6 +584,35 @@ def test_overlapping_out_is_refused(name, argument, network):
     np.testing.assert_array_equal(flat(got), flat(calls(network, **arguments)[name]()))
 
 
+@pytest.mark.parametrize(("name", "argument"), ALL_ARGUMENTS)
+def test_out_that_overlaps_what_is_converted_is_refused(name, argument, network):
+    _, arguments = make()
+    shape, array = OUT_SHAPES[name], arguments[argument]
+    n, size = int(np.prod(shape)), array.size
+    memory = np.full(n + 2 * size, 0.5)
+    for inside in (
+        memory.view(np.float32)[:size].reshape(array.shape),  # another dtype
+        memory[: 2 * size : 2].reshape(array.shape),
+        memory[:size].reshape(array.shape, order="F"),
+    ):
+        inside[...] = array
+        before = memory.tobytes()
+        given = arguments | {argument: inside}
+        with pytest.raises(ValueError, match="out must not overlap"):
+            calls(network, **given, out=memory[:n].reshape(shape))[name]()
+        assert memory.tobytes() == before
+
+
+def test_out_may_lie_between_the_numbers_of_a_slice(network):
+    _, arguments = make()
+    memory = np.zeros((B, N + network.n_params))
+    memory[:, :N] = arguments["X"]
+    given = arguments | {"X": memory[:, :N]}
+    _, got = network.loss_and_grad(given["w"], given["X"], given["t"], out=memory[0, N:])
+    _, expected = network.loss_and_grad(*(arguments[name] for name in ("w", "X", "t")))
+    np.testing.assert_array_equal(got, expected)
+
+
 def test_arguments_are_left_as_they_were(network):
     _, arguments = make()
     before = {name: array.tobytes() for name, array in arguments.items()}

@@ -272,6 +272,17 @@ def test_out_over_the_weights_of_outputs_is_refused(name):
             call(net, name)
 
 
+@pytest.mark.parametrize("name", ["loss_and_grad", "hvp", "gauss_newton_product"])
+def test_out_over_classes_is_refused(name):
+    net, memory = network(SOFT), np.zeros(P)
+    classes = memory.view(np.int64)[: len(CASE.X)]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="out must not overlap"):
+            call(net, name, t=classes, loss="cross_entropy", out=memory)
+        assert (memory == 0.0).all()
+        call(net, name, t=classes, loss="cross_entropy")
+
+
 TARGETS = [
     ([0, 1, 3, 0, 1], r"from 0 to 2, the last of 3 outputs; got t\[2\] = 3"),
     ([0, -1, 2, 0, 1], r"got t\[1\] = -1"),
