@@ -275,6 +275,26 @@ def test_empty_batches():
             product(w, empty, np.empty(0), w)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("K", [1, 2])
+def test_slopes_whose_square_is_beyond_all_numbers(K, dtype):
+    # σ' is, and Huber's loss has no curvature there.
+    net = fastbp.Network(1, 1, activations="identity", output="exp", n_outputs=K, dtype=dtype)
+    w, p = np.ones((2, net.n_params), dtype)
+    X = np.array([[50.0 if dtype == np.float32 else 400.0], [1.0]], dtype)
+    t = np.ones((2, K)[: 1 if K == 1 else 2], dtype)
+    for name, given in [("hvp", (p,)), ("gauss_newton_product", (p,)), ("gauss_newton", ())]:
+        got, expected = (
+            getattr(f, name)(*first, w, X, t, *given, loss="huber")
+            for f, first in ((net, ()), (reference, (net,)))
+        )
+        if name == "gauss_newton":
+            got, expected = got[2], expected[2]
+        rtol = 1e-12 if dtype == np.float64 else 1e-5
+        np.testing.assert_allclose(got, expected, rtol=rtol, strict=True)
+        assert np.isfinite(got).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_padding_brings_in_no_value_that_no_sample_has(dtype):
     @fastbp.activation

@@ -3,7 +3,7 @@
 For Σ c ℓ(σ(s), t), with weights c that hold the scale, each of the arrays K × c, K = 1 output:
 
     s̄ = c ℓ' σ'                         the cotangent of s
-    κ = c ℓ'' σ'²                       its derivative by s, of Gauss and Newton
+    κ = (c ℓ'' σ') σ'                   its derivative by s, of Gauss and Newton
     h = κ + c ℓ' σ''                    its derivative by s
 
 Where no loss is given, c ℓ' is ȳ and ℓ'' is 0.
@@ -97,6 +97,12 @@ def rows_of(dtype: np.dtype) -> Callable:
                 target[b * K] = source[b]
 
     return rows_from
+
+
+@scalar
+def between(h, d):
+    """(h d) d, in that order: d² may be beyond all numbers where h is 0."""
+    return h * d * d
 
 
 @cache
@@ -238,7 +244,7 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
                         h[b] = zero
             if curved and order == 2:
                 for b in range(n):
-                    h[b] *= d[b] * d[b]
+                    h[b] = between(h[b], d[b])
                     if what == FULL:
                         h[b] += bar[b] * dd[b]
                 for b in range(n, padded):
