@@ -311,7 +311,7 @@ def test_shuffled_within_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     got = fastbp.fit(NET, Source.from_batches(batches(X, T, C), B), **given)
     other = fastbp.fit(NET, Source.from_batches(batches(X, T, C), B), **given | {"seed": 1})
     assert (got.w != other.w).any()
-    from fastbp._training.methods import stream
+    from fastbp._training.problem import stream
     from fastbp.kernels.calls.optimizers import Order
 
     order = Order(1000, stream(0, 1))

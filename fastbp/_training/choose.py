@@ -32,7 +32,7 @@ from .far import Far
 from .given import most_copied, taken, weighing
 from .held import Drawn, Held, Losses, Targets
 from .jobs import Fold, drawn_folds, folds_of, outcomes
-from .methods import Problem
+from .problem import Problem
 from .progress import Progress
 from .watch import STOPPED, NonFiniteLossError
 

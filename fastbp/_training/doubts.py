@@ -18,7 +18,7 @@ from .._parts import Marked, Rows
 from ..activations import Activation, Softmax, identity, softmax
 from ..losses import Loss, cross_entropy, poisson, squared
 from ..network import Network
-from .methods import Problem
+from .problem import Problem
 from .report import x_log_x
 from .uncertainty import FitWarning, identified
 

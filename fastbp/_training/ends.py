@@ -12,7 +12,7 @@ and as long as they get nearer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,7 @@ from ..kernels.machine.levenberg_settings import ROUNDED, SMALL_GAIN, STALLED
 from ..losses import Loss
 from ..network import Network, in_float64
 from ..objective import penalty
-
-if TYPE_CHECKING:
-    from .methods import Problem
+from .problem import Problem
 
 _TOL = 1e-8  # of the loss
 _DAMPINGS = (0.0, 1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0)

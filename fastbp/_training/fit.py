@@ -29,8 +29,9 @@ from .checkpoint import Arguments, Checkpoint
 from .doubts import doubts, warn
 from .far import Far
 from .given import Given, Start, check_network, checked, problem_of, said_of, threads_of
-from .methods import Levenberg, Problem, Stochastic, is_at_saddle, put_back, stream
+from .methods import Levenberg, Stochastic, is_at_saddle, put_back
 from .newton import begins_alike
+from .problem import Problem, stream
 from .progress import Progress
 from .result import FitResult
 from .scipy_methods import SPENT, SciPy

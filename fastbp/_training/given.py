@@ -24,7 +24,7 @@ from ..objective import Objective
 from ..optimizers import SGD, ByBatches, Optimizer, get_optimizer
 from . import uncertainty
 from .far import Far, FarObjective
-from .methods import Problem, one_row, stream
+from .problem import Problem, one_row, stream
 from .source import Streamed
 from .watch import EarlyStopping, FitState
 

@@ -25,16 +25,15 @@ from .fit import ALIKE, ALL_DONE, epochs_of, fit
 from .given import Given, Start, check_network, check_size, checked, is_copied, started, taken
 from .jobs import outcomes
 from .methods import (
-    Problem,
     end_of_levenberg,
     is_at_saddle,
     is_told,
     levenberg_options,
     may_have_moved,
     put_back,
-    squares,
 )
 from .newton import begins_alike
+from .problem import Problem, squares
 from .source import Source
 from .watch import CONVERGED, NonFiniteLossError
 

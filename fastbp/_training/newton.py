@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,9 +9,7 @@ from ..network import Network
 from ..objective import Objective
 from .ends import WORK
 from .far import FarObjective
-
-if TYPE_CHECKING:
-    from .methods import Problem
+from .problem import Problem
 
 # Parameters up to which a matrix costs no more than the iterations before it, and a Hessian no more
 # than those in its place, if their square times the observations is no more than WORK; and what of

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,6 @@ from ..activations import softmax
 from ..losses import LIKELIHOODS, OF_RESIDUALS, Loss, family
 from ..network import Network, in_float64
 from . import uncertainty
-
-if TYPE_CHECKING:
-    from .result import FitResult
 
 _SHOWN = 30  # parameters, and outputs; all are in the attributes
 
@@ -218,23 +216,32 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     return lines
 
 
-def report_of(result: FitResult) -> FitReport:
-    """Return the report of a fit."""
-    net, data = result.net, result.data
+def report_of(
+    net: Network,
+    w: NDArray,
+    data: uncertainty.Data,
+    spread: Callable[[], uncertainty.Spread],
+    *,
+    loss: float,
+    reason: str,
+    l2: float | None,
+    warnings: tuple[str, ...],
+) -> FitReport:
+    """Return the report of a fit, of which `spread` says what its intervals need."""
     weights = data.weights()
-    exact, w = in_float64(net), result.w.astype(np.float64)
-    at = uncertainty.At(exact, data.loss, w, weights.unit, np.arange(0))
+    exact = in_float64(net)
+    at = uncertainty.At(exact, data.loss, w.astype(np.float64), weights.unit, np.arange(0))
     given: uncertainty.Spread | None = None
-    warnings = list(result.warnings)
+    said = list(warnings)
     try:
-        given = result._spread
+        given = spread()
     except ValueError as error:  # a loss without curvature
-        warnings.append(str(error))
+        said.append(str(error))
     found: dict[str, Any] = {}
     if given is not None:
         errors = found["standard_errors"] = uncertainty.standard_errors(given, data.free)
         unknown = int(np.isinf(errors).sum())
-        warnings += uncertainty.doubts(given, f"{unknown} of the parameters" if unknown else "")
+        said += uncertainty.doubts(given, f"{unknown} of the parameters" if unknown else "")
         if not math.isnan(given.effective):  # in a pickle of 0.1.0 they may be missing
             found |= {"condition": given.condition, "n_effective": given.effective}
         if given.noise is not None:
@@ -248,15 +255,15 @@ def report_of(result: FitResult) -> FitReport:
     found |= {
         "net": net,
         "loss_name": data.loss.name,
-        "loss": result.loss,
-        "reason": result.reason,
+        "loss": loss,
+        "reason": reason,
         "n_observations": weights.n,
         "n_free": int(data.free.sum()),
-        "l2": result.l2,
+        "l2": l2,
         "names": _names(net),
-        "w": result.w,
+        "w": w,
         "free": data.free,
-        "warnings": tuple(warnings),
+        "warnings": tuple(said),
     }
     # None for what this fit does not have.
     every: dict[str, Any] = {each.name: found.get(each.name) for each in fields(FitReport)}

@@ -104,7 +104,10 @@ class FitResult:
     @cached_property
     def _report(self) -> FitReport:
         self.data.check_unchanged()
-        return report_of(self)
+        return report_of(
+            self.net, self.w, self.data, lambda: self._spread,
+            loss=self.loss, reason=self.reason, l2=self.l2, warnings=self.warnings,
+        )  # fmt: skip
 
     @property
     def covariance(self) -> NDArray:

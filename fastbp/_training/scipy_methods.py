@@ -38,7 +38,8 @@ from ..optimizers import (
 )
 from . import newton
 from .ends import STEPS
-from .methods import NATS, Problem, WithoutMoments, kinds_of, rms_of_targets, settled
+from .methods import NATS, WithoutMoments, kinds_of, settled
+from .problem import Problem, rms_of_targets
 from .watch import Watch, diverged
 
 _NOTHING = 1e-8 * NATS  # a cross-entropy that has no more to lose: classes that a line parts
