@@ -20,7 +20,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from dask.distributed import Client, LocalCluster, get_client
+from dask.distributed import Client, LocalCluster, get_client, worker_client
 from sklearn.exceptions import NotFittedError
 from support import TRUST_EXACT
 
@@ -32,6 +32,7 @@ from fastbp._dask import cluster as private
 from fastbp._dask.blocks import Blocks
 from fastbp._dask.worker import Answering, cut, largest_nodes
 from fastbp._parts import Rows, Statistic, middle
+from fastbp._training import jobs
 from fastbp._training.far import Answers, Question, Shape
 from fastbp.losses import squared
 
@@ -299,6 +300,29 @@ def test_many_fits(client: Client) -> None:
     assert each.reasons == alone.reasons
 
 
+def test_many_fits_where_all_workers_are_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And with them the data that were sent."""
+    x, t, path = X[:300], T[:300], tmp_path / "steps"
+
+    def dies(state: fastbp.FitState) -> None:
+        with path.open("a") as steps:
+            steps.write(".")
+            if steps.tell() == 12:  # in the third fit
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    want = fastbp.fit_many(NET, x, t, seeds=6, epochs=5)
+    with cluster(1, silence_logs=50) as (_, client):
+        got = fastbp.fit_many(NET, x, t, seeds=6, epochs=5, callback=dies, client=client)
+        path.unlink()
+        monkeypatch.setattr(jobs, "_MOST_LOSSES", 0)
+        with pytest.raises(RuntimeError, match="all workers were lost 1 times in a row"):
+            fastbp.fit_many(NET, x, t, seeds=6, epochs=5, callback=dies, client=client)
+    for one, other in zip(got, want, strict=True):
+        same(one, other)
+
+
 def test_lost_and_joined_workers_change_nothing() -> None:
     want = fastbp.fit(NET, X, T, epochs=12, w0=NET.init(0))
     with cluster(2) as (made, client):
@@ -536,15 +560,36 @@ def test_two_fits_at_once(client: Client) -> None:
         same(got[k], want[k])
 
 
-def _in_a_task() -> bytes:
+def _fitted() -> Any:
     x = da.from_array(X, chunks=(5000, N), inline_array=True)
     t = da.from_array(T, chunks=5000, inline_array=True)
-    return pickle.dumps(fastbp.dask.fit(NET, x, t, client=get_client(), epochs=3).w)
+    return fastbp.dask.fit(NET, x, t, client=get_client(), epochs=3).w
 
 
-def test_a_fit_inside_a_task() -> None:
+def _fitted_beside_the_pool() -> Any:
+    with worker_client():
+        return _fitted()
+
+
+def _many_fitted() -> Any:
+    return fastbp.fit_many(NET, X, T, seeds=1, epochs=3, client=get_client())[0].w
+
+
+def _groups_fitted() -> Any:
+    groups = np.zeros(B, int)
+    return fastbp.fit_groups(NET, X, T, groups=groups, epochs=3, client=get_client()).w[0]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [_fitted, _fitted_beside_the_pool, _many_fitted, _groups_fitted],
+    ids=lambda f: f.__name__,
+)
+def test_a_fit_inside_a_task(task: Any) -> None:
+    """Of the only thread there is, which takes tasks again afterwards."""
     with cluster(1, processes=False) as (_, client):
-        w = pickle.loads(client.submit(_in_a_task).result(timeout=60))
+        w = pickle.loads(client.submit(lambda: pickle.dumps(task())).result(timeout=60))
+        assert client.submit(abs, -1, pure=False).result(timeout=60) == 1
     np.testing.assert_array_equal(w, fastbp.fit(NET, X, T, epochs=3).w)
 
 
@@ -637,20 +682,27 @@ def test_a_worker_that_has_no_plugin_yet() -> None:
                 client.run(hide, name="fastbp_identity", workers=one)
 
 
-def test_no_client_and_no_workers() -> None:
+def test_no_client_and_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="needs the client of a cluster"):
         fastbp.dask.fit(NET, far(X, 3000), far(T, 3000))
     with cluster(1, processes=False) as (_, client):
         client.retire_workers([*client.scheduler_info()["workers"]])
         with pytest.raises(TimeoutError, match="has had no workers for"):
             fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), timeout=1.0)
+        monkeypatch.setattr(jobs, "_FIRST_WORKER", 0.5)
+        with pytest.raises(TimeoutError, match="has had no workers for"):
+            fastbp.fit_many(NET, X, T, client=client)
 
 
 def test_a_cluster_that_begins_workers_for_tasks() -> None:
     with cluster(0, processes=False) as (made, client):
         made.adapt(minimum=0, maximum=2, interval="100ms")
         got = fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), epochs=3, client=client)
-    same(got, fastbp.fit(NET, X, T, epochs=3))
+    with cluster(0, processes=False) as (made, client):
+        made.adapt(minimum=0, maximum=2, interval="100ms")
+        one = fastbp.fit_many(NET, X, T, seeds=[0], epochs=3, client=client)[0]
+    for each in (got, one):
+        same(each, fastbp.fit(NET, X, T, epochs=3))
 
 
 def test_ctrl_c_ends_the_fit_and_frees_the_workers(client: Client) -> None:

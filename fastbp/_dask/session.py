@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from distributed import Client, get_client, get_worker, rejoin, secede
+from distributed import Client, get_client
 
+from .._training.jobs import thread_given_free
 from ..optimizers import WITH_POSITIVE_HESSIAN, LevenbergMarquardt, Minimize, Optimizer
 
 
@@ -30,17 +31,8 @@ def client_of(given: Client | None) -> Client:
 def session(given: Client | None) -> Iterator[Client]:
     """Work with a client; a task gives its thread free meanwhile, in which rows are made."""
     client = client_of(given)
-    in_task = True
-    try:
-        get_worker()
-        secede()
-    except ValueError:
-        in_task = False
-    try:
+    with thread_given_free():
         yield client
-    finally:
-        if in_task:
-            rejoin()
 
 
 def asks_for_matrices(chosen: Optimizer) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,10 +15,13 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from .. import _boundary as boundary
+from .._lock import LOCK
 from .._parts import Marked, counts_of, row_numbers, runs
 from .pool import Pool
 
 _SECONDS = 1.0  # of a task
+_FIRST_WORKER = 60.0  # seconds in which a cluster is to have a worker
+_MOST_LOSSES = 5  # of all workers, without a fit that is done in between
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
@@ -60,6 +63,24 @@ def outcomes(
     return [(job, future.result()) for job, future in each if not future.cancelled()]
 
 
+@contextmanager
+def thread_given_free() -> Iterator[None]:
+    """In a task of Dask, give its thread free meanwhile: what is waited for may need it."""
+    with LOCK:
+        from distributed import rejoin, secede
+
+    free = True
+    try:
+        secede()
+    except (ValueError, AttributeError, KeyError):  # no task, none of a thread, or free already
+        free = False
+    try:
+        yield
+    finally:
+        if free:
+            rejoin()
+
+
 def _on_cluster(
     work: Callable[[Job, threading.Event], Outcome],
     jobs: Sequence[Job],
@@ -70,28 +91,41 @@ def _on_cluster(
     if not hasattr(client, "scatter") or client.asynchronous:
         what = type(client).__name__
         raise TypeError(f"client must be a distributed.Client that is not asynchronous; got {what}")
-    # A task gets it from a worker that has it; Dask does tasks of a lost worker again.
-    (there,) = client.scatter([work], broadcast=True, hash=False)
-    n = max(sum(client.nthreads().values()), 1)
     known: dict[int, Outcome] = {}
-    with client.get_executor(pure=False) as pool:
-
-        def begin(first: int, end: int, count: int) -> set[Future]:
-            starts = range(first, end, count)
-            return {pool.submit(_some, there, k, jobs[k : min(k + count, end)]) for k in starts}
-
-        running = begin(0, min(n, len(jobs)), 1)
-        measured = False
+    with thread_given_free(), client.get_executor(pure=False) as pool:
+        running: dict[Future, range] = {}
         try:
-            while running:
-                ended, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+            there = _sent(work, client, pool)
+            n = min(max(sum(client.nthreads().values()), 1), len(jobs))
+            left, begun, lost = [range(k, k + 1) for k in range(n)], n, 0
+            while left or running:
+                for some in left:
+                    running[pool.submit(_some, there, [jobs[k] for k in some])] = some
+                left = []
+                ended, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    first, found, seconds = future.result()
-                    known.update(enumerate(found, first))
-                    if not measured:
-                        measured = True
-                        running |= begin(n, len(jobs), max(int(_SECONDS / max(seconds, 1e-6)), 1))
+                    some = running.pop(future)
+                    try:
+                        found, seconds = future.result()
+                    except CancelledError:  # as nobody has what was sent any more
+                        left.append(some)
+                        continue
+                    known.update(zip(some, found, strict=True))
+                    lost = 0
+                    if begun < len(jobs):
+                        count = max(int(_SECONDS / max(seconds, 1e-6)), 1)
+                        every = range(len(jobs))
+                        left += [every[k : k + count] for k in range(begun, len(jobs), count)]
+                        begun = len(jobs)
                 show([*known.values()])
+                if there.status != "finished":
+                    lost += 1
+                    if lost > _MOST_LOSSES:
+                        raise RuntimeError(
+                            f"all workers were lost {lost} times in a row before they had done a "
+                            "fit: have they enough memory?"
+                        )
+                    there = _sent(work, client, pool)
         except BaseException as error:
             for future in running:
                 future.cancel()
@@ -100,14 +134,25 @@ def _on_cluster(
     return [(jobs[k], known[k]) for k in sorted(known)]
 
 
+def _sent(work: Any, client: Any, pool: Executor) -> Any:
+    """Send work to all workers; a task gets it from one that has it."""
+    if client.status != "running":
+        raise RuntimeError(f"the client's connection to the cluster is {client.status}")
+    # A cluster that adapts begins workers for tasks alone.
+    if not wait([task := pool.submit(int)], timeout=_FIRST_WORKER).done:
+        task.cancel()
+        raise TimeoutError(f"the cluster has had no workers for {_FIRST_WORKER:.0f} s")
+    (there,) = client.scatter([work], broadcast=True, hash=False)
+    return there
+
+
 def _some(
-    work: Callable[[Job, threading.Event], Outcome], first: int, jobs: Sequence[Job]
-) -> tuple[int, list[Outcome], float]:
-    """Do some jobs; also returns their number, and the seconds of one."""
+    work: Callable[[Job, threading.Event], Outcome], jobs: Sequence[Job]
+) -> tuple[list[Outcome], float]:
+    """Do some jobs; also returns the seconds of one."""
     begun = time.perf_counter()
     found = [work(job, threading.Event()) for job in jobs]
-    seconds = time.perf_counter() - begun
-    return first, found, seconds / len(jobs)
+    return found, (time.perf_counter() - begun) / len(jobs)
 
 
 class Fold(NamedTuple):
