@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 
 import fastbp
 from fastbp._cli import main as _cli
 from fastbp._cli import problem as _problem
 from fastbp._cli import reading as _reading
 from fastbp._cli.train import Judged, quality
+from fastbp._training import choose
 
 
 def number(text, label):
@@ -115,6 +117,23 @@ def test_what_is_chosen_is_said(tmp_path):
     results = json.loads(run(*words, "--neurons", "3", "--l2", "0.1", "--no-linear", "--json"))
     assert results["training"]["chosen"] == [] and results["training"]["l2_path"] is None
     assert results["training"]["parameters"] == 4 * 3
+
+
+@pytest.mark.parametrize("seed", [4, 37])
+def test_a_fit_that_gives_up_a_class_begins_again(seed, tmp_path, monkeypatch):
+    """As those of the estimators do."""
+    X, y = load_iris(return_X_y=True)
+    rows = [",".join([*map(str, row), "abc"[k]]) for row, k in zip(X, y, strict=True)]
+    path, model = tmp_path / "iris.csv", tmp_path / "iris.npz"
+    path.write_text("\n".join(["p,q,r,s,kind", *rows]) + "\n")
+    monkeypatch.setattr(choose, "PATH", np.array([1.0]))
+    words = ("train", path, "--target", "kind", "--loss", "squared", "--neurons", "4")
+    found = json.loads(run(*words, "--seed", seed, "--save", model, "--json"))
+    assert found["held_out"]["network"] > 0.9  # 0.68 and 0.74 from the first start
+    assert found["training"]["training_loss"] < 0.03
+    result = fastbp.load(model).metadata["training"]
+    assert result["training_loss"] == found["training"]["training_loss"]
+    assert run(*words, "--seed", seed).count("another start") == 1
 
 
 def test_train_says_that_a_straight_line_is_better(tmp_path, capsys):

@@ -357,6 +357,7 @@ def _run_train(options: argparse.Namespace) -> int:
             f"step {step:5}: training loss {loss:.6f}, gradient with penalty {norm:.1e}"
         ),
         progress,
+        lambda: say("what was fitted is met worse than what the folds held out: another start"),
     )
     judged = _train.judge(problem, fit.w)
     results = _as_json(_results(options, how_to_fit, chosen, fit, judged))
@@ -421,7 +422,7 @@ def _results(
     judged: dict[str, Any],
 ) -> dict[str, Any]:
     """Return what a fit reached, as JSON has it, and as it is stored with the model."""
-    problem = chosen.problem
+    problem, path = chosen.problem, chosen.by and chosen.by.path
     held_out, fitted = _train.quality(judged["held_out"]), _train.quality(judged["fitted"])
     words, worse = _train.verdict(held_out, judged["held_out"])
     doubts = [*fit.result.warnings]
@@ -437,7 +438,7 @@ def _results(
         "l2": chosen.l2,
         "neurons": chosen.neurons,
         "chosen": [name for name in ("neurons", "l2") if getattr(options, name) == "auto"],
-        "l2_path": chosen.path and {k: v.tolist() for k, v in chosen.path._asdict().items()},
+        "l2_path": path and {k: v.tolist() for k, v in path._asdict().items()},
         "parameters": problem.net.n_params,
         "seed": options.seed,
         "rows": len(problem.fit.t),

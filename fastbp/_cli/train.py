@@ -14,7 +14,7 @@ import fastbp
 
 from .. import _standardise as standardise
 from .._columns import rms
-from .._training.choose import L2Path, data, decide, line_of
+from .._training import choose as choosing
 from .._training.doubts import check_pair
 from .._training.result import has_intervals
 from ..activations import softmax
@@ -68,8 +68,7 @@ class Choice(NamedTuple):
     problem: Problem
     neurons: int
     l2: float
-    linear: float | None = None  # of the linear neuron, where it is not l2
-    path: L2Path | None = None
+    by: choosing.Choice | None = None  # where something was to be chosen
     doubt: str = ""
 
 
@@ -79,11 +78,11 @@ def choose(problem: Problem, options: Options, progress: bool | str) -> Choice:
     if isinstance(options.neurons, int) and not isinstance(options.l2, str):
         return Choice(problem, options.neurons, options.l2)
     X, t = problem.fit
-    of = data(
+    of = choosing.data(
         problem.net, X, t[np.newaxis], None, get_loss(problem.loss), folds=None, judges=None,
         fit=fastbp.fit, threads="auto", seed=options.seed,
     )  # fmt: skip
-    size, choice, doubt = decide(
+    size, choice, doubt = choosing.decide(
         *given,
         problem.network,
         of,
@@ -96,7 +95,7 @@ def choose(problem: Problem, options: Options, progress: bool | str) -> Choice:
         progress,
     )
     chosen = replace(problem, net=problem.network(size))
-    return Choice(chosen, size, choice.l2, choice.linear, choice.path, doubt)
+    return Choice(chosen, size, choice.l2, choice, doubt)
 
 
 class Fit(NamedTuple):
@@ -114,12 +113,39 @@ class Fit(NamedTuple):
     result: fastbp.FitResult
 
 
-def fit(chosen: Choice, options: Options, report: Report, progress: bool | str) -> Fit:
-    """Fit the network from a random start."""
+def fit(
+    chosen: Choice,
+    options: Options,
+    report: Report,
+    progress: bool | str,
+    another: Callable[[], None],
+) -> Fit:
+    """Fit the network from a random start, and from others where a choice asks for them.
+
+    `another` is called before each of these.
+    """
+    found: list[Fit] = []
+
+    def fits(number: int) -> list[fastbp.FitResult]:
+        seed = options.seed
+        if number:
+            another()
+            seed = int(np.random.default_rng([seed, 5, number]).integers(2**31))
+        found.append(_fit(chosen, options, seed, report, progress))
+        return [found[-1].result]
+
+    (best,) = fits(0) if chosen.by is None else chosen.by.fitted(fits)
+    (kept,) = (each for each in found if each.w is best.w)
+    seconds = sum(each.seconds for each in found)
+    return kept._replace(result=best, reason=best.reason, seconds=seconds)
+
+
+def _fit(chosen: Choice, options: Options, seed: int, report: Report, progress: bool | str) -> Fit:
+    """Fit the network from the start of a seed."""
     problem, l2 = chosen.problem, chosen.l2
     net, (X, t) = problem.net, problem.fit
-    w0 = standardise.start(net, options.seed)
-    each = standardise.penalties(net, l2, chosen.linear)
+    w0 = standardise.start(net, seed)
+    each = standardise.penalties(net, l2, None if chosen.by is None else chosen.by.linear)
     method, epochs = options.method(net, problem.loss, l2), options.epochs or EPOCHS
     tenth = max(1, epochs // 10) if options.optimizer in STOCHASTIC else 0
     held_out = net.objective(*problem.held_out, loss=problem.loss) if problem.has_held_out else None
@@ -141,7 +167,7 @@ def fit(chosen: Choice, options: Options, report: Report, progress: bool | str) 
     start = time.perf_counter()
     result = fastbp.fit(
         net, X, t, w0=w0, optimizer=method, loss=problem.loss, l2=each, epochs=epochs,
-        batch_size=options.batch_size or len(t), seed=options.seed, free=standardise.free(net),
+        batch_size=options.batch_size or len(t), seed=seed, free=standardise.free(net),
         callback=callback, progress=progress, _quiet=True,
     )  # fmt: skip
     seconds = time.perf_counter() - start
@@ -334,7 +360,7 @@ def _logistic_regression(problem: Problem) -> Callable[[NDArray], NDArray]:
     """Return the probabilities of a model without neurons, penalised as scikit-learn's is."""
     fit = problem.fit
     output = softmax if problem.net.output is softmax else "logistic"
-    net, own = line_of(problem.net, output)
+    net, own = choosing.line_of(problem.net, output)
     l2 = np.full(net.n_params, 1.0 / len(fit.t))
     net.split(l2)[1][:, -1] = 0.0
     result = fastbp.fit(
