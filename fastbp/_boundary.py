@@ -139,25 +139,63 @@ def bounds(given: Any, n_params: int, dtype: np.dtype) -> tuple[NDArray, NDArray
     return (low, high) if (low > -np.inf).any() or (high < np.inf).any() else None
 
 
-def _array(name: str, value: ArrayLike) -> NDArray:
+def as_array(name: str, value: Any) -> NDArray:
+    """Return what is given as an array, refusing integers that lose digits beside floats."""
     unmasked(name, value)
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError:  # rows of different lengths
         raise ValueError(f"{name} must be an array of numbers; got {_described(value)}") from None
+    if array.dtype.kind == "f":
+        if hasattr(value, "dtypes") and hasattr(value, "columns"):
+            _check_joined(name, (np.asarray(value[column]) for column in value.columns), array)
+        elif isinstance(value, list | tuple):
+            _check_joined(name, map(np.array, np.asarray(value, object).flat), array)
+    return array
+
+
+def columns_as_array(name: str, columns: Sequence[NDArray]) -> NDArray:
+    """Return columns as one array, refusing integers that lose digits beside floats."""
+    array = np.column_stack(columns)
+    if array.dtype.kind == "f":
+        _check_joined(name, columns, array)
+    return array
+
+
+def _check_joined(name: str, parts: Iterable[NDArray], array: NDArray) -> None:
+    """Raise TypeError where parts of an array of floats were integers that NumPy rounded."""
+    if (abs(array) >= _most_integer(array.dtype)).any():  # else the parts are not even made
+        for part in parts:
+            _check_integers(name, part, array.dtype)
+
+
+def _most_integer(dtype: np.dtype) -> int:
+    """Return up to where all integers are numbers of `dtype`."""
+    return 2 ** (np.finfo(dtype).nmant + 1)
+
+
+def _check_integers(name: str, array: NDArray, dtype: np.dtype) -> None:
+    """Raise TypeError for integers beyond those that `dtype` holds."""
+    limit = _most_integer(dtype)
+    if array.dtype.kind in "iu" and array.size:
+        if int(array.max()) > limit or int(array.min()) < -limit:
+            raise TypeError(
+                f"{name} holds integers beyond ±{limit}, which {dtype} can't hold without loss; "
+                f"got {_described(array) if array.ndim else array}"
+            )
 
 
 def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool) -> NDArray:
     """Convert to a C-ordered array of `dtype`, refusing what would lose information.
 
-    Python numbers and sequences, integers and booleans, and floats no wider than `dtype` are
-    converted; wider floats, complex numbers, text and objects are not.
+    Python numbers and sequences of them, integers and booleans, and floats no wider than `dtype`
+    are converted; wider floats, complex numbers, text and objects are not.
     """
     if _is_plain(value, dtype):
         if check_finite:
             _check_finite(name, value)
         return value
-    given = _array(name, value)
+    given = as_array(name, value)
     if given.dtype.kind not in "fiub":
         got = _described(value)
         if hasattr(value, "to_numpy"):  # columns of pandas' own number types are objects to NumPy
@@ -166,19 +204,14 @@ def numbers(name: str, value: ArrayLike, dtype: np.dtype, *, check_finite: bool)
                 f"NumPy; where it holds numbers, give {name}.to_numpy(numpy.{dtype})"
             )
         raise TypeError(f"{name} must hold real numbers convertible to {dtype}; got {got}")
-    own = isinstance(value, np.ndarray | np.generic)
+    # Python's own floats have no other type to be given in.
+    own = hasattr(value, "dtype") or hasattr(value, "dtypes") or given.dtype.itemsize > 8
     if own and given.dtype.kind == "f" and given.dtype.itemsize > dtype.itemsize:
         raise TypeError(
             f"{name} is {given.dtype}, which {dtype} can't hold without loss; "
             f"convert it with {name}.astype(numpy.{dtype})"
         )
-    if given.dtype.kind in "iu" and given.size:
-        limit = 2 ** (np.finfo(dtype).nmant + 1)
-        if int(given.max()) > limit or int(given.min()) < -limit:
-            raise TypeError(
-                f"{name} holds integers beyond ±{limit}, which {dtype} can't hold without loss; "
-                f"got {_described(given)}"
-            )
+    _check_integers(name, given, dtype)
     with np.errstate(over="ignore"):
         array = _plain(np.require(given, dtype, ["C", "A"]), dtype)
     if check_finite:
@@ -389,7 +422,7 @@ def targets(
     K, dtype = net.n_outputs, net.dtype
     joined = loss.fuses_with_softmax and joins(net.output)
     if joined:
-        given = _array("t", t)
+        given = as_array("t", t)
         if given.dtype.kind not in "iub":
             given = numbers("t", t, dtype, check_finite=check_finite)
         if given.shape == (n_samples,) or (single and given.ndim == 0):

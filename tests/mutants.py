@@ -604,7 +604,7 @@ KERNELS = (
     _kernel(
         "the boundary forgets the sign of integers",
         "_boundary.py",
-        " or int(given.min()) < -limit",
+        " or int(array.min()) < -limit",
         "",
         "test_network.py::test_integers_too_large_to_hold_are_refused",
     ),

@@ -476,6 +476,37 @@ def test_integers_too_large_to_hold_are_refused(dtype):
             refuses(net, given, name, TypeError, f"X holds integers beyond ±{limit}, which {dtype}")
 
 
+@pytest.mark.parametrize("large", [2**53 + 1, 2**63, -(2**60)])
+def test_integers_that_numpy_rounds_beside_others_are_refused(large, network):
+    pd = pytest.importorskip("pandas")
+    w = np.ones(P)
+    for other, kind in ((0.5, float), (-1, np.int64)):
+        columns = {"a": [large], "b": np.array([other], kind), "c": [1.0]}
+        for X in (
+            [[large, other, 1.0]],
+            ((large, other, 1.0),),
+            pd.DataFrame(columns),
+        ):
+            with pytest.raises(TypeError, match=f"X holds integers beyond ±{2**53}"):
+                network.value(w, X)
+    for X in ([[1e300, 1, 2]], [[np.inf, 1, 2]], pd.DataFrame({"a": [1e300], "b": 1, "c": 2})):
+        network.value(w, X)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_wider_floats_are_refused_of_what_holds_arrays(dtype):
+    pd = pytest.importorskip("pandas")
+    net, arguments = make(dtype)
+    wide = {"float64": np.longdouble, "float32": np.float64}[dtype]
+    X, t = arguments["X"].astype(wide), arguments["t"].astype(wide)
+    for name, changed in [("X", pd.DataFrame(X)), ("t", pd.Series(t))]:
+        given = arguments | {name: changed}
+        with pytest.raises(TypeError, match=f"{name} is .*, which {dtype} can't hold without loss"):
+            net.loss_and_grad(given["w"], given["X"], given["t"])
+    with pytest.raises(TypeError, match=r"X is .*, which .* can't hold without loss"):
+        net.value(arguments["w"], [[np.longdouble(1.0), 0.5, 2]])
+
+
 @pytest.mark.parametrize(("argument", "value", "message"), WRONG_VALUES)
 def test_wrong_weights_are_refused(argument, value, message, network):
     _, arguments = make()

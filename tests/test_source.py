@@ -462,6 +462,19 @@ def test_files_of_parquet(tmp_path: Path) -> None:
         Source.from_files(paths[0], target="b")
 
 
+def test_integers_that_numpy_rounds_are_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": np.arange(60) + 2**53, "x": 0.5, "y": 1.0})
+    X, t = frame[["id", "x"]], frame["y"]
+    frame.to_parquet(tmp_path / "a.parquet")
+    for make in (
+        lambda: Source.from_arrays(X, t),
+        lambda: Source.from_batches(lambda: [(X, t)], 60),
+        lambda: Source.from_files(tmp_path / "a.parquet", target="y"),
+    ):
+        with pytest.raises(TypeError, match="holds integers beyond ±9007199254740992"):
+            fastbp.fit(fastbp.Network(2, 1), make())
+
+
 def test_dask_chunk_by_chunk() -> None:
     want = fastbp.fit(NET, X, T, sample_weight=C, epochs=3)
     arrays = [da.from_array(a, chunks=1700) for a in (X, T, C)]

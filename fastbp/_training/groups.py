@@ -487,7 +487,7 @@ class _Work:
 def _flat(X: Any, t: Any, c: Any) -> tuple[NDArray, NDArray, Any, Any, Any]:
     """Return labels, codes and the data of (M, B, …) with the groups one after the other."""
     try:
-        X, t = (np.asarray(boundary.unmasked(name, a)) for name, a in (("X", X), ("t", t)))
+        X, t = (boundary.as_array(name, a) for name, a in (("X", X), ("t", t)))
     except ValueError as error:  # NumPy's, of lists of different lengths
         raise ValueError(
             "without groups all must have as many observations; give those of different sizes one "
@@ -502,7 +502,7 @@ def _flat(X: Any, t: Any, c: Any) -> tuple[NDArray, NDArray, Any, Any, Any]:
     if not M or not B:
         raise ValueError(f"each group needs at least one observation; got X of shape {X.shape}")
     if c is not None:
-        c = np.asarray(boundary.unmasked("sample_weight", c))
+        c = boundary.as_array("sample_weight", c)
         if c.shape != (M, B):
             raise ValueError(f"sample_weight must have shape ({M}, {B}); got {c.shape}")
         c = c.reshape(M * B)

@@ -100,7 +100,7 @@ class Source:
         source : Source
         """
         given = [X, t] if sample_weight is None else [X, t, sample_weight]
-        arrays = tuple(np.asarray(boundary.unmasked("rows", a)) for a in given)
+        arrays = tuple(boundary.as_array("rows", a) for a in given)
         reads = any(isinstance(a, np.memmap) for a in given)
         names = boundary.names_of(X)
         return cls(_length(arrays), lambda: [arrays], reads=reads, gathers=True, columns=names)
@@ -237,9 +237,9 @@ class Source:
                         def column(name: str, batch: Any = batch) -> NDArray:
                             return batch.column(name).to_numpy(zero_copy_only=False)
 
-                        X = np.column_stack([column(name) for name in inputs])
+                        X = boundary.columns_as_array("X", [column(name) for name in inputs])
                         t = [column(name) for name in targets]
-                        of = t[0] if isinstance(target, str) else np.column_stack(t)
+                        of = t[0] if isinstance(target, str) else boundary.columns_as_array("t", t)
                         yield (X, of, *(column(name) for name in weights))
 
         return cls(n, tables, columns=inputs)
@@ -272,7 +272,7 @@ class Source:
             for batch in factory():
                 if not isinstance(batch, tuple) or len(batch) not in (2, 3):
                     raise TypeError("a batch must be a tuple (X, t) or (X, t, sample_weight)")
-                arrays = tuple(np.asarray(boundary.unmasked("a batch", a)) for a in batch)
+                arrays = tuple(boundary.as_array("a batch", a) for a in batch)
                 _length(arrays)
                 yield arrays
 
