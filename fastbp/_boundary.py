@@ -533,6 +533,7 @@ def inputs(
     net: Described, w: ArrayLike, X: ArrayLike, *, check_finite: bool
 ) -> tuple[NDArray, NDArray, bool]:
     """Check parameters and observations of a network; the last says whether it was one."""
+    flag("check_finite", check_finite)
     w = parameters(w, net.n_params, net.dtype, check_finite=check_finite)
     X, single = observations(X, net.n_inputs, net.dtype, check_finite=check_finite)
     return w, X, single
@@ -580,6 +581,7 @@ def loss_data(
     check_finite: bool,
 ) -> tuple[NDArray, NDArray | ClassRows, NDArray | None]:
     """Check the data of a mean loss: X, t, which may be `ClassRows`, and the weights."""
+    flag("check_finite", check_finite)
     X, single = observations(X, net.n_inputs, net.dtype, check_finite=check_finite)
     B = len(X)
     if not B:

@@ -38,6 +38,8 @@ def generator(seed: int | np.random.Generator | None, *numbers: int) -> np.rando
         from numpy.random import default_rng
 
     try:
+        if isinstance(seed, bool):
+            raise TypeError
         return default_rng([seed, *numbers] if numbers else seed)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise type(error)(

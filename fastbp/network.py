@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # A call that is not ready yet, for this loss, or whose arguments are to be converted or explained.
 _NOT_AT_ONCE = (KeyError, TypeError, boundary.Refused)
+_ONE = 1  # thread; not 1.0 nor True, which are equal to it
 _DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 Output = Activation | tuple[Activation, ...] | Softmax
@@ -394,7 +395,7 @@ class Network:
         4.5
         """
         calls = self._calls
-        if calls is not None and threads == 1 and not check_finite:
+        if calls is not None and threads is _ONE and check_finite is False:
             try:
                 if _is_batch(X):
                     return calls.value(w, X, out)
@@ -446,7 +447,7 @@ class Network:
         (4.5, array([9., 3., 3.]))
         """
         calls = self._calls
-        if calls is not None and not check_finite:
+        if calls is not None and check_finite is False:
             try:
                 if self.n_outputs > 1:
                     return calls.value_and_grad(w, x, None, out)
@@ -505,11 +506,12 @@ class Network:
         array([49.,  3., 23.])
         """
         calls = self._calls
-        if calls is not None and not inputs and threads == 1 and not check_finite:
+        if calls is not None and inputs is False and threads is _ONE and check_finite is False:
             try:
                 return calls.vjp(w, X, ybar, out, None)
             except boundary.Refused:
                 pass
+        boundary.flag("inputs", inputs)
         given = (w, X, ybar)
         w, X, single = boundary.inputs(self, w, X, check_finite=check_finite)
         ybar = boundary.per_observation(
@@ -552,7 +554,7 @@ class Network:
                [4., 0., 2.]])
         """
         calls = self._calls
-        if calls is not None and not check_finite and _is_batch(X):
+        if calls is not None and check_finite is False and _is_batch(X):
             try:
                 return calls.per_sample_grad(w, X, out)
             except boundary.Refused:
@@ -597,7 +599,7 @@ class Network:
                [2., 4.]])
         """
         calls = self._calls
-        if calls is not None and threads == 1 and not check_finite and _is_batch(X):
+        if calls is not None and threads is _ONE and check_finite is False and _is_batch(X):
             try:
                 return calls.input_grad(w, X, out)
             except boundary.Refused:
@@ -653,7 +655,12 @@ class Network:
         (0.0625, array([2.25, 0.75, 0.75]))
         """
         calls = self._calls
-        if calls is not None and target_weight is None and threads == 1 and not check_finite:
+        if (
+            calls is not None
+            and target_weight is None
+            and threads is _ONE
+            and check_finite is False
+        ):
             try:
                 return calls.loss_and_grad[loss](w, X, t, sample_weight, out)
             except _NOT_AT_ONCE:
@@ -761,7 +768,7 @@ class Network:
         array([9., 4.])
         """
         calls = self._calls
-        if calls is not None and not check_finite and _is_batch(X):
+        if calls is not None and check_finite is False and _is_batch(X):
             try:
                 return calls.jvp(w, X, p, dX, out)
             except boundary.Refused:
@@ -808,7 +815,7 @@ class Network:
         array([[1., 2.]])
         """
         calls = self._calls
-        if calls is not None and not check_finite and _is_batch(X):
+        if calls is not None and check_finite is False and _is_batch(X):
             try:
                 return calls.input_hvp(w, X, v, out)
             except boundary.Refused:
@@ -966,7 +973,12 @@ class Network:
     ) -> NDArray:
         calls = self._calls
         sample_weight, target_weight = weights
-        if calls is not None and target_weight is None and threads == 1 and not check_finite:
+        if (
+            calls is not None
+            and target_weight is None
+            and threads is _ONE
+            and check_finite is False
+        ):
             try:
                 return getattr(calls, name)[loss](w, X, t, sample_weight, p, out)
             except _NOT_AT_ONCE:

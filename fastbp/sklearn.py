@@ -224,6 +224,8 @@ class _NetworkEstimator(BaseEstimator, ABC):
             value = getattr(self, each.name)
             if each.type == "bool" or (each.type == "bool | None" and value is not None):
                 boundary.flag(each.name, value)
+        if not boundary.is_integer(self.verbose):
+            boundary.flag("verbose", self.verbose)
 
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, anew: bool

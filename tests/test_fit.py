@@ -552,6 +552,7 @@ def test_zero_epochs() -> None:
         ({"threads": 0}, "threads must be"),
         ({"callback": 3, "epochs": 0}, "callback must be a function of a FitState; got 3"),
         ({"seed": -1}, "seed must be an integer from 0 on, .* got -1"),
+        ({"seed": True}, "seed must be an integer from 0 on, .* got True"),
         ({"seed": np.array(2)}, r"seed must be an integer from 0 on, .* got array\(2\)"),
         ({"seed": "one", "w0": W0, "validation": 0.2}, "seed must be an integer .* got 'one'"),
         ({"l2": 10**400}, "l2 must be a number from 0 on"),

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -555,6 +556,29 @@ def test_several_observations_are_no_point(network):
     _, a = make()
     with pytest.raises(ValueError, match=r"one observation of shape \(3,\); got \(5, 3\)"):
         network.value_and_grad(a["w"], a["X"])
+
+
+@pytest.mark.parametrize("wrong", ["no", 1, 0, None])
+def test_switches_are_true_or_false(wrong, network):
+    _, arguments = make()
+    for call in calls(network, **arguments, check_finite=wrong).values():
+        with pytest.raises(TypeError, match="check_finite must be True or False; got"):
+            call()
+    with pytest.raises(TypeError, match="inputs must be True or False; got"):
+        network.vjp(*(arguments[name] for name in ("w", "X", "ybar")), inputs=wrong)
+    for call in calls(network, **arguments, check_finite=np.False_).values():
+        call()
+
+
+@pytest.mark.parametrize("threads", [1.0, True, np.True_, "1", 0, None])
+def test_what_is_no_number_of_threads_is_refused(threads, network):
+    _, arguments = make()
+    for name in CALLS:
+        call = getattr(network, name)
+        if "threads" in signature(call).parameters:
+            given, options = support.arguments(name, arguments)
+            with pytest.raises(ValueError, match="threads must be a positive integer or"):
+                call(*given, **options, threads=threads)
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -1016,7 +1016,7 @@ def test_others_to_validate_by(friedman, iris):
 
 
 @pytest.mark.parametrize(
-    "name", ["linear", "shuffle", "standardize", "standardize_target", "warm_start"]
+    "name", ["linear", "shuffle", "standardize", "standardize_target", "verbose", "warm_start"]
 )
 def test_a_switch_is_true_or_false(name):
     model = NetworkRegressor(2, **{name: "no"})
