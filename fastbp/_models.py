@@ -77,6 +77,7 @@ class Model(_Fields):
     """
 
     _intervals: uncertainty.Spread | None = None
+    _mark: int | None = None  # of the parameters that these are of
 
     @property
     def _spread(self) -> uncertainty.Spread:
@@ -85,6 +86,7 @@ class Model(_Fields):
                 "this model has no intervals; fastbp.save(path, net, w, result=…) keeps those of "
                 "a fit"
             )
+        uncertainty.check_parameters(self.w, self._mark)
         return self._intervals
 
     def predict(
@@ -264,7 +266,7 @@ def load(
         dtype=header["dtype"],
     )
     model = Model(net, w, header["metadata"])
-    model._intervals = intervals
+    model._intervals, model._mark = intervals, uncertainty.mark_of(w)
     return model
 
 

@@ -272,6 +272,62 @@ def test_arrays_of_a_source_that_were_written_to_have_no_intervals(which):
     np.testing.assert_array_equal(result.report().standard_errors, want.standard_errors)
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("loss", ["squared", "huber", "pinball"])  # the last without curvature
+def test_rows_of_a_source_that_are_others_have_no_intervals(which, loss):
+    arrays = [X.copy(), T.copy(), C.copy()]
+    net = fastbp.Network(3, 2, output="identity")
+    source = fastbp.Source.from_batches(lambda: [tuple(arrays)], len(X))
+    result = fastbp.fit(net, source, loss=loss, l2=1e-3)
+    want = result.report()
+    result = fastbp.fit(net, source, loss=loss, l2=1e-3)
+    arrays[which][3] *= 1.01
+    for call in (result.report, lambda: result.predict(X, return_std=True)):
+        with pytest.raises(ValueError, match="the rows are others than when they were fitted"):
+            call()
+    arrays[which][3] = (X, T, C)[which][3]
+    assert str(result.report()) == str(want)
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("far", [0.0, 2000.0])
+@pytest.mark.parametrize(
+    ("loss", "output"), [("squared", "identity"), ("cross_entropy", "logistic")]
+)
+def test_rounding_is_no_other_row(dtype, far, loss, output):
+    # A perfect fit, whose loss is made of rounding.
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=2000) + far, np.ones(2000)]).astype(dtype)
+    t = 0.5 + 0.3 * (x[:, 0] - far) if loss == "squared" else x[:, 0] > far
+    t = t.astype(dtype)
+    net = fastbp.Network(2, activations=["identity"] * 2, output=output, dtype=dtype)
+    source = fastbp.Source.from_batches(lambda: [(x, t)], 2000)
+    result = fastbp.fit(net, source, loss=loss, epochs=20)
+    assert result.loss < 1e-3
+    result.report()
+
+
+def test_parameters_that_were_written_to_have_no_intervals(tmp_path):
+    net = fastbp.Network(3, 2, output="identity")
+    result = fastbp.fit(net, X, T, l2=1e-3)
+    want = result.predict(X, return_std=True)  # and asked before
+    fastbp.save(tmp_path / "net.npz", net, result.w, result=result)
+    for fit in (result, pickle.loads(pickle.dumps(result)), fastbp.load(tmp_path / "net.npz")):
+        fit.w[0] *= 2.0
+        calls = [lambda fit=fit: fit.predict(X, return_std=True)]
+        if isinstance(fit, fastbp.FitResult):
+            calls += [fit.report, lambda fit=fit: fit.covariance]
+            path = tmp_path / "other.npz"
+            calls += [lambda fit=fit, path=path: fastbp.save(path, net, fit.w, result=fit)]
+        for call in calls:
+            with pytest.raises(ValueError, match="w has other numbers than the fit found"):
+                call()
+        np.testing.assert_array_equal(fit.predict(X), net.value(fit.w, X))
+        fit.w[0] /= 2.0
+        np.testing.assert_array_equal(fit.predict(X, return_std=True), want)
+
+
 def test_what_a_fit_was_told_of_parameters_may_be_written_to():
     """l2, free, bounds and w0 are taken as they were: intervals are made later."""
     net = fastbp.Network(3, 2, output="identity")

@@ -452,6 +452,8 @@ def _result(
             rows,
             far if arrays is None else None,
             far.mark() if far else uncertainty.mark_of(X, t, c),
+            uncertainty.mark_of(problem.w),
+            value,
         ),
         doubts(
             problem,

@@ -228,7 +228,7 @@ def report_of(
     warnings: tuple[str, ...],
 ) -> FitReport:
     """Return the report of a fit, of which `spread` says what its intervals need."""
-    weights = data.weights()
+    weights = data.weights(net, w)
     exact = in_float64(net)
     at = uncertainty.At(exact, data.loss, w.astype(np.float64), weights.unit, np.arange(0))
     given: uncertainty.Spread | None = None

@@ -33,7 +33,8 @@ class FitResult:
     """What `fastbp.fit` returns.
 
     Observations are kept, not copied: the covariance, the report and all that is made of them are
-    found where they are first asked for, and refused where the arrays have been written to by then.
+    found where they are first asked for, and refused where the arrays have been written to by then,
+    or a `Source` yields other rows; so they are where `w` has been written to.
 
     Attributes
     ----------
@@ -117,7 +118,12 @@ class FitResult:
         neither the data nor a penalty determine. Without a penalty, those are all output weights
         of a softmax, as y stays the same where one number is added to the K of a neuron.
         """
-        return uncertainty.covariance(self._spread, self.data.free)
+        return uncertainty.covariance(self._intervals(), self.data.free)
+
+    def _intervals(self) -> uncertainty.Spread:
+        """Return what intervals need, where w is what was fitted."""
+        uncertainty.check_parameters(self.w, self.data.mark_of_w)
+        return self._spread
 
     def report(self) -> FitReport:
         """Return how good the fit is, and the parameters with their standard errors.
@@ -137,6 +143,7 @@ class FitResult:
         >>> round(report.r2, 4), report.standard_errors.round(4)
         (0.9931, array([0.    , 0.0566, 0.0693]))
         """
+        uncertainty.check_parameters(self.w, self.data.mark_of_w)
         return self._report
 
     def predict(
@@ -205,7 +212,7 @@ class FitResult:
         unrelated nonlinear regressions, Journal of Econometrics 3 (1975).
         """
         return uncertainty.predicted(
-            self.net, self.w, X, lambda: self._spread, return_std=return_std, noise=noise,
+            self.net, self.w, X, self._intervals, return_std=return_std, noise=noise,
             threads=threads,
         )  # fmt: skip
 
@@ -296,13 +303,13 @@ class FitResult:
 
 def spread_of(result: FitResult) -> uncertainty.Spread:
     """Return what the intervals of a fit need."""
-    return result._spread
+    return result._intervals()
 
 
 def has_intervals(result: FitResult) -> bool:
     """Return whether a fit has them: its loss has a curvature, and all is finite."""
     try:
-        return bool(np.isfinite(result._spread.factor).all())
+        return bool(np.isfinite(result._intervals().factor).all())
     except ValueError:
         return False
 

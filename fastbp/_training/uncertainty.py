@@ -49,6 +49,8 @@ class Data:
     rows: NDArray | Marked | None = None  # those of them that were fitted, where it was not all
     elsewhere: Far | None = None  # who answers for them there; not pickled
     mark: int | None = None  # of the arrays as they were fitted, which are the caller's
+    mark_of_w: int | None = None  # so is w
+    reached: float | None = None  # the loss at w, the penalty included
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"elsewhere": None}
@@ -100,10 +102,33 @@ class Data:
         each = (slice(first, first + _LARGE) for first in range(0, n, _LARGE))
         return reduce(Statistic.joined, (what(self._some(rows), *arguments) for rows in each))
 
-    def weights(self) -> Weights:
-        """Return what the weights add up to."""
-        n, total = self.reduce(_weights).sums
+    def weights(self, net: Network, w: NDArray) -> Weights:
+        """Return what the weights add up to, read in the pass that tells whether rows are others.
+
+        Raises
+        ------
+        ValueError
+            Where the loss at w is not what it was.
+        """
+        told = self.elsewhere is None or self.mark is not None or self.reached is None
+        fitted = None if told else (net, self.loss, w)
+        n, total, *losses = self.reduce(_weights, fitted).sums
+        if not told:
+            self._check_reached(
+                w, float(np.sqrt(np.finfo(net.dtype).eps)), *(each / total for each in losses)
+            )
         return Weights(n, total, 1.0 if self.absolute_sigma else n / total)
+
+    def _check_reached(self, w: NDArray, off: float, *means: float) -> None:
+        """Raise ValueError where the loss is another, by more than if y were off by that part."""
+        now, slope, curvature = means
+        now += 0.5 * float(self.l2 * w.astype(np.float64) @ w)
+        assert self.reached is not None
+        if abs(now - self.reached) > off * (now + slope) + off**2 * curvature:
+            raise ValueError(
+                f"the rows are others than when they were fitted, by whose loss at w, {now:.9g}, "
+                f"which was {self.reached:.9g}: intervals and the report need the same at each pass"
+            )
 
 
 def mark_of(*arrays: Any) -> int:
@@ -119,6 +144,15 @@ def mark_of(*arrays: Any) -> int:
         for part in parts:
             mark = crc32(part, mark)
     return mark
+
+
+def check_parameters(w: NDArray, mark: int | None) -> None:
+    """Raise ValueError where the caller has written to w since it was fitted, or loaded."""
+    if mark is not None and mark_of(w) != mark:
+        raise ValueError(
+            "w has other numbers than the fit found, of which intervals and the report are: change "
+            "a copy of it"
+        )
 
 
 class Weights(NamedTuple):
@@ -137,10 +171,25 @@ class Weights(NamedTuple):
         return self.total * self.unit
 
 
-def _weights(rows: Rows) -> Statistic:
-    # What weighs nothing is no observation.
+def _weights(rows: Rows, fitted: tuple[Network, Loss, NDArray] | None) -> Statistic:
+    """Say n and Σ c; of a fit Σ c ℓ, too, and what moves it by y's own size, at first and second.
+
+    What weighs nothing is no observation.
+    """
     c = np.ones(len(rows.X)) if rows.c is None else rows.c.astype(np.float64)
-    return Statistic((int(np.count_nonzero(c)), float(c.sum())))
+    n, total = int(np.count_nonzero(c)), float(c.sum())
+    if fitted is None or not n:
+        return Statistic((n, total, *([] if fitted is None else [0.0] * 3)))
+    (X, t, given), (net, loss, w), c = rows.weighing(), fitted, c[c > 0.0]
+    assert t is not None
+    # By the call of the fit, in whose number type it has the same rounding.
+    mean, _ = net.loss_and_grad(w, X, t, loss=loss, sample_weight=given)
+    y = net.value(w, X).astype(np.float64)
+    size = np.maximum(abs(y), abs(t))
+    with np.errstate(all="ignore"):  # where they are infinite, nothing is told
+        slope, curvature = loss.derivative(y, t), loss.second_derivative(y, t)
+    moved = (float(np.sum(c @ (abs(each) * size**k))) for k, each in ((1, slope), (2, curvature)))
+    return Statistic((n, total, total * mean, *moved))
 
 
 class At(NamedTuple):
@@ -259,7 +308,7 @@ def spread(net: Network, w: NDArray, data: Data) -> Spread:
     unrelated nonlinear regressions, Journal of Econometrics 3 (1975).
     """
     loss, on_bounds = data.loss, data.on_bounds
-    weights = data.weights()
+    weights = data.weights(net, w)
     n = weights.n
     free = np.flatnonzero(data.free if on_bounds is None else data.free & ~on_bounds)
     at = At(in_float64(net), loss, w.astype(np.float64), weights.unit, free)
