@@ -1048,6 +1048,8 @@ def test_ensemble() -> None:
         ({"folds": [np.arange(60)]}, "leave some"),
         ({"folds": [[0.5, 1.7], [3]]}, "indices of observations or a mask"),
         ({"folds": [np.ones(59, bool)]}, "a mask of 60 booleans"),
+        ({"folds": [(np.arange(60) < 20).astype(np.uint8)]}, "got 60 numbers 0 and 1, which"),
+        ({"folds": [(np.arange(60), [0, 1] * 30)]}, "got 60 numbers 0 and 1, which"),
         ({"folds": [[range(40), range(40, 60)]]}, r"or a tuple \(train, test\) of two such"),
         ({"folds": [[1, 60]]}, "a fold holds observation 60; there are 60"),
         ({"folds": []}, "got none"),

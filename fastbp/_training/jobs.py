@@ -272,6 +272,8 @@ def _indices(rows: Any, B: int) -> NDArray:
         return np.flatnonzero(given)
     if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
         raise TypeError(f"{what}; got an array of shape {given.shape} and dtype {given.dtype}")
+    if given.shape == (B,) and B > 2 and given.max() <= 1 and given.min() >= 0:
+        raise TypeError(f"{what}; got {B} numbers 0 and 1, which may be either: give booleans")
     indices = given.astype(np.intp, copy=False)
     outside = indices[(indices < 0) | (indices >= B)]
     if outside.size:
