@@ -1426,6 +1426,23 @@ ROWS = (
         'return loss.name.partition("(")[0]',
         ("test_losses.py::test_what_a_loss_is_called_does_not_say_what_it_is",),
     ),
+    Mutant(
+        "what is left out judges itself",
+        "_training/ridge.py",
+        "np.sum((r / (1.0 - h)[:, np.newaxis]) ** 2)",
+        "np.sum(r**2)",
+        (
+            "test_ridge.py::test_it_is_what_fits_without_each_observation_say[True-30-4-1]",
+            "test_ridge.py::test_like_observations_are_left_out_together",
+        ),
+    ),
+    Mutant(
+        "rows that are there twice are observations each to a line",
+        "_training/choose.py",
+        "columns, _LEFT_OUT, like))])",
+        "columns, _LEFT_OUT))])",
+        ("test_ridge.py::test_rows_that_are_there_twice_are_of_twice_the_weight",),
+    ),
 )
 
 MUTANTS = REFERENCE + KERNELS + OUTPUTS + TRACING + INTERVALS + FITS + COMPILED + TABLES + ROWS

@@ -17,7 +17,7 @@ from .._columns import Columns
 from .._parts import Marked, Rows, numbered, row_numbers, runs
 from .._standardise import parted, penalties
 from ..activations import identity, one, softmax
-from ..losses import Loss, family
+from ..losses import Loss, family, squared
 from ..network import Network
 from ..objective import penalty
 from ..optimizers import (
@@ -34,6 +34,7 @@ from .held import Drawn, Held, Losses, Targets
 from .jobs import Fold, drawn_folds, folds_of, outcomes
 from .problem import Problem
 from .progress import Progress
+from .ridge import left_out
 from .watch import STOPPED, NonFiniteLossError
 
 Result = TypeVar("Result", bound=Any)  # a FitResult, whose module stands above this one
@@ -41,6 +42,10 @@ Result = TypeVar("Result", bound=Any)  # a FitResult, whose module stands above 
 PATH = np.geomspace(1.0, 1e-6, 13)  # from where scaled data leave no neuron to next to nothing
 SIZES = (1, 2, 4, 8, 16, 32)
 _OF_LINE = np.r_[1e6, np.geomspace(10.0, 1e-5, 13)]  # the first leaves a constant
+_LEFT_OUT = np.r_[1e6, np.geomspace(10.0, 1e-5, 49)]  # where they cost next to nothing
+# Numbers of X up to which a line's penalty is that of least error of what is left out one by one.
+# Five folds choose by chance where rows are few.
+_MOST_LEFT_OUT = 1 << 20
 _FEW = 20  # steps that are too few to judge by
 _WORSE = 0.005  # than a straight line by this part of what a constant leaves is worth a word
 _SURE = 2.0  # standard errors by which a network is better than that line
@@ -329,12 +334,12 @@ def units(problem: Problem) -> NDArray:
     if columns.bias is not None:
         of_X[columns.bias] = 0.0
     linear = np.array([sigma == identity for sigma in boundary.sigmas(net)])
-    squared = np.ones(net.n_outputs)
+    squares = np.ones(net.n_outputs)
     if family(problem.loss) == "squared":
         of_t = np.atleast_1d(Columns.over(problem.reduce, "t", net.dtype).unit)
         with np.errstate(over="ignore"):
-            squared = of_t**2
-    unit = float(squared.mean())
+            squares = of_t**2
+    unit = float(squares.mean())
     size = columns.unit.min(), columns.unit.max()
     with np.errstate(all="ignore"):
         least = PATH[-1] * min(unit, 1.0) * size[0] ** 2
@@ -346,7 +351,7 @@ def units(problem: Problem) -> NDArray:
         )
     each, bent = np.empty(net.n_params), [v != one for v in net.activations]
     A, W = net.split(each)
-    of_outputs = np.where(linear, unit / squared, unit)[:, np.newaxis] * bent
+    of_outputs = np.where(linear, unit / squares, unit)[:, np.newaxis] * bent
     A[...] = of_outputs.reshape(A.shape)
     W[...] = unit * np.where(np.array(bent)[:, np.newaxis], of_X, columns.unit) ** 2
     return each
@@ -510,9 +515,14 @@ def line_of_data(net: Network, of: Data, options: dict[str, Any]) -> Line | None
         found.append(w)
         return losses
 
-    losses = _path(_OF_LINE, judged)
-    best = _best(losses)
-    l2 = float(_OF_LINE[best])
+    l2 = _of_least_left_out(net, of, columns)
+    if l2 is None:
+        losses = _path(_OF_LINE, judged)
+        best = _best(losses)
+        l2 = float(_OF_LINE[best])
+    else:
+        losses = [judged(each) for each in sorted({_OF_LINE[0], l2}, reverse=True)]
+        best = len(losses) - 1
     of_all = []
     for X, t, c in (of.fitted(line, k) for k in range(len(of.targets))):
         found_of_all = of.fit(
@@ -525,6 +535,24 @@ def line_of_data(net: Network, of: Data, options: dict[str, Any]) -> Line | None
         for fold in [*found[best], of_all]
     ]
     return Line(losses[0].mean, losses[best], np.array(strength), units)
+
+
+def _of_least_left_out(net: Network, of: Data, columns: Columns) -> float | None:
+    """Return the λ of the line that is nearest to each observation by all others.
+
+    None where it is no ridge regression, where there are many rows, and where folds are given.
+    """
+    ridge = of.loss == squared and all(sigma == identity for sigma in boundary.sigmas(net))
+    folds = of.folds
+    if not (ridge and isinstance(folds, Drawn)) or len(of.X) * net.n_inputs > _MOST_LEFT_OUT:
+        return None
+    rows: Any = slice(None) if of.rows is None else np.asarray(of.rows)
+    X, t = of.X[rows], np.column_stack([each[rows] for each in of.targets])
+    c, like = None if of.c is None else of.c[rows], None
+    if folds.alike is not None:
+        distinct = np.count_nonzero(folds.alike.begins)
+        like = folds.alike.each(np.arange(distinct), len(of.X))[rows]
+    return float(_LEFT_OUT[np.argmin(left_out(X, t, c, columns, _LEFT_OUT, like))])
 
 
 def _enough(net: Network, loss: Loss, options: dict[str, Any]) -> dict[str, Any]:

@@ -126,7 +126,9 @@ def fit(
         outputs, by squared loss) measured in their deviations, and 0 for what is a bias: weights of
         a constant column, and the output's of the neurons `one`. Of neurons `identity` beside bent
         ones it is that of the straight line that cross-validation finds best, which is what
-        the largest λ leave. `result.data.l2` has it.
+        the largest λ leave: by the squared loss, of `identity` outputs and without `folds` or
+        `validation`, by leaving out one observation after the other, where X has up to 2²⁰
+        numbers. `result.data.l2` has it.
     folds : int or iterable, optional
         What ``l2="auto"`` is judged by, as `fit_many` takes it; if left out, `validation` where it
         is given, else 5 folds, the same in any order of the observations, that share out the
