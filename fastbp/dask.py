@@ -19,6 +19,7 @@ except ImportError as error:  # pragma: no cover
 from . import _boundary as boundary
 from ._dask.session import asks_for_matrices, session
 from ._training import fit as local
+from ._training.doubts import warn
 from ._training.given import check_network, said_of, same_columns
 from ._training.result import FitResult, let_go
 from ._training.watch import EarlyStopping, FitState
@@ -139,6 +140,7 @@ def fit(
         "bounds": bounds,
         "callback": callback,
         "progress": progress,
+        "_quiet": True,
     }
     if validation is not None and not (isinstance(validation, tuple) and len(validation) in (2, 3)):
         raise TypeError(
@@ -162,6 +164,7 @@ def fit(
                 same_columns(X, t, validation)
                 held = blocks(*validation)
         result = local.fit(net, rows, None, validation=held, **options)  # type: ignore[arg-type]
+        warn([result.warnings], stacklevel=2)
         return let_go(result, intervals)
 
 

@@ -219,7 +219,9 @@ class _NetworkEstimator(BaseEstimator, ABC):
             warn([result.warnings for result in results], stacklevel=3)
         return self
 
-    def _check_flags(self) -> None:
+    def _check_settings(self) -> None:
+        if isinstance(self.l2, str) and self.l2 != "auto":
+            raise ValueError(f'l2 must be a number from 0 on, "auto" or None; got {self.l2!r}')
         for each in fields(self):
             value = getattr(self, each.name)
             if each.type == "bool" or (each.type == "bool | None" and value is not None):
@@ -231,7 +233,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, anew: bool
     ) -> _Rows:
         """Check observations, of the first call or against what that has found."""
-        self._check_flags()
+        self._check_settings()
         for name, value in (("X", X), ("y", y), ("sample_weight", sample_weight)):
             boundary.unmasked(name, value)
         rows, given = validate_data(
@@ -339,8 +341,6 @@ class _NetworkEstimator(BaseEstimator, ABC):
 
     def _begin(self, rows: _Rows, anew: bool, by: Optimizer | None) -> None:
         """Make or check the network; find scales and the penalty, where these are still open."""
-        if isinstance(self.l2, str) and self.l2 != "auto":
-            raise ValueError(f'l2 must be a number from 0 on, "auto" or None; got {self.l2!r}')
         if anew:
             self.n_neurons_ = self._first_size(by)
         size = self.n_neurons_ if self.n_neurons == "auto" else self.n_neurons

@@ -20,7 +20,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from dask.distributed import Client, LocalCluster, get_client, worker_client
+from dask.distributed import Client, LocalCluster, get_client, get_worker, worker_client
 from sklearn.exceptions import NotFittedError
 from support import TRUST_EXACT
 
@@ -148,6 +148,13 @@ def test_the_end_of_a_fit_is_looked_at(
     want = fastbp.fit(net, x, t, **options)
     assert want.reason != "all epochs done"
     same(fastbp.dask.fit(net, far(x, 70), far(t, 90), client=client, **options), want)
+
+
+def test_what_speaks_against_a_fit_is_said_at_the_callers_line(client: Client) -> None:
+    x, t = far(np.add(X, [0.0, 600.0, 0.0]), 3000), far(T, 3000)
+    with pytest.warns(fastbp.FitWarning, match="no column is constant") as caught:
+        fastbp.dask.fit(NET, x, t, epochs=1, client=client)
+    assert {each.filename for each in caught} == {__file__}
 
 
 @pytest.mark.parametrize("optimizer", ["trust-ncg", TRUST_EXACT])
@@ -283,6 +290,59 @@ def test_classifiers(client: Client, labels: list[str]) -> None:
     with pytest.raises(ValueError, match="y must have a label for each observation; got nan"):
         model.fit(x[:, :2], far(numbers, 3000))
     np.testing.assert_array_equal(model.predict(X[:9]), want.predict(X[:9]))  # it is as it was
+
+
+def test_a_filtered_frame_and_text(client: Client) -> None:
+    """Some partitions are without a row, and what is counted is counted by the client."""
+    pd, dd = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+    from fastbp.sklearn import NetworkClassifier
+
+    def there(some: Any) -> Any:
+        get_worker()
+        return some[some.index >= 9000]
+
+    def frame(data: Any) -> Any:
+        return dd.from_pandas(data, npartitions=4).map_partitions(there, meta=data.iloc[:0])
+
+    table = pd.DataFrame(X, columns=["a", "b", "c"])
+    labels = pd.Series(np.where(X[:, 0] > 0.0, "yes", "no")).astype(object)
+    options = {"n_neurons": 2, "l2": 1e-3, "epochs": 3, "random_state": 0}
+    want = NetworkClassifier(**options).fit(table[9000:], labels[9000:])
+    model = fastbp.dask.NetworkClassifier(**options)
+    model.client = client
+    with dask.config.set({"dataframe.convert-string": False}):
+        x, y = frame(table), frame(labels)
+    model.fit(x, y)
+    np.testing.assert_array_equal(model.w_, want.w_)
+    for method, dtype in (("predict", object), ("predict_proba", float)):
+        lazy = getattr(model, method)(x)
+        assert lazy.dtype == dtype
+        expected = getattr(want, method)(table[9000:])
+        np.testing.assert_array_equal(lazy.compute(scheduler=client), expected)
+    for of in (y, labels[9000:]):
+        assert model.score(x, of) == pytest.approx(want.score(table[9000:], labels[9000:]))
+    for missing in (None, pd.NA, np.nan):
+        y = frame(labels.where(labels.index != 9999, missing))
+        with pytest.raises(ValueError, match="y must have a label for each observation; got"):
+            model.fit(x, y)
+    with pytest.raises(NotFittedError):
+        fastbp.dask.NetworkRegressor().predict(x)
+
+
+_CONFIGURED: list[Any] = []
+
+
+def _seen(rows: np.ndarray) -> np.ndarray:
+    _CONFIGURED.append(dask.config.get("scheduler", None))
+    return rows
+
+
+def test_nothing_is_left_in_the_configuration() -> None:
+    """Where another thread would find it, and leave it behind."""
+    with cluster(1, processes=False, default=False) as (_, client):
+        x = far(X, 3000).map_blocks(_seen, chunks=((np.nan,) * 7, (N,)), meta=X[:0])
+        fastbp.dask.fit(NET, x, far(T, 3000), epochs=1, client=client)
+    assert len(_CONFIGURED) >= 14 and set(_CONFIGURED) == {None}
 
 
 def test_many_fits(client: Client) -> None:
@@ -465,8 +525,20 @@ def test_what_is_refused(client: Client) -> None:
     narrow = x.map_blocks(lambda some: some[:, :2], dtype=float)  # not as it says
     with pytest.raises(ValueError, match=r"among rows \d+ to \d+: X must have shape \(B, 3\)"):
         fastbp.dask.fit(NET, narrow, t, w0=NET.init(0), client=client)
+    half = [a.map_blocks(lambda some: some[::2], dtype=float) for a in (x, t)]  # nor are they
+    with pytest.raises(ValueError, match=r"X has \d+ of the rows .* X.compute_chunk_sizes\(\)"):
+        fastbp.dask.fit(NET, *half, w0=NET.init(0), client=client)
+    for array in half:
+        array.compute_chunk_sizes()
+    want = fastbp.fit(NET, *(array.compute() for array in half), w0=NET.init(0), epochs=3)
+    same(fastbp.dask.fit(NET, *half, w0=NET.init(0), epochs=3, client=client), want)
     with pytest.raises(TypeError, match="X must hold real numbers"):
         fastbp.dask.fit(NET, None, t, client=client)
+    with pytest.raises(TypeError, match="arrays or dataframes of Dask; got Delayed"):
+        fastbp.dask.fit(NET, dask.delayed(X), t, client=client)
+    for c, message in ((2.0, r"one entry .* got shape \(\)"), (x[:, :2], r"shape \(20011,\); got")):
+        with pytest.raises(ValueError, match=f"sample_weight must have {message}"):
+            fastbp.dask.fit(NET, x, t, sample_weight=c, client=client)
     with pytest.raises(TypeError, match="client must be"):
         fastbp.dask.fit(NET, x, t, client="tcp://nowhere")
     with pytest.raises(TypeError, match="validation must be"):
@@ -485,6 +557,11 @@ def test_what_estimators_refuse(client: Client) -> None:
     regressor = fastbp.dask.NetworkRegressor(2, loss="poisson", epochs=1)
     classifier = fastbp.dask.NetworkClassifier(2, epochs=1)
     for model, message in ((regressor, "'poisson' must lie in"), (classifier, "continuous")):
+        model.client = client
+        with pytest.raises(ValueError, match=message):
+            model.fit(x, t)
+    for given, message in (({"l2": "much"}, "l2 must be"), ({"batch_size": 0}, "batch_size must")):
+        model = fastbp.dask.NetworkRegressor(2, **given)
         model.client = client
         with pytest.raises(ValueError, match=message):
             model.fit(x, t)
@@ -596,8 +673,9 @@ def test_a_fit_inside_a_task(task: Any) -> None:
 def test_arrays_from_here_are_sent_with_a_warning() -> None:
     with cluster(2) as (_, client):
         pids = client.run(os.getpid)
-        with pytest.warns(UserWarning, match="are sent to the workers"):
+        with pytest.warns(UserWarning, match="are sent to the workers") as caught:
             got = fastbp.dask.fit(NET, X, T, epochs=3, w0=NET.init(0))
+        assert caught[0].filename == __file__
         same(got, fastbp.fit(NET, X, T, epochs=3, w0=NET.init(0)))
 
         def kill(state: fastbp.FitState) -> None:

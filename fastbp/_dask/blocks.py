@@ -26,6 +26,7 @@ from .. import _boundary as boundary
 from .._parts import Node, Rows, Statistic, along_tree
 from .._training.far import Apart, Question, Shape
 from .._training.source import dask_array
+from .._training.uncertainty import outside
 from ..losses import Loss
 from ..network import Network
 from . import cluster, worker
@@ -77,8 +78,7 @@ class Blocks(Apart):
         self._known: dict[str, tuple[str, str]] = {}  # what machine code each makes
         self._where: dict[int, str] = {}  # block → worker
         self._looked = 0.0
-        with dask.config.set(scheduler=client):  # where lengths have to be counted
-            arrays = _arrays(net, X, t, c)
+        arrays = _arrays(client, net, X, t, c)
         self.shape = Shape.of(len(arrays[0]), n_params or net.n_params)
         self._answer_for(net, loss)
         up = client.sync(self._checked)
@@ -111,23 +111,23 @@ class Blocks(Apart):
             warnings.warn(
                 f"{size / 1e6:.0f} MB of rows are sent to the workers; if one is lost, so is the "
                 "fit. Have workers read them: dask.array, dask.dataframe",
-                stacklevel=4,
+                stacklevel=outside(),
             )
             self.futures = []
             for (first, end), address in zip(bounds, near, strict=True):
                 rows = [None if array is None else array[first:end] for array in arrays]
-                block = worker.make_block(self.net, self.loss, first, *rows)
+                block = worker.make_block(self.net, self.loss, first, end, *rows)
                 self.futures += self.client.scatter([block], workers=[address], hash=False)
             return
         pieces = [self._pieces(array, bounds) for array in arrays]
         run, make = uuid.uuid4().hex, dask.delayed(worker.make_block, pure=False)
         todo = []
-        for i, (first, _) in enumerate(bounds):
+        for i, (first, end) in enumerate(bounds):
             # Only where the last task of a block runs: restricted ones may wait for ever.
             with dask.annotate(workers=[near[i]], allow_other_workers=True):
                 rows = [None if of is None else of[i] for of in pieces]
                 name = f"fastbp-{run}-{i}"
-                todo.append(make(self.net, self.loss, first, *rows, dask_key_name=name))
+                todo.append(make(self.net, self.loss, first, end, *rows, dask_key_name=name))
         self.futures = self.client.compute(todo)
 
     def _pieces(self, array: Any, bounds: list[Node]) -> list[Any] | None:
@@ -393,7 +393,7 @@ def _processor(target: str) -> str:
     return " ".join(target.split()[:2])
 
 
-def _arrays(net: Network, X: Any, t: Any, c: Any) -> list[Any]:
+def _arrays(client: Client, net: Network, X: Any, t: Any, c: Any) -> list[Any]:
     """Return all three as arrays, of Dask where they were its collections, of the same length."""
     arrays: list[Any] = []
     for name, value in (("X", X), ("t", t), ("sample_weight", c)):
@@ -404,7 +404,7 @@ def _arrays(net: Network, X: Any, t: Any, c: Any) -> list[Any]:
         arrays.append(
             boundary.numbers(name, value, net.dtype, check_finite=False)
             if here
-            else dask_array(value)
+            else dask_array(value, client)
         )
     X, t, c = arrays
     if X.ndim != 2 or X.shape[1] != net.n_inputs:
@@ -412,8 +412,11 @@ def _arrays(net: Network, X: Any, t: Any, c: Any) -> list[Any]:
     if not len(X):
         raise ValueError(f"a fit needs at least one observation; got X of shape {X.shape}")
     for name, array in (("t", t), ("sample_weight", c)):
-        if array is not None and len(array) != len(X):
+        if array is not None and array.shape[:1] != X.shape[:1]:
             raise ValueError(
-                f"{name} must have one entry for each of {len(X)} observations; got {len(array)}"
+                f"{name} must have one entry for each of {len(X)} observations; got shape "
+                f"{array.shape}"
             )
+    if c is not None and c.shape[1:] not in ((), (1,)):
+        raise ValueError(f"sample_weight must have shape ({len(X)},); got {c.shape}")
     return arrays

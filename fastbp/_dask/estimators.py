@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from copy import copy
 from functools import partial
@@ -59,8 +60,26 @@ def _same(codes: NDArray) -> NDArray:
     return codes
 
 
+def _present(labels: NDArray) -> NDArray:
+    """Return labels of which none is missing."""
+    boundary.unmasked("y", labels)
+    pandas = sys.modules.get("pandas")  # else nobody has its NA
+    if pandas is None:
+        known = np.array([label is not None and label == label for label in labels.tolist()], bool)
+    else:
+        known = pandas.notna(labels)
+    if not known.all():
+        raise ValueError(f"y must have a label for each observation; got {labels[~known][0]}")
+    return labels
+
+
 def _codes(labels: NDArray, classes: NDArray) -> NDArray:
     return np.searchsorted(classes, boundary.unmasked("y", labels)).astype(np.float64)
+
+
+def predict_chunk(call: Callable[[Any], NDArray], none: NDArray, X: Any) -> NDArray:
+    """Return what a method says of a chunk, be it one of no rows, which it would refuse."""
+    return call(X) if len(X) else none
 
 
 class _OnDask:
@@ -118,15 +137,15 @@ class _OnDask:
 
     def _fit_on(self, client: Client, X: Any, y: Any, c: Any) -> FitResult:
         model: Any = self
-        model._check_flags()
-        vars(self).pop("feature_names_in_", None)
-        if (names := boundary.names_of(X)) is not None:
-            self.feature_names_in_ = np.array(names, dtype=object)
-        loss = get_loss(model.loss)
-        X, y = _array(X), _targets(y)
+        model._check_settings()
+        loss, given = get_loss(model.loss), X
+        X, y = _array(X, client), _targets(y, client)
         if X.ndim != 2:
             raise ValueError(f"X must have two axes; got shape {X.shape}")
         self.n_features_in_ = int(X.shape[1])
+        vars(self).pop("feature_names_in_", None)
+        if (names := boundary.names_of(given)) is not None:
+            self.feature_names_in_ = np.array(names, dtype=object)
         model._row = tuple(int(n) for n in y.shape[1:])
         y = self._encoded(y)
         self.n_neurons_ = model._first_size(Adam())  # nothing is chosen by cross-validation
@@ -135,7 +154,8 @@ class _OnDask:
         )
         check_pair(net, loss)
         chosen = get_optimizer(model.optimizer, family(loss), net.n_params)
-        by_batch, batch = isinstance(chosen, ByBatches), model.batch_size or 32
+        by_batch, batch = isinstance(chosen, ByBatches), model.batch_size
+        batch = boundary.positive("batch_size", 32 if batch is None else batch)
         if by_batch and model.shuffle:
             raise ValueError("on a cluster batches have a fixed order: give shuffle=False")
         model._rng = default_rng(check_random_state(model.random_state).randint(2**31 - 1))
@@ -148,7 +168,7 @@ class _OnDask:
             of,
             X,
             y,
-            None if c is None else _array(c),
+            None if c is None else _array(c, client),
             by_matrix=asks_for_matrices(chosen),
             batch=batch if by_batch else None,
             timeout=60.0,
@@ -192,20 +212,19 @@ class _OnDask:
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the local estimator's score: R² or accuracy, summed up on the workers."""
-        names, model, y = getattr(X, "columns", None), copy(self), _targets(y)
+        client, names, model = self.client_, getattr(X, "columns", None), copy(self)
+        y = _targets(y, client)
         if names is not None and (known := vars(model).pop("feature_names_in_", None)) is not None:
             if [*names] != [*known]:
                 raise ValueError(f"X must have the columns {[*known]}, in order; got {[*names]}")
-        predicted = da.asarray(model.predict(_array(X)))  # type: ignore[attr-defined]
-        c = da.ones(len(y)) if sample_weight is None else da.asarray(_array(sample_weight))
+        predicted = _on_dask(model.predict(_array(X, client)))  # type: ignore[attr-defined]
+        c = da.ones(len(y)) if sample_weight is None else _on_dask(_array(sample_weight, client))
         for what, given, shape in (("y", y, predicted.shape), ("sample_weight", c, y.shape[:1])):
             if given.shape != shape:
                 raise ValueError(f"{what} must have shape {shape}; got {given.shape}")
-        parts = self._scored(da.asarray(y), predicted, c[:, np.newaxis] if y.ndim == 2 else c)
+        parts = self._scored(_on_dask(y), predicted, c[:, np.newaxis] if y.ndim == 2 else c)
         masked = da.ma.getmaskarray(y).any() | da.ma.getmaskarray(c).any()
-        lost, of, negative, masked = da.compute(
-            *parts, (c < 0).any(), masked, scheduler=self.client_
-        )
+        lost, of, negative, masked = da.compute(*parts, (c < 0).any(), masked, scheduler=client)
         if masked:
             raise TypeError("y and sample_weight must have no masked entries")
         if negative:
@@ -228,31 +247,42 @@ class _OnDask:
     def _started(self, raw: Blocks) -> NDArray:
         raise NotImplementedError
 
-    def _lazily(self, method: str, X: Any, columns: int = 0) -> Any:
+    def _lazily(self, method: str, X: Any, columns: int = 0, dtype: Any = np.float64) -> Any:
         """Call a method of the local estimator on each chunk when it is computed."""
-        call = getattr(self.to_local(), method)
+        check_is_fitted(self)
+        call, none = (
+            getattr(self.to_local(), method),
+            np.empty((0, columns) if columns else 0, dtype),
+        )
+        of_chunk = partial(predict_chunk, call, none)
         if hasattr(X, "map_partitions"):
-            return X.map_partitions(call, meta=np.empty((0, columns) if columns else 0))
+            return X.map_partitions(of_chunk, meta=none)
         if not isinstance(X, da.Array):
             return call(X)
         if X.ndim != 2:
             raise ValueError(f"X must have two axes; got shape {X.shape}")
         X = X.rechunk({1: -1})
+        call(np.zeros((1, X.shape[1])))  # which refuses another number of columns
         if columns:
-            return X.map_blocks(call, chunks=(X.chunks[0], (columns,)), meta=np.empty((0, 0)))
-        return X.map_blocks(call, drop_axis=1, meta=call(np.zeros((1, X.shape[1])))[:0])
+            return X.map_blocks(of_chunk, chunks=(X.chunks[0], (columns,)), meta=none)
+        return X.map_blocks(of_chunk, drop_axis=1, meta=none)
 
 
-def _array(value: Any) -> Any:
+def _array(value: Any, client: Client) -> Any:
     """Return an array whose lengths are known: of Dask, or here."""
     if hasattr(value, "dask"):
-        return dask_array(value)
+        return dask_array(value, client)
     return np.asarray(boundary.unmasked("what is given", value))
 
 
-def _targets(y: Any) -> Any:
+def _on_dask(array: Any) -> da.Array:
+    """Return it as one of Dask; of objects, Dask can't tell the size of its chunks."""
+    return array if isinstance(array, da.Array) else da.from_array(array, chunks=-1)
+
+
+def _targets(y: Any, client: Client) -> Any:
     """Return targets as an array; one column of them has no second axis."""
-    y = _array(y)
+    y = _array(y, client)
     return y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
 
 
@@ -312,10 +342,11 @@ class NetworkClassifier(_OnDask, local.NetworkClassifier):  # type: ignore[misc]
         if y.ndim == 2:
             raise ValueError("labels of several columns are not known on a cluster")
         with_client = {"scheduler": self.client_}
-        unique = da.unique(y).compute(**with_client) if isinstance(y, da.Array) else np.unique(y)
-        missing = [label for label in unique.tolist() if label is None or label != label]
-        if missing:
-            raise ValueError(f"y must have a label for each observation; got {missing[0]}")
+        if isinstance(y, da.Array):
+            present = y.map_blocks(_present, dtype=y.dtype, meta=y._meta)
+            unique = da.unique(present).compute(**with_client)
+        else:
+            unique = np.unique(_present(y))
         check_classification_targets(unique)
         self.classes_ = unique
         local._require_two(unique)
@@ -334,7 +365,8 @@ class NetworkClassifier(_OnDask, local.NetworkClassifier):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Any:
         """Return the most probable classes: of a collection of Dask one, computed when asked."""
-        return self._lazily("predict", X)
+        check_is_fitted(self)
+        return self._lazily("predict", X, dtype=self.classes_.dtype)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probability of each class, lazily as `predict`."""

@@ -35,10 +35,11 @@ def identity() -> tuple[str, str]:
     return target(), build_key()
 
 
-def make_block(net: Network, loss: Loss, first: int, X: Any, t: Any, c: Any) -> Rows:
+def make_block(net: Network, loss: Loss, first: int, end: int, X: Any, t: Any, c: Any) -> Rows:
     """Return rows as a worker keeps them: checked, in memory of their own, in C order.
 
-    A slice would keep its chunk alive. `first` is the number of the first row.
+    A slice would keep its chunk alive. `first` and `end` are the numbers of the first row, and of
+    that behind the last.
     """
     given = {"X": X, "t": t, "sample_weight": c}
     arrays: dict[str, Any] = {name: None for name in given}
@@ -48,6 +49,11 @@ def make_block(net: Network, loss: Loss, first: int, X: Any, t: Any, c: Any) -> 
         if isinstance(value, tuple | list):  # columns of one chunk of a data frame, or chunks
             value = np.concatenate(value)
         array = boundary.numbers(name, value, net.dtype, check_finite=False)
+        if len(array) != end - first:
+            raise ValueError(
+                f"{name} has {len(array)} of the rows {first} to {end - 1}: its chunks are not of "
+                f"the sizes that Dask was told, but {name}.compute_chunk_sizes() counts them"
+            )
         array = array.copy() if np.may_share_memory(array, value) else array
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
         if bad.any():
@@ -59,12 +65,13 @@ def make_block(net: Network, loss: Loss, first: int, X: Any, t: Any, c: Any) -> 
     if c is not None and (c < 0).any():
         row = first + int((c < 0).argmax())
         raise ValueError(f"sample_weight must not be negative; that of row {row} is")
-    B = len(arrays["X"])
     try:
         boundary.observations(arrays["X"], net.n_inputs, net.dtype, check_finite=False)
-        t = np.asarray(boundary.targets(net, loss, arrays["t"], B, False, check_finite=False))
+        t = np.asarray(
+            boundary.targets(net, loss, arrays["t"], end - first, False, check_finite=False)
+        )
     except ValueError as error:
-        raise ValueError(f"among rows {first} to {first + B - 1}: {error}") from error
+        raise ValueError(f"among rows {first} to {end - 1}: {error}") from error
     return Rows(arrays["X"], t, c)
 
 

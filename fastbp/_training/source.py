@@ -681,16 +681,27 @@ def _are_numbers(given: Any) -> bool:
     return bool(np.ndim(given) < 2 and np.asarray(given).dtype.kind in "iu")
 
 
-def dask_array(given: Any) -> Any:
-    """Return a collection of Dask as an array whose chunks are known; it stays as it is."""
-    if hasattr(given, "to_dask_array"):
+def dask_array(given: Any, client: Any = None) -> Any:
+    """Return a collection of Dask as an array whose chunks are known; it stays as it is.
+
+    They are counted by the client of a cluster, if one is given, else by what Dask takes.
+    """
+    import dask.array
+
+    # Classes are looked at, for a Delayed has whatever attribute it is asked for.
+    if hasattr(type(given), "to_dask_array"):
+        (lengths,) = dask.compute(given.map_partitions(len), scheduler=client)
         try:
-            return given.to_dask_array(lengths=True)
+            return given.to_dask_array(lengths=tuple(map(int, lengths)))
         except ValueError:  # of Parquet's columns Dask reads some files at once, and counts both
             given = given.to_dask_array()
-    if not hasattr(given, "dask") or not hasattr(given, "chunks"):
+    if not hasattr(given, "dask") or not hasattr(type(given), "chunks"):
         raise TypeError(f"X and t must be arrays or dataframes of Dask; got {type(given).__name__}")
     if np.isnan(given.shape).any():
-        given = given.copy()
-        given.compute_chunk_sizes()
+        pieces = given.to_delayed()
+        found = dask.compute(*map(dask.delayed(np.shape), pieces.ravel()), scheduler=client)
+        shapes = np.reshape(found, (*pieces.shape, given.ndim))
+        along = (np.moveaxis(shapes[..., k], k, 0) for k in range(given.ndim))
+        chunks = tuple(tuple(each.reshape(len(each), -1)[:, 0].tolist()) for each in along)
+        given = dask.array.Array(given.dask, given.name, chunks, meta=given._meta)
     return given

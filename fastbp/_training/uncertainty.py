@@ -548,7 +548,7 @@ def standard_deviation(
             part[_depends(rows, given.undetermined, given.scale)] = np.inf
     unknown = int(np.isinf(variance).sum())
     for message in doubts(given, f"{unknown} of {len(variance)} predictions" if unknown else ""):
-        warnings.warn(message, FitWarning, stacklevel=_outside())
+        warnings.warn(message, FitWarning, stacklevel=outside())
     each = variance.reshape(-1, K)
     if noise and given.noise is not None:
         each += given.noise
@@ -558,7 +558,7 @@ def standard_deviation(
     return std[0] if np.ndim(X) == 1 else std
 
 
-def _outside() -> int:
+def outside() -> int:
     """Return the stacklevel, for who asks, of the first caller that is not of this library."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back and str(frame.f_globals.get("__name__")).startswith("fastbp."):
