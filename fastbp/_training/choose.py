@@ -48,6 +48,7 @@ _LEFT_OUT = np.r_[1e6, np.geomspace(10.0, 1e-5, 49)]  # where they cost next to 
 _MOST_LEFT_OUT = 1 << 20
 _FEW = 20  # steps that are too few to judge by
 _WORSE = 0.005  # than a straight line by this part of what a constant leaves is worth a word
+_ALIKE = 1e-5  # of a loss: what ends of fits make of two that are one, as a line of two penalties
 _SURE = 2.0  # standard errors by which a network is better than that line
 _FOLDS = 5
 # So many penalties in a row that are worse than the best end a path: with them all, no choice of 55
@@ -606,6 +607,6 @@ def _first_as_good(losses: list[Losses]) -> int:
     best = losses[_best(losses)]
     for number, each in enumerate(losses):
         above, error = _above(each, best)
-        if above <= error:
+        if above <= max(error, _ALIKE * abs(best.mean)):
             return number
     return 0  # where no loss is finite
