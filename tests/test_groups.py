@@ -181,6 +181,15 @@ def test_labels_that_numpy_makes_one(labels):
         assert (fits.predict(X, [label] * 60) == alone.predict(X)).all()
 
 
+def test_epochs_may_be_any_number():
+    labels, X, t, _ = data((9, 12, 9))
+    want = fastbp.fit_groups(NET, X, t, groups=labels, epochs=1000)
+    for epochs in (10**10, 10**30):
+        got = fastbp.fit_groups(NET, X, t, groups=labels, epochs=epochs)
+        np.testing.assert_array_equal(got.w, want.w)
+        assert got.reasons == want.reasons
+
+
 @pytest.mark.parametrize("kind", ["object", "category", "datetime", "string", "two"])
 def test_a_column_of_pandas(kind):
     labels, X, t, _ = data((9, 9, 9))

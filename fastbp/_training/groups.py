@@ -46,6 +46,7 @@ _REASONS = {**dict(enumerate(REASONS)), GOING: ALL_DONE, NOT_FINITE: _FAILED}
 # Groups that a thread takes at a time: what is prepared in Python for them, with the GIL held, is
 # followed by a long call without it.
 _BLOCK, _BLOCK_NUMBERS = 64, 1 << 20
+_MOST_AT_ONCE = 1 << 20  # iterations: of each the compiled loop writes down the loss
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -440,7 +441,7 @@ class _Work:
 
         def fitted(block: _Block, stop: threading.Event) -> None:
             start, end = block
-            if not is_copied(whole.net, sizes[start]):
+            if n > _MOST_AT_ONCE or not is_copied(whole.net, sizes[start]):
                 self._by_fit(block, stop)
                 return
             edges = [start, *(start + 1 + np.flatnonzero(self._apart[start + 1 : end])), end]
