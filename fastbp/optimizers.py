@@ -440,9 +440,9 @@ class Minimize(Optimizer):
     method : str
         SciPy's name of the method.
     options : mapping
-        SciPy's options for it; the number of iterations is that of `fit` (COBYLA counts
-        evaluations only). Tolerances that are left out are 1e-8, 1e-10 for steps (xtol) of
-        Newton-CG, and 1e-13 for falls of the loss (ftol).
+        SciPy's options for it; the number of iterations is that of `fit`. Tolerances that
+        are left out are 1e-8, 1e-10 for steps (xtol) of Newton-CG, and 1e-13 for falls of
+        the loss (ftol).
 
     Notes
     -----

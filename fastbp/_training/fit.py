@@ -135,12 +135,12 @@ def fit(
         classes where targets are such; like observations are in one, unless there are 5 or more.
     epochs : int, optional
         At most so many epochs of a stochastic optimizer (200 if left out), iterations of
-        Levenberg–Marquardt (200) or of a SciPy method (1000; of Nelder–Mead, whose iterations are
-        an evaluation or two, 200 for each free parameter where that is more); of COBYLA, which has
-        no iterations, evaluations. If left out, Levenberg–Marquardt and SciPy's methods have 50 to
-        compare penalties by, which methods without gradients leave to the default optimizer; and up
-        to four Newton steps follow the last iteration of methods with gradients where the Hessian
-        is small.
+        Levenberg–Marquardt (200) or of a SciPy method (1000; of Nelder–Mead, whose
+        iterations are an evaluation or two, 200 for each free parameter where that is
+        more). If left out, Levenberg–Marquardt and SciPy's methods have 50 to compare
+        penalties by, which methods without gradients leave to the default optimizer; and up
+        to four Newton steps follow the last iteration of methods with gradients where the
+        Hessian is small.
     batch_size : int, optional
         Observations in a batch of a stochastic optimizer; 32 if left out. The others always use
         all observations.

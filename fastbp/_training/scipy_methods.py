@@ -64,6 +64,7 @@ _ENDS = re.compile(r"1\.(1[7-9]|[2-9]\d)\.|[2-9]")
 SPENT = "stopped: as many iterations or evaluations as the optimizer's options allow"
 _ENOUGH = f"stopped: {_GAINING} iterations raised the likelihood by less than the data can tell"
 _MOST = 2**31 - 2  # that a method in C counts to
+_BY_EVALUATIONS = {"TNC": "maxfun", "COBYLA": "maxiter"}  # what such methods call the most
 _LIMITED = ("maximum", "limit", "exceed")  # in SciPy's messages of counts that are spent
 
 
@@ -391,7 +392,7 @@ class SciPy(WithoutMoments):
             return False, found.message
         if np.isfinite(value) and value <= self.value:
             self.problem.w[:], self.value = w, value
-        spent = found.get("nit", found.nfev) >= n  # COBYLA counts evaluations only
+        spent = found.get("nit", 0) >= n  # COBYLA's are counted by `note`
         return spent and (self._segments or not found.success), "" if spent else found.message
 
     def loss(self) -> float:
@@ -427,11 +428,14 @@ class _Run:
         self._scale, self._slope = units.parameters, units.parameters / units.loss
         self._unit = units.loss
         self._last: tuple[Any, float] = (None, np.nan)
+        self._end = watch.epochs
         self._still = 0
 
     def minimise(self, n: int) -> Any:
         """Return what SciPy found in n iterations."""
         problem, scale, bounds = self._problem, self._scale, None
+        if self._method in _BY_EVALUATIONS:
+            self._end = self._watch.step + n
         if problem.bounds is not None:
             low, high = (bound[self._free].astype(np.float64) / scale for bound in problem.bounds)
             bounds = list(zip(low, high, strict=True))
@@ -452,11 +456,11 @@ class _Run:
     def _options(self, n: int) -> dict[str, Any]:
         if self._about is not None:
             return {"maxiter": n, "gtol": _POLISHED, "ftol": 0.0, "maxcor": 20}
-        n, evaluations = min(n, _MOST), min(100 * n, _MOST)
-        # TNC is told of evaluations only: its iterations are counted by `note`.
-        options: dict[str, Any] = (
-            {"maxfun": evaluations} if self._method == "TNC" else {"maxiter": n}
-        )
+        n, evaluations = min(n, _MOST), min(100 * n + len(self._scale) + 2, _MOST)
+        # TNC and COBYLA are told of evaluations only: their iterations are counted by `note`.
+        options: dict[str, Any] = {"maxiter": n}
+        if self._method in _BY_EVALUATIONS:
+            options = {_BY_EVALUATIONS[self._method]: evaluations}
         if self._method == "Nelder-Mead":  # which counts its start for one
             options["maxiter"] = n + 1
         if self._method == "L-BFGS-B":
@@ -536,7 +540,7 @@ class _Run:
         self._problem.w[:] = w
         fit.value = value
         reason = watch.after(self._problem.w, value)
-        if reason or watch.step >= watch.epochs:
+        if reason or watch.step >= self._end:
             raise _Stopped(reason)
         if watch.step > _GAINING and watch.losses[-1 - _GAINING] - value < fit.gain:
             raise _Stopped(_ENOUGH)
