@@ -144,6 +144,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
     _row = tuple[int, ...]()  # of y in the first call
     _unsettled = cast("_Rows | None", None)  # what partial_fit has seen, until there is enough
     _rule = np.nan  # l2_ where none was chosen
+    _chosen = cast("tuple[float, float] | None", None)  # l2_ and l2_linear_ by "auto"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # 0.1.0 had no linear neuron: what it pickled means none.
@@ -358,6 +359,9 @@ class _NetworkEstimator(BaseEstimator, ABC):
             self._unsettled = seen if by and len(seen.X) < _SETTLED else None
             self._scale(seen)
             self._rule = self.l2_ = self.l2_linear_ = self._penalty(seen.total)
+            self._chosen = None
+        elif by is None and isinstance(self.l2, str) and self._chosen is not None:
+            self.l2_, self.l2_linear_ = self._chosen
         elif by is not None and isinstance(self.l2, str):  # more data than were chosen by
             self.l2_ = self.l2_linear_ = self._rule
         elif not isinstance(self.l2, str) and (by is None or self.l2 is not None):
@@ -444,7 +448,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
             self._unit(targets[0]),
         )
         self.network_ = network(self.n_neurons_)
-        self.l2_, self.l2_linear_ = choice.l2, choice.linear
+        self._chosen = self.l2_, self.l2_linear_ = choice.l2, choice.linear
         return choice, doubt
 
     def _penalty(self, total: float) -> float:
@@ -938,6 +942,8 @@ class NetworkClassifier(_Scored, ClassifierMixin, _NetworkEstimator):
         if isinstance(self.class_weight, str):
             raise ValueError("a part of the data has no balance; give class_weight as a dict")
         boundary.unmasked("classes", classes)
+        if classes is not None and np.ndim(classes) != 1:
+            raise ValueError(f"classes must have shape (K,); got {np.shape(classes)}")
         known = unique_labels(classes) if anew else self.classes_
         if classes is not None and not np.array_equal(known, unique_labels(classes)):
             raise ValueError(f"classes were {known} in the first call; got {classes}")

@@ -777,6 +777,17 @@ def test_partial_fit_has_the_penalty_that_is_asked_for_by_then(friedman, begun):
         model.set_params(l2=-1.0).partial_fit(X, y)
 
 
+def test_a_warm_fit_has_the_penalty_that_was_chosen(friedman):
+    X, _, y, _ = friedman
+    model = NetworkRegressor(3, l2="auto", epochs=30, warm_start=True, random_state=0).fit(X, y)
+    chosen = model.l2_, model.l2_linear_
+    assert (model.partial_fit(X, y).l2_, model.l2_linear_) != chosen  # but the rule's
+    for again in (model, pickle.loads(pickle.dumps(model))):
+        assert (again.fit(X, y).l2_, again.l2_linear_) == chosen
+        again.set_params(l2=0.1).fit(X, y)
+        assert (again.set_params(l2="auto").fit(X, y).l2_, again.l2_linear_) == chosen
+
+
 @pytest.mark.parametrize("multi_class", ["softmax", "ovr"])
 def test_partial_fit_of_classes(iris, multi_class):
     X, X_test, y, y_test = iris
@@ -789,6 +800,8 @@ def test_partial_fit_of_classes(iris, multi_class):
     )
     with pytest.raises(ValueError, match="classes must be given in the first call"):
         model.partial_fit(X, y)
+    with pytest.raises(ValueError, match=r"classes must have shape \(K,\); got \(2, 2\)"):
+        model.partial_fit(X, y, classes=[[0, 1], [1, 0]])
     model.partial_fit(X[y != 2], y[y != 2], classes=[0, 1, 2])
     for _ in range(60):
         model.partial_fit(X, y, classes=[2, 1, 0])
