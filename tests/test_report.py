@@ -289,6 +289,23 @@ def test_rows_of_a_source_that_are_others_have_no_intervals(which, loss):
     assert str(result.report()) == str(want)
 
 
+def test_rows_are_others_beside_probabilities_that_are_one():
+    rng = np.random.default_rng(0)
+    x, arrays = np.column_stack([rng.normal(size=400), np.ones(400)]), []
+    x[0, 0] = 60.0
+    t = (x[:, 0] > 0.0) != (np.arange(400) % 95 == 5)
+    net = fastbp.Network(2, 2, activations="identity", output="logistic")
+    source = fastbp.Source.from_batches(lambda: arrays, 400)
+    arrays.append((x, t.astype(float)))
+    result = fastbp.fit(net, source, loss="cross_entropy", l2=1e-6)
+    assert (result.predict(x) == 1.0).any()
+    arrays[0] = (x, (t ^ (np.arange(400) == 7)).astype(float))
+    with pytest.raises(ValueError, match="the rows are others than when they were fitted"):
+        result.report()
+    arrays[0] = (x, t.astype(float))
+    result.report()
+
+
 @pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("far", [0.0, 2000.0])
