@@ -188,8 +188,7 @@ def _weights(rows: Rows, fitted: tuple[Network, Loss, NDArray] | None) -> Statis
     size = np.maximum(abs(y), abs(t))
     with np.errstate(all="ignore"):  # where they are infinite, nothing is told
         each = loss.derivative(y, t) * size, loss.second_derivative(y, t) * size**2
-    # No number, as 0 / 0, stands for a probability that is 1 where it should be.
-    moved = (float(np.sum(c @ np.nan_to_num(abs(by), nan=0.0, posinf=np.inf))) for by in each)
+    moved = (float(np.sum(c @ abs(by))) for by in each)
     return Statistic((n, total, total * mean, *moved))
 
 
