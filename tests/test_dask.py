@@ -772,6 +772,21 @@ def test_no_client_and_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
             fastbp.fit_many(NET, X, T, client=client)
 
 
+def test_workers_that_can_not_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from outside of the cluster's own network."""
+    with cluster(2, processes=False) as (_, client):
+        connect, up = client.rpc.connect, {*client.scheduler_info(n_workers=-1)["workers"]}
+
+        async def scheduler_alone(address: str, **options: Any) -> Any:
+            if address in up:
+                raise OSError(f"Timed out trying to connect to {address}")
+            return await connect(address, **options)
+
+        monkeypatch.setattr(client.rpc, "connect", scheduler_alone)
+        with pytest.raises(TimeoutError, match=r"none of 2 workers, .* can be reached from here"):
+            fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), timeout=1.0)
+
+
 def test_a_cluster_that_begins_workers_for_tasks() -> None:
     with cluster(0, processes=False) as (made, client):
         made.adapt(minimum=0, maximum=2, interval="100ms")

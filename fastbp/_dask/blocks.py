@@ -173,19 +173,27 @@ class Blocks(Apart):
         """Return the workers and their threads, all of which give the same bits."""
         deadline = time.monotonic() + self.timeout
         task = None
-        while not (up := await cluster.workers(self.client)):
+        while True:
+            there = await cluster.workers(self.client)
+            new = [address for address in there if address not in self._known]
+            asked = [self._alive(address) for address in new]
+            for address, said in zip(new, await asyncio.gather(*asked), strict=True):
+                if said is not None:  # else it left, or is not ready yet
+                    self._known[address] = said
+            up = {address: n for address, n in there.items() if address in self._known}
+            if up:
+                break
             # A cluster that adapts begins workers for tasks alone.
             task = task or self.client.submit(int, pure=False)
             if time.monotonic() > deadline:
+                if there:
+                    raise TimeoutError(
+                        f"none of {len(there)} workers, the first of which is {min(there)}, can be "
+                        "reached from here, and a fit asks them itself: where only the scheduler "
+                        "can be reached, let a task fit"
+                    )
                 raise TimeoutError(f"the cluster has had no workers for {self.timeout:.0f} s")
             await asyncio.sleep(0.1)
-        new = [address for address in up if address not in self._known]
-        asked = [self._alive(address) for address in new]
-        for address, said in zip(new, await asyncio.gather(*asked), strict=True):
-            if said is None:  # it left, or is not ready yet
-                up.pop(address)
-                continue
-            self._known[address] = said
         ours = worker.identity()
         for address in up:
             target, build = self._known[address]
