@@ -328,7 +328,8 @@ def test_rounding_is_no_other_row(dtype, far, loss, output):
 def test_parameters_that_were_written_to_have_no_intervals(tmp_path):
     net = fastbp.Network(3, 2, output="identity")
     result = fastbp.fit(net, X, T, l2=1e-3)
-    want = result.predict(X, return_std=True)  # and asked before
+    want, report = result.predict(X, return_std=True), result.report()  # and asked before
+    shown = str(report)
     fastbp.save(tmp_path / "net.npz", net, result.w, result=result)
     for fit in (result, pickle.loads(pickle.dumps(result)), fastbp.load(tmp_path / "net.npz")):
         fit.w[0] *= 2.0
@@ -341,6 +342,7 @@ def test_parameters_that_were_written_to_have_no_intervals(tmp_path):
             with pytest.raises(ValueError, match="w has other numbers than the fit found"):
                 call()
         np.testing.assert_array_equal(fit.predict(X), net.value(fit.w, X))
+        assert str(report) == shown
         fit.w[0] /= 2.0
         np.testing.assert_array_equal(fit.predict(X, return_std=True), want)
 

@@ -261,7 +261,7 @@ def report_of(
         "n_free": int(data.free.sum()),
         "l2": l2,
         "names": _names(net),
-        "w": w,
+        "w": w.copy(),
         "free": data.free,
         "warnings": tuple(said),
     }
