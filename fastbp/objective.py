@@ -152,10 +152,9 @@ class Objective(boundary.Fixed):
                 return call(w, out)
             except boundary.Refused:
                 pass
+        given = (w, self.X, self.t, self.sample_weight)
         w = self._parameters("w", w)
-        gradient = boundary.output(
-            out, w.shape, self.net.dtype, (w, self.X, self.t, self.sample_weight)
-        )
+        gradient = boundary.output(out, w.shape, self.net.dtype, given)
         return self._bound.evaluate(w, gradient), gradient
 
     def value(self, w: ArrayLike) -> float:

@@ -372,6 +372,16 @@ def test_what_is_refused(call, error, message):
         call()
 
 
+def test_out_that_overlaps_a_w_that_is_converted_is_refused():
+    memory = np.zeros(32)
+    for w in (memory[::2], memory.view(np.float32)[:16]):
+        w[:] = W
+        before = memory.tobytes()
+        with pytest.raises(ValueError, match="out must not overlap"):
+            OBJECTIVE(w, out=memory[:16])
+        assert memory.tobytes() == before
+
+
 def test_what_is_converted():
     mean, g = OBJECTIVE(W)
     for w in (W.tolist(), tuple(W), np.repeat(W, 2)[::2], np.asfortranarray(W)):
