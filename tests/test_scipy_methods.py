@@ -128,11 +128,17 @@ def test_a_loose_test_of_the_method_is_no_convergence() -> None:
     assert result.reason.startswith("stalled")
 
 
-def test_what_the_options_forbid_is_said() -> None:
-    result, _ = fitted(Minimize("BFGS", {"maxiter": 3}), epochs=100)
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("BFGS", {"maxiter": 3}), ("L-BFGS-B", {"maxfun": 4}), ("TNC", {"maxfun": 20}),
+        ("COBYLA", {"maxiter": 30}), ("Powell", {"maxfev": 30}), ("Nelder-Mead", {"maxfev": 30}),
+    ],
+)  # fmt: skip
+def test_what_the_options_forbid_is_said(method: str, options: dict[str, int]) -> None:
+    result, _ = fitted(Minimize(method, options), epochs=100)
     assert result.reason.startswith("stopped: as many")
-    result, _ = fitted(Minimize("L-BFGS-B", {"maxfun": 4}), epochs=100)
-    assert result.reason.startswith("stopped: as many")
+    assert result.n_evaluations <= 32
 
 
 def test_a_kink_is_no_stationary_point() -> None:

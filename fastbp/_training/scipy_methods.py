@@ -65,7 +65,7 @@ SPENT = "stopped: as many iterations or evaluations as the optimizer's options a
 _ENOUGH = f"stopped: {_GAINING} iterations raised the likelihood by less than the data can tell"
 _MOST = 2**31 - 2  # that a method in C counts to
 _BY_EVALUATIONS = {"TNC": "maxfun", "COBYLA": "maxiter"}  # what such methods call the most
-_LIMITED = ("maximum", "limit", "exceed")  # in SciPy's messages of counts that are spent
+_LIMITED = ("max", "limit", "exceed")  # in SciPy's messages of counts that are spent
 
 
 def _cotangents(net: Network, loss: Loss, s: NDArray, t: NDArray) -> NDArray:
