@@ -143,7 +143,7 @@ class _NetworkEstimator(BaseEstimator, ABC):
     # What pickles of 0.1.0 do not have:
     _row = tuple[int, ...]()  # of y in the first call
     _unsettled = cast("_Rows | None", None)  # what partial_fit has seen, until there is enough
-    _rule = np.nan  # l2_ where none was chosen
+    _rule = np.nan  # l2_ where none was chosen nor given
     _chosen = cast("tuple[float, float] | None", None)  # l2_ and l2_linear_ by "auto"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -358,14 +358,13 @@ class _NetworkEstimator(BaseEstimator, ABC):
             seen = rows if anew or self._unsettled is None else self._unsettled.and_of(rows)
             self._unsettled = seen if by and len(seen.X) < _SETTLED else None
             self._scale(seen)
-            self._rule = self.l2_ = self.l2_linear_ = self._penalty(seen.total)
+            rule = self._rule = self._rule_for(seen.total)
             self._chosen = None
-        elif by is None and isinstance(self.l2, str) and self._chosen is not None:
+        else:  # a part is of more data than itself
+            rule = self._rule_for(rows.total) if by is None else self._rule
+        self.l2_ = self.l2_linear_ = self._penalty(rule)
+        if self.l2 == "auto" and by is None and self._chosen is not None:
             self.l2_, self.l2_linear_ = self._chosen
-        elif by is not None and isinstance(self.l2, str):  # more data than were chosen by
-            self.l2_ = self.l2_linear_ = self._rule
-        elif not isinstance(self.l2, str) and (by is None or self.l2 is not None):
-            self.l2_ = self.l2_linear_ = self._penalty(rows.total)
 
     @abstractmethod
     def _look(self, rows: _Rows, anew: bool, classes: NDArray | None) -> None:
@@ -451,10 +450,12 @@ class _NetworkEstimator(BaseEstimator, ABC):
         self._chosen = self.l2_, self.l2_linear_ = choice.l2, choice.linear
         return choice, doubt
 
-    def _penalty(self, total: float) -> float:
+    def _penalty(self, rule: float) -> float:
+        """Return the penalty's weight: what is given, or the rule's."""
+        return rule if self.l2 is None or isinstance(self.l2, str) else self.l2
+
+    def _rule_for(self, total: float) -> float:
         """Return the penalty's weight for so many observations, or so large a sum of weights."""
-        if self.l2 is not None and not isinstance(self.l2, str):
-            return self.l2
         # The second is a normal prior of w that does not depend on the number of observations.
         return min(self._largest_l2, self._prior / total)
 

@@ -788,6 +788,18 @@ def test_a_warm_fit_has_the_penalty_that_was_chosen(friedman):
         assert (again.set_params(l2="auto").fit(X, y).l2_, again.l2_linear_) == chosen
 
 
+@pytest.mark.parametrize("begun", ["fit", "partial_fit"])
+@pytest.mark.parametrize("later", [None, "auto"])
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_a_penalty_that_is_no_longer_given_is_the_rule_s(friedman, begun, later, call):
+    X, _, y, _ = friedman
+    options = {"epochs": 2, "random_state": 0, "warm_start": True}
+    want = NetworkRegressor(3, l2=None, **options).fit(X, y).l2_
+    model = getattr(NetworkRegressor(3, l2=0.5, **options), begun)(X, y)
+    getattr(model.set_params(l2=later), call)(X, y)
+    assert model.l2_ == model.l2_linear_ == want != 0.5
+
+
 @pytest.mark.parametrize("multi_class", ["softmax", "ovr"])
 def test_partial_fit_of_classes(iris, multi_class):
     X, X_test, y, y_test = iris

@@ -175,7 +175,8 @@ class _OnDask:
             n_params=net.n_params,
         )
         (total,), _, heaviest = raw.reduce(weight)
-        model._rule = model.l2_ = model.l2_linear_ = model._penalty(total)
+        model._rule = model._rule_for(total)
+        model.l2_ = model.l2_linear_ = model._penalty(model._rule)
         features = Columns.over(raw.reduce, "X", np.dtype(np.float64))
         none = Scaling(np.zeros(self.n_features_in_), np.ones(self.n_features_in_))
         self.scaling_ = Scaling.by(features) if model.standardize else none
