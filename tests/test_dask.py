@@ -285,6 +285,9 @@ def test_classifiers(client: Client, labels: list[str]) -> None:
     lazy = model.predict_proba(x)
     assert lazy.shape == (B, len(labels))
     np.testing.assert_array_equal(lazy.compute(scheduler=client), want.predict_proba(X))
+    weighs = (y == labels[0]) * C
+    with pytest.raises(ValueError, match="two classes or more are expected; got 1"):
+        model.fit(x, far(y, 3000), far(weighs, 3000))
     numbers = (y == labels[0]).astype(np.float64)
     numbers[777] = np.nan
     with pytest.raises(ValueError, match="y must have a label for each observation; got nan"):

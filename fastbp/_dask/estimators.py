@@ -359,6 +359,8 @@ class NetworkClassifier(_OnDask, local.NetworkClassifier):  # type: ignore[misc]
         return (c * (y != predicted)).sum(), c.sum()
 
     def _started(self, raw: Blocks) -> NDArray:
+        if raw.weighted and Columns.over(raw.reduce, "t", np.dtype(np.float64)).constant.all():
+            local._require_two(self.classes_[:1])  # no other has a weight
         return self._random_start()[np.newaxis]
 
     def _target(self, raw: Blocks) -> Callable[[NDArray], NDArray]:
