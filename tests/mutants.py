@@ -336,6 +336,13 @@ KERNELS = (
         "test_kernels.py::test_every_loss_in_a_batch_of_parts_and_chunks[squared-float64]",
     ),
     _kernel(
+        "σ'² beside a curvature of 0",
+        "kernels/drivers/head.py",
+        "return h * d * d",
+        "return h * (d * d)",
+        "test_second_order.py::test_slopes_whose_square_is_beyond_all_numbers[1-float32]",
+    ),
+    _kernel(
         "the gradient of the loss without its scale",
         "kernels/drivers/head.py",
         "scale = real(given.scale) * tau\n",
@@ -607,6 +614,20 @@ KERNELS = (
         " or int(array.min()) < -limit",
         "",
         "test_network.py::test_integers_too_large_to_hold_are_refused",
+    ),
+    _kernel(
+        "an Objective lets out overlap what w is converted from",
+        "objective.py",
+        "given = (w, self.X,",
+        "given = (self.X,",
+        "test_objective.py::test_out_that_overlaps_a_w_that_is_converted_is_refused",
+    ),
+    _kernel(
+        "integers that NumPy rounds beside floats",
+        "_boundary.py",
+        "if (abs(array) >= _most_integer(array.dtype)).any():",
+        "if False:",
+        "test_network.py::test_integers_that_numpy_rounds_beside_others_are_refused",
     ),
     _kernel(
         "a sum of weights of nothing",
@@ -1119,6 +1140,27 @@ FITS = (
         "return Units(size, np.sqrt(0.5 * size / curvature))",
         "return Units(size, np.ones_like(curvature))",
         ("test_scipy_methods.py::test_units_change_nothing[lbfgs]",),
+    ),
+    Mutant(
+        "intervals of rows that are others",
+        "_training/uncertainty.py",
+        "if abs(now - self.reached) > off",
+        "if abs(now - self.reached) > 1e9 * off",
+        ("test_report.py::test_rows_of_a_source_that_are_others_have_no_intervals",),
+    ),
+    Mutant(
+        "rounding taken for other rows",
+        "_training/uncertainty.py",
+        "off * (now + slope) + off**2 * curvature",
+        "off * now",
+        ("test_report.py::test_rounding_is_no_other_row",),
+    ),
+    Mutant(
+        "intervals of parameters that were written to",
+        "_training/uncertainty.py",
+        "if mark is not None and mark_of(w) != mark:",
+        "if mark is None:",
+        ("test_report.py::test_parameters_that_were_written_to_have_no_intervals",),
     ),
     Mutant(
         "convergence wherever a method of SciPy's says so",

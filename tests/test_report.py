@@ -318,11 +318,12 @@ def test_rounding_is_no_other_row(dtype, far, loss, output):
     x = np.column_stack([rng.normal(size=2000) + far, np.ones(2000)]).astype(dtype)
     t = 0.5 + 0.3 * (x[:, 0] - far) if loss == "squared" else x[:, 0] > far
     t = t.astype(dtype)
-    net = fastbp.Network(2, activations=["identity"] * 2, output=output, dtype=dtype)
+    net = fastbp.Network(2, activations=["identity", "tanh"], output=output, dtype=dtype)
     source = fastbp.Source.from_batches(lambda: [(x, t)], 2000)
-    result = fastbp.fit(net, source, loss=loss, epochs=20)
-    assert result.loss < 1e-3
-    result.report()
+    for w0 in (None, net.init(0, x)):  # by other sums, where the start is given
+        result = fastbp.fit(net, source, loss=loss, w0=w0, epochs=50)
+        assert result.loss < 1e-3
+        result.report()
 
 
 def test_parameters_that_were_written_to_have_no_intervals(tmp_path):
