@@ -62,7 +62,7 @@ REFERENCE = (
     _head(
         "neurons of one activation take the columns of another",
         "            result[..., which] = part",
-        "            result[..., which[::-1]] = part",
+        "            result[..., which] = part[..., ::-1]",
         "test_first_order_to_50_digits",
         "test_losses_to_50_digits",
     ),
