@@ -12,12 +12,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
+
+IMPORTED = time.time()  # the package: no module of it is imported before this one
 
 LOCK = threading.RLock()
 _PATIENCE = 120.0  # seconds that a fork waits at most: longer than any compilation

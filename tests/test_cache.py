@@ -242,6 +242,35 @@ def test_without_numba_cache_dir_a_folder_is_found(own_package):
     assert list((place.library / "fastbp" / "__pycache__").glob("fastbp-*/*.bin"))
 
 
+REPLACED = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import fastbp
+
+net = fastbp.Network(1, 1, output="identity")  # imports what activations are
+if sys.argv[1:]:
+    file = Path(fastbp.__file__).with_name("activations.py")
+    text = file.read_text("utf-8")
+    changed = text.replace('"tanh", math.tanh', '"tanh", math.sin')
+    assert changed != text
+    file.write_text(changed, "utf-8")
+y = net.value(np.ones(2), np.array([2.0]))
+print(json.dumps({"y": y, "error": 0.0, "compiled": "numba" in sys.modules}))
+"""
+
+
+def test_what_is_imported_of_a_package_replaced_before_the_first_call_is_not_stored(own_package):
+    place = own_package
+    (place.folder / "replaced.py").write_text(REPLACED, encoding="utf-8")
+    assert place.run("replaced.py", "replace")["y"] == pytest.approx(np.tanh(2.0), rel=1e-14)
+    assert not place.files()
+    for compiled in (True, False):
+        said = place.run("replaced.py")
+        assert said["y"] == pytest.approx(np.sin(2.0), rel=1e-14)
+        assert said["compiled"] is compiled
+
+
 def test_a_read_only_folder_is_read_and_what_it_lacks_goes_to_the_next(own_package):
     place = own_package
     place.run()

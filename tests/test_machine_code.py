@@ -486,6 +486,21 @@ def test_another_release_of_the_package_is_another_build(tmp_path, kind):
     assert run_release() == ["False", "cross_entropy"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no limit of the size of files")
+def test_precompile_says_where_there_is_no_room(tmp_path):
+    import resource
+
+    command = [sys.executable, "-m", "fastbp", "precompile", "--activations", "tanh"]
+    done = subprocess.run(
+        [*command, "--dtype", "float64", "--to", str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2 and not done.stdout
+    assert "could not be stored; --to names a folder" in done.stderr
+
+
 @X86
 def test_precompiled_for_another_processor(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])}

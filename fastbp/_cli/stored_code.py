@@ -73,11 +73,12 @@ def precompile(
     made = total = size = 0
     for unit in _wanted(activations or NAMES, [np.dtype(name) for name in dtypes or _DTYPES]):
         total += 1
-        made += unit.is_missing()
+        is_new = unit.is_missing()
+        made += is_new
         size += len(unit.image())
-    stored = next((build for build in store.build_folders() if store.files(build)), None)
-    if stored is None:
-        raise ValueError("no folder could be written; --to names one")
+        if is_new and unit.is_missing():  # no folder that can be written, or no room in it
+            raise ValueError(f"{unit.symbol} could not be stored; --to names a folder")
+    stored = next(build for build in store.build_folders() if store.files(build))
     say(f"{total} units, {made} of them new, {size / 1e6:.1f} MB of code in {stored}")
     if lines:
         say("processes that are to use them need")

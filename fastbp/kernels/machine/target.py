@@ -19,6 +19,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from ..._lock import IMPORTED
 from .processors import WITH_256_BITS
 
 try:  # what `hashlib` has of it: that loads OpenSSL besides, 3 ms and 3 MiB of a start
@@ -152,14 +153,18 @@ def _is_code(name: str) -> bool:
     return name.endswith((".py", *BYTECODE_SUFFIXES))
 
 
-def _in_folder(package: Path) -> Iterator[tuple[str, bytes]]:
-    root = len(str(package)) + 1
+def _files(package: Path) -> Iterator[str]:
     for folder, below, names in os.walk(package):
         below[:] = sorted(name for name in below if name != "__pycache__")
         for name in sorted(filter(_is_code, names)):
-            path = os.path.join(folder, name)
-            with open(path, "rb", buffering=0) as stream:  # half the time of a buffer's
-                yield path[root:], stream.read()
+            yield os.path.join(folder, name)
+
+
+def _in_folder(package: Path) -> Iterator[tuple[str, bytes]]:
+    root = len(str(package)) + 1
+    for path in _files(package):
+        with open(path, "rb", buffering=0) as stream:  # half the time of a buffer's
+            yield path[root:], stream.read()
 
 
 def _in_archive() -> Iterator[tuple[str, bytes]]:
@@ -188,9 +193,20 @@ def _numba_version() -> bytes:
     return b""
 
 
+def _are_imported() -> bool:
+    """Whether no source is newer than the package's import: other modules came before this."""
+    for path in _files(Path(__file__).parents[2]):
+        about = os.stat(path)
+        # An installer may set `st_mtime`; on Windows `st_ctime` is that of another event.
+        if (about.st_mtime if os.name == "nt" else about.st_ctime) > IMPORTED:
+            return False
+    return True
+
+
 @cache
 def _sources_at_start() -> bytes:
-    return sources_digest()
+    # Of a package replaced in between nothing is read, and nothing outlives this process.
+    return sources_digest() if _are_imported() else os.urandom(32)
 
 
 def _settings() -> tuple[str | None, ...]:
