@@ -377,6 +377,8 @@ def test_many_fits_where_all_workers_are_lost(
 
     want = fastbp.fit_many(NET, x, t, seeds=6, epochs=5)
     with cluster(1, silence_logs=50) as (_, client):
+        assert client.submit(abs, -1).result() == 1
+        monkeypatch.setattr(jobs, "_FIRST_WORKER", 0.1)  # another is waited for
         got = fastbp.fit_many(NET, x, t, seeds=6, epochs=5, callback=dies, client=client)
         path.unlink()
         monkeypatch.setattr(jobs, "_MOST_LOSSES", 0)
@@ -772,6 +774,13 @@ def test_no_client_and_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
             fastbp.dask.fit(NET, far(X, 3000), far(T, 3000), timeout=1.0)
         monkeypatch.setattr(jobs, "_FIRST_WORKER", 0.5)
         with pytest.raises(TimeoutError, match="has had no workers for"):
+            fastbp.fit_many(NET, X, T, client=client)
+
+        def interrupted(*given: Any, **options: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(jobs, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):  # at once: nothing waits for a worker any more
             fastbp.fit_many(NET, X, T, client=client)
 
 

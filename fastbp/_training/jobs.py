@@ -95,7 +95,7 @@ def _on_cluster(
     with thread_given_free(), client.get_executor(pure=False) as pool:
         running: dict[Future, range] = {}
         try:
-            there = _sent(work, client, pool)
+            there = _sent(work, client, pool, _FIRST_WORKER)
             n = min(max(sum(client.nthreads().values()), 1), len(jobs))
             left, begun, lost = [range(k, k + 1) for k in range(n)], n, 0
             while left or running:
@@ -125,7 +125,7 @@ def _on_cluster(
                             f"all workers were lost {lost} times in a row before they had done a "
                             "fit: have they enough memory?"
                         )
-                    there = _sent(work, client, pool)
+                    there = _sent(work, client, pool, None)  # what is done waits, as tasks do
         except BaseException as error:
             for future in running:
                 future.cancel()
@@ -134,14 +134,17 @@ def _on_cluster(
     return [(jobs[k], known[k]) for k in sorted(known)]
 
 
-def _sent(work: Any, client: Any, pool: Executor) -> Any:
+def _sent(work: Any, client: Any, pool: Executor, timeout: float | None) -> Any:
     """Send work to all workers; a task gets it from one that has it."""
     if client.status != "running":
         raise RuntimeError(f"the client's connection to the cluster is {client.status}")
     # A cluster that adapts begins workers for tasks alone.
-    if not wait([task := pool.submit(int)], timeout=_FIRST_WORKER).done:
-        task.cancel()
-        raise TimeoutError(f"the cluster has had no workers for {_FIRST_WORKER:.0f} s")
+    task = pool.submit(int)
+    try:
+        if not wait([task], timeout=timeout).done:
+            raise TimeoutError(f"the cluster has had no workers for {timeout:.0f} s")
+    finally:
+        task.cancel()  # the pool would wait for it, after Ctrl-C too
     (there,) = client.scatter([work], broadcast=True, hash=False)
     return there
 
