@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 _T = TypeVar("_T")
 
 IMPORTED = time.time()  # the package: no module of it is imported before this one
+FOUND = os.path.realpath(os.path.dirname(__file__))  # where a link led then
 
 LOCK = threading.RLock()
 _PATIENCE = 120.0  # seconds that a fork waits at most: longer than any compilation

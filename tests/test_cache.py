@@ -271,6 +271,19 @@ def test_what_is_imported_of_a_package_replaced_before_the_first_call_is_not_sto
         assert said["compiled"] is compiled
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links are for who may make them")
+def test_what_is_imported_by_a_link_that_leads_elsewhere_since_is_not_stored(own_package):
+    place = own_package
+    release = place.library.rename(place.folder / "release")
+    shutil.copytree(release, place.folder / "next")
+    place.library.symlink_to(release)
+    swap = "import os; os.unlink('library'); os.symlink('next', 'library')\n"
+    text = REPLACED.replace("y = net", swap + "y = net")
+    (place.folder / "swapped.py").write_text(text, encoding="utf-8")
+    assert place.run("swapped.py")["compiled"]
+    assert not place.files()
+
+
 def test_a_read_only_folder_is_read_and_what_it_lacks_goes_to_the_next(own_package):
     place = own_package
     place.run()

@@ -19,7 +19,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from ..._lock import IMPORTED
+from ..._lock import FOUND, IMPORTED
 from .processors import WITH_256_BITS
 
 try:  # what `hashlib` has of it: that loads OpenSSL besides, 3 ms and 3 MiB of a start
@@ -194,8 +194,11 @@ def _numba_version() -> bytes:
 
 
 def _are_imported() -> bool:
-    """Whether no source is newer than the package's import: other modules came before this."""
-    for path in _files(Path(__file__).parents[2]):
+    """Whether the sources are those of the package's import: other modules came before this."""
+    package = Path(__file__).parents[2]
+    if os.path.realpath(package) != FOUND:
+        return False  # a link leads to another release
+    for path in _files(package):
         about = os.stat(path)
         # An installer may set `st_mtime`; on Windows `st_ctime` is that of another event.
         if (about.st_mtime if os.name == "nt" else about.st_ctime) > IMPORTED:
