@@ -130,7 +130,7 @@ def fit(
         seed = options.seed
         if number:
             another()
-            seed = int(np.random.default_rng([seed, 5, number]).integers(2**31))
+            seed = choosing.another_seed(seed, number)
         found.append(_fit(chosen, options, seed, report, progress))
         return [found[-1].result]
 

@@ -116,6 +116,11 @@ class Choice:
         return replace(result, l2=self.l2, l2_path=self.path, warnings=warnings)
 
 
+def another_seed(seed: int, number: int) -> int:
+    """Return the seed of another start of a fit by what was chosen, from 1 on."""
+    return int(np.random.default_rng([seed, 5, number]).integers(2**31))
+
+
 def _ended(results: list[Any], *reasons: str) -> bool:
     return any(each.reason in reasons for each in results)
 

@@ -336,7 +336,7 @@ def _chosen(given: Given) -> FitResult:
     alone = {"l2": each, "folds": None, "_quiet": True}
 
     def fits(number: int) -> list[FitResult]:
-        other = {"seed": int(np.random.default_rng([seed, 5, number]).integers(2**31))}
+        other = {"seed": choose.another_seed(seed, number)}
         return [fit(**(vars(given) | alone | (other if number else {})))]
 
     # The seed also draws a share to validate by.
