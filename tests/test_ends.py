@@ -303,3 +303,14 @@ def test_what_a_penalty_keeps_at_zero_is_at_its_minimum():
     with pytest.warns(fastbp.FitWarning, match="no better than that of a constant"):
         alone = fastbp.fit(net, X, T + 1.0, w0=w0)
     assert alone.reason.startswith("saddle")
+
+
+@pytest.mark.filterwarnings("ignore::fastbp.FitWarning")
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "SLSQP"])
+def test_a_start_at_zero_of_which_nothing_can_move_is_looked_at_too(optimizer):
+    net = fastbp.Network(1, 1, output="identity")
+    data, w0 = (np.ones((5, 1)), np.full(5, -1.0)), np.zeros(2)
+    held = fastbp.fit(net, *data, w0=w0, free=np.zeros(2, bool), optimizer=optimizer)
+    assert held.converged
+    bounded = fastbp.fit(net, *data, w0=w0, bounds=(0.0, np.ones(2)), optimizer=optimizer)
+    assert (bounded.w == 0.0).all()  # where gradients would lead nowhere

@@ -141,6 +141,19 @@ def test_what_the_options_forbid_is_said(method: str, options: dict[str, int]) -
     assert result.n_evaluations <= 32
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "CG"])
+def test_a_step_that_has_become_steep_is_an_end(optimizer: str) -> None:
+    """Slopes are next to nothing at all observations, but of one residual's sign at each side."""
+    net = fastbp.Network(2, activations=["logistic"], output="identity")
+    columns, targets = (
+        np.array([[-2.0, 1.0], [-1.0, 1.0], [1.0, 1.0], [2.0, 1.0]]),
+        [0, 0.1, 1, 1.1],
+    )
+    result = fastbp.fit(net, columns, targets, w0=net.init(1), optimizer=optimizer)
+    np.testing.assert_allclose(result.loss, 0.000625, rtol=1e-6)
+    assert result.converged
+
+
 def test_a_kink_is_no_stationary_point() -> None:
     """The pinball loss has its minimum where its gradient jumps."""
     result, _ = fitted("lbfgs", loss="pinball")

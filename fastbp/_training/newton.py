@@ -41,7 +41,7 @@ def hessian(
     if isinstance(objective, FarObjective):
         products = objective.hvp(w, directions)
     else:
-        products = np.array([objective.hvp(w, p) for p in directions])
+        products = np.reshape([objective.hvp(w, p) for p in directions], directions.shape)
     # In C order, on which the last bits of SciPy's factor depend.
     return products[:, free].astype(np.float64, order="C") * columns
 

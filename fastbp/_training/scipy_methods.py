@@ -224,9 +224,7 @@ class SciPy(WithoutMoments):
     def _settled(self, reason: str) -> str:
         """Look at the end in float64, and go on from there where it is not stationary."""
         problem = self.problem
-        looked_at = [REASONS[SMALL_GRADIENT], REASONS[SMALL_GAIN]]
-        if problem.net.dtype == np.float32:
-            looked_at.append(REASONS[STALLED])
+        looked_at = [REASONS[SMALL_GRADIENT], REASONS[SMALL_GAIN], REASONS[STALLED]]
         if reason not in looked_at or len(self.free) > newton.MOST:
             return reason
         steps = STEPS if self._polishes else 0
