@@ -331,8 +331,8 @@ KERNELS = (
     _kernel(
         "all samples weigh the same in the gradient",
         "kernels/drivers/head.py",
-        "weight = scale * c[b] if given.c else scale",
-        "weight = scale",
+        "weight = weighed(scale, c[b] if given.c else one, tau)",
+        "weight = weighed(scale, one, tau)",
         "test_kernels.py::test_every_loss_in_a_batch_of_parts_and_chunks[squared-float64]",
     ),
     _kernel(
@@ -343,10 +343,17 @@ KERNELS = (
         "test_second_order.py::test_slopes_whose_square_is_beyond_all_numbers[1-float32]",
     ),
     _kernel(
+        "the weight of an output times the scale, before that of the observation",
+        "kernels/drivers/head.py",
+        "return scale * c * tau",
+        "return scale * tau * c",
+        "test_kernels.py::test_units_of_both_weights_are_free[-1-softplus-float32]",
+    ),
+    _kernel(
         "the gradient of the loss without its scale",
         "kernels/drivers/head.py",
-        "scale = real(given.scale) * tau\n",
-        "scale = one * tau\n",
+        "scale = real(given.scale)\n",
+        "scale = one\n",
         _SIZES,
     ),
     _kernel(
@@ -705,8 +712,8 @@ OUTPUTS = (
     _several(
         "the softmax's s̄ under a loss is not zero on the padding",
         "drivers/softmax",
-        "weight = (factor * tau * (cv[b] if c else one)) if b < n else zero",
-        "weight = (factor * tau * (cv[b] if c else one)) if b < n else factor",
+        "weight = weighed(factor, cv[b] if c else one, tau) if b < n else zero",
+        "weight = weighed(factor, cv[b] if c else one, tau) if b < n else factor",
         _AROUND,
     ),
     _several(
@@ -740,8 +747,8 @@ OUTPUTS = (
     _several(
         "weights of outputs in the loss, but not in the kernels' gradient",
         "drivers/head",
-        "scale = real(given.scale) * tau\n",
-        "scale = real(given.scale)\n",
+        "weight = weighed(scale, c[b] if given.c else one, tau)",
+        "weight = weighed(scale, c[b] if given.c else one, one)",
         _EACH,
     ),
     _several(

@@ -502,6 +502,22 @@ def test_an_output_of_no_weight_may_be_beyond_all_numbers(output, dtype):
             compare(name, flat(call(*away, target_weight=case.tau)), want, LIMITS[dtype])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output", ["softplus", "softmax"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_units_of_both_weights_are_free(sign, output, dtype):
+    sigma = softmax if output == "softmax" else output
+    case = random_case(17, 3, 4, 50, outputs=sigma, n_outputs=3).astype(dtype)
+    net, limits = case.net.network(dtype), np.finfo(dtype)
+    unit = np.ldexp(limits.dtype.type(1), sign * int(0.6 * limits.maxexp))
+    for name in ("loss_and_grad", "hvp", "gauss_newton_product", "gauss_newton"):
+        call = partial(getattr(net, name), case.w, case.X, case.t)
+        p = [case.p] if name in DIRECTIONAL else []
+        want = flat(call(*p, sample_weight=case.c, target_weight=case.tau))
+        got = flat(call(*p, sample_weight=case.c * unit, target_weight=case.tau / unit))
+        compare(name, got * unit, want, LIMITS[dtype])
+
+
 def test_equal_weights_give_the_plain_mean():
     case = random_case(13, 3, 4, 1100)
     net = case.net.network()

@@ -105,6 +105,12 @@ def between(h, d):
     return h * d * d
 
 
+@scalar
+def weighed(scale, c, tau):
+    """scale c τ, in that order: scale c is at most 1, scale τ may be beyond all numbers."""
+    return scale * c * tau
+
+
 @cache
 def outputs_of(dtype: np.dtype) -> Callable:
     """Return the jitted step from V to s."""
@@ -230,9 +236,9 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
                     for b in range(n):
                         robust = abs(bar[b]) / (dd[b] if dd[b] > least else least)
                         h[b] = robust if robust > h[b] else h[b]
-                scale = real(given.scale) * tau
+                scale = real(given.scale)
                 for b in range(n):
-                    weight = scale * c[b] if given.c else scale
+                    weight = weighed(scale, c[b] if given.c else one, tau)
                     bar[b] *= weight
                     if curved:
                         h[b] *= weight

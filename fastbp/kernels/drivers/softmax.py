@@ -37,7 +37,7 @@ from ..machine.places import (
     VALUES,
 )
 from ..machine.records import Softmax, SoftmaxMoved
-from .head import LEAST_RESIDUAL
+from .head import LEAST_RESIDUAL, weighed
 from .passes import passes
 
 # SCRATCH_ROWS rows of c numbers stand behind the K rows of `Head.given`: which output is largest,
@@ -188,7 +188,7 @@ def _scaled_of(dtype: np.dtype) -> Callable:
             if what == VALUES:
                 continue
             for b in range(padded):
-                weight = (factor * tau * (cv[b] if c else one)) if b < n else zero
+                weight = weighed(factor, cv[b] if c else one, tau) if b < n else zero
                 if what > SLOPES:
                     if what == REWEIGHTED:
                         residual = abs(yy[b] - t[b])
