@@ -49,7 +49,8 @@ def test_a_number_is_the_vector_of_that_number(optimizer: Any, batch_size: int) 
 @pytest.mark.parametrize("batch_size", [1, 16])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_the_loss_has_the_penalty_of_each(optimizer: Any, batch_size: int) -> None:
-    l2 = RNG.uniform(0.0, 1.0, P)
+    rng = np.random.default_rng(5)
+    l2 = rng.uniform(0.0, 1.0, P)
     options: Any = {"w0": W0, "optimizer": optimizer, "batch_size": batch_size}
     result = fastbp.fit(NET, X, T, l2=l2, epochs=5, **options)
     mean, _ = NET.loss_and_grad(result.w, X, T)
@@ -304,8 +305,9 @@ def test_bounds_that_are_none_are_refused(bounds: Any, error: type, message: str
 
 
 def test_intervals_take_what_lies_on_its_bound_as_known(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
     bounds = (np.r_[0.0, -5.0, -5.0, 0.3], np.r_[2.0, 5.0, 5.0, 5.0])
-    t = X @ np.array([1.0, 0.5, 0.0]) + 0.1 * RNG.standard_normal(60)
+    t = X @ np.array([1.0, 0.5, 0.0]) + 0.1 * rng.standard_normal(60)
     w0 = np.r_[1.0, 0.0, 0.0, 1.0]
     result = fastbp.fit(LINEAR, X, t, w0=w0, free=FREE, bounds=bounds)
     assert result.w[3] == 0.3

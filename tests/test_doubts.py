@@ -42,8 +42,9 @@ def test_a_start_without_a_constant_column_is_scaled_alone() -> None:
 
 
 def test_columns_that_are_constant_but_for_rounding_are_constant() -> None:
+    rng = np.random.default_rng(0)
     X = RAW.copy()
-    X[:, 2] = np.where(RNG.random(120) < 0.5, 0.3, 0.1 + 0.2)
+    X[:, 2] = np.where(rng.random(120) < 0.5, 0.3, 0.1 + 0.2)
     np.testing.assert_allclose(NET(NET.init(0, X), X), NET(NET.init(0), Z), rtol=1e-9)
     single = fastbp.Network(3, activations=NET.activations, output="identity", dtype="float32")
     X32 = X.astype(np.float32)
@@ -53,7 +54,8 @@ def test_columns_that_are_constant_but_for_rounding_are_constant() -> None:
 
 
 def test_weights_of_a_start_are_repetitions_and_none_is_absence() -> None:
-    c = RNG.integers(0, 3, 120)
+    rng = np.random.default_rng(0)
+    c = rng.integers(0, 3, 120)
     X = RAW.copy()
     X[c == 0] = 1e9
     got = NET.init(0, X, sample_weight=c)
@@ -114,8 +116,9 @@ def test_targets_whose_squares_vanish_are_refused(loss: str) -> None:
 
 
 def test_the_start_of_a_fit_is_that_of_init() -> None:
+    rng = np.random.default_rng(0)
     net = fastbp.Network(3, 4)
-    c = RNG.integers(0, 3, 120)
+    c = rng.integers(0, 3, 120)
     for l2 in (0.0, 0.1):
         got = fastbp.fit(net, RAW, np.tanh(T), sample_weight=c, l2=l2, epochs=0, seed=4)
         assert np.array_equal(got.w, net.init(4, RAW, sample_weight=c))

@@ -134,8 +134,9 @@ def test_a_common_neuron_has_the_sandwich():
 
 def test_a_robust_loss_takes_an_observation_as_one():
     """S = Σ_b g_b g_b^T, of the sums over the outputs."""
+    rng = np.random.default_rng(4)
     net = fastbp.Network(N, 1, output=["identity", "identity"])
-    t = net(np.array([1.0, -2.0, 0.5, 0.8, 0.3]), X) + RNG.standard_t(3, size=(B, 2))
+    t = net(np.array([1.0, -2.0, 0.5, 0.8, 0.3]), X) + rng.standard_t(3, size=(B, 2))
     w0, free = np.array([1.0, -2.0, 0.5, 0.8, 0.3]), np.arange(5) > 0
     result = fastbp.fit(net, X, t, w0=w0, free=free, loss="log_cosh", optimizer=LBFGS)
     J, r = net.per_sample_grad(result.w, X)[..., free], result.predict(X) - t
@@ -254,11 +255,12 @@ def test_a_class_that_underflows_says_nothing():
 
 
 def test_what_the_data_do_not_determine_is_infinite_for_the_outputs_that_depend_on_it():
+    rng = np.random.default_rng(4)
     net = fastbp.Network(N, activations=["identity", "tanh"], output=["identity"] * 2)
     w0 = np.array([1.0, 0.0, 0.5, 0.7, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     free = np.array([1, 0, 0, 1, 0, 0, 0, 1, 1, 1], bool)
     rows = X * [1.0, 0.0, 1.0]  # x_2 was never seen
-    t = net(w0, rows) + 0.1 * RNG.normal(size=(B, 2))
+    t = net(w0, rows) + 0.1 * rng.normal(size=(B, 2))
     result = fastbp.fit(net, rows, t, w0=w0, free=free)
     with pytest.warns(FitWarning, match="1 of 4 predictions depend on what neither"):
         std = result.predict([[0.5, 0.0, 1.0], [0.5, 1.0, 1.0]], return_std=True)[1]
@@ -355,6 +357,7 @@ def test_intervals_of_90_percent_cover_90_percent_of_each_output():
 
 
 def test_what_a_report_of_several_outputs_shows():
+    rng = np.random.default_rng(4)
     t = np.column_stack([T[:, :2], np.full(B, 4.0)])
     result = linear(t, "identity", sample_weight=C)
     report = result.report()
@@ -381,7 +384,7 @@ def test_what_a_report_of_several_outputs_shows():
     assert_close(known.report().log_likelihood, want)
 
     many = fastbp.Network(2, 1, n_outputs=40, output="identity")
-    rows, wide = RNG.normal(size=(60, 2)), RNG.normal(size=(60, 40))
+    rows, wide = rng.normal(size=(60, 2)), rng.normal(size=(60, 40))
     text = str(fastbp.fit(many, rows, wide, epochs=3, l2=1.0).report())
     assert "and 10 more, in r2 and rmse" in text and "y_30" in text and "y_31" not in text
 

@@ -59,6 +59,14 @@ def test_units_of_powers_of_two_leave_the_bits(optimizer: str) -> None:
         assert len(result.history["loss"]) == len(plain.history["loss"])
 
 
+@pytest.mark.parametrize("targets", [1e-10, 1e6, 1e12])
+def test_newton_cg_does_not_creep(targets: float) -> None:
+    """Its last steps are of steepest descent: by chance of rounding thousands, by 1e-14 each."""
+    result = fitted("Newton-CG", 1.0, targets)[0]
+    assert result.converged
+    assert len(result.history["loss"]) < 600
+
+
 def test_what_trust_krylov_claims_holds() -> None:
     """It is not repeatable, SciPy's own fault: it may take all epochs, and then says so."""
     plain = fitted("trust-ncg")[0]
@@ -195,9 +203,10 @@ def test_cross_entropy_ends_at_its_minimum() -> None:
 
 
 def test_a_likelihood_of_many_parameters_is_left_where_the_rest_is_noise() -> None:
+    rng = np.random.default_rng(3)
     net = fastbp.Network(20, 45, n_outputs=5, output="softmax")
-    inputs = RNG.standard_normal((200, 20))
-    labels = (inputs[:, :5] + RNG.standard_normal((200, 5))).argmax(axis=1)
+    inputs = rng.standard_normal((200, 20))
+    labels = (inputs[:, :5] + rng.standard_normal((200, 5))).argmax(axis=1)
     c = (np.arange(200) < 150).astype(float)
     options = {"loss": "cross_entropy", "sample_weight": c, "l2": 1e-3, "seed": 0}
     left = fastbp.fit(net, inputs, labels, **options)

@@ -214,8 +214,9 @@ def test_large_arrays_are_not_copied_and_give_the_same_bits(
 def test_many_classes_become_rows_of_probabilities_a_block_at_a_time(
     monkeypatch: pytest.MonkeyPatch, optimizer: Any, share: float | None
 ) -> None:
+    rng = np.random.default_rng(7)
     soft = fastbp.Network(4, 5, n_outputs=3, output="softmax")
-    classes = RNG.integers(0, 3, B)
+    classes = rng.integers(0, 3, B)
     given: dict[str, Any] = {"loss": "cross_entropy", "optimizer": optimizer, "epochs": 2}
     want = fastbp.fit(soft, X, classes, validation=share, l2=1e-3, **given)
     monkeypatch.setattr(sizes, "MOST_PACKED", 0)
@@ -235,8 +236,9 @@ def test_many_classes_become_rows_of_probabilities_a_block_at_a_time(
 def test_calls_take_many_classes_some_at_a_time(
     monkeypatch: pytest.MonkeyPatch, threads: int, tau: list[float] | None
 ) -> None:
+    rng = np.random.default_rng(7)
     soft = fastbp.Network(4, 5, n_outputs=3, output="softmax")
-    w, p, t = soft.init(0), soft.init(1), RNG.integers(0, 3, B).astype(float)
+    w, p, t = soft.init(0), soft.init(1), rng.integers(0, 3, B).astype(float)
     weights: dict[str, Any] = {"sample_weight": C, "target_weight": tau}
     given = {"loss": "cross_entropy", "threads": threads, **weights}
 
@@ -276,7 +278,8 @@ def test_a_checkpoint_of_large_arrays_is_of_these(
 
 
 def test_several_outputs_and_classes() -> None:
-    classes = RNG.integers(0, 3, B)
+    rng = np.random.default_rng(7)
+    classes = rng.integers(0, 3, B)
     soft = fastbp.Network(4, 5, n_outputs=3, output="softmax", dtype=np.float32)
     X32 = X.astype(np.float32)
     given: dict[str, Any] = {"loss": "cross_entropy", "epochs": 3}
@@ -354,6 +357,7 @@ def test_files_of_numpy(tmp_path: Path, cuts: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_columns_of_a_table_are_read_where_they_lie(tmp_path: Path, first: int) -> None:
+    rng = np.random.default_rng(7)
     w = NET.init(0)
     for n, dtype in ((B, float), (2, float), (B, np.float32)):  # parts; less than a vector
         table = np.column_stack([X, T] if first == 0 else [T, X, C])[:n].astype(dtype)
@@ -373,7 +377,7 @@ def test_columns_of_a_table_are_read_where_they_lie(tmp_path: Path, first: int) 
         given: dict[str, Any] = {"optimizer": "adam", "epochs": 2, "shuffle": False}
         same(fastbp.fit(NET, source, **given), fastbp.fit(NET, *arrays, sample_weight=c, **given))
     wide = fastbp.Network(20, 16)  # whose chunks are packed again for the gradient
-    rows = RNG.normal(size=(B, 21))
+    rows = rng.normal(size=(B, 21))
     want = wide.objective(rows[:, :20].copy(), rows[:, 20].copy())
     np.save(tmp_path / "wide.npy", rows)
     got = wide.objective(Source.from_files(tmp_path / "wide.npy", target=20))
@@ -584,12 +588,13 @@ def test_what_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "weighted", "huber", "outputs", "classes"])
 def test_intervals_and_report_are_those_of_arrays(kind: str) -> None:
+    rng = np.random.default_rng(7)
     net, t, c, options = NET, T, C if kind == "weighted" else None, {"epochs": 5, "l2": 1e-3}
     if kind == "outputs":
         net, t = fastbp.Network(4, 3, n_outputs=2, output="identity"), np.column_stack([T, X[:, 0]])
     elif kind == "classes":
         net = fastbp.Network(4, 3, n_outputs=3, output="softmax")
-        t, options["loss"] = RNG.integers(0, 3, B), "cross_entropy"
+        t, options["loss"] = rng.integers(0, 3, B), "cross_entropy"
     elif kind == "huber":
         options["loss"] = "huber"
     c = None if c is None else np.where(np.arange(B) < 2000, 0.0, c)  # none in some parts

@@ -52,7 +52,9 @@ _POLISHED = 1e-2 * _TOL  # a gradient that is not worth more
 # rounding's, 1000 steps did not arrive where a neuron had lost its weight; 100 to 200 do with this.
 _DEFINITE = 1e-6
 _SMALL = 1e-4  # a gradient that may be left where the loss no longer falls
-_STILL = 20  # iterations without a fall: SciPy's trust regions would go on
+# Iterations without a fall worth ftol: SciPy's trust regions would go on, and its Newton-CG, which
+# takes curvatures below 3 eps for none, by steps of steepest descent that 3000 epochs did not end.
+_STILL = 20
 # What so many iterations are to gain, summed over the observations, for a fit of a likelihood with
 # many parameters to go on: less than Akaike's price of one parameter is noise. On scikit-learn's
 # digits by 32 tanh, 2.5 leaves 0.0899 held out after 38 iterations, 1 0.0895 (55), 0.5 0.0879 (71).
@@ -168,6 +170,7 @@ class SciPy(WithoutMoments):
             self.gain = _GAIN / problem.n_weighing
         self._gtol = float(self.options.get("gtol", _TOL))
         self.tol = self._gtol**2  # of the loss
+        self.ftol = float(self.options.get("ftol", self.options.get("fatol", _FTOL)))
         self._polishes = self._gtol <= _TOL and self.method not in WITHOUT_GRADIENT
         # Where no number of iterations was asked for, the last way is not the method's alone.
         self._completes = open_ended and self._polishes and not segments
@@ -199,8 +202,7 @@ class SciPy(WithoutMoments):
         )  # a start may be far off
         self.nothing = float(np.finfo(problem.net.dtype).eps) ** 2 * size
         end = watch.step + n
-        ftol = self.options.get("ftol", self.options.get("fatol", _FTOL))
-        share = min(_WORTH * ftol, 0.5)
+        share = min(_WORTH * self.ftol, 0.5)
         while True:
             before = self.value
             ended, message = self._run(watch, end - watch.step, units)
@@ -534,7 +536,7 @@ class _Run:
         if not np.isfinite(value):  # no step down, whatever the method takes it for
             raise _Still
         done = abs(value) <= fit.nothing
-        self._still = 0 if value < fit.value else self._still + 1
+        self._still = 0 if value < fit.value - fit.ftol * self._unit else self._still + 1
         self._problem.w[:] = w
         fit.value = value
         reason = watch.after(self._problem.w, value)
