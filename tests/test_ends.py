@@ -291,7 +291,8 @@ def test_neurons_that_began_alike_are_at_no_minimum(neurons, loss, optimizer):
     H = np.array([net.hvp(result.w, X, t, p, loss=loss) for p in np.eye(net.n_params)])
     least = np.linalg.eigvalsh(H)[0]
     assert not result.converged or least > -1e-6
-    assert result.converged or result.reason.startswith(("saddle", "all epochs"))
+    # By rounding alone neurons are parted, and then some saturate: no end claims to be a minimum.
+    assert result.converged or result.reason.startswith(("saddle", "all epochs", "stalled"))
 
 
 def test_what_a_penalty_keeps_at_zero_is_at_its_minimum():
