@@ -164,7 +164,7 @@ def test_every_loss(loss, tmp_path, capsys):
         y = 1.0 / (1.0 + np.exp(-x[:, 0]))
     rows = [",".join(map(str, row)) for row in np.column_stack([x, y])]
     path.write_text("\n".join(["a,b,y", *rows]) + "\n")
-    words = ("train", path, "--loss", loss, "--l2", "1e-3", "--save", model)
+    words = ("train", path, "--loss", loss, "--l2", "3e-2", "--save", model)
     results = json.loads(run(*words, "--json"))
     assert results["training"]["loss"] == loss
     assert results["held_out"]["measure"] == "R2" and results["held_out"]["network"] > 0.3

@@ -47,6 +47,8 @@ _SEGMENT = 100  # iterations of a method between checkpoints
 _ROWS = 4096  # in memory at a time, by neurons
 _TOL, _XTOL, _FTOL = 1e-8, 1e-10, 1e-13  # where an optimizer's options name no tolerance
 _POLISH, _POLISHES = 50, 4  # iterations at the end by gradients alone, and how often at most
+# Of the way of a step of Newton's, which leads too far where curvature changes along it.
+_SHARES = (1.0, 0.25, 0.0625)
 _POLISHED = 1e-2 * _TOL  # a gradient that is not worth more
 # The part of a Gauss–Newton matrix's largest entry that its diagonal is raised by for dogleg. With
 # rounding's, 1000 steps did not arrive where a neuron had lost its weight; 100 to 200 do with this.
@@ -265,11 +267,14 @@ class SciPy(WithoutMoments):
         problem = self.problem
         w, before, rounding = problem.w.copy(), self.value, self._rounding()
         n = min(end - watch.step, _POLISH)
-        if self._newton(watch, units):
+        to = self._newton(watch, units)
+        for share in _SHARES if to is not None else ():
+            problem.w[:] = to if share == 1.0 else w + share * (to - w)
+            self.value = self.objective.value(problem.w)
             left, falls = self._steepest(units), n == 0 and self.value < before - rounding
             if falls or (left <= 0.5 * steepest and self.value <= before + rounding):
                 return left, falls, None
-            problem.w[:], self.value = w, before
+        problem.w[:], self.value = w, before
         if n == 0:
             return steepest, False, None
         ended, message = self._run(watch, n, units, about=w)
@@ -278,25 +283,20 @@ class SciPy(WithoutMoments):
             problem.w[:], self.value, left = w, before, steepest
         return left, False, message if ended else None
 
-    def _newton(self, watch: Watch, units: Units) -> bool:
-        """Take a step of Newton's; False where the Hessian is large.
+    def _newton(self, watch: Watch, units: Units) -> NDArray | None:
+        """Return where a step of Newton's leads to; None where the Hessian is large.
 
         It is short where a unit is far larger than most: the bias of a neuron without weight,
         which may be any.
         """
         problem, scale = self.problem, units.parameters
         if not newton.is_small(problem):
-            return False
+            return None
         watch.n_evaluations += len(self.free)
         H = newton.hessian(self.objective, problem.w, self.free, scale, scale)
         g = self.objective(problem.w)[1]
         held = self._oversize(scale)
-        to = newton.stepped(problem.w, self.free, H, g, scale, problem.bounds, held)
-        if to is None:
-            return False
-        problem.w[:] = to
-        self.value = self.objective.value(problem.w)
-        return True
+        return newton.stepped(problem.w, self.free, H, g, scale, problem.bounds, held)
 
     def _oversize(self, scale: NDArray) -> NDArray:
         """How often units are as large as most, where columns have one size; at least 1."""
