@@ -648,6 +648,7 @@ KERNELS = (
 _SEVERAL = "test_kernels.py::test_random_networks_of_several_outputs"
 _EACH, _SOFTMAX, _PROBABILITIES = (f"{_SEVERAL}[{seed}-float64]" for seed in (9, 13, 25))
 _SHARED = f"{_SEVERAL}[15-float64]"
+_MANY_ROWS = "test_kernels.py::test_rows_by_x_of_more_outputs_than_stand_side_by_side"
 _AROUND = "test_kernels.py::test_several_outputs_around_vectors_chunks_and_parts[3-5-3-float64]"
 _CHUNKED_MATRIX = "test_kernels.py::test_matrices_of_several_outputs_over_chunks_and_parts[float64]"
 _SHARING = "test_kernels.py::test_outputs_share_what_is_equal_at_all_samples[float64]"
@@ -766,11 +767,46 @@ OUTPUTS = (
         _AROUND,
     ),
     _several(
-        "second derivatives by x of the first output in all places",
-        "drivers/head",
-        "unit[b] = one if m == given.unit else zero",
-        "unit[b] = one if m == 0 else zero",
+        "rows by x of the first output in all places",
+        "drivers/input_rows",
+        "factor = a[(k + j // N) * H + i]",
+        "factor = a[k * H + i]",
         _EACH,
+    ),
+    _several(
+        "rows by x of the first block of outputs in all places",
+        "drivers/input_rows",
+        "factor = a[(k + j // N) * H + i]",
+        "factor = a[j // N * H + i]",
+        f"{_MANY_ROWS}[each-float64]",
+    ),
+    _several(
+        "rows by x without the slopes of the outputs",
+        "drivers/input_rows",
+        "row[j] *= slope",
+        "row[j] *= slope / slope",
+        _EACH,
+    ),
+    _several(
+        "second derivatives by x without those of the outputs",
+        "drivers/input_rows",
+        "row[j] += rate * other[j]",
+        "row[j] += (rate - rate) * other[j]",
+        _EACH,
+    ),
+    _several(
+        "rows by x of the softmax that are not taken from the top one",
+        "drivers/input_rows",
+        "shift[j] = highest[j]",
+        "shift[j] = highest[j] - highest[j]",
+        _EXACT.replace("[5", "[40"),
+    ),
+    _several(
+        "the change of the softmax without that of its mean",
+        "drivers/input_rows",
+        "mean[j] += other[j]",
+        "mean[j] += other[j] - other[j]",
+        f"{_MANY_ROWS}[softmax-float64]",
     ),
     _several(
         "a run of outputs is its first",
@@ -831,8 +867,8 @@ OUTPUTS = (
     _several(
         "v'' without the direction",
         "drivers/second_order",
-        "            multiply_scaled(one, room.Zdot, room.Udot, H * cp)\n",
-        "",
+        "e[k] * d[k] + bent[k] * dd[k] * z[k]",
+        "e[k] * d[k] + bent[k] * dd[k]",
         _EACH,
     ),
     _several(

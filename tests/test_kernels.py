@@ -39,6 +39,7 @@ from fastbp import reference
 from fastbp.activations import NAMES, get_activation, softmax
 from fastbp.kernels.calls.prepared import prepared
 from fastbp.kernels.machine.places import REWEIGHTED
+from fastbp.kernels.machine.sizes import sizes
 from fastbp.losses import NAMES as LOSSES
 from fastbp.losses import get_loss, huber
 
@@ -240,6 +241,17 @@ def test_softmax_under_every_loss(loss, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("head", [SQUARED, SOFTMAX_SQUARED], ids=["each", "softmax"])
+def test_rows_by_x_of_more_outputs_than_stand_side_by_side(head, dtype):
+    for shape in ((20, 30, 300, 70), (150, 120, 20, 3)):
+        case = case_of(80, shape, head).astype(dtype)
+        net = case.net.network(dtype)
+        assert sizes(net.dtype).outputs_at_once(*shape[:2], shape[3]) < shape[3]
+        agree(net, "input_grad", case.w, case.X)
+        agree(net, "input_hvp", case.w, case.X, case.dX)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_own_activations_and_losses_of_several_outputs(dtype):
     @fastbp.activation
     def bent(z):
@@ -323,9 +335,11 @@ def test_softmax_is_exact_for_huge_s(B, dtype):
                 assert np.isfinite(call(w, X, classes, p, loss="cross_entropy")).all()
             assert np.isfinite(net.gauss_newton(w, X, classes, loss="cross_entropy")[2]).all()
         close["atol"] = float(np.finfo(dtype).tiny)
-        for name in ("value", "input_grad", "per_sample_grad"):
-            want = getattr(reference, name)(net, w.astype(float), X.astype(float))
-            np.testing.assert_allclose(getattr(net, name)(w, X), want, **close)
+        more = {"input_hvp": (np.full_like(X, 0.5),)}
+        for name in ("value", "input_grad", "per_sample_grad", "input_hvp"):
+            given = (w, X, *more.get(name, ()))
+            want = getattr(reference, name)(net, *(array.astype(float) for array in given))
+            np.testing.assert_allclose(getattr(net, name)(*given), want, **close)
         for name in ("loss_and_grad", "gauss_newton"):
             call, given = getattr(net, name), (w, X, np.full((B, 3), 0.25, dtype))
             want = getattr(reference, name)(net, *(array.astype(float) for array in given))

@@ -80,8 +80,11 @@ class Plan:
                 self.table[place] = self._block(activation, order)
             for place in drivers:
                 unit = _DRIVERS[place]
-                if place == at.MATRIX and self.table[at.N_OUTPUTS] > 1:
+                several = self.table[at.N_OUTPUTS] > 1
+                if place == at.MATRIX and several:
                     unit = units.matrix_outputs
+                if place in (at.PER_SAMPLE, at.TANGENT) and several:
+                    self.table[at.INPUT_ROWS] = units.input_rows(self._dtype).address
                 self.table[place] = unit(self._dtype).address
             # Last, since compiled code may be reading the table meanwhile.
             _fence()

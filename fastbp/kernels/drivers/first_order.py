@@ -20,10 +20,11 @@ import numpy as np
 
 from ..machine.address import POINTER, allocate, load, release
 from ..machine.build import Kernel, loop
-from ..machine.callers import call_pack, call_softmax_moved, multiply
+from ..machine.callers import call_input_rows, call_pack, call_softmax_moved, multiply
 from ..machine.integers import larger, smaller
 from ..machine.places import (
     COPY,
+    INPUT_ROWS,
     N_INPUTS,
     N_NEURONS,
     N_OUTPUTS,
@@ -146,7 +147,7 @@ def reverse(dtype: np.dtype) -> Kernel:
         most = chunk_size(N, H, B, 2 if K == 1 else 3)
         room = room_of(ws, N, H, K, most)
         V = room.V
-        given = Cotangent(plan, loss, t, c, scale, ybar, y, -1)
+        given = Cotangent(plan, loss, t, c, scale, ybar, y)
         for first in range(0, B, most):
             n = smaller(most, B - first)
             cp = (n + width - 1) // width * width
@@ -206,7 +207,7 @@ def reverse_few(dtype: np.dtype) -> Kernel:
             activate(plan, what, v, D + b * hp * size, 0, 1)
             for k in range(K):
                 sv[k * B + b] = dot(w + k * H * size, v, H)
-        given = Cotangent(plan, loss, t, c, scale, ybar, y, -1)
+        given = Cotangent(plan, loss, t, c, scale, ybar, y)
         total = head(given, room, what, Chunk(0, B, B))
         if loss:
             pointer64(result)[0] += total
@@ -234,11 +235,11 @@ def reverse_few(dtype: np.dtype) -> Kernel:
 def per_sample(dtype: np.dtype) -> Kernel:
     """Rows ∇_w y_{b,k} and ∇_x y_{b,k}: the one first-order mode that writes B × K × P numbers.
 
-    ``per_sample(plan, w, X, B, y, J, xbar)``; y, J and xbar are 0 where they are not wanted.
+    ``per_sample(plan, w, X, B, y, J, xbar)``; y is 0 where it is not wanted, and J or xbar.
     """
     p = passes(dtype)
     pointer, width, size, chunk_size, few = p.pointer, p.width, p.size, p.chunk_size, p.few
-    activate, dot, workspace = p.activate, p.dot, p.workspace
+    activate, dot, workspace, input_rows = p.activate, p.dot, p.workspace, p.input_rows
     dots, room_of, outputs = dots_of(dtype), _room_of(dtype), outputs_of(dtype)
     head, backward, seed = head_of(dtype, False), _backward_of(dtype), _seed_of(dtype)
 
@@ -257,13 +258,16 @@ def per_sample(dtype: np.dtype) -> Kernel:
     def per_sample(plan, w, X, B, y, J, xbar):
         N, H, K = load(plan, N_INPUTS), load(plan, N_NEURONS), load(plan, N_OUTPUTS)
         P, W, product = load(plan, N_PARAMS), w + load(plan, W_OFFSET), load(plan, PRODUCT)
-        own = allocate(workspace(N, H, K, B) * size)
+        most = 1 if few(B) else chunk_size(N, H, B, 2 if K == 1 else 3)
+        together, work, numbers = xbar != 0 and most > 1, 0, workspace(N, H, K, B)
+        if together:
+            work, numbers = numbers, numbers + input_rows(N, H, K, 0)
+        own = allocate(numbers * size)
         if own == 0:
             return NO_MEMORY
-        most = 1 if few(B) else chunk_size(N, H, B, 2 if K == 1 else 3)
         room = room_of(own, 0 if most == 1 else N, H, K, most)  # alone, a sample is not packed
         V, D = room.V, room.D
-        given = Cotangent(plan, 0, 0, 0, 1.0, 0, y, -1)
+        given = Cotangent(plan, 0, 0, 0, 1.0, 0, y)
         for first in range(0, B, most):
             n = smaller(most, B - first)
             cp = (n + width - 1) // width * width
@@ -284,6 +288,13 @@ def per_sample(dtype: np.dtype) -> Kernel:
             else:
                 outputs(plan, w, V, room.head.s, cp)
             head(given, room.head, SLOPES, Chunk(first, n, cp))
+            if together:
+                call_input_rows(
+                    load(plan, INPUT_ROWS), plan=plan, w=w, D=D, bent=0, slopes=room.head.slopes,
+                    moved=0, top=room.head.given + K * cp * size, n=n, padded=cp,
+                    own=own + work * size, rows=xbar + first * K * N * size,
+                )  # fmt: skip
+                continue
             for k in range(K):
                 seed(plan, room.head, k, cp)
                 delta = backward(plan, w, room, 0, cp, 0)

@@ -55,7 +55,6 @@ class Cotangent(NamedTuple):
     scale: float
     ybar: int
     y: int  # is written, unless 0
-    unit: int  # −1, or an output that ȳ is the unit vector of, K > 1
 
 
 class Head(NamedTuple):
@@ -171,12 +170,6 @@ def head_of(dtype: np.dtype, curved: bool) -> Callable:
         if K > 1 and rows:
             t = room.given
             transposed(rows + at * K, n, K, padded, t)
-        elif given.unit >= 0:
-            rows = t = room.given
-            for m in range(K):
-                unit = pointer(t + m * padded * size)
-                for b in range(padded):
-                    unit[b] = one if m == given.unit else zero
         joined = load(outputs, SOFTMAX)
         total = 0.0
         if joined:

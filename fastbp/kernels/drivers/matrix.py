@@ -351,7 +351,7 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
             losses = end
             vectors = losses + 8 * (levels(n_parts) + 1)
             matrices = vectors + levels(n_parts) * P * size
-        given = Cotangent(plan, loss, t, c, scale, 0, 0, -1)
+        given = Cotangent(plan, loss, t, c, scale, 0, 0)
         for k in range(n_parts):
             here = ones(k)
             total_of = losses + 8 * here

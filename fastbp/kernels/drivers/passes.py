@@ -45,6 +45,8 @@ class Passes(NamedTuple):
     head_rows: Callable
     workspace: Callable
     tangent_workspace: Callable
+    outputs_at_once: Callable
+    input_rows: Callable
     tree_numbers: Callable
     activate: Callable
     weighted_rows: Callable

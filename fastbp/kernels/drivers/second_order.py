@@ -19,12 +19,19 @@ import numpy as np
 
 from ..machine.address import POINTER, allocate, load, release, view
 from ..machine.build import Kernel, loop
-from ..machine.callers import call_pack, call_softmax_moved, call_tangent, multiply
+from ..machine.callers import (
+    call_input_rows,
+    call_pack,
+    call_softmax_moved,
+    call_tangent,
+    multiply,
+)
 from ..machine.integers import larger, smaller
 from ..machine.places import (
     CURVED,
     FULL,
     HESSIAN,
+    INPUT_ROWS,
     LOSS_OUTPUTS,
     N_INPUTS,
     N_NEURONS,
@@ -178,33 +185,51 @@ def _move_together(dtype: np.dtype) -> Callable:
 
 
 def _gradients_together(dtype: np.dtype) -> Callable:
-    pointer, one = POINTER[dtype], dtype.type(1)
-    multiply_scaled, add_transposed = passes(dtype).multiply_scaled, add_transposed_of(dtype)
+    pointer, add_transposed = POINTER[dtype], add_transposed_of(dtype)
 
     @loop
     def gradients_together(plan, a, p, room, g, cp, what, add):
         """∇_A (+)= S̄˙^T U + S̄^T U̇, and Ḋ = (S̄˙ A + S̄ P_A) ∘ V' + (S̄ A) ∘ V'' ∘ Ż in place of V'."""
         H, K = load(plan, N_NEURONS), load(plan, N_OUTPUTS)
         product, sbar, sbardot = load(plan, PRODUCT), room.head.sbar, room.head.h
-        if g:
-            add_transposed(plan, room.V, sbardot, room.panels, room.gA, g, cp, add)
-            if what == HESSIAN:
-                add_transposed(plan, room.Udot, sbar, room.panels, room.gA, g, cp, 1)
-        E = room.V
-        multiply(product, (a, 1, H), (sbardot, cp), (E, cp), (K, H, cp), 0)
+        add_transposed(plan, room.V, sbardot, room.panels, room.gA, g, cp, add)
         if what == HESSIAN:
-            if p:
-                multiply(product, (p, 1, H), (sbar, cp), (E, cp), (K, H, cp), 1)
-            multiply(product, (a, 1, H), (sbar, cp), (room.Udot, cp), (K, H, cp), 0)
-            multiply_scaled(one, room.DD, room.Udot, H * cp)
-            multiply_scaled(one, room.Zdot, room.Udot, H * cp)
-        multiply_scaled(one, E, room.D, H * cp)
-        if what == HESSIAN:
-            d, bent = pointer(room.D), pointer(room.Udot)
+            add_transposed(plan, room.Udot, sbar, room.panels, room.gA, g, cp, 1)
+        multiply(product, (a, 1, H), (sbardot, cp), (room.V, cp), (K, H, cp), 0)
+        d, e = view(pointer(room.D), H * cp), view(pointer(room.V), H * cp)
+        if what != HESSIAN:
             for k in range(H * cp):
-                d[k] += bent[k]
+                d[k] *= e[k]
+            return
+        if p:
+            multiply(product, (p, 1, H), (sbar, cp), (room.V, cp), (K, H, cp), 1)
+        multiply(product, (a, 1, H), (sbar, cp), (room.Udot, cp), (K, H, cp), 0)
+        bent, dd = view(pointer(room.Udot), H * cp), view(pointer(room.DD), H * cp)
+        z = view(pointer(room.Zdot), H * cp)
+        for k in range(H * cp):
+            d[k] = e[k] * d[k] + bent[k] * dd[k] * z[k]
 
     return gradients_together
+
+
+def _changes(dtype: np.dtype) -> Callable:
+    pointer, size = POINTER[dtype], dtype.itemsize
+
+    @loop
+    def changes(plan, w, room, own, chunk, rows):
+        """The change of each output's row by x; `own` is memory for it."""
+        H, K, cp = load(plan, N_NEURONS), load(plan, N_OUTPUTS), chunk.padded
+        bent, z = pointer(room.DD), pointer(room.Zdot)
+        for k in range(H * cp):
+            bent[k] *= z[k]
+        joined = load(load(plan, OUTPUTS), SOFTMAX_MOVED)
+        call_input_rows(
+            load(plan, INPUT_ROWS), plan=plan, w=w, D=room.D, bent=room.DD,
+            slopes=room.head.slopes, moved=room.ydot if joined else room.head.h,
+            top=room.head.given + K * cp * size, n=chunk.n, padded=cp, own=own, rows=rows,
+        )  # fmt: skip
+
+    return changes
 
 
 def _room_of(dtype: np.dtype) -> Callable:
@@ -310,10 +335,12 @@ def tangent(dtype: np.dtype) -> Kernel:
     """
     q = passes(dtype)
     width, size, chunk_size = q.width, q.size, q.chunk_size
-    workspace, tree_numbers, tree = q.tangent_workspace, q.tree_numbers, tree_of(dtype)
+    workspace, input_rows = q.tangent_workspace, q.input_rows
+    tree_numbers, tree = q.tree_numbers, tree_of(dtype)
     ones, place, merge, rows_from = tree.ones, tree.place, tree.merge, rows_of(dtype)
     room_of, move, head_moved = _room_of(dtype), _move(dtype), _head_moved(dtype)
     gradients, gradients_together = _gradients(dtype), _gradients_together(dtype)
+    changes = _changes(dtype)
     weighing = weighing_of(dtype)
 
     def tangent(plan, loss, w, X, B, p, dX, t, c, scale, what, ydot, g, xbar, part):
@@ -322,18 +349,18 @@ def tangent(dtype: np.dtype) -> Kernel:
         part = part if part else part_size(B)
         n_parts = (B + part - 1) // part
         most = chunk_size(N, H, smaller(part, B), 4 if K == 1 else 5)
+        of_each = xbar != 0 and K > 1  # and no sums then
         numbers = workspace(N, H, K, smaller(part, B))
-        own = allocate((numbers + tree_numbers(n_parts, P)) * size)
+        more = input_rows(N, H, K, most) if of_each else tree_numbers(n_parts, P)
+        own = allocate((numbers + more) * size)
         if own == 0:
             return NO_MEMORY
         room, places = room_of(own, N, H, K, most), own + numbers * size
-        n_units, observations = K if xbar else 1, Observations(X, N, t, c)
+        given, observations = Cotangent(plan, loss, t, c, scale, 0, 0), Observations(X, N, t, c)
         for k in range(n_parts):
             sums = place(ones(k), g, places, P) if g else 0
             end = smaller(k * part + part, B)
-            for step in range((end - k * part + most - 1) // most * n_units):
-                first, unit = k * part + step // n_units * most, step % n_units
-                given = Cotangent(plan, loss, t, c, scale, 0, 0, unit if n_units > 1 else -1)
+            for first in range(k * part, end, most):
                 n = smaller(most, end - first)
                 cp = (n + width - 1) // width * width
                 chunk = Chunk(first, n, cp)
@@ -342,6 +369,9 @@ def tangent(dtype: np.dtype) -> Kernel:
                 if ydot:
                     rows_from(room.ydot, n, K, cp, ydot + first * K * size)
                 if what == NOTHING:
+                    continue
+                if of_each:
+                    changes(plan, w, room, places, chunk, xbar + first * K * N * size)
                     continue
                 add = 1 if first > k * part else 0
                 if K == 1:
@@ -352,8 +382,8 @@ def tangent(dtype: np.dtype) -> Kernel:
                     x, gW = X + first * N * size, sums + load(plan, W_OFFSET)
                     multiply(product, (room.D, cp, 1), (x, N), (gW, N), (n, H, N), add)
                 if xbar:
-                    target = xbar + (first * K + unit) * N * size
-                    multiply(product, (room.D, 1, cp), (W, N), (target, K * N), (H, n, N), 0)
+                    target = xbar + first * N * size
+                    multiply(product, (room.D, 1, cp), (W, N), (target, N), (H, n, N), 0)
             again, m = weighing(plan, observations, k * part, end - k * part, Sums(0, sums, 0))
             if m:
                 status = call_tangent(

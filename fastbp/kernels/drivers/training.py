@@ -299,7 +299,7 @@ def _epoch(dtype: np.dtype, rule: Rule) -> Kernel:
 
     def epoch(plan, loss, w, X, t, c, order, n, batch, rates, settings, state, free, each, result):
         left = view(pointer64(result), N_RESULTS)
-        given = Cotangent(plan, loss, t, c, 1.0, 0, 0, -1)
+        given = Cotangent(plan, loss, t, c, 1.0, 0, 0)
         steps = Steps(order, n, batch, rates, settings, state, free, each, result)
         alone = batch == 1 and load(plan, N_OUTPUTS) == 1
         if alone and (load(plan, N_NEURONS) >= 2 * width or load(plan, N_INPUTS) < 16):

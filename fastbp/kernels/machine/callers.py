@@ -69,6 +69,7 @@ def _through(record: Any) -> Any:
 
 call_activation_block = _through(records.ActivationBlock)
 call_batch = _through(records.Batch)
+call_input_rows = _through(records.InputRows)
 call_levenberg = _through(records.Levenberg)
 call_loss_block = _through(records.LossBlock)
 call_matrix = _through(records.Matrix)

@@ -33,7 +33,8 @@ W_OFFSET = 23  # bytes from a_{1,1} to w_{1,1}: in w, in a gradient, in a direct
 N_OUTPUTS = 24
 OUTPUTS = 25  # a table of outputs
 ELSEWHERE = 26  # 0, or what finds residuals at one w times slopes at another, X not being here
-RUNS = 27  # RUN_SIZE places for each run of consecutive neurons with one activation
+INPUT_ROWS = 27  # of several outputs
+RUNS = 28  # RUN_SIZE places for each run of consecutive neurons with one activation
 RUN_START, RUN_COUNT, RUN_BLOCK, RUN_SIZE = 0, 1, 2, 5  # RUN_BLOCK + order
 
 # Places in a table of outputs. Where the softmax joins them, there is one run, whose first block

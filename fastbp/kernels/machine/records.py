@@ -150,6 +150,22 @@ class PerSample(NamedTuple):
     xbar: int = 0
 
 
+class InputRows(NamedTuple):
+    """Rows by x of several outputs, or their change."""
+
+    plan: int
+    w: int
+    D: int
+    bent: int
+    slopes: int
+    moved: int
+    top: int
+    n: int
+    padded: int
+    own: int
+    rows: int
+
+
 class Tangent(NamedTuple):
     """Directional and second derivatives along (p, dX)."""
 

@@ -30,6 +30,8 @@ MOST_PACKED = 16 << 20
 _MATRIX_PART, _LARGE_MATRIX_PART, _LARGE_MATRIX = 480, 2048, 256
 _MOST_MATRIX_PARTS = 16
 _OF_MANY = 4096  # samples from which on a part is worth a matrix, however many there are
+# Rows of several outputs by x are a product with so many weights at a time (bytes).
+_WEIGHTS_BYTES = 128 * 1024
 SCRATCH_ROWS = 5  # of the softmax (`drivers.softmax`)
 _LINE = 64  # bytes: buffers begin on cache lines
 
@@ -85,6 +87,8 @@ class Sizes(NamedTuple):
     head_rows: Any
     workspace: Any
     tangent_workspace: Any
+    outputs_at_once: Any
+    input_rows: Any
     tree_numbers: Any
 
 
@@ -155,6 +159,19 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
             return 2 * c * N + 4 * c * H + 7 * c + 15 * line
         return c * (2 * N + width + 5 * H + 8 * K + head_rows(K)) + H * K + 19 * line
 
+    @jit
+    def outputs_at_once(N, H, K):
+        """Outputs whose weights stand side by side for their rows by x."""
+        most = _WEIGHTS_BYTES // (N * H * size)
+        if most < 1:
+            return 1
+        return most if most < K else K
+
+    @jit
+    def input_rows(N, H, K, c):
+        """Numbers that rows of several outputs by x need, and a change of them of c samples."""
+        return outputs_at_once(N, H, K) * N * H + 2 * N + c * K * N + 4 * line
+
     depth_of = jit(levels)
 
     @jit
@@ -164,8 +181,9 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
         return depth * n + (depth + 1) * 8 // size if depth else 0
 
     return Sizes(
-        chunk_size, lines, few, copies, head_rows, workspace, tangent_workspace, tree_numbers
-    )
+        chunk_size, lines, few, copies, head_rows, workspace, tangent_workspace,
+        outputs_at_once, input_rows, tree_numbers,
+    )  # fmt: skip
 
 
 def batch_workspace(dtype: np.dtype, N: int, H: int, K: int, B: int, part: int = 0) -> int:
