@@ -648,7 +648,7 @@ KERNELS = (
 _SEVERAL = "test_kernels.py::test_random_networks_of_several_outputs"
 _EACH, _SOFTMAX, _PROBABILITIES = (f"{_SEVERAL}[{seed}-float64]" for seed in (9, 13, 25))
 _SHARED = f"{_SEVERAL}[15-float64]"
-_MANY_ROWS = "test_kernels.py::test_rows_by_x_of_more_outputs_than_stand_side_by_side"
+_MANY_ROWS = "test_kernels.py::test_rows_by_x_some_outputs_or_samples_at_a_time"
 _AROUND = "test_kernels.py::test_several_outputs_around_vectors_chunks_and_parts[3-5-3-float64]"
 _CHUNKED_MATRIX = "test_kernels.py::test_matrices_of_several_outputs_over_chunks_and_parts[float64]"
 _SHARING = "test_kernels.py::test_outputs_share_what_is_equal_at_all_samples[float64]"
@@ -778,6 +778,20 @@ OUTPUTS = (
         "drivers/input_rows",
         "factor = a[(k + j // N) * H + i]",
         "factor = a[j // N * H + i]",
+        f"{_MANY_ROWS}[each-float64]",
+    ),
+    _several(
+        "weights of the last block of outputs for all later samples",
+        "drivers/input_rows",
+        "made = 1 if outputs_at_once(N, H, K) == K else 0",
+        "made = 1",
+        f"{_MANY_ROWS}[each-float64]",
+    ),
+    _several(
+        "wide rows by x of the first output in all places",
+        "drivers/input_rows",
+        "target[i] = a[k * H + i] * last[i]",
+        "target[i] = a[i] * last[i]",
         f"{_MANY_ROWS}[each-float64]",
     ),
     _several(

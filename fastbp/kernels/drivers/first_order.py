@@ -261,7 +261,7 @@ def per_sample(dtype: np.dtype) -> Kernel:
         most = 1 if few(B) else chunk_size(N, H, B, 2 if K == 1 else 3)
         together, work, numbers = xbar != 0 and most > 1, 0, workspace(N, H, K, B)
         if together:
-            work, numbers = numbers, numbers + input_rows(N, H, K, 0)
+            work, numbers = numbers, numbers + input_rows(N, H, K)
         own = allocate(numbers * size)
         if own == 0:
             return NO_MEMORY

@@ -45,7 +45,9 @@ class Passes(NamedTuple):
     head_rows: Callable
     workspace: Callable
     tangent_workspace: Callable
+    fills_panel: Callable
     outputs_at_once: Callable
+    samples_at_once: Callable
     input_rows: Callable
     tree_numbers: Callable
     activate: Callable

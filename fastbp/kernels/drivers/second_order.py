@@ -351,7 +351,7 @@ def tangent(dtype: np.dtype) -> Kernel:
         most = chunk_size(N, H, smaller(part, B), 4 if K == 1 else 5)
         of_each = xbar != 0 and K > 1  # and no sums then
         numbers = workspace(N, H, K, smaller(part, B))
-        more = input_rows(N, H, K, most) if of_each else tree_numbers(n_parts, P)
+        more = input_rows(N, H, K) if of_each else tree_numbers(n_parts, P)
         own = allocate((numbers + more) * size)
         if own == 0:
             return NO_MEMORY

@@ -30,8 +30,10 @@ MOST_PACKED = 16 << 20
 _MATRIX_PART, _LARGE_MATRIX_PART, _LARGE_MATRIX = 480, 2048, 256
 _MOST_MATRIX_PARTS = 16
 _OF_MANY = 4096  # samples from which on a part is worth a matrix, however many there are
-# Rows of several outputs by x are a product with so many weights at a time (bytes).
-_WEIGHTS_BYTES = 128 * 1024
+# Rows of several outputs by x are a product with so many weights side by side, where they are
+# narrow, and made of so many samples that they stay in the caches until then, or since (bytes).
+_WEIGHTS_BYTES, _ROWS_BYTES = 128 * 1024, 64 * 1024
+_LEAST_ROWS = 16  # samples: weights are multiplied anew for each so many
 SCRATCH_ROWS = 5  # of the softmax (`drivers.softmax`)
 _LINE = 64  # bytes: buffers begin on cache lines
 
@@ -87,7 +89,9 @@ class Sizes(NamedTuple):
     head_rows: Any
     workspace: Any
     tangent_workspace: Any
+    fills_panel: Any
     outputs_at_once: Any
+    samples_at_once: Any
     input_rows: Any
     tree_numbers: Any
 
@@ -160,6 +164,11 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
         return c * (2 * N + width + 5 * H + 8 * K + head_rows(K)) + H * K + 19 * line
 
     @jit
+    def fills_panel(N):
+        """Whether rows by x of several outputs are wide enough for a product by themselves."""
+        return N >= panel
+
+    @jit
     def outputs_at_once(N, H, K):
         """Outputs whose weights stand side by side for their rows by x."""
         most = _WEIGHTS_BYTES // (N * H * size)
@@ -168,9 +177,21 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
         return most if most < K else K
 
     @jit
-    def input_rows(N, H, K, c):
-        """Numbers that rows of several outputs by x need, and a change of them of c samples."""
-        return outputs_at_once(N, H, K) * N * H + 2 * N + c * K * N + 4 * line
+    def samples_at_once(N, H, K):
+        """Samples whose rows of all outputs by x are made together."""
+        if fills_panel(N):
+            most = _ROWS_BYTES // (K * H * size)
+            return most if most > 1 else 1
+        most = _ROWS_BYTES // (K * N * size)
+        return most if most > _LEAST_ROWS else _LEAST_ROWS
+
+    @jit
+    def input_rows(N, H, K):
+        """Numbers that rows of several outputs by x, and how they change, need."""
+        most = samples_at_once(N, H, K)
+        if fills_panel(N):
+            return 2 * H + 2 * most * K * H + 5 * line
+        return 2 * N + (outputs_at_once(N, H, K) * H + most * K) * N + 5 * line
 
     depth_of = jit(levels)
 
@@ -182,7 +203,7 @@ def sizes(dtype: np.dtype, jit: Callable = _plain) -> Sizes:
 
     return Sizes(
         chunk_size, lines, few, copies, head_rows, workspace, tangent_workspace,
-        outputs_at_once, input_rows, tree_numbers,
+        fills_panel, outputs_at_once, samples_at_once, input_rows, tree_numbers,
     )  # fmt: skip
 
 
