@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..._described import PROBABILITY_TOLERANCE
-from ..machine.address import POINTER, allocate, load, release, shifted
+from ..machine.address import POINTER, load, release, shifted
 from ..machine.build import Kernel
 from ..machine.callers import call_pack, call_reverse
 from ..machine.integers import smaller
@@ -22,6 +22,7 @@ from ..machine.places import (
     REVERSE_FEW,
 )
 from ..machine.records import DONE, NO_MEMORY, Batch, PackBatch, Targets, Weights
+from ..machine.workspace import borrow, give_back
 from .passes import passes
 from .tree import levels, part_size, tree_of
 from .weighing import Observations, Sums, weighing_of
@@ -50,7 +51,7 @@ def batch(dtype: np.dtype) -> Kernel:
         own = 0
         if not ws:
             numbers = workspace(N, H, K, smaller(B, part)) + tree_numbers(n_parts, P)
-            own = allocate(numbers * size)
+            own = borrow(plan, numbers * size)
             if own == 0:
                 return NO_MEMORY
             ws = own
@@ -83,7 +84,7 @@ def batch(dtype: np.dtype) -> Kernel:
             merge(k, k + 1 == n_parts, g, places, 1, P, losses)
         pointer64(result)[0] = pointer64(losses)[0]
         if own:
-            release(own)
+            give_back(plan, own)
         return DONE
 
     return Kernel(batch, Batch)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, load, release
+from ..machine.address import POINTER, load
 from ..machine.build import Kernel, loop
 from ..machine.callers import call_input_rows, call_pack, call_softmax_moved, multiply
 from ..machine.integers import larger, smaller
@@ -40,6 +40,7 @@ from ..machine.places import (
 )
 from ..machine.records import DONE, NO_MEMORY, PerSample, Reverse
 from ..machine.target import lanes
+from ..machine.workspace import borrow, give_back
 from .head import Cotangent, Head, head_of, outputs_of
 from .passes import Chunk, passes
 from .products import dots_of
@@ -262,7 +263,7 @@ def per_sample(dtype: np.dtype) -> Kernel:
         together, work, numbers = xbar != 0 and most > 1, 0, workspace(N, H, K, B)
         if together:
             work, numbers = numbers, numbers + input_rows(N, H, K)
-        own = allocate(numbers * size)
+        own = borrow(plan, numbers * size)
         if own == 0:
             return NO_MEMORY
         room = room_of(own, 0 if most == 1 else N, H, K, most)  # alone, a sample is not packed
@@ -305,7 +306,7 @@ def per_sample(dtype: np.dtype) -> Kernel:
                     for b in range(n):
                         target = J + ((first + b) * K + k) * P * size
                         row(plan, room, b, cp, delta, x + b * N * size, target)
-        release(own)
+        give_back(plan, own)
         return DONE
 
     return Kernel(per_sample, PerSample)

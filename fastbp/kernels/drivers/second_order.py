@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, load, release, view
+from ..machine.address import POINTER, load, release, view
 from ..machine.build import Kernel, loop
 from ..machine.callers import (
     call_input_rows,
@@ -47,6 +47,7 @@ from ..machine.places import (
     W_OFFSET,
 )
 from ..machine.records import DONE, NO_MEMORY, Tangent
+from ..machine.workspace import borrow, give_back
 from .first_order import add_transposed_of
 from .head import Cotangent, Head, head_of, rows_of
 from .passes import Chunk, passes
@@ -352,7 +353,7 @@ def tangent(dtype: np.dtype) -> Kernel:
         of_each = xbar != 0 and K > 1  # and no sums then
         numbers = workspace(N, H, K, smaller(part, B))
         more = input_rows(N, H, K) if of_each else tree_numbers(n_parts, P)
-        own = allocate((numbers + more) * size)
+        own = borrow(plan, (numbers + more) * size)
         if own == 0:
             return NO_MEMORY
         room, places = room_of(own, N, H, K, most), own + numbers * size
@@ -392,10 +393,10 @@ def tangent(dtype: np.dtype) -> Kernel:
                 )  # fmt: skip
                 release(again.X)
                 if status == NO_MEMORY:
-                    release(own)
+                    give_back(plan, own)
                     return NO_MEMORY
             merge(k, k + 1 == n_parts, g, places, 1, P, 0)
-        release(own)
+        give_back(plan, own)
         return DONE
 
     return Kernel(tangent, Tangent)

@@ -87,6 +87,17 @@ def load_published(typingctx, address, index):
 
 
 @intrinsic
+def exchange(typingctx, address, index, value):
+    """Put a value into entry `index` of a table, for what stood there: one step to all threads."""
+
+    def codegen(context, builder, signature, args):
+        place = builder.gep(pointer(builder, args[0], INT64), [args[1]])
+        return builder.atomic_rmw("xchg", place, args[2], "acq_rel")
+
+    return types.int64(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
 def load_float(typingctx, address):
     """The float64 at `address`."""
 

@@ -15,23 +15,27 @@ import llvmlite.binding as llvm
 
 from ..._described import Refused
 from . import numpy_layout as layout
+from .places import KEPT
 from .target import is_x86
 
 # Addresses that every record hands to the code of entries: places in the table of `context`.
-NDARRAY, NONE, REFUSED, EMPTY, FLOAT64, FLOAT32, INT64, INT32 = range(8)
+NDARRAY, NONE, REFUSED, EMPTY, FLOAT64, FLOAT32, INT64, INT32 = range(KEPT)
 
 _serial = itertools.count()
 
 
 @cache
 def context() -> Any:
-    """Table of the addresses of Python's and NumPy's objects that entries compare and call."""
+    """Table of the addresses of Python's and NumPy's objects that entries compare and call.
+
+    And of the one block of memory that calls hand on (`workspace`).
+    """
     import numpy as np
 
     known = (np.ndarray, None, Refused)
     dtypes = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32))
     addresses = [*map(id, known), layout.empty_address(), *map(id, dtypes)]
-    return np.array(addresses, np.int64)
+    return np.array([*addresses, 0], np.int64)  # no memory is kept yet
 
 
 @cache

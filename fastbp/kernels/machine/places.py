@@ -9,6 +9,7 @@ from __future__ import annotations
 
 # The first place of every table that entries are given (`machine.linker.context`).
 CONTEXT = 0
+KEPT = 8  # in that: 0, or the address of a block of memory (`machine.workspace`)
 
 # Places in a network's plan.
 N_INPUTS = 1
