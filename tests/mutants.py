@@ -581,6 +581,13 @@ KERNELS = (
         "test_robust.py::test_memory_that_is_not_there_is_a_memory_error[hvp]",
     ),
     _kernel(
+        "memory of any size stays",
+        "kernels/machine/workspace.py",
+        "if load(own, 0) <= load(context, MOST_KEPT):",
+        "if load(own, 0) > 0:",
+        "test_kernels.py::test_memory_of_a_call_stays_for_the_next_unless_it_is_large",
+    ),
+    _kernel(
         "a stored file is believed whatever it holds",
         "kernels/machine/store.py",
         "if content[: len(MAGIC)] != MAGIC or new_hash(rest).digest() != content[_HASH]:",

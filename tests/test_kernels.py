@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -38,7 +39,8 @@ import fastbp
 from fastbp import reference
 from fastbp.activations import NAMES, get_activation, softmax
 from fastbp.kernels.calls.prepared import prepared
-from fastbp.kernels.machine.places import REWEIGHTED
+from fastbp.kernels.machine.linker import context
+from fastbp.kernels.machine.places import KEPT, REWEIGHTED
 from fastbp.kernels.machine.sizes import sizes
 from fastbp.losses import NAMES as LOSSES
 from fastbp.losses import get_loss, huber
@@ -654,6 +656,8 @@ GUARD_PAGES = """
 import ctypes, mmap
 import llvmlite.binding
 import numpy as np
+from fastbp.kernels.machine.linker import context
+from fastbp.kernels.machine.places import KEPT, MOST_KEPT
 from test_kernels import CANARY, digest
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -697,9 +701,11 @@ def with_own_memory(self):
 builder.add_current_process = with_own_memory
 at_end = None
 want = digest(fenced)
+assert len(held) == 1  # stays for the next call
+context()[KEPT], context()[MOST_KEPT] = 0, -1
 for at_end in (False, True):
     assert digest(fenced) == want
-assert sizes and not held
+assert sizes and len(held) == 1
 print("done")
 """
 
@@ -707,6 +713,33 @@ print("done")
 @pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
 def test_memory_beside_arrays_and_workspaces_may_be_forbidden():
     assert fresh_process("-c", GUARD_PAGES) == "done\n"
+
+
+def test_memory_of_a_call_stays_for_the_next_unless_it_is_large():
+    def address_after(N, H):
+        net = fastbp.Network(N, H)
+        net.value(net.init(0), np.ones((300, N)))
+        return context()[KEPT]
+
+    small = address_after(3, 50)
+    assert small != 0
+    assert address_after(3, 20) == small
+    assert address_after(40, 200) != 0
+    assert address_after(1000, 2000) == 0
+
+
+def test_memory_that_stays_serves_one_thread_at_a_time():
+    cases = [random_case([81, k], 3, 5 + 40 * k, 50 + 100 * k) for k in range(4)]
+    nets = [case.net.network("float64") for case in cases]
+
+    def gradients(k):
+        case = cases[k % 4]
+        return nets[k % 4].loss_and_grad(case.w, case.X, case.t)[1]
+
+    alone = [gradients(k) for k in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        for k, g in enumerate(pool.map(gradients, range(2000))):
+            np.testing.assert_array_equal(g, alone[k % 4])
 
 
 # --- Padding --------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ from ..machine.places import (
     WHOLE,
 )
 from ..machine.records import DONE, NO_MEMORY, Levenberg
+from ..machine.workspace import give_back
 from .bounded import bounded_of
 from .cholesky import ROWS, cholesky_of, solve_of
 from .matrix import is_one_chunk_of
@@ -305,8 +306,8 @@ def _sums_of(dtype: np.dtype) -> tuple[Callable, Callable, Callable]:
 @loop
 def _give_back(memory, data):
     """Release the memory of the iterations."""
-    if data.kept:
-        release(load(data.kept, 0))
+    if data.kept and load(data.kept, 0):
+        give_back(data.plan, load(data.kept, 0))
     release(memory)
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.address import POINTER, allocate, load, release, view
+from ..machine.address import POINTER, load, release, view
 from ..machine.build import Kernel, loop
 from ..machine.callers import call_matrix, call_pack, multiply
 from ..machine.integers import larger, smaller
@@ -38,6 +38,7 @@ from ..machine.places import (
     WHOLE,
 )
 from ..machine.records import DONE, NO_MEMORY, Matrix
+from ..machine.workspace import borrow, give_back
 from .head import Cotangent, Head, head_of, outputs_of
 from .passes import Chunk, passes
 from .tree import levels, matrix_part_size, tree_of
@@ -316,8 +317,8 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
     means; with `mirror`, the lower triangle is filled in. The plan has its activations at order 1,
     the `loss` table itself and its output at order 2. `part` as `batch` has it, for the partition
     of `matrix_part_size`. `kept` is 0, or the address of an int64: 0, and from then on memory that
-    the caller releases, in which X stays transposed. Where the batch `is_one_chunk`, FORWARD makes
-    but the loss, of the same bits as `batch` has it, and REST with the same w what remains.
+    the caller gives back, in which X stays transposed. Where the batch `is_one_chunk`, FORWARD
+    makes but the loss, of the same bits as `batch` has it, and REST with the same w what remains.
     """
     p = passes(dtype)
     size, width, activate, tree_numbers = p.size, p.width, p.activate, p.tree_numbers
@@ -340,7 +341,7 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
         own = load(kept, 0) if kept else 0
         is_new = own == 0
         if is_new:
-            own = allocate(end + 2 * 64 + tree_numbers(n_parts, P + P * P) * size)
+            own = borrow(plan, end + 2 * 64 + tree_numbers(n_parts, P + P * P) * size)
         if own == 0:
             return NO_MEMORY
         if kept:
@@ -387,7 +388,7 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
                 release(again.X)
                 if status == NO_MEMORY:
                     if not kept:
-                        release(own)
+                        give_back(plan, own)
                     return NO_MEMORY
             last = k + 1 == n_parts
             merge(k, last, g, vectors, 1, P, losses)
@@ -396,7 +397,7 @@ def over_chunks(dtype: np.dtype, steps: Steps) -> Callable:
             mirrored(G, P)
         pointer64(result)[0] = pointer64(losses)[0]
         if not kept:
-            release(own)
+            give_back(plan, own)
         return DONE
 
     return matrix

@@ -21,6 +21,8 @@ from .target import is_x86
 # Addresses that every record hands to the code of entries: places in the table of `context`.
 NDARRAY, NONE, REFUSED, EMPTY, FLOAT64, FLOAT32, INT64, INT32 = range(KEPT)
 
+_MOST_KEPT = 2 << 20  # bytes of memory that may stay from one call to the next
+
 _serial = itertools.count()
 
 
@@ -35,7 +37,7 @@ def context() -> Any:
     known = (np.ndarray, None, Refused)
     dtypes = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32))
     addresses = [*map(id, known), layout.empty_address(), *map(id, dtypes)]
-    return np.array([*addresses, 0], np.int64)  # no memory is kept yet
+    return np.array([*addresses, 0, _MOST_KEPT], np.int64)
 
 
 @cache

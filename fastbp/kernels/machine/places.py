@@ -10,6 +10,7 @@ from __future__ import annotations
 # The first place of every table that entries are given (`machine.linker.context`).
 CONTEXT = 0
 KEPT = 8  # in that: 0, or the address of a block of memory (`machine.workspace`)
+MOST_KEPT = 9  # and how many bytes of one may be kept
 
 # Places in a network's plan.
 N_INPUTS = 1

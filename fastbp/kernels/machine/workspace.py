@@ -11,10 +11,9 @@ import numpy as np
 
 from .address import POINTER, allocate, exchange, load, release
 from .build import loop
-from .places import CONTEXT, KEPT
+from .places import CONTEXT, KEPT, MOST_KEPT
 
 _HEADER = 64  # bytes before the memory; the first number is how many follow
-_MOST = 2 << 20  # bytes of a block that stays
 
 _integers = POINTER[np.dtype(np.int64)]
 
@@ -38,7 +37,8 @@ def borrow(plan, n_bytes):
 def give_back(plan, memory):
     """Take back what was borrowed: it stays, if it is not large, in place of what did."""
     own = memory - _HEADER
-    if load(own, 0) <= _MOST:
-        own = exchange(load(plan, CONTEXT), KEPT, own)
+    context = load(plan, CONTEXT)
+    if load(own, 0) <= load(context, MOST_KEPT):
+        own = exchange(context, KEPT, own)
     if own != 0:
         release(own)
