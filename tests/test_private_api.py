@@ -15,6 +15,8 @@ from support import fresh_process
 
 import fastbp
 from fastbp.kernels.machine import numba_api, numpy_layout
+from fastbp.kernels.machine.address import POINTER
+from fastbp.kernels.machine.target import lanes
 
 USED = [
     ("llvmlite.binding.ffi", "lib"),
@@ -112,6 +114,18 @@ def test_the_library_of_a_compilation_gives_linked_ir_and_the_name_of_its_functi
     (head,) = (line for line in text.splitlines() if line.startswith("define") and native in line)
     assert re.search(r"i32 @.*\(ptr.*%retptr, ptr.*%excinfo, double %", head)
     assert not re.search(r"^declare .*helper", text, re.M)
+
+
+def test_loops_are_as_wide_as_the_registers_that_products_use():
+    pointer = POINTER[np.dtype(np.float64)]
+
+    def double(address, n):
+        numbers = pointer(address)
+        for k in range(n):
+            numbers[k] *= 2.0
+
+    text, _ = numba_api.compile_ir(double, types.void(types.int64, types.int64), set())
+    assert f"<{lanes(np.dtype(np.float64))} x double>" in text
 
 
 def test_the_options_of_a_process_are_told_from_those_it_began_with():
