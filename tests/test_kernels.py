@@ -728,6 +728,34 @@ def test_memory_of_a_call_stays_for_the_next_unless_it_is_large():
     assert address_after(1000, 2000) == 0
 
 
+WHAT_WAS_THERE = """
+import ctypes
+import numpy as np
+import fastbp
+from fastbp.kernels.machine.linker import context
+from fastbp.kernels.machine.places import KEPT
+
+for N in (3, 100):
+    net = fastbp.Network(N, 4, n_outputs=5, output="softmax")
+    w, X = net.init(0), np.ones((60, N))
+    X[7] = np.nan
+    for call in (net.input_grad, lambda w, X: net.input_hvp(w, X, X), net.per_sample_grad):
+        call(w, X)
+        own = int(context()[KEPT])
+        size = ctypes.c_int64.from_address(own).value // 8
+        held = (ctypes.c_double * size).from_address(own + 64)
+        held[:] = [1e12] * len(held)
+        rows = call(w, X)
+        assert np.isnan(rows[7]).all() and np.isfinite(np.delete(rows, 7, axis=0)).all()
+print("done")
+"""
+
+
+def test_no_number_leads_to_none_in_memory():
+    """Which output is largest is not known where s is NaN: what stood there is no place."""
+    assert fresh_process("-c", WHAT_WAS_THERE) == "done\n"
+
+
 def test_memory_that_stays_serves_one_thread_at_a_time():
     cases = [random_case([81, k], 3, 5 + 40 * k, 50 + 100 * k) for k in range(4)]
     nets = [case.net.network("float64") for case in cases]

@@ -116,7 +116,8 @@ def _through_outputs(dtype: np.dtype) -> Callable:
     @scalar
     def softmax(J, rows, G, b, step, K, n):
         """Rows y ∘ centred Ġ, and along ẏ: ẏ ∘ centred G − y (ẏ · centred G)."""
-        top = int(pointer(J.top)[b])
+        largest = pointer(J.top)[b]
+        top = int(largest) if zero <= largest < K else 0  # none is, where s is no number
         y, ydot, mean = J.slopes + b * size, J.moved + b * size, pointer(J.work)
         centred(y, rows, step, top, K, n, J.work)
         if G:
