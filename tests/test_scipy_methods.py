@@ -67,6 +67,25 @@ def test_newton_cg_does_not_creep(targets: float) -> None:
     assert len(result.history["loss"]) < 600
 
 
+@pytest.mark.parametrize("start", ["given", "left out"])
+def test_newton_cg_arrives_at_the_end_of_a_flat_valley(start: str) -> None:
+    """Where it takes the loss for flat, a step of Newton's still lowers it by 1e-7 of it."""
+    rng = np.random.default_rng(4)
+    B, N, H = (int(rng.integers(*ends)) for ends in ((30, 120), (2, 5), (2, 5)))
+    x = np.column_stack([rng.standard_normal((B, N - 1)), np.ones(B)])
+    t = np.tanh(x @ rng.standard_normal(N)) + 0.3 * x[:, 0] + 0.1 * rng.standard_normal(B)
+    net = fastbp.Network(N, H, activations=["tanh"] * (H - 1) + ["one"], output="identity")
+    free = np.arange(net.n_params) < net.n_params - N
+    found = []
+    for unit in (1.0, 1e-12, 1e12):
+        w0 = np.where(free, net.init(4), 0.0) * np.repeat([unit, 1.0], [H, H * N])
+        options = {"w0": w0} if start == "given" else {"seed": 4}
+        result = fastbp.fit(net, x, t * unit, optimizer="Newton-CG", free=free, **options)
+        assert result.converged
+        found.append(result.predict(x) / unit)
+    np.testing.assert_allclose(found, found[:1] * 3, atol=1e-6)
+
+
 def test_what_trust_krylov_claims_holds() -> None:
     """It is not repeatable, SciPy's own fault: it may take all epochs, and then says so."""
     plain = fitted("trust-ncg")[0]

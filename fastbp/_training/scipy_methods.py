@@ -271,7 +271,8 @@ class SciPy(WithoutMoments):
         for share in _SHARES if to is not None else ():
             problem.w[:] = to if share == 1.0 else w + share * (to - w)
             self.value = self.objective.value(problem.w)
-            left, falls = self._steepest(units), n == 0 and self.value < before - rounding
+            left = self._steepest(units)
+            falls = (n == 0 or share == 1.0) and self.value < before - rounding
             if falls or (left <= 0.5 * steepest and self.value <= before + rounding):
                 return left, falls, None
         problem.w[:], self.value = w, before
