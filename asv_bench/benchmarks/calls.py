@@ -64,6 +64,18 @@ class Calls(_Timed):
         self.formula = partial(getattr(reference, name), net, *given, **options)
 
 
+class Several(Calls):
+    """Calls of ten outputs under the softmax."""
+
+    params = (list(CALLS), [(32, 12, 16), (256, 16, 32)], DTYPES)
+
+    def prepare(self, call, net, w, X, t):
+        N, H = net.n_inputs, net.n_neurons
+        net = Network(N, H, n_outputs=10, output="softmax", dtype=net.dtype)
+        t = np.outer(t, np.ones(10, net.dtype))
+        super().prepare(call, net, net.init(0), X, t)
+
+
 class Networks(_Timed):
     """`loss_and_grad` of networks unlike those of `Calls`."""
 
