@@ -499,5 +499,6 @@ for name, call in calls.items():
 def test_memory_does_not_grow_with_the_batch(threads):
     for line in fresh_process("-c", GROWTH, threads).splitlines():
         name, growth = line.rsplit(maxsplit=1)
-        # The data have 22 MiB, z of all samples would have 146 MiB; an order of them has 1.2.
-        assert float(growth) < (20.0 if "fit" in name else 8.0), f"{name}: {growth} MiB"
+        # The data have 22 MiB, z of all samples would have 146 MiB; an order of them has 1.2, and
+        # what stays from call to call at most 2.
+        assert float(growth) < (22.0 if "fit" in name else 8.0), f"{name}: {growth} MiB"
