@@ -770,6 +770,16 @@ def test_memory_that_stays_serves_one_thread_at_a_time():
             np.testing.assert_array_equal(g, alone[k % 4])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("N", "H"), [(7, 6), (12, 16), (64, 7)])
+def test_matrix_by_the_jacobian_and_by_pairs(N, H, dtype):
+    for B in (5, 88, 96, 190, 200, 500):  # AVX-512 takes pairs from 96 (192) on
+        case = random_case([82, B], N, H, B).astype(dtype)
+        net = case.net.network(dtype)
+        *_, G = agree(net, "gauss_newton", case.w, case.X, case.t, sample_weight=case.c)
+        np.testing.assert_array_equal(G, G.T)
+
+
 # --- Padding --------------------------------------------------------------------------------------
 
 
